@@ -1,0 +1,74 @@
+# taskq: build with PGXS, everything else by scripts/.
+#
+#   make demo   see it work          make test   run all tests
+#   make        build                make bench  measure
+#
+# On a bare machine start with any of these but plain "make": they install
+# what is missing first.  PG_CONFIG=/path/to/pg_config picks a server.
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+
+MODULE_big = taskq
+EXTENSION = taskq
+DATA = $(sort $(wildcard sql/taskq--*.sql))
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+EXTRA_CLEAN = src/errnames.h
+
+# WERROR= on the command line builds with a compiler that warns about more.
+WERROR ?= -Werror
+PG_CPPFLAGS = -Isrc
+PG_CFLAGS = -Wall -Wextra $(WERROR) -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
+
+REGRESS = $(sort $(patsubst test/sql/%.sql,%,$(wildcard test/sql/*.sql)))
+ISOLATION = $(sort $(patsubst test/specs/%.spec,%,$(wildcard test/specs/*.spec)))
+REGRESS_OPTS = --inputdir=test --outputdir=.
+ISOLATION_OPTS = --inputdir=test --outputdir=.
+
+.DEFAULT_GOAL := all
+.PHONY: setup demo test bench
+
+setup:
+	@scripts/setup.sh
+demo:
+	@scripts/demo.sh
+test:
+	@scripts/test.sh
+bench:
+	@bench/run.sh
+
+ifneq ($(wildcard $(PGXS)),)
+
+# No bitcode: building must not depend on the clang of the server's packager.
+override with_llvm = no
+include $(PGXS)
+
+# Condition names for errors.  The first line names the server version, so that
+# building for another one builds everything anew.
+ERRNAMES_HEAD = /* from errcodes.txt of PostgreSQL $(VERSION); made by the Makefile */
+ifneq ($(shell sed -n 1p src/errnames.h 2>/dev/null),$(ERRNAMES_HEAD))
+src/errnames.h: FORCE
+endif
+src/errnames.h: $(datadir)/errcodes.txt Makefile
+	@echo '$(ERRNAMES_HEAD)' >$@.tmp
+	@awk '$$1 ~ /^[0-9A-Z][0-9A-Z][0-9A-Z][0-9A-Z][0-9A-Z]$$/ && NF >= 4 { \
+		split($$1, c, ""); \
+		printf "{ MAKE_SQLSTATE(\x27%s\x27,\x27%s\x27,\x27%s\x27,\x27%s\x27,\x27%s\x27), \"%s\" },\n", \
+			c[1], c[2], c[3], c[4], c[5], $$4 }' $< >>$@.tmp
+	@mv $@.tmp $@
+.PHONY: FORCE
+FORCE:
+
+# Distributions build PostgreSQL without dependency tracking.
+$(OBJS): src/errnames.h $(wildcard src/*.h)
+
+else
+
+all install uninstall installcheck:
+	@echo 'PostgreSQL for developers (pg_config, PGXS) is missing. Install all that taskq needs with:' >&2
+	@echo '    make setup' >&2
+	@exit 1
+clean:
+	rm -f src/*.o src/*.bc src/errnames.h taskq.so
+
+endif

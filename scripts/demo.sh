@@ -1,0 +1,234 @@
+#!/usr/bin/env bash
+# See taskq work, on a throw-away server with pgbench's million accounts.
+# All that is shown comes from taskq's own views.
+#
+#   make demo              leaves nothing behind
+#   make demo KEEP=1       leaves the server running, to go on in psql
+#   scripts/demo.sh stop DIRECTORY      ends such a server
+
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+live=
+[[ ! -t 1 || ${TERM:-dumb} == dumb ]] || live=1
+started=$SECONDS
+
+title() {
+	if [[ -n $live ]]; then printf '\n\e[1m%s\e[0m\n' "$*"; else printf '\n%s\n' "$*"; fi
+}
+
+# Bars need a terminal that knows them.
+plain() {
+	if [[ $(locale charmap 2>/dev/null) == UTF-8 ]]; then cat; else sed -u 's/█/#/g; s/░/./g'; fi
+}
+
+# A statement, as typed, and what it says.
+show() {
+	if [[ -n $live ]]; then printf '\e[36m'; fi
+	awk '{ print (more ? "demo-> " : "demo=> ") $0; more = !/;$/ }' <<<"$1"
+	if [[ -n $live ]]; then printf '\e[0m'; fi
+	psql -Xq -v ON_ERROR_STOP=1 -P null=- -P footer=off "${@:2}" <<<"$1"
+}
+
+# One value.
+ask() {
+	psql -XAtq -v ON_ERROR_STOP=1 -c "$1"
+}
+
+submit() {
+	ask "SELECT taskq.task_submit('$1', '$2')"
+}
+
+# One picture of tasks and workers.  The first line is for us: are all of the
+# tasks final, and is the one to cancel half-way?
+picture() {
+	psql -XAtq -v ON_ERROR_STOP=1 -v ids="$ids" -v victim="$victim" -v seconds="$1" <<-'SQL'
+		SELECT FROM taskq.task_wait_all(:'ids', make_interval(secs => :seconds)) LIMIT 0;
+		SELECT bool_and(ready), bool_or(id = :'victim' AND state = 'running' AND progress >= 50)
+		FROM taskq.task WHERE id = ANY (:'ids');
+		SELECT format('  %-22s %s %5s %%  %-9s  %s', title, bar, progress, state,
+			message || coalesce(', ' || seconds_left || ' s left', ''))
+		FROM demo.bars WHERE id = ANY (:'ids') ORDER BY id;
+		SELECT format('  %-22s %s', CASE row_number() OVER (ORDER BY name) WHEN 1 THEN 'workers' ELSE '' END,
+			format('%s, pid %s, %s', name, pid, state)) || coalesce(format(' with %s since %s s', kind,
+			extract(epoch FROM clock_timestamp() - task_started_at)::numeric(9,1)), '')
+		FROM taskq.worker ORDER BY name;
+	SQL
+}
+
+# Shows the picture, in place on a terminal and every two seconds elsewhere,
+# until all tasks of $ids are final.  Cancels $victim half-way.
+watch_tasks() {
+	local drawn=0 next=$SECONDS lines line status
+	while true; do
+		mapfile -t lines < <(picture 0.15 | plain)
+		((${#lines[@]})) || return 1
+		status=${lines[0]} lines=("${lines[@]:1}")
+		if [[ $status == *'|t' && -z $cancelled ]]; then
+			cancelled=$(ask "SELECT row_to_json(c) FROM taskq.task_cancel('$victim', 'changed my mind') c")
+		fi
+		if [[ -n $live ]]; then
+			((drawn == 0)) || printf '\e[%dA' "$drawn"
+			for line in "${lines[@]}"; do
+				printf '%s\e[K\n' "$line"
+			done
+			printf '\e[J'
+			drawn=${#lines[@]}
+		elif ((SECONDS >= next)) || [[ $status == t* ]]; then
+			printf '%s\n' "${lines[@]}" ''
+			next=$((SECONDS + 2))
+		fi
+		[[ $status != t* ]] || break
+		((SECONDS < started + 110)) || { say "the tasks did not finish in time"; return 1; }
+	done
+}
+
+prepare() {
+	title "A server of its own, with pgbench's 1,000,000 accounts"
+	taskq_install
+	scratch_begin taskq-demo
+	cluster_start "taskq.notify = final" "max_wal_size = 4GB"
+	psql -Xq -v ON_ERROR_STOP=1 <<-'SQL'
+		SET client_min_messages = warning;
+		CREATE DATABASE demo;
+		\connect demo
+		CREATE EXTENSION taskq;
+		CREATE ROLE demo LOGIN IN ROLE taskq_user, taskq_operator;
+		ALTER DATABASE demo OWNER TO demo;
+	SQL
+	export PGUSER=demo PGDATABASE=demo
+	pgbench -i -q -s 10 >"$scratch/pgbench.log" 2>&1 || { cat "$scratch/pgbench.log" >&2; return 1; }
+	psql -Xq -v ON_ERROR_STOP=1 -o /dev/null -f "$root/examples/demo.sql"
+	# One account in debt, for the audit to find.
+	ask "UPDATE pgbench_accounts SET abalance = -250 WHERE aid = 700001"
+	printf '  %s\n' "$(ask "SELECT split_part(version(), ' on ', 1) || ', ' || count(*) || ' accounts, fsync ' || current_setting('fsync')
+		FROM pgbench_accounts")"
+}
+
+long_tasks() {
+	local first second audit
+	title "Three long tasks at once; the second will be cancelled half-way"
+	first=$(submit savings_plan '{"title": "savings, first half", "first": 1, "last": 500000}')
+	second=$(submit savings_plan '{"title": "savings, second half", "first": 500001, "last": 1000000}')
+	audit=$(submit audit '{"title": "audit of all accounts"}')
+	ids="{$first,$second,$audit}" victim=$second cancelled=
+	watch_tasks
+
+	title "The one that completed: its result, and its half a million writes"
+	show "SELECT state, duration, result FROM taskq.task_status('$first');
+SELECT count(*) FROM pgbench_accounts WHERE aid <= 500000 AND abalance > 0;"
+
+	title "The one that was cancelled: nothing of what it wrote is there"
+	printf '  taskq.task_cancel said: %s\n' "$cancelled"
+	show "SELECT state, celery_state, progress, cancel_reason FROM taskq.task_status('$second');
+SELECT count(*) FROM pgbench_accounts WHERE aid > 500000 AND abalance > 0;"
+
+	title "The one that failed: the whole error"
+	show "SELECT state, attempt, jsonb_pretty(error) AS error FROM taskq.task_status('$audit');" -P format=unaligned -P expanded=on
+}
+
+any_sql() {
+	title "Any SQL as a task, also what can't run inside a transaction"
+	local id
+	id=$(ask "SELECT taskq.task_submit_sql('VACUUM (ANALYZE) pgbench_accounts')")
+	echo "demo=> SELECT taskq.task_submit_sql('VACUUM (ANALYZE) pgbench_accounts');"
+	show "SELECT state, run_as, duration, payload FROM taskq.task_wait('$id', '60 s');
+SELECT relname, last_vacuum, vacuum_count FROM pg_stat_user_tables WHERE relname = 'pgbench_accounts';"
+}
+
+short_tasks() {
+	title "A thousand short ones, submitted in one statement"
+	show "CREATE TEMP TABLE job AS
+	SELECT taskq.task_submit_many('transfer', array_agg(jsonb_build_object('from', n, 'to', 500000 + n))) AS id
+	FROM generate_series(1, 1000) n;
+SELECT state, count(*) FROM taskq.task_wait_all(array(SELECT id FROM job), '60 s') GROUP BY state;
+SELECT round(extract(epoch FROM max(finished_at) - min(created_at)) * 1000) AS milliseconds_in_all,
+	count(DISTINCT worker) AS workers FROM taskq.task WHERE id IN (SELECT id FROM job);
+SELECT count(*) AS history_rows, sum(delta) AS moved FROM pgbench_history;"
+}
+
+# psql prints a notification after the statement during which it came: so
+# send empty ones until it is there.
+event() {
+	title "A notification when a task is finished (taskq.notify = final)"
+	local line='' said='' deadline=$((SECONDS + 10))
+	coproc listener { exec psql -XAtq 2>&1; }
+	cat >&"${listener[1]}" <<-'SQL'
+		LISTEN taskq;
+		SELECT 'submitted ' || taskq.task_submit('transfer', '{"from": 1, "to": 2}');
+	SQL
+	echo "demo=> LISTEN taskq;"
+	echo "demo=> SELECT taskq.task_submit('transfer', '{\"from\": 1, \"to\": 2}');"
+	while [[ $said != Asynchronous* ]] && ((SECONDS < deadline)); do
+		if IFS= read -r -t 0.05 line <&"${listener[0]}"; then
+			said=$line
+			echo "  $said"
+		else
+			echo ';' >&"${listener[1]}"
+		fi
+	done
+	echo '\q' >&"${listener[1]}"
+	# shellcheck disable=SC2154
+	wait "$listener_PID" || true
+	[[ $said == Asynchronous* ]] || { say "no notification came"; return 1; }
+}
+
+summary() {
+	title "All that ran"
+	show "SELECT kind, state, count(*), avg(duration) AS average_run FROM taskq.task GROUP BY kind, state ORDER BY kind, state;"
+}
+
+how_to_go_on() {
+	title "How to go on"
+	if [[ -n ${KEEP:-} ]]; then
+		keep=1
+		cat <<-TEXT
+			  The server is still running. Look around in psql:
+
+			    $bindir/psql -h $scratch -p $PGPORT -U demo demo
+
+			      SELECT taskq.task_submit('savings_plan', '{"title": "again", "first": 1, "last": 1000000}');
+			      SELECT title, bar, progress, state, message FROM demo.bars ORDER BY id DESC LIMIT 5 \\watch 0.5
+			      SELECT * FROM taskq.worker;
+			      \\df taskq.*
+
+			  Stop it and remove it:
+
+			    $root/scripts/demo.sh stop $scratch
+		TEXT
+	else
+		cat <<-TEXT
+			  The server is stopped and removed now. To keep one and go on in psql:
+
+			    make demo KEEP=1
+
+			  The handlers of this demo are in examples/demo.sql, how to install taskq on a real server in README.md.
+		TEXT
+	fi
+}
+
+stop() {
+	scratch=$(realpath "$1")
+	[[ -e $scratch/.taskq-scratch ]] || { say "no demo server in $1"; exit 1; }
+	choose_user
+	PATH=$(pg --bindir):$PATH
+	servers_stop
+	rm -rf "$scratch"
+	say "stopped and removed"
+}
+
+case ${1:-} in
+stop)
+	stop "${2:?which directory?}"
+	;;
+*)
+	prepare
+	long_tasks
+	any_sql
+	short_tasks
+	event
+	summary
+	how_to_go_on
+	;;
+esac

@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# Install what building, testing and the demo need, and only what is missing.
+# An installed server is neither upgraded nor restarted, and no cluster is made.
+#
+#   PG_CONFIG=/usr/lib/postgresql/17/bin/pg_config scripts/setup.sh     for another version
+
+set -euo pipefail
+
+no_cluster=/etc/postgresql-common/createcluster.d/taskq-setup.conf
+log=
+
+# The major version: that of pg_config when it can build, else of the newest
+# server here.  Nothing when there is none: the distribution decides.
+major_version() {
+	local config=${PG_CONFIG:-pg_config}
+	if [[ -e $("$config" --pgxs 2>/dev/null || true) ]]; then
+		"$config" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/'
+	elif [[ $config =~ /postgresql/([0-9]+)/ ]]; then
+		echo "${BASH_REMATCH[1]}"
+	else
+		compgen -G '/usr/lib/postgresql/*/bin/postgres' | cut -d/ -f5 | sort -n | tail -1 || true
+	fi
+}
+
+# What pg_config of version $1 says; a path that can't be when there is none.
+ask() {
+	local config
+	for config in "${PG_CONFIG:-pg_config}" "/usr/lib/postgresql/$1/bin/pg_config"; do
+		if [[ $("$config" --version 2>/dev/null) =~ ^PostgreSQL\ $1[^0-9] ]]; then
+			"$config" "$2"
+			return
+		fi
+	done
+	echo /nonexistent
+}
+
+# One line for each missing thing: the Debian package that has it.
+missing() {
+	local v=$1 bin lib share
+	bin=$(ask "$v" --bindir) lib=$(ask "$v" --pkglibdir) share=$(ask "$v" --sharedir)
+	command -v make >/dev/null || echo make
+	command -v gcc >/dev/null || echo gcc
+	[[ -e /usr/include/stdio.h ]] || echo libc6-dev
+	command -v prove >/dev/null || echo perl
+	perl -MIPC::Run -e1 2>/dev/null || echo libipc-run-perl
+	[[ -e $lib/pgxs/src/makefiles/pgxs.mk && -e $(ask "$v" --includedir-server)/postgres.h ]] || echo "postgresql-server-dev-$v"
+	[[ -e $lib/pgxs/src/test/perl/PostgreSQL/Test/Cluster.pm && -x $bin/psql ]] || echo "postgresql-client-$v"
+	[[ -x $bin/postgres && -x $bin/pgbench ]] || echo "postgresql-$v"
+	[[ -e $lib/pg_cron.so ]] || echo "postgresql-$v-cron"
+	[[ -e $share/extension/pgtap.control ]] || echo "postgresql-$v-pgtap"
+}
+
+# Packages in the version of the installed server, where apt has it, so that
+# the headers come without an upgrade of the server beside them.
+pinned() {
+	local v=$1 have package
+	shift
+	have=$(dpkg-query -W -f '${Version}' "postgresql-$v" 2>/dev/null || true)
+	for package in "$@"; do
+		if [[ -n $have && $package =~ ^(postgresql-(server-dev|client)-$v|libpq-dev)$ ]] &&
+			apt-cache madison "$package" | awk -F' *[|] *' '{ print $2 }' | grep -qxF "$have"; then
+			package+="=$have"
+		fi
+		echo "$package"
+	done
+}
+
+as_root() {
+	if [[ $(id -u) = 0 ]]; then "$@"; else sudo -n "$@"; fi
+}
+
+apt_get() {
+	as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get "$@"
+}
+
+cleanup() {
+	local status=$?
+	if [[ -e $no_cluster ]]; then
+		as_root rm -f "$no_cluster"
+		as_root rmdir --ignore-fail-on-non-empty "${no_cluster%/*}"
+	fi
+	[[ $status = 0 ]] || tail -n 30 "$log" >&2
+	rm -f "$log"
+	exit "$status"
+}
+
+say() {
+	echo "taskq setup: $*" >&2
+}
+
+main() {
+	local v need
+	v=$(major_version)
+	mapfile -t need < <(missing "$v")
+	((${#need[@]})) || return 0
+
+	if ! command -v apt-get >/dev/null; then
+		say "these are missing (by their names in Debian): ${need[*]}"
+		exit 1
+	elif [[ $(id -u) != 0 ]] && ! sudo -n true 2>/dev/null; then
+		say "some packages are missing; install them with"
+		echo "    sudo ${PG_CONFIG:+PG_CONFIG=$PG_CONFIG }$(realpath "$0")" >&2
+		exit 1
+	fi
+
+	log=$(mktemp)
+	trap cleanup EXIT
+	trap 'exit 130' INT TERM HUP
+	apt_get update >"$log" 2>&1 || say "apt-get update failed; going on with the lists as they are"
+	if [[ -z $v ]]; then
+		v=$(apt-cache depends postgresql | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p')
+		mapfile -t need < <(missing "$v")
+	fi
+	# The headers bring libpq-dev: named here so that it is pinned as well.
+	if [[ ${need[*]} == *server-dev* ]] && ! dpkg-query -W libpq-dev >/dev/null 2>&1; then
+		need+=(libpq-dev)
+	fi
+	mapfile -t need < <(pinned "$v" "${need[@]}")
+	say "apt-get install ${need[*]}"
+
+	if apt-get -s install --no-install-recommends "${need[@]}" 2>/dev/null | grep -q "^Inst postgresql-$v \["; then
+		say "this would upgrade, and so restart, the PostgreSQL server of this machine; if that is fine, upgrade it first with"
+		echo "    apt-get install postgresql-$v" >&2
+		exit 1
+	fi
+	# Debian's package would make a cluster "main" and start it.
+	as_root mkdir -p "${no_cluster%/*}"
+	as_root sh -c "echo 'create_main_cluster = false' >$no_cluster"
+	apt_get install -y -q --no-install-recommends "${need[@]}" >>"$log" 2>&1
+
+	mapfile -t need < <(missing "$v")
+	if ((${#need[@]})); then
+		say "still missing: ${need[*]}"
+		exit 1
+	fi
+}
+
+main

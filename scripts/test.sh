@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# All tests: regression, isolation, pgTAP and TAP (crash, restart, promotion).
+#
+#   make test                       everything
+#   make test T=t/003_crash.pl      one file; also T=sql/…, T=specs/…, T=pgtap/…
+#
+# A failed run leaves logs and diffs in build/test.
+
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+only=${T:-}
+only=${only#test/}
+passed=0
+failed=0
+
+header() {
+	printf '\n== %s\n' "$*"
+}
+
+# The files of one sort that are to run, relative to test/.
+files() {
+	(cd "$root/test" && compgen -G "$1" | grep -xF "${only:-$(compgen -G "$1")}" | LC_ALL=C sort) || true
+}
+
+add() {
+	passed=$((passed + $1))
+	failed=$((failed + $2))
+}
+
+keep_for_inspection() {
+	mkdir -p "$root/build/test"
+	cp -r "$@" "$root/build/test/" 2>/dev/null || true
+}
+
+# pg_regress or pg_isolation_regress.  $1 says which: REGRESS or ISOLATION.
+run_regress() {
+	local suite=$1 other=ISOLATION log=$scratch/log/$1.log names ok bad status=0
+	shift
+	names=("${@##*/}")
+	[[ $suite = REGRESS ]] || other=REGRESS
+	(cd "$root" && make -s installcheck "$suite=${names[*]%.*}" "$other=") >"$log" 2>&1 || status=$?
+	grep -E '^(not )?ok |\.\.\. +(ok|FAILED)' "$log" | sed 's/^/   /' || true
+	ok=$(grep -cE '^ok |\.\.\. +ok' "$log") || true
+	bad=$(($# - ok))
+	if [[ $status != 0 || $bad != 0 ]]; then
+		[[ $bad != 0 ]] || bad=1
+		cat "$root/regression.diffs" 2>/dev/null || tail -n 20 "$log"
+		keep_for_inspection "$log" "$root/regression.diffs" "$root/results"
+	fi
+	add "$ok" "$bad"
+}
+
+# One file that prints TAP: prove checks the plan and the exit code.
+run_tap() {
+	local file=$1 log=$scratch/log/${1//\//_}.log start=$SECONDS ok bad status=0
+	shift
+	"$@" "$file" >"$log" 2>&1 </dev/null || status=$?
+	ok=$(awk '/^ok [0-9]/ && tolower($0) !~ /# *skip/' "$log" | wc -l)
+	bad=$(awk '/^not ok [0-9]/ && tolower($0) !~ /# *todo/' "$log" | wc -l)
+	[[ $status = 0 || $bad != 0 ]] || bad=1
+	printf '   %-36s %4d passed, %d failed  %3d s\n' "$file" "$ok" "$bad" $((SECONDS - start))
+	if [[ $bad != 0 ]]; then
+		grep -vE '^ok [0-9]' "$log" | tail -n 60 | sed 's/^/      /'
+		keep_for_inspection "$log" "$scratch/test/tmp_check/log"
+	fi
+	add "$ok" "$bad"
+}
+
+# Each pgTAP file gets a database of its own; its prologue makes the extensions.
+run_pgtap() {
+	local file=$1
+	createdb pgtap
+	run_tap "$file" env -C "$scratch/test" PGDATABASE=pgtap prove -v --exec 'psql -XAtq -v ON_ERROR_STOP=1 -P pager=off -f'
+	dropdb --force pgtap
+}
+
+main() {
+	local sql specs pgtap tap file
+	mapfile -t sql < <(files 'sql/*.sql')
+	mapfile -t specs < <(files 'specs/*.spec')
+	mapfile -t pgtap < <(files 'pgtap/*.sql')
+	mapfile -t tap < <(files 't/*.pl')
+	if ! ((${#sql[@]} + ${#specs[@]} + ${#pgtap[@]} + ${#tap[@]})); then
+		say "no such test: ${only:-test/*}"
+		exit 1
+	fi
+
+	header "build and install"
+	taskq_install
+	"$bindir/postgres" --version | sed 's/^/   /'
+	rm -rf "$root/build/test"
+	scratch_begin taskq-test
+	cp -r "$root/test" "$scratch/test"
+	mkdir "$scratch/log"
+	[[ $(id -u) != 0 ]] || chown -R "$pg_user": "$scratch"
+
+	if ((${#sql[@]} + ${#specs[@]} + ${#pgtap[@]})); then
+		cluster_start "max_worker_processes = 16" "max_prepared_transactions = 10"
+	fi
+	if ((${#sql[@]})); then
+		header "regression: ${#sql[@]} files"
+		run_regress REGRESS "${sql[@]}"
+	fi
+	if ((${#specs[@]})); then
+		header "isolation: ${#specs[@]} files"
+		run_regress ISOLATION "${specs[@]}"
+	fi
+	if ((${#pgtap[@]})); then
+		header "pgTAP: ${#pgtap[@]} files"
+		for file in "${pgtap[@]}"; do
+			run_pgtap "$file"
+		done
+	fi
+	if ((${#sql[@]} + ${#specs[@]} + ${#pgtap[@]})); then
+		cluster_stop
+	fi
+	if ((${#tap[@]})); then
+		header "crash, restart and other whole-server tests: ${#tap[@]} files"
+		# PostgreSQL::Test::Cluster makes its own servers and picks its own ports.
+		unset PGHOST PGPORT PGUSER PGDATABASE
+		for file in "${tap[@]}"; do
+			run_tap "$file" as_pg env -C "$scratch/test" TESTDIR="$scratch/test" \
+				TESTDATADIR="$scratch/test/tmp_check" TESTLOGDIR="$scratch/test/tmp_check/log" \
+				PG_REGRESS="$pkglibdir/pgxs/src/test/regress/pg_regress" \
+				PERL5LIB="$pkglibdir/pgxs/src/test/perl:$scratch/test/t${PERL5LIB:+:$PERL5LIB}" prove -v
+		done
+	fi
+
+	if [[ $failed != 0 ]]; then
+		keep_for_inspection "$scratch/server.log"
+		: >"$scratch/server.log"
+		printf '\nLogs and diffs of what failed are in build/test.\n'
+	fi
+	printf '\n%d passed, %d failed\n' "$passed" "$failed"
+	[[ $failed = 0 ]]
+}
+
+main

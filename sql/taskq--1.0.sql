@@ -1,0 +1,563 @@
+/* taskq 1.0: the objects of the extension.
+ *
+ * Two schemas.  "taskq" is the API; "taskq_internal" holds the tables, which
+ * nobody but the C module touches.  Every object is created here, none at run
+ * time: objects made later would be no members of the extension, and a dump
+ * would not restore.
+ */
+\echo Use "CREATE EXTENSION taskq" to load this file. \quit
+
+/* ---------------------------------------------------------------- schemas and roles */
+
+-- No IF NOT EXISTS: a schema that somebody made beforehand could hold traps.
+CREATE SCHEMA taskq;
+CREATE SCHEMA taskq_internal;
+
+COMMENT ON SCHEMA taskq IS
+'taskq: background tasks inside PostgreSQL
+
+Submit tasks, follow their progress, read their results, cancel them.';
+COMMENT ON SCHEMA taskq_internal IS 'tables of taskq; not for use by applications';
+
+DO $$
+DECLARE
+	rolename text;
+BEGIN
+	FOREACH rolename IN ARRAY ARRAY['taskq_user', 'taskq_worker', 'taskq_operator', 'taskq_monitor']
+	LOOP
+		IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = rolename) THEN
+			EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', rolename);
+		END IF;
+	END LOOP;
+END
+$$;
+
+GRANT USAGE ON SCHEMA taskq TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
+
+/* ---------------------------------------------------------------- tables */
+
+-- A role as taskq knows it: its own number, the name, and the oid the name
+-- had last.  A dump carries no oids; a role that was dropped and created
+-- again under the same name must not inherit the old one's tasks.
+CREATE SEQUENCE taskq_internal.role_id_seq AS int4;
+CREATE TABLE taskq_internal.role (
+	id int4 NOT NULL CONSTRAINT role_pkey PRIMARY KEY,
+	name name NOT NULL,
+	oid oid NOT NULL
+) USING heap;
+CREATE INDEX role_oid_idx ON taskq_internal.role (oid);
+
+-- A lane is one (role, queue, kind, priority): what is claimed in order of
+-- submission.  No unique constraint on purpose: it would make one submitter
+-- wait for another's open transaction.  system and database are the home the
+-- lane was made in; elsewhere (a restored dump, a copied database) it is not run.
+CREATE SEQUENCE taskq_internal.lane_id_seq AS int4;
+CREATE TABLE taskq_internal.lane (
+	id int4 NOT NULL CONSTRAINT lane_pkey PRIMARY KEY,
+	role int4 NOT NULL,
+	priority int2 NOT NULL,
+	queue text COLLATE "C" NOT NULL,
+	kind text COLLATE "C" NOT NULL,
+	system int8 NOT NULL,
+	database oid NOT NULL
+) USING heap;
+CREATE INDEX lane_kind_idx ON taskq_internal.lane (kind, role);
+
+CREATE TABLE taskq_internal.kind (
+	name text COLLATE "C" NOT NULL CONSTRAINT kind_pkey PRIMARY KEY,
+	handler text,
+	queue text COLLATE "C" NOT NULL,
+	priority int2 NOT NULL,
+	max_attempts int2 NOT NULL,
+	timeout interval,
+	backoff interval NOT NULL,
+	backoff_max interval NOT NULL,
+	retry_on text[],
+	max_running int4,
+	rate int4,
+	rate_period interval NOT NULL,
+	run_as name,
+	retention interval,
+	batch bool NOT NULL,
+	description text,
+	owner name NOT NULL,
+	updated_at timestamptz NOT NULL
+) USING heap;
+
+CREATE TABLE taskq_internal.queue (
+	name text COLLATE "C" NOT NULL CONSTRAINT queue_pkey PRIMARY KEY,
+	paused bool NOT NULL,
+	max_running int4,
+	retention interval,
+	description text,
+	updated_at timestamptz NOT NULL
+) USING heap;
+
+-- The tasks.  "slot" is a few bits inside the id and names the leaf; the
+-- leaves are a fixed ring, and "keep" takes what outlives a turn of it.
+-- state: p pending, s scheduled, t retrying, b blocked, r running (only those
+-- that can't hold a row lock), c completed, f failed, x cancelled.  No index
+-- contains what an update changes, so finishing a task is a HOT update.
+CREATE TABLE taskq_internal.task (
+	id uuid NOT NULL,
+	lane int4 NOT NULL,
+	slot int2 NOT NULL,
+	attempt int2 NOT NULL,
+	state "char" NOT NULL,
+	max_attempts int2,
+	submitted_by int4,
+	timeout_ms int8,
+	run_at timestamptz,
+	started_at timestamptz,
+	finished_at timestamptz,
+	payload jsonb,
+	result jsonb,
+	error jsonb,
+	worker text,
+	progress jsonb,
+	tags text[],
+	metadata jsonb,
+	parent uuid,
+	retry_of uuid,
+	workflow uuid,
+	claims jsonb,
+	tenant text,
+	cancel_reason text
+) PARTITION BY LIST (slot);
+
+-- due time of scheduled and retrying tasks; run_at of the task is the same moment
+CREATE TABLE taskq_internal.timer (
+	due timestamptz NOT NULL,
+	id uuid NOT NULL,
+	lane int4 NOT NULL,
+	CONSTRAINT timer_pkey PRIMARY KEY (due, id)
+) USING heap;
+
+DO $$
+DECLARE
+	leaf text;
+BEGIN
+	FOR i IN 0..16 LOOP
+		leaf := CASE WHEN i = 16 THEN 'task_keep' ELSE 'task_' || pg_catalog.lpad(i::text, 2, '0') END;
+		EXECUTE pg_catalog.format('CREATE TABLE taskq_internal.%I PARTITION OF taskq_internal.task FOR VALUES IN (%s)
+			USING heap WITH (fillfactor = 45)', leaf, i);
+		EXECUTE pg_catalog.format('ALTER TABLE taskq_internal.%I ADD CONSTRAINT %I PRIMARY KEY (id, slot)', leaf, leaf || '_pkey');
+		EXECUTE pg_catalog.format('CREATE INDEX %I ON taskq_internal.%I (lane, id)', leaf || '_lane_idx', leaf);
+		PERFORM pg_catalog.pg_extension_config_dump(('taskq_internal.' || leaf)::regclass, '');
+	END LOOP;
+END
+$$;
+
+SELECT pg_catalog.pg_extension_config_dump('taskq_internal.role', '');
+SELECT pg_catalog.pg_extension_config_dump('taskq_internal.role_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('taskq_internal.lane', '');
+SELECT pg_catalog.pg_extension_config_dump('taskq_internal.lane_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('taskq_internal.kind', '');
+SELECT pg_catalog.pg_extension_config_dump('taskq_internal.queue', '');
+SELECT pg_catalog.pg_extension_config_dump('taskq_internal.timer', '');
+
+/* ---------------------------------------------------------------- what the views need */
+
+CREATE FUNCTION taskq_internal.live(
+	OUT id uuid, OUT slot int2, OUT state text, OUT attempt int2, OUT worker text, OUT started_at timestamptz,
+	OUT current float8, OUT total float8, OUT failed int4, OUT message text, OUT info jsonb,
+	OUT updated_at timestamptz, OUT cancel_requested bool, OUT cancel_reason text)
+RETURNS SETOF record LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'taskq_live';
+COMMENT ON FUNCTION taskq_internal.live() IS 'tasks that workers of this database hold now, from shared memory';
+
+CREATE FUNCTION taskq_internal.lanes(
+	OUT lane int4, OUT waiting int8, OUT running int4, OUT average_run interval)
+RETURNS SETOF record LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'taskq_lanes';
+COMMENT ON FUNCTION taskq_internal.lanes() IS 'lanes of this database in shared memory';
+
+CREATE FUNCTION taskq_internal.workers(
+	OUT name text, OUT role name, OUT role_oid oid, OUT pid int4, OUT state text, OUT task_id uuid, OUT task_started_at timestamptz,
+	OUT reserved int4, OUT completed int8, OUT failed int8, OUT busy interval, OUT started_at timestamptz, OUT last_active timestamptz)
+RETURNS SETOF record LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'taskq_workers';
+COMMENT ON FUNCTION taskq_internal.workers() IS 'workers of this database, from shared memory';
+
+CREATE FUNCTION taskq_internal.role_visible(name name, oid oid) RETURNS bool
+LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'taskq_role_visible';
+COMMENT ON FUNCTION taskq_internal.role_visible(name, oid) IS
+'may the caller see the tasks of this role: as a member of it, of taskq_monitor or of taskq_operator';
+
+CREATE FUNCTION taskq_internal.id_slot(id uuid) RETURNS int2
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'taskq_id_slot_sql';
+COMMENT ON FUNCTION taskq_internal.id_slot(uuid) IS 'the leaf that a task id names';
+
+CREATE FUNCTION taskq_internal.id_time(id uuid) RETURNS timestamptz
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'taskq_id_time_sql';
+COMMENT ON FUNCTION taskq_internal.id_time(uuid) IS 'the moment a task id was made, to the microsecond';
+
+/* ---------------------------------------------------------------- views */
+
+-- One arm a state, each with a constant, so that WHERE state = '…' prunes the
+-- others.  What is live comes from shared memory and hides the stored state:
+-- a task whose result is not durable yet still runs, to everyone.
+CREATE VIEW taskq_internal.task_all AS
+WITH live AS MATERIALIZED (SELECT * FROM taskq_internal.live())
+SELECT
+	s.slot,
+	s.id,
+	n.kind,
+	n.queue,
+	s.state_name AS state,
+	CASE s.state_name
+		WHEN 'running' THEN 'STARTED' WHEN 'retrying' THEN 'RETRY' WHEN 'completed' THEN 'SUCCESS'
+		WHEN 'failed' THEN 'FAILURE' WHEN 'cancelled' THEN 'REVOKED' ELSE 'PENDING' END AS celery_state,
+	s.state_name IN ('completed', 'failed', 'cancelled') AS ready,
+	CASE WHEN s.state_name IN ('completed', 'failed', 'cancelled') THEN s.state_name = 'completed' END AS successful,
+	n.priority,
+	CASE WHEN s.state_name = 'completed' THEN 100
+		 WHEN p.total > 0 THEN pg_catalog.round(greatest(0, least(100, 100 * p.current / p.total))::numeric, 1)
+		 ELSE 0 END AS progress,
+	p.current,
+	p.total,
+	p.failed AS failed_steps,
+	p.message,
+	p.info,
+	s.payload,
+	CASE WHEN s.state_name IN ('completed', 'failed', 'cancelled') THEN s.result END AS result,
+	CASE WHEN s.state_name <> 'running' THEN s.error END AS error,
+	coalesce(s.live_attempt, s.attempt) AS attempt,
+	coalesce(s.max_attempts, k.max_attempts, 1::int2) AS max_attempts,
+	coalesce(s.live_worker, s.worker) AS worker,
+	s.run_at,
+	taskq_internal.id_time(s.id) AS created_at,
+	t.started_at,
+	coalesce(s.live_updated, t.finished_at, t.started_at, taskq_internal.id_time(s.id)) AS updated_at,
+	t.finished_at,
+	CASE WHEN t.started_at IS NOT NULL
+		 THEN coalesce(t.finished_at, pg_catalog.clock_timestamp()) - t.started_at END AS duration,
+	CASE WHEN s.state_name = 'running' AND p.total > 0 AND p.current > 0 AND p.current <= p.total
+		 THEN t.started_at + (s.live_updated - t.started_at) * (p.total / p.current) END AS estimated_completion,
+	sub.name AS submitted_by,
+	r.name AS run_as,
+	s.tenant,
+	s.parent,
+	s.retry_of,
+	s.workflow,
+	s.tags,
+	s.metadata,
+	coalesce(s.live_cancel, s.state_name = 'cancelled') AS cancel_requested,
+	coalesce(s.live_reason, s.cancel_reason) AS cancel_reason,
+	coalesce(s.timeout_ms * interval '1 ms', k.timeout) AS timeout,
+	r.oid AS run_as_oid,
+	sub.oid AS submitted_by_oid
+FROM (
+	SELECT t.*, 'completed'::text AS state_name, NULL::int2 AS live_attempt, NULL::text AS live_worker,
+		NULL::timestamptz AS live_started, NULL::float8 AS live_current, NULL::float8 AS live_total,
+		NULL::int4 AS live_failed, NULL::text AS live_message, NULL::jsonb AS live_info,
+		NULL::timestamptz AS live_updated, NULL::bool AS live_cancel, NULL::text AS live_reason
+	FROM taskq_internal.task t WHERE t.state = 'c' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
+	UNION ALL
+	SELECT t.*, 'failed', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+	FROM taskq_internal.task t WHERE t.state = 'f' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
+	UNION ALL
+	SELECT t.*, 'cancelled', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+	FROM taskq_internal.task t WHERE t.state = 'x' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
+	UNION ALL
+	-- 'r' that no worker holds: its worker is gone and it will be claimed again
+	SELECT t.*, 'pending', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+	FROM taskq_internal.task t WHERE t.state IN ('p', 'r') AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
+	UNION ALL
+	SELECT t.*, 'scheduled', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+	FROM taskq_internal.task t WHERE t.state = 's' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
+	UNION ALL
+	SELECT t.*, 'retrying', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+	FROM taskq_internal.task t WHERE t.state = 't' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
+	UNION ALL
+	SELECT t.*, 'running', l.attempt, l.worker, l.started_at, l.current, l.total, l.failed, l.message, l.info,
+		l.updated_at, l.cancel_requested, l.cancel_reason
+	FROM live l JOIN taskq_internal.task t ON t.id = l.id WHERE l.state = 'running'
+	UNION ALL
+	SELECT t.*, 'reserved', l.attempt, l.worker, NULL, NULL, NULL, NULL, NULL, NULL, NULL, l.cancel_requested, l.cancel_reason
+	FROM live l JOIN taskq_internal.task t ON t.id = l.id WHERE l.state = 'reserved'
+) s
+JOIN taskq_internal.lane n ON n.id = s.lane
+JOIN taskq_internal.role r ON r.id = n.role
+JOIN taskq_internal.role sub ON sub.id = coalesce(s.submitted_by, n.role)
+LEFT JOIN taskq_internal.kind k ON k.name = n.kind
+CROSS JOIN LATERAL (
+	SELECT
+		coalesce(s.live_current, (s.progress->>'current')::float8) AS current,
+		coalesce(s.live_total, (s.progress->>'total')::float8) AS total,
+		coalesce(s.live_failed, (s.progress->>'failed')::int4) AS failed,
+		coalesce(s.live_message, s.progress->>'message') AS message,
+		coalesce(s.live_info, s.progress->'info') AS info
+) p
+CROSS JOIN LATERAL (
+	SELECT
+		CASE WHEN s.state_name = 'running' THEN s.live_started
+			 WHEN s.state_name IN ('completed', 'failed', 'cancelled', 'retrying') THEN s.started_at END AS started_at,
+		CASE WHEN s.state_name IN ('completed', 'failed', 'cancelled') THEN s.finished_at END AS finished_at
+) t;
+
+CREATE VIEW taskq.task WITH (security_barrier) AS
+SELECT a.id, a.kind, a.queue, a.state, a.celery_state, a.ready, a.successful, a.priority, a.progress, a.current, a.total,
+	a.failed_steps, a.message, a.info, a.payload, a.result, a.error, a.attempt, a.max_attempts, a.worker, a.run_at,
+	a.created_at, a.started_at, a.updated_at, a.finished_at, a.duration, a.estimated_completion, a.submitted_by, a.run_as,
+	a.tenant, a.parent, a.retry_of, a.workflow, a.tags, a.metadata, a.cancel_requested, a.cancel_reason, a.timeout
+FROM taskq_internal.task_all a
+WHERE taskq_internal.role_visible(a.submitted_by, a.submitted_by_oid)
+   OR taskq_internal.role_visible(a.run_as, a.run_as_oid);
+
+COMMENT ON VIEW taskq.task IS
+'Tasks: state, progress, result, error
+
+Every task that the caller may see: those submitted by or run as a role it is a member of; all of them for members of taskq_monitor and taskq_operator. Progress is live: it shows while the task''s own transaction is still open.';
+COMMENT ON COLUMN taskq.task.state IS 'scheduled, pending, reserved, running, retrying, completed, failed or cancelled';
+COMMENT ON COLUMN taskq.task.celery_state IS 'the same in Celery''s words: PENDING, STARTED, RETRY, SUCCESS, FAILURE, REVOKED';
+COMMENT ON COLUMN taskq.task.ready IS 'true when the state is final';
+COMMENT ON COLUMN taskq.task.successful IS 'true when completed, false when failed or cancelled, null before';
+COMMENT ON COLUMN taskq.task.progress IS 'percent, 0 to 100';
+COMMENT ON COLUMN taskq.task.error IS 'sqlstate, type, message, detail, hint, context of the last failed attempt';
+COMMENT ON COLUMN taskq.task.worker IS 'the worker that runs it or ran it last';
+COMMENT ON COLUMN taskq.task.duration IS 'run time: so far while running, in all when final';
+COMMENT ON COLUMN taskq.task.estimated_completion IS 'for a running task that reports progress: when it will be through at its pace so far';
+
+CREATE VIEW taskq.kind AS
+SELECT k.name, k.handler, k.queue, k.priority, k.max_attempts, k.timeout, k.backoff, k.backoff_max, k.retry_on,
+	k.max_running, k.rate, k.rate_period, k.run_as, k.retention, k.batch, k.description, k.owner, k.updated_at
+FROM taskq_internal.kind k;
+COMMENT ON VIEW taskq.kind IS
+'Kinds of task: handler and policy
+
+A kind names the function that runs its tasks and says how: queue, priority, attempts, timeout.';
+
+CREATE VIEW taskq.queue AS
+SELECT q.name,
+	coalesce(c.paused, false) AS paused,
+	c.max_running,
+	c.retention,
+	c.description,
+	coalesce(s.waiting, 0) AS waiting,
+	coalesce(s.running, 0) AS running
+FROM (SELECT name FROM taskq_internal.queue UNION SELECT queue FROM taskq_internal.lane UNION SELECT 'default' COLLATE "C") q
+LEFT JOIN taskq_internal.queue c ON c.name = q.name
+LEFT JOIN (SELECT n.queue, sum(l.waiting)::int8 AS waiting, sum(l.running)::int8 AS running
+	FROM taskq_internal.lanes() l JOIN taskq_internal.lane n ON n.id = l.lane GROUP BY n.queue) s ON s.queue = q.name;
+COMMENT ON VIEW taskq.queue IS
+'Queues: paused or not, what waits and what runs
+
+waiting is an estimate kept in shared memory; after a restart of the server it starts from the queue''s first tasks.';
+
+CREATE VIEW taskq.worker WITH (security_barrier) AS
+SELECT w.name, w.role, w.pid, w.state, w.task_id, t.kind, w.task_started_at, w.reserved, w.completed, w.failed, w.busy,
+	w.started_at, w.last_active
+FROM taskq_internal.workers() w
+LEFT JOIN LATERAL (
+	SELECT n.kind FROM taskq_internal.task t JOIN taskq_internal.lane n ON n.id = t.lane WHERE t.id = w.task_id
+) t ON true
+WHERE taskq_internal.role_visible(w.role, w.role_oid);
+COMMENT ON VIEW taskq.worker IS
+'Workers of this database and what they do
+
+A worker is a background process with a session of its role; it comes when there is work and leaves after taskq.worker_idle_timeout.';
+
+GRANT SELECT ON taskq.task, taskq.kind, taskq.queue, taskq.worker
+	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
+
+/* ---------------------------------------------------------------- definitions */
+
+CREATE FUNCTION taskq.kind_define(
+	name text, handler regprocedure DEFAULT NULL, queue text DEFAULT 'default', priority int DEFAULT 0, max_attempts int DEFAULT 3,
+	timeout interval DEFAULT NULL, backoff interval DEFAULT '1 s', backoff_max interval DEFAULT '1 h',
+	retry_on text[] DEFAULT NULL, max_running int DEFAULT NULL, rate int DEFAULT NULL,
+	rate_period interval DEFAULT '1 s', run_as regrole DEFAULT NULL, retention interval DEFAULT NULL,
+	batch bool DEFAULT false, description text DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_kind_define';
+COMMENT ON FUNCTION taskq.kind_define IS
+'Create or replace a kind of task
+
+handler is a function of (jsonb) or of no argument in any language; what it returns becomes the result. A task runs as whoever submits it, or as run_as.';
+
+CREATE FUNCTION taskq.kind_drop(name text)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_kind_drop';
+COMMENT ON FUNCTION taskq.kind_drop IS
+'Drop a kind of task
+
+Tasks of the kind that still wait fail when their turn comes.';
+
+CREATE FUNCTION taskq.queue_define(name text, max_running int DEFAULT NULL, retention interval DEFAULT NULL, description text DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_queue_define';
+COMMENT ON FUNCTION taskq.queue_define IS
+'Create or replace a queue
+
+The queue "default" is always there.';
+
+CREATE FUNCTION taskq.queue_pause(name text)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_queue_pause';
+COMMENT ON FUNCTION taskq.queue_pause IS
+'Pause a queue
+
+Its waiting tasks stay; those that run already go on to their end.';
+
+CREATE FUNCTION taskq.queue_resume(name text)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_queue_resume';
+COMMENT ON FUNCTION taskq.queue_resume IS 'Let a paused queue go on';
+
+CREATE FUNCTION taskq.resume()
+RETURNS int LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_resume';
+COMMENT ON FUNCTION taskq.resume IS
+'Let the tasks of a copied database run here
+
+The tasks of a restored dump or a copied database belong to where they were submitted, and wait until somebody says that they shall run here too. Returns the number of lanes taken over.';
+
+/* ---------------------------------------------------------------- submit */
+
+CREATE FUNCTION taskq.task_submit(
+	kind text, payload jsonb DEFAULT '{}', queue text DEFAULT NULL, priority int DEFAULT NULL, run_at timestamptz DEFAULT NULL,
+	delay interval DEFAULT NULL, timeout interval DEFAULT NULL, max_attempts int DEFAULT NULL, unique_key text DEFAULT NULL,
+	on_conflict text DEFAULT NULL, unique_for interval DEFAULT NULL, concurrency_key text DEFAULT NULL,
+	depends_on uuid[] DEFAULT NULL, on_dependency_failure text DEFAULT NULL, parent uuid DEFAULT NULL, tags text[] DEFAULT NULL,
+	metadata jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+RETURNS uuid LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_submit';
+COMMENT ON FUNCTION taskq.task_submit IS
+'Submit a task
+
+Returns its id. The task exists, and runs, only if the calling transaction commits. Options left out take the kind''s default.';
+
+CREATE FUNCTION taskq.task_submit_many(
+	kind text, payloads jsonb[], queue text DEFAULT NULL, priority int DEFAULT NULL, run_at timestamptz DEFAULT NULL,
+	delay interval DEFAULT NULL, timeout interval DEFAULT NULL, max_attempts int DEFAULT NULL, unique_key text DEFAULT NULL,
+	on_conflict text DEFAULT NULL, unique_for interval DEFAULT NULL, concurrency_key text DEFAULT NULL,
+	depends_on uuid[] DEFAULT NULL, on_dependency_failure text DEFAULT NULL, parent uuid DEFAULT NULL, tags text[] DEFAULT NULL,
+	metadata jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+RETURNS SETOF uuid LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_submit_many';
+COMMENT ON FUNCTION taskq.task_submit_many IS
+'Submit many tasks of one kind, one for each payload
+
+Returns their ids in the order of the payloads.';
+
+CREATE FUNCTION taskq.task_submit_batch(
+	kind text, payloads jsonb, queue text DEFAULT NULL, priority int DEFAULT NULL, run_at timestamptz DEFAULT NULL,
+	delay interval DEFAULT NULL, timeout interval DEFAULT NULL, max_attempts int DEFAULT NULL, unique_key text DEFAULT NULL,
+	on_conflict text DEFAULT NULL, unique_for interval DEFAULT NULL, concurrency_key text DEFAULT NULL,
+	depends_on uuid[] DEFAULT NULL, on_dependency_failure text DEFAULT NULL, parent uuid DEFAULT NULL, tags text[] DEFAULT NULL,
+	metadata jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+RETURNS SETOF uuid LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_submit_batch';
+COMMENT ON FUNCTION taskq.task_submit_batch IS
+'Submit many tasks of one kind, one for each element of a JSON array
+
+The same as task_submit_many for callers over HTTP.';
+
+CREATE FUNCTION taskq.task_submit_sql(
+	command text, queue text DEFAULT NULL, priority int DEFAULT NULL, run_at timestamptz DEFAULT NULL,
+	delay interval DEFAULT NULL, timeout interval DEFAULT NULL, max_attempts int DEFAULT NULL, unique_key text DEFAULT NULL,
+	on_conflict text DEFAULT NULL, unique_for interval DEFAULT NULL, concurrency_key text DEFAULT NULL,
+	depends_on uuid[] DEFAULT NULL, on_dependency_failure text DEFAULT NULL, parent uuid DEFAULT NULL, tags text[] DEFAULT NULL,
+	metadata jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+RETURNS uuid LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_submit_sql';
+COMMENT ON FUNCTION taskq.task_submit_sql IS
+'Submit SQL commands to run in the background
+
+One command or several, also VACUUM, CREATE INDEX CONCURRENTLY, CALL. Queries and data changes alone run as one transaction, exactly once; with any other command each one runs in a transaction of its own, at least once. Runs as the submitter.';
+
+/* ---------------------------------------------------------------- look */
+
+CREATE FUNCTION taskq.task_status(id uuid)
+RETURNS taskq.task LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_task_status';
+COMMENT ON FUNCTION taskq.task_status IS
+'State, progress, result and error of one task
+
+Call it as SELECT * FROM taskq.task_status(…).';
+
+CREATE FUNCTION taskq.task_result(id uuid)
+RETURNS jsonb LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_task_result';
+COMMENT ON FUNCTION taskq.task_result IS
+'What a task returned
+
+Raises PT409 when the task is not finished or failed.';
+
+CREATE FUNCTION taskq.task_progress(id uuid)
+RETURNS jsonb LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_task_progress';
+COMMENT ON FUNCTION taskq.task_progress IS
+'Progress of one task: state, percent, current, total, failed, message, info
+
+Live while the task runs, the last report afterwards.';
+
+CREATE FUNCTION taskq.task_wait(id uuid, timeout interval DEFAULT '30 s')
+RETURNS taskq.task LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_wait';
+COMMENT ON FUNCTION taskq.task_wait IS
+'Wait until a task is finished, at most as long as timeout, and return its status
+
+Sleeps without polling. Look at ready to know whether it finished or the time ran out.';
+
+CREATE FUNCTION taskq.task_wait_any(ids uuid[], timeout interval DEFAULT '30 s')
+RETURNS SETOF taskq.task LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_wait_any';
+COMMENT ON FUNCTION taskq.task_wait_any IS
+'Wait until at least one of the tasks is finished, and return the status of those that are
+
+No row means that the time ran out.';
+
+CREATE FUNCTION taskq.task_wait_all(ids uuid[], timeout interval DEFAULT '30 s')
+RETURNS SETOF taskq.task LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_wait_all';
+COMMENT ON FUNCTION taskq.task_wait_all IS
+'Wait until all of the tasks are finished, and return the status of each
+
+Look at ready to know which finished when the time ran out.';
+
+/* ---------------------------------------------------------------- steer */
+
+CREATE FUNCTION taskq.task_cancel(id uuid, reason text DEFAULT NULL, force bool DEFAULT false,
+	OUT task_id uuid, OUT cancelled bool, OUT terminated bool, OUT message text)
+RETURNS record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_cancel';
+COMMENT ON FUNCTION taskq.task_cancel IS
+'Cancel a task
+
+A waiting task is cancelled with the calling transaction. A running one is told when that commits: its query is cancelled; with force its worker process ends. What it wrote is rolled back.';
+
+/* ---------------------------------------------------------------- inside a running task */
+
+CREATE FUNCTION taskq.progress(current numeric, total numeric DEFAULT 100, message text DEFAULT NULL, failed int DEFAULT NULL, info jsonb DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_progress';
+COMMENT ON FUNCTION taskq.progress IS
+'Report the progress of the running task
+
+Everybody sees it at once, before the task commits. Outside a task it only says so in a notice.';
+
+CREATE FUNCTION taskq.current_task(OUT id uuid, OUT kind text, OUT queue text, OUT payload jsonb, OUT attempt int, OUT max_attempts int,
+	OUT submitted_by name, OUT worker text, OUT claims jsonb, OUT tenant text, OUT metadata jsonb)
+RETURNS record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_current_task';
+COMMENT ON FUNCTION taskq.current_task IS
+'The task that runs in this session
+
+All null, with a notice, outside a task.';
+
+CREATE FUNCTION taskq.cancel_requested()
+RETURNS bool LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_cancel_requested';
+COMMENT ON FUNCTION taskq.cancel_requested IS
+'Has somebody asked to cancel the running task?
+
+For handlers that catch query_canceled and want to end in an orderly way; the task is then cancelled, with what the handler returns as its partial result.';
+
+/* ---------------------------------------------------------------- rights */
+
+-- Nothing for PUBLIC, also not for functions.
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA taskq, taskq_internal FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA taskq_internal FROM PUBLIC;
+
+GRANT EXECUTE ON FUNCTION
+	taskq_internal.live(), taskq_internal.lanes(), taskq_internal.workers(), taskq_internal.role_visible(name, oid),
+	taskq_internal.id_time(uuid)
+	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
+GRANT EXECUTE ON FUNCTION
+	taskq.task_status(uuid), taskq.task_result(uuid), taskq.task_progress(uuid), taskq.task_wait(uuid, interval),
+	taskq.task_wait_any(uuid[], interval), taskq.task_wait_all(uuid[], interval),
+	taskq.progress(numeric, numeric, text, int, jsonb), taskq.current_task(), taskq.cancel_requested()
+	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
+GRANT EXECUTE ON FUNCTION
+	taskq.task_submit(text, jsonb, text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb),
+	taskq.task_submit_many(text, jsonb[], text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb),
+	taskq.task_submit_batch(text, jsonb, text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb),
+	taskq.task_cancel(uuid, text, bool)
+	TO taskq_user, taskq_operator;
+GRANT EXECUTE ON FUNCTION
+	taskq.kind_define(text, regprocedure, text, int, int, interval, interval, interval, text[], int, int, interval, regrole, interval, bool, text),
+	taskq.kind_drop(text), taskq.queue_define(text, int, interval, text), taskq.queue_pause(text), taskq.queue_resume(text), taskq.resume(),
+	taskq.task_submit_sql(text, text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb)
+	TO taskq_operator;
+
+-- PostgREST reloads its schema cache on this.
+NOTIFY pgrst;

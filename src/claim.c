@@ -1,0 +1,490 @@
+/*-------------------------------------------------------------------------
+ *
+ * claim.c
+ *		Reserving tasks for a worker.
+ *
+ * A reservation is an entry in the worker's slot.  It keeps other workers
+ * from trying the same task, nothing more: the right to run it is the row
+ * lock, which execute.c takes task by task.  So a reservation may be given
+ * back, or be there twice, at any moment.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "claim.h"
+#include "defs.h"
+#include "lane.h"
+#include "miscadmin.h"
+#include "store.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#define BATCH_US 10000			/* a batch shall last about as long */
+
+/* A lane worth a look, as it was when the main lock was held. */
+typedef struct Candidate
+{
+	int			index;
+	uint32		generation;
+	int32		id;
+	int16		priority;
+	pg_uuid_t	head;
+} Candidate;
+
+static int
+candidate_cmp(const void *a, const void *b)
+{
+	const Candidate *x = a;
+	const Candidate *y = b;
+
+	if (x->priority != y->priority)
+		return x->priority > y->priority ? -1 : 1;
+	return taskq_id_cmp(&x->head, &y->head);
+}
+
+/* Lanes of the worker's role that may have something, the most urgent first. */
+static int
+find_candidates(TaskqSlot *slot, Candidate **candidates)
+{
+	int			max = taskq_shared->nlanes;
+	int			n = 0;
+
+	/* lanes that are added just now are looked at the next time */
+	*candidates = palloc(sizeof(Candidate) * Max(max, 1));
+	LWLockAcquire(taskq_main_lock, LW_SHARED);
+	for (int i = 0; i < max; i++)
+	{
+		TaskqLane  *lane = &taskq_shared->lanes[i];
+		Candidate  *candidate;
+
+		if (lane->dbid != slot->dbid || lane->role != slot->role || !lane->dirty || lane->scanner >= 0)
+			continue;
+		candidate = &(*candidates)[n++];
+		candidate->index = i;
+		candidate->generation = lane->generation;
+		candidate->id = lane->id;
+		candidate->priority = lane->priority;
+		candidate->head = lane->nagain > 0 ? lane->again[0] : lane->watermark;
+	}
+	LWLockRelease(taskq_main_lock);
+	qsort(*candidates, n, sizeof(Candidate), candidate_cmp);
+	return n;
+}
+
+/*
+ * taskq_lane_runnable - may tasks of this lane be run now by a session of this role?
+ *
+ * Not while its queue is paused, nor where it was only copied to.  Reads the
+ * tables, so the caller is in a transaction and called taskq_defs_begin.
+ */
+bool
+taskq_lane_runnable(int32 id, Oid role)
+{
+	const TaskqLaneDef *lane = taskq_lane_get(id);
+	const TaskqQueue *queue;
+	const TaskqKind *kind;
+
+	if (lane == NULL || lane->foreign || lane->role_oid != role)
+		return false;
+	kind = taskq_kind_get(NameStr(lane->kind));
+	if (kind != NULL && kind->handler == NULL)
+		return false;			/* left to external workers */
+	queue = taskq_queue_get(NameStr(lane->queue));
+	return queue == NULL || !queue->paused;
+}
+
+static int
+batch_size(TaskqLane *lane)
+{
+	if (lane->average_us <= 0)
+		return 1;
+	return Max(1, Min(BATCH_US / lane->average_us, TASKQ_BATCH_MAX));
+}
+
+/* Does another worker hold it?  Caller holds the main lock, under which batches are filled. */
+static bool
+is_reserved(TaskqSlot *mine, const pg_uuid_t *id)
+{
+	for (int i = 0; i < taskq_shared->nslots; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+		bool		found = false;
+
+		if (slot == mine || slot->dbid != mine->dbid ||
+			(slot->state != TASKQ_SLOT_BUSY && slot->state != TASKQ_SLOT_ORPHAN))
+			continue;
+		LWLockAcquire(taskq_slot_lock(i), LW_SHARED);
+		for (int j = slot->announced; j < slot->nitems && !found; j++)
+			found = taskq_id_eq(&slot->items[j], id);
+		LWLockRelease(taskq_slot_lock(i));
+		if (found)
+			return true;
+	}
+	return false;
+}
+
+static int
+id_qsort_cmp(const void *a, const void *b)
+{
+	return taskq_id_cmp(a, b);
+}
+
+/* What a scan needs to know, and what it finds. */
+typedef struct Scan
+{
+	pg_uuid_t	start;
+	pg_uuid_t	high;
+	uint32		leaves;
+	int			max;
+	int			nfound;
+	pg_uuid_t	found[TASKQ_BATCH_MAX];
+	uint32		remaining;		/* leaves that hold more */
+	pg_uuid_t	next;			/* the new watermark */
+} Scan;
+
+/* Read the lane's leaves; outside of any lock of ours. */
+static void
+scan_leaves(int32 lane, Scan *scan)
+{
+	pg_uuid_t  *all = palloc(sizeof(pg_uuid_t) * scan->max * TASKQ_LEAVES);
+	pg_uuid_t	last_seen = scan->start;
+	Snapshot	snapshot = taskq_store_snapshot();
+	int			nall = 0;
+
+	scan->remaining = 0;
+	for (int leaf = 0; leaf < TASKQ_LEAVES; leaf++)
+	{
+		pg_uuid_t	seen = scan->start;
+		bool		exhausted;
+
+		if ((scan->leaves & (1u << leaf)) == 0)
+			continue;
+		nall += taskq_store_scan(leaf, lane, &scan->start, snapshot, scan->max, all + nall, &seen, &exhausted);
+		if (!exhausted)
+			scan->remaining |= 1u << leaf;
+		if (taskq_id_cmp(&seen, &last_seen) > 0)
+			last_seen = seen;
+	}
+	UnregisterSnapshot(snapshot);
+
+	qsort(all, nall, sizeof(pg_uuid_t), id_qsort_cmp);
+	scan->nfound = Min(nall, scan->max);
+	memcpy(scan->found, all, scan->nfound * sizeof(pg_uuid_t));
+	if (nall > scan->max)
+	{
+		/* what is left over will be found again, wherever it is */
+		for (int i = scan->max; i < nall; i++)
+			scan->remaining |= taskq_leaf_bit(&all[i]) | 1u << TASKQ_KEEP;
+	}
+	if (scan->remaining != 0)
+		last_seen = scan->nfound > 0 ? scan->found[scan->nfound - 1] : scan->start;
+	scan->next = last_seen;
+	taskq_id_next(&scan->next);
+	pfree(all);
+}
+
+/* Put ids into the worker's slot; caller holds the main lock. */
+static void
+reserve(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, const pg_uuid_t *ids, int n)
+{
+	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
+	slot->lane = index;
+	slot->lane_id = lane->id;
+	slot->lane_generation = lane->generation;
+	slot->next = 0;
+	slot->announced = 0;
+	slot->nitems = n;
+	memcpy(slot->items, ids, n * sizeof(pg_uuid_t));
+	memset(slot->outcome, 0, sizeof(slot->outcome));
+	LWLockRelease(taskq_slot_lock(slotno));
+
+	slot->state = TASKQ_SLOT_BUSY;
+	lane->waiting = Max(0, lane->waiting - n);
+	lane->running += n;
+}
+
+/* Take tasks that were noted one by one; caller holds the main lock. */
+static int
+take_again(TaskqSlot *slot, int slotno, int index, TaskqLane *lane)
+{
+	int			n = Min(lane->nagain, batch_size(lane));
+	pg_uuid_t	ids[TASKQ_AGAIN_MAX];
+
+	memcpy(ids, lane->again, n * sizeof(pg_uuid_t));
+	lane->nagain -= n;
+	memmove(lane->again, lane->again + n, lane->nagain * sizeof(pg_uuid_t));
+	lane->dirty = lane->leaves != 0 || lane->nagain > 0;
+	reserve(slot, slotno, index, lane, ids, n);
+	return n;
+}
+
+/*
+ * Start a scan: nobody else scans this lane, and what is noted from here on is
+ * told apart from what the snapshot, taken later, will see.
+ */
+static void
+scan_begin(int slotno, TaskqLane *lane, Scan *scan)
+{
+	lane->scanner = slotno;
+	memset(&lane->min_noted, 0xff, UUID_LEN);
+	lane->noted_leaves = 0;
+	scan->start = lane->watermark;
+	scan->high = lane->high;
+	scan->leaves = lane->leaves;
+	scan->max = batch_size(lane);
+}
+
+static int
+scan_end(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, Scan *scan)
+{
+	int			n = 0;
+
+	/* only behind an earlier scan's end can there be what others hold */
+	for (int i = 0; i < scan->nfound; i++)
+	{
+		if (taskq_id_cmp(&scan->found[i], &scan->high) > 0 || !is_reserved(slot, &scan->found[i]))
+			scan->found[n++] = scan->found[i];
+	}
+	if (n > 0)
+		reserve(slot, slotno, index, lane, scan->found, n);
+
+	lane->watermark = scan->next;
+	taskq_id_lower(&lane->watermark, &lane->min_noted);
+	if (taskq_id_cmp(&scan->next, &lane->high) > 0)
+		lane->high = scan->next;
+	lane->leaves = scan->remaining | lane->noted_leaves;
+	lane->dirty = lane->leaves != 0 || lane->nagain > 0;
+	lane->scanner = -1;
+	if (!lane->dirty && n == 0)
+		lane->waiting = 0;
+	return n;
+}
+
+/* Reserve from one lane; how many. */
+static int
+claim_from(int slotno, Candidate *candidate)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+	TaskqLane  *lane = &taskq_shared->lanes[candidate->index];
+	TaskqDb    *db;
+	Scan		scan;
+	int			n = 0;
+	bool		scanning = false;
+	bool		woken;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	if (lane->generation == candidate->generation && OidIsValid(lane->dbid) &&
+		lane->dirty && lane->scanner < 0)
+	{
+		if (lane->nagain > 0)
+			n = take_again(slot, slotno, candidate->index, lane);
+		else
+		{
+			scanning = true;
+			scan_begin(slotno, lane, &scan);
+		}
+	}
+
+	if (scanning)
+	{
+		LWLockRelease(taskq_main_lock);
+		scan_leaves(candidate->id, &scan);
+		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+		n = scan_end(slot, slotno, candidate->index, lane, &scan);
+	}
+
+	/*
+	 * If there is more, here or where we were called to meanwhile, another one
+	 * shall look, also those who found this lane under scan.
+	 */
+	woken = slot->woken;
+	db = taskq_db_find(slot->dbid);
+	if (n > 0)
+		slot->woken = false;
+	if (db != NULL && (lane->dirty || (n > 0 && woken)))
+		taskq_lane_wake(db, slot->role);
+	LWLockRelease(taskq_main_lock);
+	return n;
+}
+
+/*
+ * taskq_claim - reserve a batch for this worker
+ *
+ * In a transaction of its own.  False if there is nothing to do for it now;
+ * then the slot is idle, and whoever brings work will set the worker's latch.
+ */
+bool
+taskq_claim(int slotno)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+	Candidate  *candidates;
+	int			ncandidates;
+	int			n = 0;
+
+	/* first say that we sleep, then look: a wake-up in between is not lost */
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	slot->state = TASKQ_SLOT_IDLE;
+	slot->woken = false;
+	LWLockRelease(taskq_main_lock);
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	taskq_defs_begin();
+	do
+	{
+		bool		repeat = false;
+
+		ncandidates = find_candidates(slot, &candidates);
+		for (int i = 0; i < ncandidates && n == 0; i++)
+		{
+			if (!taskq_lane_runnable(candidates[i].id, slot->role))
+				continue;
+			n = claim_from(slotno, &candidates[i]);
+			/* all that was found belonged to others, but there is more */
+			repeat |= n == 0 && taskq_shared->lanes[candidates[i].index].dirty &&
+				taskq_shared->lanes[candidates[i].index].scanner < 0;
+		}
+		if (n > 0 || !repeat)
+			break;
+		CHECK_FOR_INTERRUPTS();
+	} while (true);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return n > 0;
+}
+
+/* taskq_claim_skipped - the row of a reserved task is locked by somebody else: look again later */
+void
+taskq_claim_skipped(int slotno, const pg_uuid_t *id)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+	TaskqDb    *db;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	db = taskq_db_find(slot->dbid);
+	taskq_lane_skipped(&taskq_shared->lanes[slot->lane], id, GetCurrentTimestamp());
+	if (db != NULL)
+		taskq_wake_dispatcher(db);
+	LWLockRelease(taskq_main_lock);
+}
+
+/* taskq_claim_finished - tell the lane how long a task took, in microseconds */
+void
+taskq_claim_finished(int slotno, int64 run_us)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+	TaskqLane  *lane = &taskq_shared->lanes[slot->lane];
+	int			us = (int) Min(Max(run_us, 1), 1000000000);
+
+	/* one number, and nobody minds a lost update */
+	lane->average_us = lane->average_us == 0 ? us : (lane->average_us * 7 + us) / 8;
+	lane->backoff = 0;
+}
+
+/*
+ * taskq_claim_give_back - give back what a worker has not begun
+ *
+ * Also called by others for a worker that is long in one task.  Caller holds
+ * the main lock exclusively.
+ */
+void
+taskq_claim_give_back(int slotno)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+	TaskqLane  *lane = &taskq_shared->lanes[slot->lane];
+	TaskqDb    *db = taskq_db_find(slot->dbid);
+	bool		valid = lane->generation == slot->lane_generation && OidIsValid(lane->dbid);
+	int			n;
+
+	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
+	n = slot->nitems - slot->next;
+	for (int i = slot->next; i < slot->nitems && valid; i++)
+		taskq_lane_rewind(lane, &slot->items[i], taskq_leaf_bit(&slot->items[i]));
+	slot->nitems = slot->next;
+	LWLockRelease(taskq_slot_lock(slotno));
+	if (n > 0 && valid)
+	{
+		lane->running -= n;
+		lane->waiting += n;
+		if (db != NULL)
+			taskq_lane_wake(db, slot->role);
+	}
+}
+
+/* taskq_claim_release - a worker is through with its batch; caller holds the main lock exclusively */
+void
+taskq_claim_release(int slotno)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+	TaskqLane  *lane = &taskq_shared->lanes[slot->lane];
+
+	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
+	if (slot->nitems > 0 && lane->generation == slot->lane_generation)
+		lane->running -= slot->nitems;
+	slot->nitems = 0;
+	slot->next = 0;
+	slot->announced = 0;
+	slot->flush_to = InvalidXLogRecPtr;
+	slot->finished_at = 0;
+	LWLockRelease(taskq_slot_lock(slotno));
+}
+
+/* taskq_claim_stop_scan - a process ended in mid-scan; caller holds the main lock exclusively */
+void
+taskq_claim_stop_scan(int scanner)
+{
+	for (int i = 0; i < taskq_shared->nlanes; i++)
+	{
+		if (taskq_shared->lanes[i].scanner == scanner)
+			taskq_shared->lanes[i].scanner = -1;
+	}
+}
+
+/*
+ * taskq_claim_probe - is there something to claim in a lane?
+ *
+ * Moves the watermark up to it.  For the dispatcher, which thus spares starting
+ * a worker for a lane in which everything is done.  Needs a transaction.
+ */
+bool
+taskq_claim_probe(Oid dbid, int32 lane_id, int scanner)
+{
+	TaskqLane  *lane;
+	Scan		scan;
+	bool		dirty;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	lane = taskq_lane_find(dbid, lane_id);
+	if (lane == NULL || !lane->dirty || lane->nagain > 0 || lane->scanner >= 0)
+	{
+		dirty = lane != NULL && lane->dirty;
+		LWLockRelease(taskq_main_lock);
+		return dirty;
+	}
+	scan_begin(scanner, lane, &scan);
+	scan.max = 1;
+	LWLockRelease(taskq_main_lock);
+
+	scan_leaves(lane_id, &scan);
+
+	/* an entry that is being scanned is never reused */
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	if (scan.nfound > 0)
+	{
+		scan.next = scan.found[0];
+		scan.remaining |= taskq_leaf_bit(&scan.found[0]) | 1u << TASKQ_KEEP;
+	}
+	lane->watermark = scan.next;
+	taskq_id_lower(&lane->watermark, &lane->min_noted);
+	if (taskq_id_cmp(&scan.next, &lane->high) > 0)
+		lane->high = scan.next;
+	lane->leaves = scan.remaining | lane->noted_leaves;
+	lane->dirty = lane->leaves != 0 || lane->nagain > 0;
+	lane->scanner = -1;
+	dirty = lane->dirty;
+	LWLockRelease(taskq_main_lock);
+	return dirty;
+}

@@ -1,0 +1,120 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *		Differences between PostgreSQL 14 to 18, and nothing else.
+ *
+ * Each shim has the newest version's shape.  No other file looks at
+ * PG_VERSION_NUM.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TASKQ_COMPAT_H
+#define TASKQ_COMPAT_H
+
+#include "access/htup_details.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_proc.h"
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+
+#if PG_VERSION_NUM < 140000
+#error "taskq needs PostgreSQL 14 or newer"
+#endif
+
+#if PG_VERSION_NUM < 150000
+#define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
+typedef void (*shmem_request_hook_type) (void);
+#define taskq_shmem_request_install(hook, prev) ((prev) = NULL, (hook)())
+#define pg_analyze_and_rewrite_fixedparams(raw, sql, types, n, env) \
+	pg_analyze_and_rewrite(raw, sql, types, n, env)
+#else
+#define taskq_shmem_request_install(hook, prev) ((prev) = shmem_request_hook, shmem_request_hook = (hook))
+#endif
+
+#if PG_VERSION_NUM < 160000
+#include "utils/builtins.h"
+
+static inline AclResult
+taskq_function_aclcheck(Oid function, Oid role)
+{
+	return pg_proc_aclcheck(function, role, ACL_EXECUTE);
+}
+
+static inline AclResult
+taskq_database_aclcheck(Oid database, Oid role)
+{
+	return pg_database_aclcheck(database, role, ACL_CONNECT);
+}
+
+static inline bool
+taskq_database_ownercheck(Oid database, Oid role)
+{
+	return pg_database_ownercheck(database, role);
+}
+#else
+static inline AclResult
+taskq_function_aclcheck(Oid function, Oid role)
+{
+	return object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE);
+}
+
+static inline AclResult
+taskq_database_aclcheck(Oid database, Oid role)
+{
+	return object_aclcheck(DatabaseRelationId, database, role, ACL_CONNECT);
+}
+
+static inline bool
+taskq_database_ownercheck(Oid database, Oid role)
+{
+	return object_ownercheck(DatabaseRelationId, database, role);
+}
+#endif
+
+/* The number of this process in ProcGlobal->allProcs. */
+static inline int
+taskq_my_procno(void)
+{
+#if PG_VERSION_NUM < 170000
+	return MyProc->pgprocno;
+#else
+	return MyProcNumber;
+#endif
+}
+
+/* Wait events have names of their own since 17. */
+#if PG_VERSION_NUM < 170000
+#include "utils/wait_event.h"
+#define taskq_wait_event(name) PG_WAIT_EXTENSION
+#else
+#include "utils/wait_event.h"
+#define taskq_wait_event(name) WaitEventExtensionNew(name)
+#endif
+
+/* A role without LOGIN can have a background session from 17 on, if asked for. */
+#if PG_VERSION_NUM < 170000
+#define TASKQ_NOLOGIN_SESSIONS false
+#define TASKQ_SESSION_FLAGS 0
+#else
+#define TASKQ_NOLOGIN_SESSIONS true
+#define TASKQ_SESSION_FLAGS BGWORKER_BYPASS_ROLELOGINCHECK
+#endif
+
+/* PortalRun lost an argument in 18. */
+#if PG_VERSION_NUM < 180000
+#define taskq_portal_run(portal, top, dest, qc) PortalRun(portal, FETCH_ALL, top, true, dest, dest, qc)
+#else
+#define taskq_portal_run(portal, top, dest, qc) PortalRun(portal, FETCH_ALL, top, dest, dest, qc)
+#endif
+
+/* MERGE came with 15. */
+#if PG_VERSION_NUM < 150000
+#define taskq_is_merge(tag) false
+#else
+#define taskq_is_merge(tag) ((tag) == T_MergeStmt)
+#endif
+
+#endif

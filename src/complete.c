@@ -1,0 +1,181 @@
+/*-------------------------------------------------------------------------
+ *
+ * complete.c
+ *		Recording how an attempt ended.
+ *
+ * Success is recorded in the task's own transaction, so that effect and state
+ * commit together.  Everything else is recorded in a new one, after the task's
+ * was rolled back.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/xact.h"
+#include "complete.h"
+#include "defs.h"
+#include "guc.h"
+#include "miscadmin.h"
+#include "note.h"
+#include "state.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/*
+ * taskq_row_attempt - the number of the attempt that runs or would run next
+ *
+ * A task stored as running has its attempt counted already.
+ */
+int
+taskq_row_attempt(TaskqRow *row)
+{
+	return DatumGetInt16(taskq_row_value(row, attempt)) + (taskq_row_state(row) == TASKQ_RUNNING ? 0 : 1);
+}
+
+/*
+ * taskq_complete - record success, in the task's transaction
+ *
+ * cancelled: the handler ended in an orderly way because it was asked to; what
+ * it returned is its partial result.  Returns the new state.
+ */
+char
+taskq_complete(TaskqRow *row, TimestampTz started_at, const char *worker,
+			   Datum result, bool isnull, Datum progress, bool cancelled, const char *reason)
+{
+	TaskqChange change = {
+		.to = cancelled ? TASKQ_CANCELLED : TASKQ_COMPLETED,
+		.attempt = taskq_row_attempt(row),
+		.worker = worker,
+		.started_at = started_at,
+		.finished_at = GetCurrentTimestamp(),
+		.has_result = true,
+		.result_isnull = isnull,
+		.result = result,
+		.progress = progress,
+		.cancel_reason = cancelled ? reason : NULL
+	};
+
+	if (!isnull && VARSIZE_ANY(DatumGetPointer(result)) > (Size) taskq_max_result * 1024)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("result of %zu bytes is too large", (Size) VARSIZE_ANY(DatumGetPointer(result))),
+				 errdetail("The limit is taskq.max_result, %d kB.", taskq_max_result),
+				 errhint("Put large results into a table and return their key.")));
+	taskq_state_change(row, &change);
+	return change.to;
+}
+
+static bool
+sqlstate_listed(List *list, int sqlerrcode)
+{
+	const char *sqlstate = unpack_sql_state(sqlerrcode);
+	ListCell   *lc;
+
+	foreach(lc, list)
+	{
+		const char *item = lfirst(lc);
+
+		if (strncmp(sqlstate, item, strlen(item)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Would another attempt make sense?  Without a list of the kind's own: not when
+ * the program is at fault (class 42: syntax, names, rights; 0A: not supported).
+ */
+static bool
+is_retryable(const TaskqKind *kind, int sqlerrcode)
+{
+	int			class = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	if (kind->retry_on != NIL)
+		return sqlstate_listed(kind->retry_on, sqlerrcode);
+	return class != ERRCODE_TO_CATEGORY(ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION) &&
+		class != ERRCODE_FEATURE_NOT_SUPPORTED;
+}
+
+/*
+ * When to try again: backoff doubles with every attempt, and half of it is
+ * drawn by lot, so that tasks that failed together don't come back together
+ * ("equal jitter", M. Brooker, Exponential Backoff And Jitter, 2015).
+ */
+static TimestampTz
+retry_time(const TaskqKind *kind, int attempt)
+{
+	double		ms = Min(ldexp((double) kind->backoff_ms, Min(attempt - 1, 60)), (double) kind->backoff_max_ms);
+	uint32		lot;
+
+	if (!pg_strong_random(&lot, sizeof(lot)))
+		lot = 0;
+	ms = ms / 2 + ms / 2 * lot / PG_UINT32_MAX;
+	return GetCurrentTimestamp() + (int64) (ms * 1000);
+}
+
+static void
+change_after_failure(TaskqRow *row, const TaskqFailure *failure, const TaskqLaneDef *lane, TaskqChange *change)
+{
+	const TaskqKind *kind = lane ? taskq_kind_get(NameStr(lane->kind)) : NULL;
+	int			attempt = taskq_row_attempt(row);
+	int			max_attempts = 1;
+
+	if (!taskq_row_isnull(row, max_attempts))
+		max_attempts = DatumGetInt16(taskq_row_value(row, max_attempts));
+	else if (kind != NULL)
+		max_attempts = kind->max_attempts;
+
+	change->attempt = attempt;
+	change->worker = failure->worker;
+	change->started_at = failure->started_at;
+	change->finished_at = GetCurrentTimestamp();
+	change->progress = failure->progress;
+	change->error = failure->error;
+	change->to = TASKQ_FAILED;
+	if (failure->cancelled)
+	{
+		change->to = TASKQ_CANCELLED;
+		change->cancel_reason = failure->reason;
+	}
+	else if (attempt < max_attempts && (kind == NULL || is_retryable(kind, failure->sqlerrcode)))
+	{
+		static const TaskqKind sql_commands = {.backoff_ms = 1000, .backoff_max_ms = 3600000};
+
+		change->to = TASKQ_RETRYING;
+		change->run_at = retry_time(kind ? kind : &sql_commands, attempt);
+	}
+}
+
+/*
+ * taskq_record_failure - record an attempt that failed or was cancelled
+ *
+ * In a transaction of its own; returns the new state, or 0 if the task was
+ * brought to its end by somebody else meanwhile.
+ */
+char
+taskq_record_failure(const TaskqFailure *failure)
+{
+	TaskqChange change = {0};
+	TaskqRow	row;
+	const TaskqLaneDef *lane;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	taskq_defs_begin();
+	if (taskq_store_lock(&failure->id, true, &row) == TASKQ_LOCKED &&
+		(taskq_row_state(&row) == TASKQ_PENDING || taskq_row_state(&row) == TASKQ_RUNNING))
+	{
+		lane = taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane)));
+		change_after_failure(&row, failure, lane, &change);
+		taskq_state_change(&row, &change);
+		if (change.to == TASKQ_RETRYING)
+			taskq_note_due(change.run_at);
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return change.to;
+}

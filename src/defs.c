@@ -1,0 +1,634 @@
+/*-------------------------------------------------------------------------
+ *
+ * defs.c
+ *		Kinds, queues, roles and lanes.
+ *
+ * Every backend caches what it has read.  Whoever changes a kind, a queue or
+ * the lanes' home sends a relcache invalidation for that table, which drops
+ * the caches of all backends when it commits.  Lanes and roles are only ever
+ * added, and a backend that misses one reads the table.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/skey.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_authid.h"
+#include "commands/sequence.h"
+#include "defs.h"
+#include "miscadmin.h"
+#include "store.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+typedef struct LaneKey
+{
+	Oid			role;
+	int16		priority;
+	NameData	queue;
+	NameData	kind;
+} LaneKey;
+
+typedef struct LaneByKey
+{
+	LaneKey		key;
+	int32		id;
+} LaneByKey;
+
+typedef struct RoleEntry
+{
+	Oid			oid;
+	int32		id;
+} RoleEntry;
+
+static MemoryContext defs_context = NULL;
+static HTAB *kinds = NULL;
+static HTAB *queues = NULL;
+static HTAB *lanes = NULL;
+static HTAB *lanes_by_key = NULL;
+static HTAB *roles = NULL;
+static bool stale = true;
+static bool made_here = false;	/* the cache has lanes or roles of an open transaction */
+
+static void
+on_relcache_change(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid) ||
+		relid == taskq_store_oid(TASKQ_REL_KIND) ||
+		relid == taskq_store_oid(TASKQ_REL_QUEUE) ||
+		relid == taskq_store_oid(TASKQ_REL_LANE) ||
+		relid == taskq_store_oid(TASKQ_REL_ROLE))
+		stale = true;
+}
+
+static void
+on_role_change(Datum arg, int cacheid, uint32 hashvalue)
+{
+	stale = true;
+}
+
+/* taskq_defs_init - once per process */
+void
+taskq_defs_init(void)
+{
+	CacheRegisterRelcacheCallback(on_relcache_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, on_role_change, (Datum) 0);
+}
+
+static HTAB *
+make_cache(const char *name, Size keysize, Size entrysize, int flags)
+{
+	HASHCTL		ctl;
+
+	ctl.keysize = keysize;
+	ctl.entrysize = entrysize;
+	ctl.hcxt = defs_context;
+	return hash_create(name, 64, &ctl, HASH_ELEM | HASH_CONTEXT | flags);
+}
+
+/*
+ * taskq_defs_begin - make sure of the extension and drop caches that are stale
+ *
+ * Called at the start of whatever uses definitions; what the functions below
+ * return stays valid until the next call.
+ */
+void
+taskq_defs_begin(void)
+{
+	taskq_store_require();
+	if (!stale && defs_context != NULL)
+		return;
+	if (defs_context == NULL)
+		defs_context = AllocSetContextCreate(TopMemoryContext, "taskq definitions", ALLOCSET_DEFAULT_SIZES);
+	else
+		MemoryContextReset(defs_context);
+	kinds = make_cache("taskq kinds", NAMEDATALEN, sizeof(TaskqKind), HASH_STRINGS);
+	queues = make_cache("taskq queues", NAMEDATALEN, sizeof(TaskqQueue), HASH_STRINGS);
+	lanes = make_cache("taskq lanes", sizeof(int32), sizeof(TaskqLaneDef), HASH_BLOBS);
+	lanes_by_key = make_cache("taskq lanes by key", sizeof(LaneKey), sizeof(LaneByKey), HASH_BLOBS);
+	roles = make_cache("taskq roles", sizeof(Oid), sizeof(RoleEntry), HASH_BLOBS);
+	made_here = false;
+	stale = false;
+}
+
+/* taskq_defs_aborted - a (sub)transaction was undone, and with it rows that the cache may have */
+void
+taskq_defs_aborted(void)
+{
+	if (made_here)
+		stale = true;
+}
+
+static Relation
+open_scan(TaskqRelation table, TaskqRelation index, int nkeys, ScanKey keys,
+		  Snapshot *snapshot, SysScanDesc *scan)
+{
+	Relation	rel = taskq_store_open(table, AccessShareLock);
+
+	*snapshot = taskq_store_snapshot();
+	*scan = systable_beginscan(rel, taskq_store_oid(index), nkeys > 0, *snapshot, nkeys, keys);
+	return rel;
+}
+
+static void
+close_scan(Relation rel, Snapshot snapshot, SysScanDesc scan)
+{
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+}
+
+/* Copy of the row whose first column is the text name, or NULL. */
+static HeapTuple
+read_by_name(TaskqRelation table, TaskqRelation index, const char *name, TupleDesc *desc)
+{
+	ScanKeyData key;
+	Snapshot	snapshot;
+	SysScanDesc scan;
+	Relation	rel;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
+	rel = open_scan(table, index, 1, &key, &snapshot, &scan);
+	tuple = systable_getnext(scan);
+	if (tuple != NULL)
+	{
+		tuple = heap_copytuple(tuple);
+		*desc = CreateTupleDescCopy(RelationGetDescr(rel));
+	}
+	close_scan(rel, snapshot, scan);
+	return tuple;
+}
+
+static int64
+interval_ms(Datum value)
+{
+	Interval   *interval = DatumGetIntervalP(value);
+
+	return interval->time / 1000 +
+		((int64) interval->day + (int64) interval->month * DAYS_PER_MONTH) * (SECS_PER_DAY * 1000L);
+}
+
+static List *
+text_array_list(Datum array)
+{
+	Datum	   *items;
+	bool	   *nulls;
+	int			n;
+	List	   *list = NIL;
+
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls, &n);
+	for (int i = 0; i < n; i++)
+		list = lappend(list, TextDatumGetCString(items[i]));
+	return list;
+}
+
+static void
+kind_from_row(TaskqKind *kind, Datum *values, bool *nulls)
+{
+	MemoryContext old = MemoryContextSwitchTo(defs_context);
+
+	kind->handler = nulls[Anum_kind_handler - 1] ? NULL : TextDatumGetCString(values[Anum_kind_handler - 1]);
+	namestrcpy(&kind->queue, TextDatumGetCString(values[Anum_kind_queue - 1]));
+	kind->priority = DatumGetInt16(values[Anum_kind_priority - 1]);
+	kind->max_attempts = DatumGetInt16(values[Anum_kind_max_attempts - 1]);
+	kind->timeout_ms = nulls[Anum_kind_timeout - 1] ? 0 : interval_ms(values[Anum_kind_timeout - 1]);
+	kind->backoff_ms = interval_ms(values[Anum_kind_backoff - 1]);
+	kind->backoff_max_ms = interval_ms(values[Anum_kind_backoff_max - 1]);
+	kind->retry_on = nulls[Anum_kind_retry_on - 1] ? NIL : text_array_list(values[Anum_kind_retry_on - 1]);
+	if (nulls[Anum_kind_run_as - 1])
+		memset(&kind->run_as, 0, sizeof(NameData));
+	else
+		namestrcpy(&kind->run_as, NameStr(*DatumGetName(values[Anum_kind_run_as - 1])));
+	namestrcpy(&kind->owner, NameStr(*DatumGetName(values[Anum_kind_owner - 1])));
+	MemoryContextSwitchTo(old);
+}
+
+/* taskq_kind_get - a kind, or NULL */
+const TaskqKind *
+taskq_kind_get(const char *name)
+{
+	TaskqKind  *kind = hash_search(kinds, name, HASH_FIND, NULL);
+	Datum		values[Natts_kind];
+	bool		nulls[Natts_kind];
+	HeapTuple	tuple;
+	TupleDesc	desc;
+
+	if (kind != NULL)
+		return kind;
+	tuple = read_by_name(TASKQ_REL_KIND, TASKQ_REL_KIND_PKEY, name, &desc);
+	if (tuple == NULL)
+		return NULL;
+	heap_deform_tuple(tuple, desc, values, nulls);
+	kind = hash_search(kinds, name, HASH_ENTER, NULL);
+	kind_from_row(kind, values, nulls);
+	return kind;
+}
+
+/* taskq_queue_get - a queue that somebody defined or paused, or NULL */
+const TaskqQueue *
+taskq_queue_get(const char *name)
+{
+	bool		found;
+	bool		isnull;
+	TaskqQueue *queue = hash_search(queues, name, HASH_FIND, NULL);
+	HeapTuple	tuple;
+	TupleDesc	desc;
+
+	if (queue != NULL)
+		return queue;
+	tuple = read_by_name(TASKQ_REL_QUEUE, TASKQ_REL_QUEUE_PKEY, name, &desc);
+	if (tuple == NULL)
+		return NULL;
+	queue = hash_search(queues, name, HASH_ENTER, &found);
+	queue->paused = DatumGetBool(heap_getattr(tuple, Anum_queue_paused, desc, &isnull));
+	return queue;
+}
+
+/*
+ * Insert the row, or replace the one of that name.  replace tells which
+ * columns; NULL means all.
+ */
+static void
+write_by_name(TaskqRelation table, TaskqRelation index, const char *name,
+			  Datum *values, bool *nulls, const bool *replace, int natts)
+{
+	Relation	rel = taskq_store_open(table, ShareRowExclusiveLock);
+	Snapshot	snapshot = taskq_store_snapshot();
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		all[Natts_kind];
+
+	/* one writer at a time: definitions are rare, and none is lost to a race */
+	memset(all, true, sizeof(all));
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
+	scan = systable_beginscan(rel, taskq_store_oid(index), true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	if (tuple != NULL)
+	{
+		tuple = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls,
+								  unconstify(bool *, replace ? replace : all));
+		CatalogTupleUpdate(rel, &tuple->t_self, tuple);
+	}
+	else
+		CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	CacheInvalidateRelcache(rel);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+/* taskq_kind_write - create or replace a kind; values as the table's columns */
+void
+taskq_kind_write(const char *name, Datum *values, bool *nulls)
+{
+	write_by_name(TASKQ_REL_KIND, TASKQ_REL_KIND_PKEY, name, values, nulls, NULL, Natts_kind);
+}
+
+/* taskq_queue_write - create a queue, or replace the columns told of the one that is there */
+void
+taskq_queue_write(const char *name, Datum *values, bool *nulls, const bool *replace)
+{
+	write_by_name(TASKQ_REL_QUEUE, TASKQ_REL_QUEUE_PKEY, name, values, nulls, replace, Natts_queue);
+}
+
+/* taskq_kind_delete - false if there was none */
+bool
+taskq_kind_delete(const char *name)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_KIND, ShareRowExclusiveLock);
+	Snapshot	snapshot = taskq_store_snapshot();
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
+	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_KIND_PKEY), true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	if (tuple != NULL)
+		CatalogTupleDelete(rel, &tuple->t_self);
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	CacheInvalidateRelcache(rel);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+	return tuple != NULL;
+}
+
+static int32
+role_insert(Oid role)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_ROLE, RowExclusiveLock);
+	int32		id = nextval_internal(taskq_store_oid(TASKQ_REL_ROLE_SEQ), false);
+	NameData	name;
+	Datum		values[3];
+	bool		nulls[3] = {false, false, false};
+
+	namestrcpy(&name, GetUserNameFromId(role, false));
+	values[0] = Int32GetDatum(id);
+	values[1] = NameGetDatum(&name);
+	values[2] = ObjectIdGetDatum(role);
+	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+	return id;
+}
+
+/*
+ * taskq_role_id - taskq's number of a role, made if needed
+ *
+ * Two sessions may make one each at the same time; both are good.  A row that
+ * came from elsewhere may have this oid under another name: it is not this role.
+ */
+int32
+taskq_role_id(Oid role)
+{
+	RoleEntry  *entry = hash_search(roles, &role, HASH_FIND, NULL);
+	ScanKeyData key;
+	Snapshot	snapshot;
+	SysScanDesc scan;
+	Relation	rel;
+	HeapTuple	tuple;
+	char	   *name;
+	int32		id = 0;
+
+	if (entry != NULL)
+		return entry->id;
+
+	name = GetUserNameFromId(role, false);
+	ScanKeyInit(&key, 3, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(role));
+	rel = open_scan(TASKQ_REL_ROLE, TASKQ_REL_ROLE_OID, 1, &key, &snapshot, &scan);
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		bool		isnull;
+		int32		found = DatumGetInt32(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
+		Name		found_name = DatumGetName(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
+
+		if (strcmp(NameStr(*found_name), name) == 0 && (id == 0 || found < id))
+			id = found;
+	}
+	close_scan(rel, snapshot, scan);
+	if (id == 0)
+	{
+		id = role_insert(role);
+		made_here = true;
+	}
+	entry = hash_search(roles, &role, HASH_ENTER, NULL);
+	entry->id = id;
+	return id;
+}
+
+/* taskq_role_read - name and last oid of a role by taskq's number; false if there is none */
+bool
+taskq_role_read(int32 id, Name name, Oid *oid)
+{
+	ScanKeyData key;
+	Snapshot	snapshot;
+	SysScanDesc scan;
+	Relation	rel;
+	HeapTuple	tuple;
+	bool		isnull;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(id));
+	rel = open_scan(TASKQ_REL_ROLE, TASKQ_REL_ROLE_PKEY, 1, &key, &snapshot, &scan);
+	tuple = systable_getnext(scan);
+	if (tuple != NULL)
+	{
+		*name = *DatumGetName(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
+		*oid = DatumGetObjectId(heap_getattr(tuple, 3, RelationGetDescr(rel), &isnull));
+	}
+	close_scan(rel, snapshot, scan);
+	return tuple != NULL;
+}
+
+/* columns of taskq_internal.lane: id, role, priority, queue, kind, system, database */
+#define Natts_lane 7
+
+static void
+lane_from_tuple(TaskqLaneDef *lane, HeapTuple tuple, TupleDesc desc)
+{
+	Datum		values[Natts_lane];
+	bool		nulls[Natts_lane];
+
+	heap_deform_tuple(tuple, desc, values, nulls);
+	lane->id = DatumGetInt32(values[0]);
+	lane->role = DatumGetInt32(values[1]);
+	lane->priority = DatumGetInt16(values[2]);
+	namestrcpy(&lane->queue, TextDatumGetCString(values[3]));
+	namestrcpy(&lane->kind, TextDatumGetCString(values[4]));
+	lane->foreign = DatumGetInt64(values[5]) != (int64) GetSystemIdentifier() ||
+		DatumGetObjectId(values[6]) != MyDatabaseId;
+}
+
+/* taskq_lane_get - a lane by its number, or NULL */
+const TaskqLaneDef *
+taskq_lane_get(int32 id)
+{
+	TaskqLaneDef *lane = hash_search(lanes, &id, HASH_FIND, NULL);
+	TaskqLaneDef read;
+	ScanKeyData key;
+	Snapshot	snapshot;
+	SysScanDesc scan;
+	Relation	rel;
+	HeapTuple	tuple;
+
+	if (lane != NULL)
+		return lane;
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(id));
+	rel = open_scan(TASKQ_REL_LANE, TASKQ_REL_LANE_PKEY, 1, &key, &snapshot, &scan);
+	tuple = systable_getnext(scan);
+	if (tuple != NULL)
+		lane_from_tuple(&read, tuple, RelationGetDescr(rel));
+	close_scan(rel, snapshot, scan);
+	if (tuple == NULL || !taskq_role_read(read.role, &read.role_name, &read.role_oid))
+		return NULL;
+	lane = hash_search(lanes, &id, HASH_ENTER, NULL);
+	*lane = read;
+	return lane;
+}
+
+static int32
+lane_insert(int32 role, const LaneKey *key)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LANE, RowExclusiveLock);
+	int32		id = nextval_internal(taskq_store_oid(TASKQ_REL_LANE_SEQ), false);
+	Datum		values[Natts_lane];
+	bool		nulls[Natts_lane] = {false};
+
+	values[0] = Int32GetDatum(id);
+	values[1] = Int32GetDatum(role);
+	values[2] = Int16GetDatum(key->priority);
+	values[3] = CStringGetTextDatum(NameStr(key->queue));
+	values[4] = CStringGetTextDatum(NameStr(key->kind));
+	values[5] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[6] = ObjectIdGetDatum(MyDatabaseId);
+	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+	return id;
+}
+
+static int32
+lane_search(int32 role, const LaneKey *key)
+{
+	ScanKeyData keys[2];
+	Snapshot	snapshot;
+	SysScanDesc scan;
+	Relation	rel;
+	HeapTuple	tuple;
+	int32		id = 0;
+
+	ScanKeyInit(&keys[0], 5, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(NameStr(key->kind)));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(role));
+	rel = open_scan(TASKQ_REL_LANE, TASKQ_REL_LANE_KIND, 2, keys, &snapshot, &scan);
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		TaskqLaneDef lane;
+
+		lane_from_tuple(&lane, tuple, RelationGetDescr(rel));
+		if (!lane.foreign && lane.priority == key->priority &&
+			strcmp(NameStr(lane.queue), NameStr(key->queue)) == 0 &&
+			(id == 0 || lane.id < id))
+			id = lane.id;
+	}
+	close_scan(rel, snapshot, scan);
+	return id;
+}
+
+/*
+ * taskq_lane_for - the lane of these properties, made if there is none
+ *
+ * Its row is part of the calling transaction.  Two sessions may make one each
+ * at the same time: both serve, and no submitter waits for another.
+ */
+const TaskqLaneDef *
+taskq_lane_for(Oid role, const char *queue, const char *kind, int16 priority)
+{
+	LaneKey		key;
+	LaneByKey  *entry;
+
+	memset(&key, 0, sizeof(key));
+	key.role = role;
+	key.priority = priority;
+	namestrcpy(&key.queue, queue);
+	namestrcpy(&key.kind, kind);
+
+	entry = hash_search(lanes_by_key, &key, HASH_FIND, NULL);
+	if (entry == NULL)
+	{
+		int32		role_id = taskq_role_id(role);
+		int32		id = lane_search(role_id, &key);
+
+		if (id == 0)
+		{
+			id = lane_insert(role_id, &key);
+			made_here = true;
+		}
+		entry = hash_search(lanes_by_key, &key, HASH_ENTER, NULL);
+		entry->id = id;
+	}
+	return taskq_lane_get(entry->id);
+}
+
+/* taskq_lane_ids - numbers of all lanes, as a list of int */
+List *
+taskq_lane_ids(void)
+{
+	Snapshot	snapshot;
+	SysScanDesc scan;
+	Relation	rel = open_scan(TASKQ_REL_LANE, TASKQ_REL_LANE_PKEY, 0, NULL, &snapshot, &scan);
+	HeapTuple	tuple;
+	bool		isnull;
+	List	   *ids = NIL;
+
+	while ((tuple = systable_getnext(scan)) != NULL)
+		ids = lappend_int(ids, DatumGetInt32(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull)));
+	close_scan(rel, snapshot, scan);
+	return ids;
+}
+
+/* Give every role that still exists by name its oid here; the others get none. */
+static void
+roles_take_over(void)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_ROLE, ShareRowExclusiveLock);
+	Snapshot	snapshot = taskq_store_snapshot();
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	HeapTuple	tuple;
+
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		bool		isnull;
+		bool		replace[3] = {false, false, true};
+		bool		nulls[3] = {false, false, false};
+		Datum		values[3] = {0, 0, 0};
+		Name		name = DatumGetName(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
+
+		values[2] = ObjectIdGetDatum(get_role_oid(NameStr(*name), true));
+		tuple = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replace);
+		CatalogTupleUpdate(rel, &tuple->t_self, tuple);
+	}
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	CacheInvalidateRelcache(rel);
+	table_close(rel, NoLock);
+}
+
+/*
+ * taskq_lanes_take_over - make this database the home of all lanes
+ *
+ * Returns how many came from elsewhere.  Roles are taken by name, because a
+ * copy in another server has other oids.
+ */
+int
+taskq_lanes_take_over(void)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LANE, ShareRowExclusiveLock);
+	Snapshot	snapshot = taskq_store_snapshot();
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	HeapTuple	tuple;
+	int			n = 0;
+
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		TaskqLaneDef lane;
+		bool		replace[Natts_lane] = {false, false, false, false, false, true, true};
+		bool		nulls[Natts_lane] = {false};
+		Datum		values[Natts_lane] = {0};
+
+		lane_from_tuple(&lane, tuple, RelationGetDescr(rel));
+		if (!lane.foreign)
+			continue;
+		values[5] = Int64GetDatum((int64) GetSystemIdentifier());
+		values[6] = ObjectIdGetDatum(MyDatabaseId);
+		tuple = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replace);
+		CatalogTupleUpdate(rel, &tuple->t_self, tuple);
+		n++;
+	}
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	if (n > 0)
+	{
+		roles_take_over();
+		CacheInvalidateRelcache(rel);
+	}
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+	return n;
+}

@@ -1,0 +1,156 @@
+/*-------------------------------------------------------------------------
+ *
+ * event.c
+ *		Telling the world that tasks ended: waiters at once, listeners by NOTIFY.
+ *
+ * NOTIFY takes a lock of the whole database at commit, so the process that
+ * finishes a task never sends one.  It leaves an event in shared memory, after
+ * the result is durable, and the database's dispatcher sends them in batches.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/async.h"
+#include "compat.h"
+#include "event.h"
+#include "guc.h"
+#include "miscadmin.h"
+#include "state.h"
+#include "utils/memutils.h"
+
+#define CHANNEL "taskq"
+
+/* taskq_event_bucket - what waiters for this task sleep on */
+ConditionVariable *
+taskq_event_bucket(const pg_uuid_t *id)
+{
+	return &taskq_shared->finished[id->data[UUID_LEN - 1] % TASKQ_WAIT_BUCKETS];
+}
+
+/*
+ * taskq_event_push - a task came to this state
+ *
+ * Wakes those who wait for it, and leaves an event for the dispatcher.  Never
+ * fails: an event for which there is no room is counted as lost.
+ */
+void
+taskq_event_push(TaskqDb *db, const pg_uuid_t *id, char state)
+{
+	TaskqEvent *event;
+
+	if (taskq_state_final(state) && pg_atomic_read_u32(&taskq_shared->waiters) > 0)
+	{
+		ConditionVariableBroadcast(taskq_event_bucket(id));
+		ConditionVariableBroadcast(&taskq_shared->finished_any);
+	}
+
+	if (taskq_notify == TASKQ_NOTIFY_OFF ||
+		(taskq_notify == TASKQ_NOTIFY_FINAL && !taskq_state_final(state)))
+		return;
+	if (taskq_shared->nevents == TASKQ_EVENTS)
+	{
+		taskq_shared->events_lost++;
+		return;
+	}
+	event = &taskq_shared->events[taskq_shared->nevents++];
+	event->dbid = db->dbid;
+	event->id = *id;
+	event->state = state;
+	taskq_wake_dispatcher(db);
+}
+
+/* taskq_event_take - up to max events of a database, out of shared memory */
+int
+taskq_event_take(Oid dbid, TaskqEvent *events, int max)
+{
+	int			taken = 0;
+	int			kept = 0;
+
+	for (int i = 0; i < taskq_shared->nevents; i++)
+	{
+		if (taskq_shared->events[i].dbid == dbid && taken < max)
+			events[taken++] = taskq_shared->events[i];
+		else
+			taskq_shared->events[kept++] = taskq_shared->events[i];
+	}
+	taskq_shared->nevents = kept;
+	if (taken > 0)
+		ConditionVariableBroadcast(&taskq_shared->event_room);
+	return taken;
+}
+
+/*
+ * taskq_event_wait_for_room - let the dispatcher catch up
+ *
+ * Waits until n events would fit, but no longer than a few seconds: listeners
+ * may miss an event, tasks do not stop for them.
+ */
+void
+taskq_event_wait_for_room(Oid dbid, int n)
+{
+	if (taskq_notify == TASKQ_NOTIFY_OFF || taskq_shared->nevents + n <= TASKQ_EVENTS)
+		return;
+	ConditionVariablePrepareToSleep(&taskq_shared->event_room);
+	for (int tries = 0; tries < 5; tries++)
+	{
+		TaskqDb    *db;
+		bool		room;
+
+		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+		room = taskq_shared->nevents + n <= TASKQ_EVENTS;
+		db = taskq_db_find(dbid);
+		if (!room && db != NULL)
+			taskq_wake_dispatcher(db);
+		LWLockRelease(taskq_main_lock);
+		if (room)
+			break;
+		ConditionVariableTimedSleep(&taskq_shared->event_room, 1000, taskq_wait_event("TaskqEvents"));
+	}
+	ConditionVariableCancelSleep();
+}
+
+/*
+ * taskq_event_send - NOTIFY, in a transaction of its own
+ *
+ * When that fails (the queue of notifications is full because a listener does
+ * not read) the events are lost and the server log says so; nothing else is.
+ */
+void
+taskq_event_send(const TaskqEvent *events, int n)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		StartTransactionCommand();
+		for (int i = 0; i < n; i++)
+		{
+			char		payload[128];
+			char	   *id = taskq_id_text(&events[i].id);
+
+			snprintf(payload, sizeof(payload), "{\"task_id\":\"%s\",\"state\":\"%s\"}",
+					 id, taskq_state_name(events[i].state));
+			Async_Notify(CHANNEL, payload);
+			pfree(id);
+		}
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		ereport(WARNING,
+				(errcode(error->sqlerrcode),
+				 errmsg("taskq could not send %d notifications: %s", n, error->message),
+				 errhint("A session that listens must also read; see pg_notification_queue_usage().")));
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+}

@@ -1,0 +1,17 @@
+/* event.h: telling the world that tasks ended */
+#ifndef TASKQ_EVENT_H
+#define TASKQ_EVENT_H
+
+#include "postgres.h"
+
+#include "id.h"
+#include "shmem.h"
+
+/* The first two: the caller holds the main lock exclusively. */
+extern void taskq_event_push(TaskqDb *db, const pg_uuid_t *id, char state);
+extern int	taskq_event_take(Oid dbid, TaskqEvent *events, int max);
+extern void taskq_event_wait_for_room(Oid dbid, int n);
+extern void taskq_event_send(const TaskqEvent *events, int n);
+extern ConditionVariable *taskq_event_bucket(const pg_uuid_t *id);
+
+#endif

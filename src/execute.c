@@ -1,0 +1,757 @@
+/*-------------------------------------------------------------------------
+ *
+ * execute.c
+ *		Running one task, in a worker.
+ *
+ * One transaction a task: lock the row (whoever has the lock has the claim),
+ * run the handler, mark the row completed, commit.  That commit does not wait
+ * for the disk: effect and state are lost together or not at all.  What was
+ * done is made durable for the whole batch, and only then announced.
+ *
+ * A command that manages its own transactions can't hold the lock: its row is
+ * committed as running first, and as finished in another transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "claim.h"
+#include "command.h"
+#include "compat.h"
+#include "complete.h"
+#include "event.h"
+#include "execute.h"
+#include "executor/spi.h"
+#include "guc.h"
+#include "lane.h"
+#include "miscadmin.h"
+#include "note.h"
+#include "pgstat.h"
+#include "replication/syncrep.h"
+#include "session.h"
+#include "state.h"
+#include "storage/latch.h"
+#include "task.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+#define TIMEOUT_GRACE_MS 5000	/* from asking a task to stop to ending its process */
+
+TaskqCurrent *taskq_current = NULL;
+
+static MemoryContext task_context = NULL;
+static TaskqSlot *my_slot = NULL;
+static char *worker_name;
+
+/* shared with signal handlers */
+static volatile sig_atomic_t in_handler = false;
+static volatile sig_atomic_t cancel_raised = false;
+static volatile sig_atomic_t timed_out = false;
+
+static bool cancel_seen = false;	/* the handler asked, and was told to stop */
+
+static TimeoutId task_timeout;
+static TimeoutId grace_timeout;
+
+/* ---- signals ---- */
+
+/* Raise a query cancel in the running handler; the cause is kept apart. */
+static void
+interrupt_handler(void)
+{
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+/* SIGUSR2: somebody cancels a task; is it the one that runs? */
+static void
+on_cancel(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	if (my_slot != NULL && in_handler &&
+		pg_atomic_read_u64(&my_slot->cancel_generation) == pg_atomic_read_u64(&my_slot->task_generation))
+	{
+		cancel_raised = true;
+		interrupt_handler();
+	}
+	errno = save_errno;
+}
+
+/* SIGINT: pg_cancel_backend, or a lock timeout of the task's own */
+static void
+on_interrupt(SIGNAL_ARGS)
+{
+	if (in_handler)
+		StatementCancelHandler(postgres_signal_arg);
+}
+
+static void
+on_task_timeout(void)
+{
+	if (in_handler)
+	{
+		timed_out = true;
+		interrupt_handler();
+	}
+}
+
+/* The task has caught the cancel and goes on: end the process. */
+static void
+on_grace_timeout(void)
+{
+	if (in_handler)
+	{
+		my_slot->timed_out = true;
+		InterruptPending = true;
+		ProcDiePending = true;
+		SetLatch(MyLatch);
+	}
+}
+
+/* From here on until handler_end the task can be interrupted. */
+static void
+handler_begin(int64 timeout_ms)
+{
+	cancel_raised = false;
+	timed_out = false;
+	cancel_seen = false;
+	my_slot->timed_out = false;
+	in_handler = true;
+	pg_memory_barrier();
+	if (pg_atomic_read_u64(&my_slot->cancel_generation) == pg_atomic_read_u64(&my_slot->task_generation))
+	{
+		cancel_raised = true;
+		interrupt_handler();
+	}
+	if (timeout_ms > 0)
+	{
+		enable_timeout_after(task_timeout, (int) Min(timeout_ms, PG_INT32_MAX - TIMEOUT_GRACE_MS));
+		enable_timeout_after(grace_timeout, (int) Min(timeout_ms, PG_INT32_MAX - TIMEOUT_GRACE_MS) + TIMEOUT_GRACE_MS);
+	}
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * From here on the task can't be cancelled any more.  True if it was asked to
+ * stop and took notice, by catching the cancel or by asking.
+ */
+static bool
+handler_end(void)
+{
+	bool		pending = QueryCancelPending;
+
+	in_handler = false;
+	disable_timeout(task_timeout, false);
+	disable_timeout(grace_timeout, false);
+	QueryCancelPending = false;
+	return (cancel_raised && !pending) || cancel_seen;
+}
+
+/* taskq_cancel_noticed - has this task been asked to stop?  And now it knows. */
+bool
+taskq_cancel_noticed(void)
+{
+	bool		asked = my_slot != NULL && in_handler &&
+		pg_atomic_read_u64(&my_slot->cancel_generation) == pg_atomic_read_u64(&my_slot->task_generation);
+
+	cancel_seen |= asked;
+	return asked;
+}
+
+/* ---- handlers: a kept plan each ---- */
+
+typedef struct Handler
+{
+	char		signature[NAMEDATALEN * 4];
+	Oid			function;
+	SPIPlanPtr	plan;
+	bool		has_arg;
+	Oid			result_type;	/* of the plan: jsonb, or void */
+} Handler;
+
+static HTAB *handlers = NULL;
+static bool handlers_stale = false;
+
+static void
+on_function_change(Datum arg, int cacheid, uint32 hashvalue)
+{
+	handlers_stale = true;
+}
+
+static void
+forget_handlers(void)
+{
+	HASH_SEQ_STATUS status;
+	Handler    *handler;
+
+	hash_seq_init(&status, handlers);
+	while ((handler = hash_seq_search(&status)) != NULL)
+	{
+		if (handler->plan != NULL)
+			SPI_freeplan(handler->plan);
+		hash_search(handlers, handler->signature, HASH_REMOVE, NULL);
+	}
+	handlers_stale = false;
+}
+
+/* The query that calls a function and makes jsonb of what it returns. */
+static char *
+handler_query(Oid function, bool *has_arg, Oid *result_type)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Form_pg_proc form;
+	char	   *name;
+	char	   *call;
+	char	   *query;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	form = (Form_pg_proc) GETSTRUCT(tuple);
+	name = quote_qualified_identifier(get_namespace_name(form->pronamespace), NameStr(form->proname));
+	*has_arg = form->pronargs == 1;
+	*result_type = JSONBOID;
+	call = psprintf("%s(%s)", name, *has_arg ? "$1" : "");
+	if (form->proretset)
+		query = psprintf("SELECT pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r)) FROM %s r", call);
+	else if (form->prorettype == JSONBOID)
+		query = psprintf("SELECT %s", call);
+	else if (form->prorettype == VOIDOID)
+	{
+		query = psprintf("SELECT %s", call);
+		*result_type = VOIDOID;
+	}
+	else
+		query = psprintf("SELECT pg_catalog.to_jsonb(%s)", call);
+	ReleaseSysCache(tuple);
+	return query;
+}
+
+/* SPI is connected. */
+static Handler *
+get_handler(const char *signature)
+{
+	Handler    *handler;
+	bool		found;
+	char		key[NAMEDATALEN * 4];
+	Oid			function;
+	Oid			argtype = JSONBOID;
+	char	   *query;
+	bool		has_arg;
+	Oid			result_type;
+
+	if (strlen(signature) >= sizeof(key))
+		elog(ERROR, "handler name is too long");
+	memset(key, 0, sizeof(key));
+	strlcpy(key, signature, sizeof(key));
+	if (handlers_stale)
+		forget_handlers();
+	handler = hash_search(handlers, key, HASH_FIND, NULL);
+	if (handler != NULL)
+		return handler;
+
+	/* schema and types are spelled out, so search_path does not matter */
+	function = DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(key)));
+	query = handler_query(function, &has_arg, &result_type);
+	handler = hash_search(handlers, key, HASH_ENTER, &found);
+	handler->plan = NULL;
+	handler->function = function;
+	handler->has_arg = has_arg;
+	handler->result_type = result_type;
+	handler->plan = SPI_prepare(query, has_arg ? 1 : 0, &argtype);
+	if (handler->plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	SPI_keepplan(handler->plan);
+	return handler;
+}
+
+/* Call the kind's handler with the task's payload. */
+static Datum
+call_handler(const char *signature, Datum payload, bool *isnull)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Handler    *handler;
+	Datum		args[1];
+	Datum		result = (Datum) 0;
+
+	SPI_connect();
+	handler = get_handler(signature);
+	args[0] = payload;
+	if (SPI_execute_plan(handler->plan, handler->has_arg ? args : NULL, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not call handler %s", signature);
+	*isnull = true;
+	if (SPI_processed > 0 && handler->result_type != VOIDOID)
+		result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, isnull);
+	if (!*isnull)
+	{
+		MemoryContext old = MemoryContextSwitchTo(caller);
+
+		result = PointerGetDatum(PG_DETOAST_DATUM_COPY(result));
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	return result;
+}
+
+/* ---- one attempt ---- */
+
+/* What an attempt needs to know of itself; survives an error. */
+typedef struct Attempt
+{
+	pg_uuid_t	id;
+	TimestampTz started_at;
+	bool		managed;		/* its row is committed as running */
+	TaskqRow	row;
+	TaskqCurrent current;
+	char	   *handler;		/* or NULL */
+	char	   *sql;			/* or NULL */
+	int64		timeout_ms;
+} Attempt;
+
+static Datum
+progress_datum(void)
+{
+	TaskqLive  *live;
+
+	if (!my_slot->has_progress)
+		return (Datum) 0;
+	live = palloc0(sizeof(TaskqLive));
+	live->has_progress = true;
+	live->has_total = my_slot->has_total;
+	live->current = my_slot->current;
+	live->total = my_slot->total;
+	live->failed_steps = my_slot->failed_steps;
+	live->has_message = my_slot->message[0] != '\0';
+	strlcpy(live->message, my_slot->message, sizeof(live->message));
+	live->info_len = my_slot->info_len;
+	memcpy(live->info, my_slot->info, my_slot->info_len);
+	return taskq_progress_jsonb(live, NULL);
+}
+
+static char *
+sql_of_payload(Datum payload)
+{
+	text	   *command = DatumGetTextPP(DirectFunctionCall2(jsonb_object_field_text, payload,
+															 CStringGetTextDatum("command")));
+
+	return text_to_cstring(command);
+}
+
+/* Read the task, its kind and whose it is into the attempt. */
+static void
+load_attempt(Attempt *attempt)
+{
+	TaskqRow   *row = &attempt->row;
+	const TaskqLaneDef *lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
+	const TaskqKind *kind = NULL;
+	TaskqCurrent *current = &attempt->current;
+	Oid			oid;
+
+	if (lane == NULL)
+		elog(ERROR, "lane of task %s not found", taskq_id_text(&attempt->id));
+	current->id = attempt->id;
+	current->kind = lane->kind;
+	current->queue = lane->queue;
+	current->attempt = taskq_row_attempt(row);
+	current->row = row;
+	current->submitted_by = lane->role_name;
+	if (!taskq_row_isnull(row, submitted_by))
+		(void) taskq_role_read(DatumGetInt32(taskq_row_value(row, submitted_by)), &current->submitted_by, &oid);
+	if (!taskq_row_isnull(row, payload))
+		taskq_row_set(row, payload, PointerGetDatum(PG_DETOAST_DATUM(taskq_row_value(row, payload))));
+
+	if (strcmp(NameStr(lane->kind), TASKQ_SQL_KIND) == 0)
+		attempt->sql = sql_of_payload(taskq_row_value(row, payload));
+	else
+		kind = taskq_kind_get(NameStr(lane->kind));
+	current->max_attempts = kind ? kind->max_attempts : 1;
+	if (!taskq_row_isnull(row, max_attempts))
+		current->max_attempts = DatumGetInt16(taskq_row_value(row, max_attempts));
+	attempt->timeout_ms = kind ? kind->timeout_ms : 0;
+	if (!taskq_row_isnull(row, timeout_ms))
+		attempt->timeout_ms = DatumGetInt64(taskq_row_value(row, timeout_ms));
+	if (attempt->sql == NULL && kind == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("kind of task \"%s\" does not exist any more", NameStr(lane->kind)),
+				 errhint("Define it again with taskq.kind_define() and submit the task again.")));
+	if (kind != NULL)
+		attempt->handler = kind->handler ? pstrdup(kind->handler) : NULL;
+
+	LWLockAcquire(taskq_slot_lock(current->slotno), LW_EXCLUSIVE);
+	my_slot->attempt = current->attempt;
+	LWLockRelease(taskq_slot_lock(current->slotno));
+}
+
+/* Commit without waiting for the disk, and note how far to flush before it is announced. */
+static void
+commit_attempt(void)
+{
+	int			session_setting = synchronous_commit;
+
+	synchronous_commit = SYNCHRONOUS_COMMIT_OFF;
+	CommitTransactionCommand();
+	synchronous_commit = session_setting;
+	LWLockAcquire(taskq_slot_lock(my_slot - taskq_shared->slots), LW_EXCLUSIVE);
+	if (XactLastCommitEnd > my_slot->flush_to)
+		my_slot->flush_to = XactLastCommitEnd;
+	LWLockRelease(taskq_slot_lock(my_slot - taskq_shared->slots));
+}
+
+static void
+begin_transaction(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	MemoryContextSwitchTo(task_context);
+}
+
+static char
+finish_row(Attempt *attempt, Datum result, bool isnull, bool stopped)
+{
+	char	   *reason = pstrdup(my_slot->reason);
+
+	return taskq_complete(&attempt->row, attempt->started_at, worker_name, result, isnull,
+						  progress_datum(), stopped, reason[0] ? reason : NULL);
+}
+
+/*
+ * A task stored as running was lost with its worker: too often?  The commands of
+ * task_submit_sql may run three times, others as often as they may fail.
+ */
+static void
+check_lost(Attempt *attempt)
+{
+	int			max = attempt->sql ? Max(attempt->current.max_attempts, 3) : attempt->current.max_attempts;
+
+	if (taskq_row_state(&attempt->row) != TASKQ_RUNNING)
+		return;
+	if (attempt->current.attempt >= max)
+		ereport(ERROR,
+				(errcode(ERRCODE_ADMIN_SHUTDOWN),
+				 errmsg("the worker or the server ended in each of %d attempts", attempt->current.attempt)));
+	attempt->current.attempt++;
+}
+
+/* Commands with transactions of their own. */
+static char
+run_managed(Attempt *attempt, List *commands)
+{
+	TaskqChange started = {.to = TASKQ_RUNNING};
+	Datum		result;
+	bool		stopped;
+	char		state;
+
+	check_lost(attempt);
+	started.attempt = attempt->current.attempt;
+	started.worker = worker_name;
+	started.started_at = attempt->started_at;
+	taskq_state_change(&attempt->row, &started);
+	PopActiveSnapshot();
+	commit_attempt();
+	attempt->managed = true;
+	MemoryContextSwitchTo(task_context);
+
+	handler_begin(attempt->timeout_ms);
+	result = taskq_command_run(attempt->sql, commands, true);
+	stopped = handler_end();
+
+	begin_transaction();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	taskq_defs_begin();
+	if (taskq_store_lock(&attempt->id, true, &attempt->row) != TASKQ_LOCKED ||
+		taskq_row_state(&attempt->row) != TASKQ_RUNNING ||
+		DatumGetInt16(taskq_row_value(&attempt->row, attempt)) != attempt->current.attempt)
+		state = TASKQ_DROPPED;	/* somebody else's by now */
+	else
+		state = finish_row(attempt, result, false, stopped);
+	PopActiveSnapshot();
+	commit_attempt();
+	return state;
+}
+
+static char
+run_in_one_transaction(Attempt *attempt, List *commands)
+{
+	Datum		result;
+	bool		isnull = false;
+	bool		stopped;
+	char		state;
+
+	check_lost(attempt);
+	handler_begin(attempt->timeout_ms);
+	if (commands != NIL)
+		result = taskq_command_run(attempt->sql, commands, false);
+	else
+		result = call_handler(attempt->handler, taskq_row_value(&attempt->row, payload), &isnull);
+	stopped = handler_end();
+	MemoryContextSwitchTo(task_context);
+	state = finish_row(attempt, result, isnull, stopped);
+	PopActiveSnapshot();
+	commit_attempt();
+	return state;
+}
+
+/* Lock the task and run it; returns its new state, or TASKQ_DROPPED. */
+static char
+run_attempt(Attempt *attempt)
+{
+	TaskqLockResult locked;
+	List	   *commands = NIL;
+
+	begin_transaction();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	taskq_defs_begin();
+	locked = taskq_store_lock(&attempt->id, false, &attempt->row);
+	if (locked == TASKQ_BUSY)
+		taskq_claim_skipped(attempt->current.slotno, &attempt->id);
+	if (locked != TASKQ_LOCKED ||
+		(taskq_row_state(&attempt->row) != TASKQ_PENDING && taskq_row_state(&attempt->row) != TASKQ_RUNNING))
+	{
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		return TASKQ_DROPPED;
+	}
+	load_attempt(attempt);
+	taskq_current = &attempt->current;
+	pgstat_report_activity(STATE_RUNNING, psprintf("taskq: %s %s", NameStr(attempt->current.kind), taskq_id_text(&attempt->id)));
+
+	if (attempt->sql != NULL)
+	{
+		commands = taskq_command_parse(attempt->sql);
+		if (!taskq_command_is_plain(commands))
+			return run_managed(attempt, commands);
+	}
+	return run_in_one_transaction(attempt, commands);
+}
+
+static void
+slot_cancel(bool *cancelled, char *reason)
+{
+	int			slotno = my_slot - taskq_shared->slots;
+
+	LWLockAcquire(taskq_slot_lock(slotno), LW_SHARED);
+	*cancelled = my_slot->cancel;
+	strlcpy(reason, my_slot->reason, TASKQ_MESSAGE_SIZE);
+	LWLockRelease(taskq_slot_lock(slotno));
+}
+
+/* Record what was thrown; the failed transaction has been aborted. */
+static char
+record_error(Attempt *attempt, ErrorData *error, bool was_timeout, bool was_cancel)
+{
+	TaskqFailure failure = {.id = attempt->id, .started_at = attempt->started_at, .worker = worker_name};
+	char		reason[TASKQ_MESSAGE_SIZE];
+	bool		asked;
+
+	slot_cancel(&asked, reason);
+	if (was_timeout)
+	{
+		error->message = psprintf("task ran longer than its timeout of %ld ms", (long) attempt->timeout_ms);
+		error->hint = "Argument \"timeout\" of taskq.kind_define() and taskq.task_submit() sets it.";
+	}
+	failure.sqlerrcode = error->sqlerrcode;
+	failure.error = taskq_error_jsonb(error);
+	failure.progress = progress_datum();
+	failure.cancelled = was_cancel && asked;
+	failure.reason = reason[0] ? reason : NULL;
+	if (failure.cancelled && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		failure.error = (Datum) 0;
+	return taskq_record_failure(&failure);
+}
+
+static char
+attempt_task(Attempt *attempt)
+{
+	volatile char state = TASKQ_DROPPED;
+	int			session_setting = synchronous_commit;
+
+	PG_TRY();
+	{
+		state = run_attempt(attempt);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+		bool		was_timeout = timed_out;
+		bool		was_cancel = cancel_raised || cancel_seen;
+
+		HOLD_INTERRUPTS();
+		(void) handler_end();
+		synchronous_commit = session_setting;
+		MemoryContextSwitchTo(task_context);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		MemoryContextSwitchTo(task_context);
+		RESUME_INTERRUPTS();
+		taskq_current = NULL;
+		pgstat_report_activity(STATE_RUNNING, NULL);
+		state = record_error(attempt, error, was_timeout && error->sqlerrcode == ERRCODE_QUERY_CANCELED, was_cancel);
+		if (state == 0)
+			state = TASKQ_DROPPED;
+	}
+	PG_END_TRY();
+	taskq_current = NULL;
+	return state;
+}
+
+/* ---- the slot's view of it ---- */
+
+static void
+task_begin(int slotno, Attempt *attempt)
+{
+	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
+	Assert(my_slot->next < my_slot->nitems);
+	attempt->id = my_slot->items[my_slot->next++];
+	attempt->started_at = GetCurrentTimestamp();
+	attempt->current.slotno = slotno;
+	pg_atomic_fetch_add_u64(&my_slot->task_generation, 1);
+	my_slot->in_task = true;
+	my_slot->task = attempt->id;
+	my_slot->attempt = 0;
+	my_slot->task_started_at = my_slot->updated_at = attempt->started_at;
+	my_slot->has_progress = false;
+	my_slot->message[0] = '\0';
+	my_slot->info_len = 0;
+	my_slot->cancel = false;
+	my_slot->force = false;
+	my_slot->reason[0] = '\0';
+	LWLockRelease(taskq_slot_lock(slotno));
+}
+
+static void
+task_end(int slotno, Attempt *attempt, char outcome)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		us = now - attempt->started_at;
+
+	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
+	my_slot->in_task = false;
+	/* others may have announced the earlier ones and taken away the later ones */
+	my_slot->outcome[my_slot->next - 1] = outcome;
+	if (my_slot->finished_at == 0)
+		my_slot->finished_at = now;
+	if (outcome == TASKQ_COMPLETED)
+		my_slot->completed++;
+	else if (outcome == TASKQ_FAILED)
+		my_slot->failed++;
+	my_slot->busy_us += us;
+	my_slot->last_active = now;
+	LWLockRelease(taskq_slot_lock(slotno));
+	if (outcome != TASKQ_DROPPED)
+		taskq_claim_finished(slotno, us);
+}
+
+/*
+ * taskq_announce - make what a worker has finished durable, then tell everybody
+ *
+ * Also called by the dispatcher for a worker that is long in its next task.
+ */
+void
+taskq_announce(int slotno)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+	pg_uuid_t	ids[TASKQ_BATCH_MAX];
+	char		outcome[TASKQ_BATCH_MAX];
+	TaskqDb    *db;
+	XLogRecPtr	flush_to;
+	uint32		generation;
+	int			until;
+	int			first;
+
+	LWLockAcquire(taskq_slot_lock(slotno), LW_SHARED);
+	generation = slot->generation;
+	first = slot->announced;
+	for (until = first; until < slot->next && slot->outcome[until] != TASKQ_UNDONE;)
+		until++;
+	flush_to = slot->flush_to;
+	LWLockRelease(taskq_slot_lock(slotno));
+	if (until == first)
+		return;
+
+	if (flush_to != InvalidXLogRecPtr)
+	{
+		XLogFlush(flush_to);
+		HOLD_INTERRUPTS();
+		SyncRepWaitForLSN(flush_to, true);
+		RESUME_INTERRUPTS();
+	}
+	taskq_event_wait_for_room(slot->dbid, until - first);
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
+	if (slot->generation != generation || slot->announced != first)
+		until = first;			/* somebody else did it meanwhile */
+	memcpy(ids, slot->items, sizeof(ids));
+	memcpy(outcome, slot->outcome, sizeof(outcome));
+	slot->announced = Max(slot->announced, until);
+	slot->finished_at = 0;
+	LWLockRelease(taskq_slot_lock(slotno));
+	db = taskq_db_find(slot->dbid);
+	for (int i = first; i < until && db != NULL; i++)
+	{
+		if (outcome[i] != TASKQ_DROPPED)
+			taskq_event_push(db, &ids[i], outcome[i]);
+	}
+	LWLockRelease(taskq_main_lock);
+}
+
+/*
+ * taskq_execute_next - run the next task of this worker's batch
+ *
+ * Raises an error only if the outcome could not be recorded or the session not
+ * be cleaned; the process shall end then, and the dispatcher sees to the task.
+ */
+void
+taskq_execute_next(int slotno)
+{
+	static Attempt attempt;
+	char		outcome;
+
+	memset(&attempt, 0, sizeof(attempt));
+	MemoryContextReset(task_context);
+	MemoryContextSwitchTo(task_context);
+	task_begin(slotno, &attempt);
+	outcome = attempt_task(&attempt);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	task_end(slotno, &attempt, outcome);
+	taskq_session_reset();
+	pgstat_report_stat(false);
+}
+
+/* taskq_execute_init - once per worker, after it has connected */
+void
+taskq_execute_init(int slotno)
+{
+	HASHCTL		ctl;
+
+	my_slot = &taskq_shared->slots[slotno];
+	task_context = AllocSetContextCreate(TopMemoryContext, "taskq task", ALLOCSET_DEFAULT_SIZES);
+	worker_name = MemoryContextStrdup(TopMemoryContext, taskq_worker_name(slotno));
+	ctl.keysize = sizeof(((Handler *) NULL)->signature);
+	ctl.entrysize = sizeof(Handler);
+	handlers = hash_create("taskq handlers", 32, &ctl, HASH_ELEM | HASH_BLOBS);
+	CacheRegisterSyscacheCallback(PROCOID, on_function_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, on_function_change, (Datum) 0);
+	task_timeout = RegisterTimeout(USER_TIMEOUT, on_task_timeout);
+	grace_timeout = RegisterTimeout(USER_TIMEOUT, on_grace_timeout);
+	pqsignal(SIGUSR2, on_cancel);
+	pqsignal(SIGINT, on_interrupt);
+}

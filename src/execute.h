@@ -1,0 +1,32 @@
+/* execute.h: running one task */
+#ifndef TASKQ_EXECUTE_H
+#define TASKQ_EXECUTE_H
+
+#include "postgres.h"
+
+#include "id.h"
+#include "store.h"
+
+/* The task that runs in this session. */
+typedef struct TaskqCurrent
+{
+	int			slotno;
+	pg_uuid_t	id;
+	NameData	kind;
+	NameData	queue;
+	NameData	submitted_by;
+	int			attempt;
+	int			max_attempts;
+	TaskqRow   *row;
+} TaskqCurrent;
+
+extern TaskqCurrent *taskq_current; /* NULL outside of a task */
+
+#define taskq_in_task() (taskq_current != NULL)
+
+extern void taskq_execute_init(int slotno);
+extern void taskq_execute_next(int slotno);
+extern void taskq_announce(int slotno);
+extern bool taskq_cancel_noticed(void);
+
+#endif

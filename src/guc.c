@@ -1,0 +1,141 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc.c
+ *		The settings of taskq.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "compat.h"
+#include "guc.h"
+#include "miscadmin.h"
+#include "shmem.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/varlena.h"
+
+int			taskq_max_workers = 4;
+int			taskq_max_dispatchers = 2;
+int			taskq_max_databases = 64;
+int			taskq_max_lanes = 1024;
+int			taskq_worker_idle_timeout = 60000;
+int			taskq_worker_max_tasks = 1000000;
+char	   *taskq_databases = NULL;
+int			taskq_notify = TASKQ_NOTIFY_FINAL;
+int			taskq_max_payload = 1024;
+int			taskq_max_result = 1024;
+int			taskq_retention = 24 * 60;
+
+static const struct config_enum_entry notify_options[] = {
+	{"off", TASKQ_NOTIFY_OFF, false},
+	{"final", TASKQ_NOTIFY_FINAL, false},
+	{"all", TASKQ_NOTIFY_ALL, false},
+	{NULL, 0, false}
+};
+
+/* check_hook: '*' or a list of names */
+static bool
+check_databases(char **newval, void **extra, GucSource source)
+{
+	char	   *copy = pstrdup(*newval);
+	List	   *names;
+	bool		ok = SplitGUCList(copy, ',', &names);
+
+	if (!ok)
+		GUC_check_errdetail("List syntax is invalid.");
+	pfree(copy);
+	return ok;
+}
+
+/*
+ * taskq_guc_init - define the settings
+ *
+ * Those that size shared memory can be set only at server start, and only
+ * while the library is preloaded.
+ */
+void
+taskq_guc_init(void)
+{
+	DefineCustomIntVariable("taskq.max_workers",
+							"Maximum number of taskq worker processes in the whole server.",
+							"They are taken from max_worker_processes. 0 stops taskq from running tasks.",
+							&taskq_max_workers, 4, 0, TASKQ_MAX_WORKERS, PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.max_dispatchers",
+							"Maximum number of databases that taskq serves at the same moment.",
+							"Each takes one of max_worker_processes while it has tasks to run; others take turns.",
+							&taskq_max_dispatchers, 2, 1, 1024, PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.max_databases",
+							"Number of databases with taskq that shared memory has room for.",
+							NULL,
+							&taskq_max_databases, 64, 1, 10000, PGC_POSTMASTER, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.max_lanes",
+							"Number of lanes (role, queue, kind, priority) that shared memory has room for.",
+							"More lanes than that still work, but need scans of the tables.",
+							&taskq_max_lanes, 1024, 16, 1000000, PGC_POSTMASTER, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.worker_idle_timeout",
+							"How long a worker without work stays.",
+							"-1 keeps workers for ever.",
+							&taskq_worker_idle_timeout, 60000, -1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.worker_max_tasks",
+							"A worker process is replaced after this many tasks.",
+							NULL,
+							&taskq_worker_max_tasks, 1000000, 1, INT_MAX, PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+	DefineCustomStringVariable("taskq.databases",
+							   "Databases in which taskq runs tasks.",
+							   "A list of names, or * for all that have the extension.",
+							   &taskq_databases, "*", PGC_SIGHUP, GUC_LIST_INPUT,
+							   check_databases, NULL, NULL);
+	DefineCustomEnumVariable("taskq.notify",
+							 "Which changes of state are announced with NOTIFY taskq.",
+							 NULL,
+							 &taskq_notify, TASKQ_NOTIFY_FINAL, notify_options, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.max_payload",
+							"Maximum size of a task's payload.",
+							NULL,
+							&taskq_max_payload, 1024, 1, 255 * 1024, PGC_SUSET, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.max_result",
+							"Maximum size of a task's result.",
+							"A task that returns more fails.",
+							&taskq_max_result, 1024, 1, 255 * 1024, PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.retention",
+							"How long finished tasks are kept.",
+							"Tasks are removed in large portions, so some stay longer, by up to a third.",
+							&taskq_retention, 24 * 60, 1, 60 * 24 * 3650, PGC_SIGHUP, GUC_UNIT_MIN,
+							NULL, NULL, NULL);
+	MarkGUCPrefixReserved("taskq");
+}
+
+bool
+taskq_database_enabled(const char *name)
+{
+	char	   *copy = pstrdup(taskq_databases);
+	List	   *names;
+	ListCell   *lc;
+	bool		found = false;
+
+	if (SplitGUCList(copy, ',', &names))
+	{
+		foreach(lc, names)
+		{
+			const char *item = lfirst(lc);
+
+			if (strcmp(item, "*") == 0 || strcmp(item, name) == 0)
+				found = true;
+		}
+		list_free(names);
+	}
+	pfree(copy);
+	return found;
+}

@@ -1,0 +1,128 @@
+/*-------------------------------------------------------------------------
+ *
+ * id.c
+ *		Task ids: UUID version 7 (RFC 9562, 5.7) with the leaf's number inside.
+ *
+ * 48 bits of milliseconds, 12 bits of the fraction of a millisecond (method 3
+ * of 6.2: the microsecond can be had back from it), 6 bits for the leaf, 56
+ * random bits.  Ids made by one backend rise; across backends they are as good
+ * as the clock, and nothing relies on more (see lane.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "guc.h"
+#include "id.h"
+#include "miscadmin.h"
+#include "port/pg_bswap.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+
+#define UNIX_EPOCH_US \
+	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
+
+/* The random part, drawn for many ids at a time: a system call costs more than an id. */
+static uint8 *
+random_bytes(void)
+{
+	static uint8 pool[7 * 64];
+	static int	used = sizeof(pool);
+
+	if (used == sizeof(pool))
+	{
+		if (!pg_strong_random(pool, sizeof(pool)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INTERNAL_ERROR),
+					 errmsg("could not generate random values")));
+		used = 0;
+	}
+	used += 7;
+	return pool + used - 7;
+}
+
+/*
+ * taskq_id_make - make a new id
+ *
+ * Raises an error only when the system has no random numbers.
+ */
+void
+taskq_id_make(pg_uuid_t *id)
+{
+	static int64 last = 0;
+	int64		us = GetCurrentTimestamp() + UNIX_EPOCH_US;
+	int64		period = Max((int64) taskq_retention * 60 * 1000 / 12, 1000);
+	uint64		ms;
+	uint64		high;
+
+	if (us <= last)
+		us = last + 1;
+	last = us;
+
+	ms = us / 1000;
+	high = pg_hton64(ms << 16 | UINT64CONST(0x7000) | (uint64) (us % 1000) * 4096 / 1000);
+	memcpy(id->data, &high, 8);
+	id->data[8] = 0x80 | (uint8) ((ms / period) % TASKQ_RING);
+	memcpy(id->data + 9, random_bytes(), 7);
+}
+
+/*
+ * taskq_id_slot - the leaf an id names
+ *
+ * Any uuid may be asked about: those that aren't ours map to some leaf too,
+ * where they will not be found.
+ */
+int
+taskq_id_slot(const pg_uuid_t *id)
+{
+	return (id->data[8] & 0x3f) % TASKQ_RING;
+}
+
+/* taskq_id_time - when an id was made */
+TimestampTz
+taskq_id_time(const pg_uuid_t *id)
+{
+	uint64		high;
+	int64		ms;
+	int64		fraction;
+
+	memcpy(&high, id->data, 8);
+	high = pg_ntoh64(high);
+	ms = high >> 16;
+	fraction = (high & 0xfff) * 1000;
+	return ms * 1000 + (fraction + 4095) / 4096 - UNIX_EPOCH_US;
+}
+
+/* taskq_id_next - the next greater uuid, in place; the greatest stays */
+void
+taskq_id_next(pg_uuid_t *id)
+{
+	for (int i = UUID_LEN - 1; i >= 0; i--)
+	{
+		if (++id->data[i] != 0)
+			return;
+	}
+	memset(id->data, 0xff, UUID_LEN);
+}
+
+/* taskq_id_text - palloc'd text form */
+char *
+taskq_id_text(const pg_uuid_t *id)
+{
+	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)));
+}
+
+PG_FUNCTION_INFO_V1(taskq_id_slot_sql);
+Datum
+taskq_id_slot_sql(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT16(taskq_id_slot(PG_GETARG_UUID_P(0)));
+}
+
+PG_FUNCTION_INFO_V1(taskq_id_time_sql);
+Datum
+taskq_id_time_sql(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TIMESTAMPTZ(taskq_id_time(PG_GETARG_UUID_P(0)));
+}

@@ -1,0 +1,39 @@
+/* id.h: task ids, UUID version 7 with the leaf's number inside */
+#ifndef TASKQ_ID_H
+#define TASKQ_ID_H
+
+#include "postgres.h"
+#include "datatype/timestamp.h"
+#include "utils/uuid.h"
+
+#define TASKQ_RING 16			/* leaves of the ring */
+#define TASKQ_KEEP 16			/* the leaf for what outlives a turn of the ring */
+#define TASKQ_LEAVES 17
+
+extern void taskq_id_make(pg_uuid_t *id);
+extern int	taskq_id_slot(const pg_uuid_t *id);
+extern TimestampTz taskq_id_time(const pg_uuid_t *id);
+extern void taskq_id_next(pg_uuid_t *id);
+extern char *taskq_id_text(const pg_uuid_t *id);
+
+static inline int
+taskq_id_cmp(const pg_uuid_t *a, const pg_uuid_t *b)
+{
+	return memcmp(a->data, b->data, UUID_LEN);
+}
+
+static inline bool
+taskq_id_eq(const pg_uuid_t *a, const pg_uuid_t *b)
+{
+	return memcmp(a->data, b->data, UUID_LEN) == 0;
+}
+
+/* Set *a to the smaller of both. */
+static inline void
+taskq_id_lower(pg_uuid_t *a, const pg_uuid_t *b)
+{
+	if (taskq_id_cmp(b, a) < 0)
+		*a = *b;
+}
+
+#endif

@@ -1,0 +1,24 @@
+/* lane.h: what shared memory knows of the lanes */
+#ifndef TASKQ_LANE_H
+#define TASKQ_LANE_H
+
+#include "postgres.h"
+
+#include "id.h"
+#include "shmem.h"
+
+/* All functions: the caller holds the main lock exclusively, and none fails. */
+
+extern TaskqLane *taskq_lane_find(Oid dbid, int32 id);
+extern TaskqLane *taskq_lane_enter(TaskqDb *db, int32 id, Oid role, int16 priority);
+extern void taskq_lane_rewind(TaskqLane *lane, const pg_uuid_t *id, uint32 leaves);
+extern void taskq_lane_ready(TaskqLane *lane, const pg_uuid_t *id);
+extern void taskq_lane_skipped(TaskqLane *lane, const pg_uuid_t *id, TimestampTz now);
+extern void taskq_lane_retry_skipped(TaskqLane *lane);
+extern void taskq_lanes_rewind_all(Oid dbid);
+extern void taskq_lane_wake(TaskqDb *db, Oid role);
+
+#define taskq_leaf_bit(id) (1u << taskq_id_slot(id))
+#define TASKQ_ALL_LEAVES ((1u << TASKQ_LEAVES) - 1)
+
+#endif

@@ -1,0 +1,357 @@
+/*-------------------------------------------------------------------------
+ *
+ * launcher.c
+ *		The launcher: one per server; starts a dispatcher where there is work.
+ *
+ * It is connected to no database.  When the server starts it finds the
+ * databases that have taskq by the shared dependencies of its roles, and has
+ * each looked through once; from then on every database with something to do
+ * makes itself known in shared memory.  It sleeps until the earliest timer.
+ * Crash-only: any error ends it, and the postmaster starts it again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_shdepend.h"
+#include "commands/dbcommands.h"
+#include "compat.h"
+#include "guc.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "process.h"
+#include "shmem.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#define RETRY_MS 1000			/* after no process could be started */
+#define MIN_TURN_MS 1000		/* a dispatcher's time before others get a turn */
+#define START_LIMIT_MS 10000
+
+static BackgroundWorkerHandle **handles;	/* of the dispatchers being started */
+
+/* ---- what all processes share ---- */
+
+/* taskq_process_begin - first thing in every process: arguments and signals */
+void
+taskq_process_begin(TaskqProcessArgs *args)
+{
+	if (args != NULL)
+		memcpy(args, MyBgworkerEntry->bgw_extra, sizeof(*args));
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+}
+
+static void
+fill_worker(BackgroundWorker *worker, const char *type, const char *function)
+{
+	memset(worker, 0, sizeof(*worker));
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	strlcpy(worker->bgw_library_name, "taskq", sizeof(worker->bgw_library_name));
+	strlcpy(worker->bgw_function_name, function, sizeof(worker->bgw_function_name));
+	strlcpy(worker->bgw_type, type, sizeof(worker->bgw_type));
+	strlcpy(worker->bgw_name, type, sizeof(worker->bgw_name));
+}
+
+/*
+ * taskq_process_start - start a dispatcher or worker; false if there is no room
+ *
+ * It is never restarted by the postmaster: whoever started it decides.
+ */
+bool
+taskq_process_start(const char *type, const char *function, const TaskqProcessArgs *args,
+					BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker;
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	bool		started;
+
+	fill_worker(&worker, type, function);
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_notify_pid = MyProcPid;
+	memcpy(worker.bgw_extra, args, sizeof(*args));
+	started = RegisterDynamicBackgroundWorker(&worker, handle);
+	MemoryContextSwitchTo(old);
+	if (!started)
+	{
+		static TimestampTz last_warning = 0;
+		TimestampTz now = GetCurrentTimestamp();
+
+		if (last_warning == 0 || TimestampDifferenceExceeds(last_warning, now, 60000))
+		{
+			last_warning = now;
+			ereport(WARNING,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("taskq could not start a background process"),
+					 errhint("Increase max_worker_processes, or decrease taskq.max_workers.")));
+		}
+	}
+	return started;
+}
+
+/* taskq_launcher_register - while the server starts */
+void
+taskq_launcher_register(void)
+{
+	BackgroundWorker worker;
+
+	fill_worker(&worker, "taskq launcher", "taskq_launcher_main");
+	worker.bgw_restart_time = 1;
+	RegisterBackgroundWorker(&worker);
+}
+
+/* ---- the launcher ---- */
+
+static void
+launcher_detach(int code, Datum arg)
+{
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	if (taskq_shared->launcher == MyProcPid)
+		taskq_shared->launcher = 0;
+	LWLockRelease(taskq_main_lock);
+}
+
+/* Is it a database that taskq may connect to?  Checked again by its dispatcher. */
+static bool
+is_servable(Oid dbid)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(dbid));
+	bool		servable;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	servable = ((Form_pg_database) GETSTRUCT(tuple))->datallowconn &&
+		taskq_database_enabled(NameStr(((Form_pg_database) GETSTRUCT(tuple))->datname));
+	ReleaseSysCache(tuple);
+	return servable;
+}
+
+static void
+add_database(Oid dbid)
+{
+	TaskqDb    *db;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	db = taskq_db_enter(dbid);
+	if (db != NULL && !db->loaded)
+		db->wanted = true;
+	LWLockRelease(taskq_main_lock);
+	if (db == NULL)
+		ereport(LOG,
+				(errmsg("taskq does not run tasks in database with OID %u: too many databases use taskq", dbid),
+				 errhint("Increase taskq.max_databases and restart the server.")));
+}
+
+/*
+ * Every database with taskq has privileges granted to taskq_user, and each such
+ * grant is a shared dependency.
+ */
+static void
+find_databases(void)
+{
+	Relation	rel;
+	SysScanDesc scan;
+	ScanKeyData keys[2];
+	HeapTuple	tuple;
+	Oid			role;
+	Oid			last = InvalidOid;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	role = get_role_oid("taskq_user", true);
+	if (OidIsValid(role))
+	{
+		rel = table_open(SharedDependRelationId, AccessShareLock);
+		ScanKeyInit(&keys[0], Anum_pg_shdepend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(AuthIdRelationId));
+		ScanKeyInit(&keys[1], Anum_pg_shdepend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(role));
+		scan = systable_beginscan(rel, SharedDependReferenceIndexId, true, NULL, 2, keys);
+		while ((tuple = systable_getnext(scan)) != NULL)
+		{
+			Oid			dbid = ((Form_pg_shdepend) GETSTRUCT(tuple))->dbid;
+
+			if (OidIsValid(dbid) && dbid != last && is_servable(dbid))
+				add_database(dbid);
+			last = dbid;
+		}
+		systable_endscan(scan);
+		table_close(rel, AccessShareLock);
+	}
+	CommitTransactionCommand();
+}
+
+/* Dispatchers that were asked for and never came. */
+static void
+reap_failed_starts(TimestampTz now)
+{
+	for (int i = 0; i < taskq_max_databases; i++)
+	{
+		TaskqDb    *db = &taskq_shared->dbs[i];
+		pid_t		pid;
+		bool		failed;
+
+		if (db->dispatcher != -1)
+			continue;
+		failed = handles[i] != NULL ? GetBackgroundWorkerPid(handles[i], &pid) == BGWH_STOPPED :
+			TimestampDifferenceExceeds(db->since, now, START_LIMIT_MS);
+		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+		if (failed && db->dispatcher == -1)
+		{
+			db->dispatcher = 0;
+			db->wanted = true;
+			db->not_before = TimestampTzPlusMilliseconds(now, RETRY_MS);
+		}
+		LWLockRelease(taskq_main_lock);
+	}
+}
+
+static bool
+start_dispatcher(int i, TimestampTz now)
+{
+	TaskqDb    *db = &taskq_shared->dbs[i];
+	TaskqProcessArgs args = {.dbid = db->dbid};
+
+	if (handles[i] != NULL)
+		pfree(handles[i]);
+	handles[i] = NULL;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	db->dispatcher = -1;
+	db->since = now;
+	db->leave = false;
+	LWLockRelease(taskq_main_lock);
+	if (taskq_process_start("taskq dispatcher", "taskq_dispatcher_main", &args, &handles[i]))
+		return true;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	if (db->dispatcher == -1)
+		db->dispatcher = 0;
+	db->not_before = TimestampTzPlusMilliseconds(now, RETRY_MS);
+	LWLockRelease(taskq_main_lock);
+	return false;
+}
+
+/* The dispatcher that has been there longest makes room. */
+static void
+ask_one_to_leave(TimestampTz now)
+{
+	TaskqDb    *longest = NULL;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < taskq_max_databases; i++)
+	{
+		TaskqDb    *db = &taskq_shared->dbs[i];
+
+		if (OidIsValid(db->dbid) && db->dispatcher > 0 && (longest == NULL || db->since < longest->since))
+			longest = db;
+	}
+	if (longest != NULL && TimestampDifferenceExceeds(longest->since, now, MIN_TURN_MS))
+	{
+		longest->leave = true;
+		taskq_wake_proc(longest->procno);
+	}
+	LWLockRelease(taskq_main_lock);
+}
+
+/* Start what is to be started; returns when to look again. */
+static TimestampTz
+serve_databases(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next = DT_NOEND;
+	int			running = 0;
+	bool		crowded = false;
+
+	reap_failed_starts(now);
+	for (int i = 0; i < taskq_max_databases; i++)
+		running += OidIsValid(taskq_shared->dbs[i].dbid) && taskq_shared->dbs[i].dispatcher != 0;
+	for (int i = 0; i < taskq_max_databases; i++)
+	{
+		TaskqDb    *db = &taskq_shared->dbs[i];
+		bool		wanted;
+		TimestampTz when;
+
+		LWLockAcquire(taskq_main_lock, LW_SHARED);
+		wanted = OidIsValid(db->dbid) && db->blocked == 0 && db->dispatcher == 0;
+		when = Max(db->wanted ? DT_NOBEGIN : db->next_due, db->not_before);
+		LWLockRelease(taskq_main_lock);
+		if (!wanted)
+		{
+			if (db->dispatcher == -1)
+				next = Min(next, TimestampTzPlusMilliseconds(now, RETRY_MS));
+			continue;
+		}
+		if (when > now)
+		{
+			next = Min(next, when);
+			continue;
+		}
+		if (running >= taskq_max_dispatchers)
+			crowded = true;
+		else if (start_dispatcher(i, now))
+		{
+			running++;
+			next = Min(next, TimestampTzPlusMilliseconds(now, RETRY_MS));
+		}
+		else
+			next = Min(next, TimestampTzPlusMilliseconds(now, RETRY_MS));
+	}
+	if (crowded)
+	{
+		ask_one_to_leave(now);
+		next = Min(next, TimestampTzPlusMilliseconds(now, RETRY_MS));
+	}
+	return next;
+}
+
+/* taskq_launcher_main - entry point of the launcher */
+void
+taskq_launcher_main(Datum arg)
+{
+	taskq_process_begin(NULL);
+	BackgroundWorkerUnblockSignals();
+	before_shmem_exit(launcher_detach, (Datum) 0);
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_shared->launcher = MyProcPid;
+	taskq_shared->launcher_procno = taskq_my_procno();
+	LWLockRelease(taskq_main_lock);
+	handles = MemoryContextAllocZero(TopMemoryContext, taskq_max_databases * sizeof(BackgroundWorkerHandle *));
+	find_databases();
+	pgstat_report_activity(STATE_IDLE, NULL);
+
+	for (;;)
+	{
+		TimestampTz next = serve_databases();
+		long		ms = next == DT_NOEND ? -1 :
+			Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next), 3600 * 1000L);
+
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (ms >= 0 ? WL_TIMEOUT : 0), ms,
+						 taskq_wait_event("TaskqLauncher"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+			find_databases();
+		}
+	}
+}

@@ -1,0 +1,371 @@
+/*-------------------------------------------------------------------------
+ *
+ * note.c
+ *		What a transaction did to tasks, told to shared memory when it ends.
+ *
+ * Notes live in TopTransactionContext, each with its subtransaction, and are
+ * applied once by the transaction callback: after the commit is visible and
+ * before anything can interrupt.  A process that dies in between takes the
+ * whole server's shared memory with it.  The callback allocates nothing and
+ * raises nothing.
+ *
+ * The notes of a prepared transaction are not kept.  COMMIT PREPARED and
+ * ROLLBACK PREPARED make the lanes be looked through from the beginning (see
+ * utility.c), whichever session or server run issues them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "cancel.h"
+#include "event.h"
+#include "lane.h"
+#include "miscadmin.h"
+#include "note.h"
+#include "shmem.h"
+#include "store.h"
+#include "utils/memutils.h"
+
+typedef enum NoteType
+{
+	NOTE_SUBMITTED,
+	NOTE_READY,
+	NOTE_DUE,
+	NOTE_TOUCHED,
+	NOTE_FINAL,
+	NOTE_CANCEL,
+	NOTE_WAKE,
+	NOTE_RESCAN,
+	NOTE_DROPPED
+} NoteType;
+
+typedef struct Note
+{
+	NoteType	type;
+	SubTransactionId subid;
+	int32		lane;
+	Oid			role;
+	int16		priority;
+	pg_uuid_t	id;
+	uint32		leaves;
+	int64		count;
+	TimestampTz due;
+	char		state;
+	int			slot;
+	bool		force;
+	char	   *reason;
+} Note;
+
+static Note *notes = NULL;
+static int	nnotes = 0;
+static int	maxnotes = 0;
+
+static void on_xact_end(XactEvent event, void *arg);
+static void on_subxact_end(SubXactEvent event, SubTransactionId mySubid,
+						   SubTransactionId parentSubid, void *arg);
+
+/* taskq_note_init - once per process */
+void
+taskq_note_init(void)
+{
+	RegisterXactCallback(on_xact_end, NULL);
+	RegisterSubXactCallback(on_subxact_end, NULL);
+}
+
+/* Room in the table of databases is made sure of now: the callback can't fail. */
+static void
+require_database(void)
+{
+	TaskqDb    *db;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	db = taskq_db_enter(MyDatabaseId);
+	LWLockRelease(taskq_main_lock);
+	if (db == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("too many databases use taskq"),
+				 errhint("Increase taskq.max_databases and restart the server.")));
+}
+
+static Note *
+note_add(NoteType type, const TaskqLaneDef *lane)
+{
+	Note	   *note;
+
+	if (nnotes == 0)
+		require_database();
+	if (notes == NULL)
+	{
+		maxnotes = 16;
+		notes = MemoryContextAlloc(TopTransactionContext, maxnotes * sizeof(Note));
+	}
+	else if (nnotes == maxnotes)
+	{
+		maxnotes *= 2;
+		notes = repalloc_huge(notes, maxnotes * sizeof(Note));
+	}
+	note = &notes[nnotes++];
+	memset(note, 0, sizeof(Note));
+	note->type = type;
+	note->subid = GetCurrentSubTransactionId();
+	if (lane != NULL)
+	{
+		note->lane = lane->id;
+		note->role = lane->role_oid;
+		note->priority = lane->priority;
+	}
+	return note;
+}
+
+void
+taskq_note_submitted(const TaskqLaneDef *lane, const pg_uuid_t *lowest, uint32 leaves, int64 count)
+{
+	SubTransactionId subid = GetCurrentSubTransactionId();
+	Note	   *note;
+
+	/* many submits of a transaction are few notes */
+	for (int i = nnotes - 1; i >= 0 && i >= nnotes - 8; i--)
+	{
+		note = &notes[i];
+		if (note->type == NOTE_SUBMITTED && note->subid == subid && note->lane == lane->id)
+		{
+			taskq_id_lower(&note->id, lowest);
+			note->leaves |= leaves;
+			note->count += count;
+			return;
+		}
+	}
+	note = note_add(NOTE_SUBMITTED, lane);
+	note->id = *lowest;
+	note->leaves = leaves;
+	note->count = count;
+}
+
+void
+taskq_note_ready(const TaskqLaneDef *lane, const pg_uuid_t *id)
+{
+	note_add(NOTE_READY, lane)->id = *id;
+}
+
+void
+taskq_note_due(TimestampTz due)
+{
+	SubTransactionId subid = GetCurrentSubTransactionId();
+
+	if (nnotes > 0 && notes[nnotes - 1].type == NOTE_DUE && notes[nnotes - 1].subid == subid)
+	{
+		notes[nnotes - 1].due = Min(notes[nnotes - 1].due, due);
+		return;
+	}
+	note_add(NOTE_DUE, NULL)->due = due;
+}
+
+void
+taskq_note_touched(const TaskqLaneDef *lane, const pg_uuid_t *id)
+{
+	note_add(NOTE_TOUCHED, lane)->id = *id;
+}
+
+void
+taskq_note_final(const TaskqLaneDef *lane, const pg_uuid_t *id, char state)
+{
+	Note	   *note = note_add(NOTE_FINAL, lane);
+
+	note->id = *id;
+	note->state = state;
+}
+
+void
+taskq_note_cancel(int slot, const pg_uuid_t *id, bool force, const char *reason)
+{
+	Note	   *note = note_add(NOTE_CANCEL, NULL);
+
+	note->slot = slot;
+	note->id = *id;
+	note->force = force;
+	note->reason = reason ? MemoryContextStrdup(TopTransactionContext, reason) : NULL;
+}
+
+void
+taskq_note_wake(void)
+{
+	note_add(NOTE_WAKE, NULL);
+}
+
+void
+taskq_note_rescan(void)
+{
+	note_add(NOTE_RESCAN, NULL);
+}
+
+void
+taskq_note_dropped(void)
+{
+	note_add(NOTE_DROPPED, NULL);
+}
+
+void
+taskq_note_unknown(void)
+{
+	TaskqDb    *db;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	db = taskq_db_find(MyDatabaseId);
+	if (db != NULL)
+	{
+		taskq_lanes_rewind_all(MyDatabaseId);
+		db->rescan = true;
+		db->next_due = DT_NOBEGIN;
+		taskq_wake_dispatcher(db);
+	}
+	LWLockRelease(taskq_main_lock);
+}
+
+/* Everyone idle in this database looks for work. */
+static void
+wake_everyone(TaskqDb *db)
+{
+	for (int i = 0; i < taskq_shared->nslots; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+
+		if (slot->dbid == db->dbid && slot->state == TASKQ_SLOT_IDLE)
+			taskq_wake_proc(slot->procno);
+	}
+	taskq_wake_dispatcher(db);
+}
+
+static void
+apply_committed(TaskqDb *db, Note *note)
+{
+	TaskqLane  *lane;
+
+	switch (note->type)
+	{
+		case NOTE_SUBMITTED:
+			lane = taskq_lane_enter(db, note->lane, note->role, note->priority);
+			if (lane != NULL)
+			{
+				taskq_lane_rewind(lane, &note->id, note->leaves);
+				lane->waiting += note->count;
+			}
+			taskq_lane_wake(db, note->role);
+			break;
+		case NOTE_READY:
+			lane = taskq_lane_enter(db, note->lane, note->role, note->priority);
+			if (lane != NULL)
+				taskq_lane_ready(lane, &note->id);
+			taskq_lane_wake(db, note->role);
+			break;
+		case NOTE_DUE:
+			if (note->due < db->next_due)
+			{
+				db->next_due = note->due;
+				if (db->dispatcher > 0)
+					taskq_wake_dispatcher(db);
+				else
+					taskq_wake_launcher();
+			}
+			break;
+		case NOTE_FINAL:
+			lane = taskq_lane_find(db->dbid, note->lane);
+			if (lane != NULL && lane->waiting > 0)
+				lane->waiting--;
+			taskq_event_push(db, &note->id, note->state);
+			break;
+		case NOTE_CANCEL:
+			taskq_cancel_deliver(note->slot, &note->id, note->force, note->reason);
+			break;
+		case NOTE_WAKE:
+			wake_everyone(db);
+			break;
+		case NOTE_RESCAN:
+			/* forget the lanes: their roles may be others now */
+			for (int i = 0; i < taskq_shared->nlanes; i++)
+			{
+				lane = &taskq_shared->lanes[i];
+				if (lane->dbid == db->dbid && lane->running <= 0 && lane->scanner < 0)
+					lane->dbid = InvalidOid;
+			}
+			db->rescan = true;
+			db->next_due = DT_NOBEGIN;
+			taskq_wake_dispatcher(db);
+			break;
+		case NOTE_DROPPED:
+			taskq_db_forget(db->dbid);
+			break;
+		case NOTE_TOUCHED:
+			break;
+	}
+}
+
+/* The row is free again and its task as claimable as before. */
+static void
+apply_aborted(TaskqDb *db, Note *note)
+{
+	TaskqLane  *lane;
+
+	if (note->type != NOTE_TOUCHED)
+		return;
+	lane = taskq_lane_enter(db, note->lane, note->role, note->priority);
+	if (lane != NULL)
+		taskq_lane_rewind(lane, &note->id, taskq_leaf_bit(&note->id));
+	taskq_lane_wake(db, note->role);
+}
+
+static void
+on_xact_end(XactEvent event, void *arg)
+{
+	bool		committed = event == XACT_EVENT_COMMIT;
+	TaskqDb    *db;
+
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	if (event == XACT_EVENT_ABORT)
+		taskq_defs_aborted();
+	if (nnotes > 0 && event != XACT_EVENT_PREPARE)
+	{
+		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+		db = taskq_db_find(MyDatabaseId);
+		for (int i = 0; i < nnotes && db != NULL; i++)
+		{
+			if (committed)
+				apply_committed(db, &notes[i]);
+			else
+				apply_aborted(db, &notes[i]);
+		}
+		LWLockRelease(taskq_main_lock);
+	}
+	notes = NULL;
+	nnotes = 0;
+}
+
+static void
+on_subxact_end(SubXactEvent event, SubTransactionId mySubid,
+			   SubTransactionId parentSubid, void *arg)
+{
+	TaskqDb    *db;
+
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		taskq_defs_aborted();
+	if (nnotes == 0 || (event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB))
+		return;
+	/* its notes are the last ones: those of its own children carry its name by now */
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+	{
+		for (int i = nnotes - 1; i >= 0 && notes[i].subid == mySubid; i--)
+			notes[i].subid = parentSubid;
+		return;
+	}
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	db = taskq_db_find(MyDatabaseId);
+	while (nnotes > 0 && notes[nnotes - 1].subid == mySubid)
+	{
+		nnotes--;
+		if (db != NULL)
+			apply_aborted(db, &notes[nnotes]);
+	}
+	LWLockRelease(taskq_main_lock);
+}

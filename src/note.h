@@ -1,0 +1,43 @@
+/* note.h: what a transaction did to tasks, told to shared memory when it ends */
+#ifndef TASKQ_NOTE_H
+#define TASKQ_NOTE_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "defs.h"
+#include "id.h"
+
+extern void taskq_note_init(void);
+
+/* tasks that become claimable: ids from the lowest on, in these leaves */
+extern void taskq_note_submitted(const TaskqLaneDef *lane, const pg_uuid_t *lowest, uint32 leaves, int64 count);
+
+/* a task somewhere behind that becomes claimable */
+extern void taskq_note_ready(const TaskqLaneDef *lane, const pg_uuid_t *id);
+
+/* a timer */
+extern void taskq_note_due(TimestampTz due);
+
+/* a task whose row this transaction has locked: if it is undone the task is claimable as before */
+extern void taskq_note_touched(const TaskqLaneDef *lane, const pg_uuid_t *id);
+
+/* a task that this transaction brings to a final state */
+extern void taskq_note_final(const TaskqLaneDef *lane, const pg_uuid_t *id, char state);
+
+/* a running task to cancel */
+extern void taskq_note_cancel(int slot, const pg_uuid_t *id, bool force, const char *reason);
+
+/* definitions changed so that waiting tasks may run now */
+extern void taskq_note_wake(void);
+
+/* lanes that shared memory may not have can be run now */
+extern void taskq_note_rescan(void);
+
+/* the extension is dropped */
+extern void taskq_note_dropped(void);
+
+/* forget what is known about this database's claimable tasks, at once */
+extern void taskq_note_unknown(void);
+
+#endif

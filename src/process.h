@@ -1,0 +1,29 @@
+/* process.h: the background processes */
+#ifndef TASKQ_PROCESS_H
+#define TASKQ_PROCESS_H
+
+#include "postgres.h"
+
+#include "postmaster/bgworker.h"
+
+/* What a process is told through bgw_extra. */
+typedef struct TaskqProcessArgs
+{
+	Oid			dbid;
+	Oid			role;
+	int			slot;
+	uint32		generation;
+} TaskqProcessArgs;
+
+StaticAssertDecl(sizeof(TaskqProcessArgs) <= BGW_EXTRALEN, "arguments fit into bgw_extra");
+
+extern void taskq_launcher_register(void);
+extern bool taskq_process_start(const char *type, const char *function, const TaskqProcessArgs *args,
+								BackgroundWorkerHandle **handle);
+extern void taskq_process_begin(TaskqProcessArgs *args);
+
+extern PGDLLEXPORT void taskq_launcher_main(Datum arg);
+extern PGDLLEXPORT void taskq_dispatcher_main(Datum arg);
+extern PGDLLEXPORT void taskq_worker_main(Datum arg);
+
+#endif

@@ -1,0 +1,68 @@
+/*-------------------------------------------------------------------------
+ *
+ * session.c
+ *		What one task leaves in the session is gone for the next.
+ *
+ * DISCARD's work, piece by piece, and only what is there: DISCARD ALL would
+ * also drop the plans that make the next task fast.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "commands/async.h"
+#include "commands/prepare.h"
+#include "commands/sequence.h"
+#include "miscadmin.h"
+#include "session.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/portal.h"
+
+static Oid	session_role = InvalidOid;
+
+/* taskq_session_init - remember whose session this is; once, after connecting */
+void
+taskq_session_init(void)
+{
+	session_role = GetSessionUserId();
+}
+
+static bool
+has_temp_objects(void)
+{
+	Oid			namespace;
+	Oid			toast_namespace;
+
+	GetTempNamespaceState(&namespace, &toast_namespace);
+	return OidIsValid(namespace);
+}
+
+/*
+ * taskq_session_reset - make the session as it was before the task
+ *
+ * Outside of a transaction.  Raises whatever dropping the leftovers raises; the
+ * caller then gives up the process.
+ */
+void
+taskq_session_reset(void)
+{
+	if (GetSessionUserId() != session_role || GetOuterUserId() != session_role)
+		SetConfigOption("session_authorization", NULL, PGC_USERSET, PGC_S_SESSION);
+	ResetAllOptions();
+	ResetSequenceCaches();
+	LockReleaseAll(USER_LOCKMETHOD, true);
+	DropAllPreparedStatements();
+	DirectFunctionCall1(setseed, Float8GetDatum(((double) random() / RAND_MAX) * 2 - 1));
+
+	/* closing a cursor and dropping a table can run code: in a transaction, as the role */
+	StartTransactionCommand();
+	PortalHashTableDeleteAll();
+	if (has_temp_objects())
+		ResetTempTableNamespace();
+	CommitTransactionCommand();
+}

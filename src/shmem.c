@@ -1,0 +1,221 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem.c
+ *		Shared memory: allocation, databases, wake-ups.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "guc.h"
+#include "miscadmin.h"
+#include "shmem.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+
+TaskqShared *taskq_shared = NULL;
+LWLock	   *taskq_main_lock = NULL;
+
+static LWLockPadded *locks = NULL;
+
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+
+static Size
+shmem_size(void)
+{
+	Size		size = MAXALIGN(sizeof(TaskqShared));
+
+	size = add_size(size, MAXALIGN(mul_size(taskq_max_databases, sizeof(TaskqDb))));
+	return add_size(size, MAXALIGN(mul_size(taskq_max_lanes, sizeof(TaskqLane))));
+}
+
+static void
+shmem_request(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+	RequestAddinShmemSpace(shmem_size());
+	RequestNamedLWLockTranche("taskq", 1 + TASKQ_MAX_WORKERS);
+}
+
+static void
+shmem_reset(void)
+{
+	memset(taskq_shared, 0, shmem_size());
+	taskq_shared->dbs = (TaskqDb *) ((char *) taskq_shared + MAXALIGN(sizeof(TaskqShared)));
+	taskq_shared->lanes = (TaskqLane *) ((char *) taskq_shared->dbs +
+										 MAXALIGN(taskq_max_databases * sizeof(TaskqDb)));
+	ConditionVariableInit(&taskq_shared->event_room);
+	ConditionVariableInit(&taskq_shared->finished_any);
+	ConditionVariableInit(&taskq_shared->slots_changed);
+	for (int i = 0; i < TASKQ_WAIT_BUCKETS; i++)
+		ConditionVariableInit(&taskq_shared->finished[i]);
+	pg_atomic_init_u32(&taskq_shared->waiters, 0);
+	for (int i = 0; i < TASKQ_MAX_WORKERS; i++)
+	{
+		pg_atomic_init_u64(&taskq_shared->slots[i].task_generation, 0);
+		pg_atomic_init_u64(&taskq_shared->slots[i].cancel_generation, 0);
+	}
+}
+
+static void
+shmem_startup(void)
+{
+	bool		found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	taskq_shared = ShmemInitStruct("taskq", shmem_size(), &found);
+	if (!found)
+		shmem_reset();
+	LWLockRelease(AddinShmemInitLock);
+
+	locks = GetNamedLWLockTranche("taskq");
+	taskq_main_lock = &locks[0].lock;
+}
+
+/* taskq_shmem_init - ask for shared memory; called while the server starts */
+void
+taskq_shmem_init(void)
+{
+	taskq_shmem_request_install(shmem_request, prev_shmem_request_hook);
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = shmem_startup;
+}
+
+/* taskq_require_preload - raise an error if the library was not preloaded */
+void
+taskq_require_preload(void)
+{
+	if (taskq_shared == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("taskq is not loaded by the server"),
+				 errhint("Add taskq to shared_preload_libraries and restart the server.")));
+}
+
+/* taskq_slot_lock - the lock of a worker's slot */
+LWLock *
+taskq_slot_lock(int slot)
+{
+	Assert(slot >= 0 && slot < TASKQ_MAX_WORKERS);
+	return &locks[1 + slot].lock;
+}
+
+/*
+ * taskq_wake_proc - set the latch of the process with this number
+ *
+ * The process may have ended and the number be another's by now: a latch set
+ * for nothing does no harm.
+ */
+void
+taskq_wake_proc(int procno)
+{
+	SetLatch(&ProcGlobal->allProcs[procno].procLatch);
+}
+
+/* taskq_wake_launcher - caller holds the main lock */
+void
+taskq_wake_launcher(void)
+{
+	if (taskq_shared->launcher != 0)
+		taskq_wake_proc(taskq_shared->launcher_procno);
+}
+
+/*
+ * taskq_wake_dispatcher - wake a database's dispatcher, or have one started
+ *
+ * Caller holds the main lock exclusively.
+ */
+void
+taskq_wake_dispatcher(TaskqDb *db)
+{
+	if (db->blocked > 0)
+		return;
+	if (db->dispatcher > 0)
+		taskq_wake_proc(db->procno);
+	else
+	{
+		db->wanted = true;
+		taskq_wake_launcher();
+	}
+}
+
+/* taskq_wake_dispatchers - a slot became free; caller holds the main lock */
+void
+taskq_wake_dispatchers(void)
+{
+	for (int i = 0; i < taskq_max_databases; i++)
+	{
+		TaskqDb    *db = &taskq_shared->dbs[i];
+
+		if (OidIsValid(db->dbid) && db->dispatcher > 0)
+			taskq_wake_proc(db->procno);
+	}
+	ConditionVariableBroadcast(&taskq_shared->slots_changed);
+}
+
+/* taskq_db_find - entry of a database, or NULL; caller holds the main lock */
+TaskqDb *
+taskq_db_find(Oid dbid)
+{
+	for (int i = 0; i < taskq_max_databases; i++)
+	{
+		if (taskq_shared->dbs[i].dbid == dbid)
+			return &taskq_shared->dbs[i];
+	}
+	return NULL;
+}
+
+/*
+ * taskq_db_enter - find or make the entry of a database
+ *
+ * Caller holds the main lock exclusively.  NULL if there is no room.
+ */
+TaskqDb *
+taskq_db_enter(Oid dbid)
+{
+	TaskqDb    *db = taskq_db_find(dbid);
+
+	if (db != NULL)
+		return db;
+	db = taskq_db_find(InvalidOid);
+	if (db == NULL)
+		return NULL;
+	memset(db, 0, sizeof(*db));
+	db->dbid = dbid;
+	db->next_due = DT_NOEND;
+	db->not_before = DT_NOBEGIN;
+	db->no_worker_before = DT_NOBEGIN;
+	return db;
+}
+
+/*
+ * taskq_db_forget - drop what is known of a database that is gone
+ *
+ * Caller holds the main lock exclusively, and no process of the database is
+ * left.
+ */
+void
+taskq_db_forget(Oid dbid)
+{
+	TaskqDb    *db = taskq_db_find(dbid);
+
+	for (int i = 0; i < taskq_shared->nlanes; i++)
+	{
+		if (taskq_shared->lanes[i].dbid == dbid)
+			taskq_shared->lanes[i].dbid = InvalidOid;
+	}
+	if (db != NULL)
+	{
+		db->dbid = InvalidOid;
+		db->wanted = false;
+	}
+}

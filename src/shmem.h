@@ -1,0 +1,198 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem.h
+ *		What taskq keeps in shared memory.
+ *
+ * Locks: the main lock guards databases, lanes, the slots' membership (all
+ * fields of a slot above its comment) and the events.  Each slot has a lock of
+ * its own for the batch and the task it works on.  Whoever needs both takes the
+ * main lock first.  Nobody reads or writes a table, allocates or raises an error
+ * while holding one, so that all of it can run in a commit callback.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TASKQ_SHMEM_H
+#define TASKQ_SHMEM_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "access/xlogdefs.h"
+#include "id.h"
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/lwlock.h"
+
+#define TASKQ_MAX_WORKERS 128
+#define TASKQ_BATCH_MAX 100
+#define TASKQ_AGAIN_MAX 8
+#define TASKQ_WAIT_BUCKETS 128
+#define TASKQ_EVENTS 8192
+#define TASKQ_MESSAGE_SIZE 256
+#define TASKQ_INFO_SIZE 2048
+
+/* A database in which taskq was seen; the entry stays until it is dropped. */
+typedef struct TaskqDb
+{
+	Oid			dbid;			/* InvalidOid: free */
+	bool		wanted;			/* needs a dispatcher */
+	bool		loaded;			/* its lanes have been looked through since the server started */
+	bool		rescan;			/* a lane found no room: look through them again */
+	int			blocked;		/* sessions that want no taskq process here now */
+	pid_t		dispatcher;		/* 0: none, -1: being started */
+	int			procno;			/* of the dispatcher */
+	bool		leave;			/* the dispatcher shall leave for another database */
+	TimestampTz since;			/* of the dispatcher's start */
+	TimestampTz next_due;		/* earliest timer, or DT_NOEND */
+	TimestampTz not_before;		/* no dispatcher earlier, after one that failed */
+	TimestampTz no_worker_before;	/* no worker earlier, after one that could not connect */
+} TaskqDb;
+
+/* A lane that has, or may have, something to claim. */
+typedef struct TaskqLane
+{
+	Oid			dbid;			/* InvalidOid: free */
+	int32		id;
+	Oid			role;
+	int16		priority;
+	bool		dirty;			/* there may be a claimable task */
+	int			scanner;		/* slot that scans it now, or -1 */
+	uint32		generation;		/* of this entry; tells reuse */
+	pg_uuid_t	watermark;		/* no claimable task before it that isn't noted elsewhere */
+	pg_uuid_t	high;			/* scans came as far as here */
+	pg_uuid_t	min_noted;		/* lowest id noted since the scan took its snapshot */
+	uint32		leaves;			/* leaves that may hold a claimable task */
+	uint32		noted_leaves;	/* of ids noted since the scan took its snapshot */
+	TimestampTz retry_at;		/* when to look again at rows that were locked, or DT_NOEND */
+	pg_uuid_t	skipped;		/* the lowest of these */
+	uint32		skipped_leaves;
+	int			backoff;		/* ms, of retry_at */
+	int64		waiting;		/* estimate */
+	int			running;		/* reserved or running */
+	int			average_us;		/* run time, moving average; 0: unknown */
+	int			nagain;
+	pg_uuid_t	again[TASKQ_AGAIN_MAX]; /* ready, but behind the watermark */
+} TaskqLane;
+
+typedef enum TaskqSlotState
+{
+	TASKQ_SLOT_FREE = 0,
+	TASKQ_SLOT_STARTING,
+	TASKQ_SLOT_IDLE,
+	TASKQ_SLOT_BUSY,
+	TASKQ_SLOT_ORPHAN			/* worker ended inside a task; the dispatcher records it */
+} TaskqSlotState;
+
+/* How a task of a batch ended; 0 while it did not. */
+typedef enum TaskqOutcome
+{
+	TASKQ_UNDONE = 0,
+	TASKQ_DROPPED = 1			/* nothing to announce; others: the state's letter */
+} TaskqOutcome;
+
+/* A worker.  Its batch is items[0..nitems); those before next have been started. */
+typedef struct TaskqSlot
+{
+	TaskqSlotState state;
+	uint32		generation;
+	Oid			dbid;
+	Oid			role;
+	pid_t		pid;
+	int			procno;
+	TimestampTz started_at;
+	TimestampTz last_active;
+	bool		connected;
+	bool		leave;			/* end after the current task */
+	bool		woken;			/* its latch was set since it went idle */
+
+	/* from here on: guarded by the slot's lock */
+	int			lane;			/* index into lanes */
+	int32		lane_id;
+	uint32		lane_generation;
+	int			nitems;
+	int			next;
+	int			announced;		/* items before it are announced and gone for everyone */
+	pg_uuid_t	items[TASKQ_BATCH_MAX];
+	char		outcome[TASKQ_BATCH_MAX];
+	XLogRecPtr	flush_to;		/* end of the last finished task's commit record */
+	TimestampTz finished_at;	/* when the first not announced one finished */
+
+	bool		in_task;
+	pg_uuid_t	task;
+	int			attempt;
+	TimestampTz task_started_at;
+	TimestampTz updated_at;
+	bool		has_progress;
+	bool		has_total;
+	double		current;
+	double		total;
+	int			failed_steps;	/* -1: not told */
+	char		message[TASKQ_MESSAGE_SIZE];
+	int			info_len;
+	char		info[TASKQ_INFO_SIZE];	/* jsonb as text */
+
+	bool		cancel;			/* the current task is to be cancelled */
+	bool		force;
+	char		reason[TASKQ_MESSAGE_SIZE];
+	bool		timed_out;		/* set by the worker's signal handler, without the lock */
+
+	int64		completed;
+	int64		failed;
+	int64		busy_us;
+
+	/* read by the worker's signal handler, so no lock */
+	pg_atomic_uint64 task_generation;	/* counts tasks begun */
+	pg_atomic_uint64 cancel_generation; /* the task to cancel */
+} TaskqSlot;
+
+typedef struct TaskqEvent
+{
+	Oid			dbid;
+	pg_uuid_t	id;
+	char		state;
+} TaskqEvent;
+
+typedef struct TaskqShared
+{
+	pid_t		launcher;
+	int			launcher_procno;
+	uint32		generations;	/* counter for lanes and slots */
+
+	/* the role that waits for a slot which others hold; InvalidOid: none */
+	Oid			starved_db;
+	Oid			starved_role;
+	TimestampTz starved_since;
+
+	int			nlanes;			/* entries of lanes in use are below it */
+	int			nslots;			/* entries of slots in use are below it */
+
+	int			nevents;
+	int64		events_lost;	/* for which there was no room */
+	TaskqEvent	events[TASKQ_EVENTS];
+	ConditionVariable event_room;
+
+	pg_atomic_uint32 waiters;
+	ConditionVariable finished[TASKQ_WAIT_BUCKETS];
+	ConditionVariable finished_any; /* for those who wait for one of many */
+	ConditionVariable slots_changed;	/* a worker or dispatcher left */
+
+	TaskqSlot	slots[TASKQ_MAX_WORKERS];
+	TaskqDb    *dbs;
+	TaskqLane  *lanes;
+} TaskqShared;
+
+extern TaskqShared *taskq_shared;
+extern LWLock *taskq_main_lock;
+
+extern void taskq_shmem_init(void);
+extern void taskq_require_preload(void);
+extern LWLock *taskq_slot_lock(int slot);
+extern void taskq_wake_proc(int procno);
+extern void taskq_wake_launcher(void);
+extern void taskq_wake_dispatcher(TaskqDb *db);
+extern TaskqDb *taskq_db_find(Oid dbid);
+extern TaskqDb *taskq_db_enter(Oid dbid);
+extern void taskq_db_forget(Oid dbid);
+extern void taskq_wake_dispatchers(void);
+
+#endif

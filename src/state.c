@@ -1,0 +1,112 @@
+/*-------------------------------------------------------------------------
+ *
+ * state.c
+ *		The states of a task and the one function that changes them.
+ *
+ *		scheduled ──due──▶ pending ──claim──▶ running ──▶ completed
+ *		                                       │  ├─────▶ failed
+ *		                   retrying ◀──error───┘  └─────▶ cancelled
+ *		                      └──due──▶ pending
+ *
+ * The stored state of a task that runs stays 'p': its row is locked, and the
+ * lock is the claim.  Only a task that can't hold a lock while it runs (a
+ * command with transactions of its own) is stored as 'r'.  So "to pending"
+ * from 'r' is a task whose worker is gone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "state.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+typedef struct StateInfo
+{
+	char		state;
+	const char *name;
+	const char *next;			/* states it may change to */
+} StateInfo;
+
+static const StateInfo states[] = {
+	{TASKQ_PENDING, "pending", "rtcfx"},
+	{TASKQ_SCHEDULED, "scheduled", "px"},
+	{TASKQ_BLOCKED, "blocked", "psx"},
+	{TASKQ_RETRYING, "retrying", "px"},
+	{TASKQ_RUNNING, "running", "rtcfx"},
+	{TASKQ_COMPLETED, "completed", ""},
+	{TASKQ_FAILED, "failed", ""},
+	{TASKQ_CANCELLED, "cancelled", ""},
+};
+
+static const StateInfo *
+state_info(char state)
+{
+	for (int i = 0; i < lengthof(states); i++)
+	{
+		if (states[i].state == state)
+			return &states[i];
+	}
+	return NULL;
+}
+
+/* taskq_state_final - does a task in this state never change again? */
+bool
+taskq_state_final(char state)
+{
+	return state == TASKQ_COMPLETED || state == TASKQ_FAILED || state == TASKQ_CANCELLED;
+}
+
+/* taskq_state_name - the word for a stored state */
+const char *
+taskq_state_name(char state)
+{
+	const StateInfo *info = state_info(state);
+
+	return info ? info->name : "unknown";
+}
+
+/*
+ * taskq_state_change - bring a task to another state
+ *
+ * The caller's transaction has locked the row.  A scheduled or retrying task's
+ * timer goes with the state, one is made for a task that is to be retried.
+ */
+void
+taskq_state_change(TaskqRow *row, const TaskqChange *change)
+{
+	char		from = taskq_row_state(row);
+	const StateInfo *info = state_info(from);
+	pg_uuid_t	id = *DatumGetUUIDP(taskq_row_value(row, id));
+
+	if (info == NULL || strchr(info->next, change->to) == NULL)
+		elog(ERROR, "task %s cannot change from \"%c\" to \"%c\"", taskq_id_text(&id), from, change->to);
+
+	if ((from == TASKQ_SCHEDULED || from == TASKQ_RETRYING) && !taskq_row_isnull(row, run_at))
+		taskq_timer_delete(DatumGetTimestampTz(taskq_row_value(row, run_at)), &id);
+	if (change->to == TASKQ_RETRYING)
+		taskq_timer_insert(change->run_at, &id, DatumGetInt32(taskq_row_value(row, lane)));
+
+	taskq_row_set(row, state, CharGetDatum(change->to));
+	if (change->attempt > 0)
+		taskq_row_set(row, attempt, Int16GetDatum(change->attempt));
+	if (change->worker != NULL)
+		taskq_row_set(row, worker, CStringGetTextDatum(change->worker));
+	if (change->started_at != 0)
+		taskq_row_set(row, started_at, TimestampTzGetDatum(change->started_at));
+	if (change->finished_at != 0)
+		taskq_row_set(row, finished_at, TimestampTzGetDatum(change->finished_at));
+	if (change->run_at != 0)
+		taskq_row_set(row, run_at, TimestampTzGetDatum(change->run_at));
+	if (change->has_result && !change->result_isnull)
+		taskq_row_set(row, result, change->result);
+	if (change->error != 0)
+		taskq_row_set(row, error, change->error);
+	else if (change->to == TASKQ_COMPLETED)
+		taskq_row_set_null(row, error);
+	if (change->progress != 0)
+		taskq_row_set(row, progress, change->progress);
+	if (change->cancel_reason != NULL)
+		taskq_row_set(row, cancel_reason, CStringGetTextDatum(change->cancel_reason));
+	taskq_store_update(row);
+}

@@ -1,0 +1,628 @@
+/*-------------------------------------------------------------------------
+ *
+ * status.c
+ *		Looking at tasks: status, result, progress, and what the views need.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "compat.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "lane.h"
+#include "miscadmin.h"
+#include "state.h"
+#include "task.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* taskq_worker_name - palloc'd name of the worker in a slot */
+char *
+taskq_worker_name(int slot)
+{
+	return psprintf("worker-%d", slot + 1);
+}
+
+/* taskq_arg_id - a task's id as argument; null is an error */
+pg_uuid_t
+taskq_arg_id(FunctionCallInfo fcinfo, int n)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("task id must not be null"),
+				 errhint("Pass the uuid that task_submit returned as argument \"id\".")));
+	return *PG_GETARG_UUID_P(n);
+}
+
+static void
+copy_live(int slotno, int item, TaskqLive *live)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+
+	memset(live, 0, offsetof(TaskqLive, message));
+	live->slot = slotno;
+	live->id = slot->items[item];
+	/* those done and not announced yet are running, for all that others can know */
+	live->running = item < slot->next;
+	live->failed_steps = -1;
+	live->info_len = 0;
+	live->cancel = false;
+	live->has_message = false;
+	if (!slot->in_task || item != slot->next - 1)
+	{
+		live->started_at = live->updated_at = slot->task_started_at;
+		return;
+	}
+	live->attempt = slot->attempt;
+	live->started_at = slot->task_started_at;
+	live->updated_at = slot->updated_at;
+	live->cancel = slot->cancel;
+	strlcpy(live->reason, slot->reason, sizeof(live->reason));
+	live->has_progress = slot->has_progress;
+	if (!slot->has_progress)
+		return;
+	live->has_total = slot->has_total;
+	live->current = slot->current;
+	live->total = slot->total;
+	live->failed_steps = slot->failed_steps;
+	live->has_message = slot->message[0] != '\0';
+	strlcpy(live->message, slot->message, sizeof(live->message));
+	live->info_len = slot->info_len;
+	memcpy(live->info, slot->info, slot->info_len);
+}
+
+/*
+ * taskq_live_find - what a worker of this database says about a task
+ *
+ * False if none holds it.
+ */
+bool
+taskq_live_find(const pg_uuid_t *id, TaskqLive *live)
+{
+	bool		found = false;
+
+	if (taskq_shared == NULL)
+		return false;
+	for (int i = 0; i < taskq_shared->nslots && !found; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+
+		if (slot->dbid != MyDatabaseId || slot->state < TASKQ_SLOT_BUSY)
+			continue;
+		LWLockAcquire(taskq_slot_lock(i), LW_SHARED);
+		for (int j = slot->announced; j < slot->nitems && !found; j++)
+		{
+			if (taskq_id_eq(&slot->items[j], id))
+			{
+				copy_live(i, j, live);
+				found = true;
+			}
+		}
+		LWLockRelease(taskq_slot_lock(i));
+	}
+	return found;
+}
+
+static Datum
+info_datum(const TaskqLive *live)
+{
+	char	   *text = pnstrdup(live->info, live->info_len);
+
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
+}
+
+PG_FUNCTION_INFO_V1(taskq_live);
+
+/* taskq_live - the tasks that workers of this database hold, for the view */
+Datum
+taskq_live(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	TaskqLive  *live = palloc(sizeof(TaskqLive));
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; taskq_shared != NULL && i < taskq_shared->nslots; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+
+		for (int j = 0;; j++)
+		{
+			Datum		values[14];
+			bool		nulls[14];
+			bool		more;
+
+			if (slot->dbid != MyDatabaseId || slot->state < TASKQ_SLOT_BUSY)
+				break;
+			LWLockAcquire(taskq_slot_lock(i), LW_SHARED);
+			j = Max(j, slot->announced);
+			more = j < slot->nitems;
+			if (more)
+				copy_live(i, j, live);
+			LWLockRelease(taskq_slot_lock(i));
+			if (!more)
+				break;
+
+			memset(nulls, false, sizeof(nulls));
+			values[0] = UUIDPGetDatum(&live->id);
+			values[1] = Int16GetDatum(taskq_id_slot(&live->id));
+			values[2] = CStringGetTextDatum(live->running ? "running" : "reserved");
+			values[3] = Int16GetDatum(live->attempt);
+			nulls[3] = live->attempt == 0;
+			values[4] = CStringGetTextDatum(taskq_worker_name(i));
+			values[5] = TimestampTzGetDatum(live->started_at);
+			nulls[5] = live->started_at == 0;
+			values[6] = Float8GetDatum(live->current);
+			nulls[6] = !live->has_progress;
+			values[7] = Float8GetDatum(live->total);
+			nulls[7] = !live->has_progress || !live->has_total;
+			values[8] = Int32GetDatum(live->failed_steps);
+			nulls[8] = live->failed_steps < 0;
+			nulls[9] = !live->has_message;
+			values[9] = nulls[9] ? (Datum) 0 : CStringGetTextDatum(live->message);
+			nulls[10] = live->info_len == 0;
+			values[10] = nulls[10] ? (Datum) 0 : info_datum(live);
+			values[11] = TimestampTzGetDatum(live->updated_at);
+			nulls[11] = live->updated_at == 0;
+			values[12] = BoolGetDatum(live->cancel);
+			nulls[13] = !live->cancel || live->reason[0] == '\0';
+			values[13] = nulls[13] ? (Datum) 0 : CStringGetTextDatum(live->reason);
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		}
+	}
+	return (Datum) 0;
+}
+
+PG_FUNCTION_INFO_V1(taskq_lanes);
+
+/* taskq_lanes - the lanes of this database in shared memory, for the view */
+Datum
+taskq_lanes(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	TaskqLane  *copy;
+	int			n = 0;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (taskq_shared == NULL)
+		return (Datum) 0;
+	copy = palloc_extended(sizeof(TaskqLane) * Max(taskq_shared->nlanes, 1), MCXT_ALLOC_HUGE);
+	{
+		int			max = taskq_shared->nlanes;
+
+		LWLockAcquire(taskq_main_lock, LW_SHARED);
+		for (int i = 0; i < max; i++)
+		{
+			if (taskq_shared->lanes[i].dbid == MyDatabaseId)
+				copy[n++] = taskq_shared->lanes[i];
+		}
+		LWLockRelease(taskq_main_lock);
+	}
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[4];
+		bool		nulls[4] = {false, false, false, false};
+		Interval	average = {.time = copy[i].average_us};
+
+		values[0] = Int32GetDatum(copy[i].id);
+		values[1] = Int64GetDatum(copy[i].waiting);
+		values[2] = Int32GetDatum(Max(copy[i].running, 0));
+		values[3] = IntervalPGetDatum(&average);
+		nulls[3] = copy[i].average_us == 0;
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+static const char *
+slot_state_name(TaskqSlotState state)
+{
+	switch (state)
+	{
+		case TASKQ_SLOT_STARTING:
+			return "starting";
+		case TASKQ_SLOT_IDLE:
+			return "idle";
+		case TASKQ_SLOT_BUSY:
+			return "busy";
+		case TASKQ_SLOT_ORPHAN:
+			return "ended";
+		case TASKQ_SLOT_FREE:
+			break;
+	}
+	return "free";
+}
+
+PG_FUNCTION_INFO_V1(taskq_workers);
+
+/* taskq_workers - the workers of this database, for the view */
+Datum
+taskq_workers(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; taskq_shared != NULL && i < taskq_shared->nslots; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+		Datum		values[13];
+		bool		nulls[13] = {false};
+		TaskqSlotState state;
+		NameData	role_name;
+		Interval	busy = {0};
+		char	   *name;
+		Oid			role;
+		pid_t		pid;
+		bool		in_task;
+		pg_uuid_t	task;
+		TimestampTz task_started_at;
+		TimestampTz started_at;
+		TimestampTz last_active;
+		int			reserved;
+		int64		completed;
+		int64		failed;
+
+		LWLockAcquire(taskq_main_lock, LW_SHARED);
+		LWLockAcquire(taskq_slot_lock(i), LW_SHARED);
+		state = slot->dbid == MyDatabaseId ? slot->state : TASKQ_SLOT_FREE;
+		role = slot->role;
+		pid = slot->pid;
+		in_task = slot->in_task;
+		task = slot->task;
+		task_started_at = slot->task_started_at;
+		reserved = state == TASKQ_SLOT_BUSY ? slot->nitems - slot->next : 0;
+		completed = slot->completed;
+		failed = slot->failed;
+		busy.time = slot->busy_us;
+		started_at = slot->started_at;
+		last_active = slot->last_active;
+		LWLockRelease(taskq_slot_lock(i));
+		LWLockRelease(taskq_main_lock);
+		if (state == TASKQ_SLOT_FREE)
+			continue;
+
+		name = GetUserNameFromId(role, true);
+		namestrcpy(&role_name, name ? name : "");
+		values[0] = CStringGetTextDatum(taskq_worker_name(i));
+		values[1] = NameGetDatum(&role_name);
+		values[2] = ObjectIdGetDatum(role);
+		values[3] = Int32GetDatum(pid);
+		nulls[3] = pid == 0;
+		values[4] = CStringGetTextDatum(slot_state_name(state));
+		values[5] = UUIDPGetDatum(&task);
+		nulls[5] = !in_task;
+		values[6] = TimestampTzGetDatum(task_started_at);
+		nulls[6] = !in_task;
+		values[7] = Int32GetDatum(reserved);
+		values[8] = Int64GetDatum(completed);
+		values[9] = Int64GetDatum(failed);
+		values[10] = IntervalPGetDatum(&busy);
+		values[11] = TimestampTzGetDatum(started_at);
+		nulls[11] = started_at == 0;
+		values[12] = TimestampTzGetDatum(last_active);
+		nulls[12] = last_active == 0;
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+static bool
+member_of(const char *role)
+{
+	Oid			oid = get_role_oid(role, true);
+
+	return OidIsValid(oid) && has_privs_of_role(GetUserId(), oid);
+}
+
+/*
+ * taskq_role_may_see - may the caller see the tasks of this role?
+ *
+ * The oid tells a role from one that was created later under its name.
+ */
+bool
+taskq_role_may_see(const char *name, Oid oid)
+{
+	Oid			now = get_role_oid(name, true);
+
+	if (superuser())
+		return true;
+	if (OidIsValid(now) && now == oid && has_privs_of_role(GetUserId(), oid))
+		return true;
+	return member_of("taskq_monitor") || member_of("taskq_operator");
+}
+
+PG_FUNCTION_INFO_V1(taskq_role_visible);
+Datum
+taskq_role_visible(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(taskq_role_may_see(NameStr(*PG_GETARG_NAME(0)), PG_GETARG_OID(1)));
+}
+
+static bool
+row_visible(const TaskqLaneDef *lane, TaskqRow *row)
+{
+	NameData	name;
+	Oid			oid;
+
+	if (taskq_role_may_see(NameStr(lane->role_name), lane->role_oid))
+		return true;
+	return !taskq_row_isnull(row, submitted_by) &&
+		taskq_role_read(DatumGetInt32(taskq_row_value(row, submitted_by)), &name, &oid) &&
+		taskq_role_may_see(NameStr(name), oid);
+}
+
+/* taskq_role_may_steer - may the caller cancel and change this task? */
+bool
+taskq_role_may_steer(const TaskqLaneDef *lane, TaskqRow *row)
+{
+	NameData	name;
+	Oid			oid;
+
+	if (superuser() || member_of("taskq_operator"))
+		return true;
+	if (has_privs_of_role(GetUserId(), lane->role_oid) &&
+		get_role_oid(NameStr(lane->role_name), true) == lane->role_oid)
+		return true;
+	return !taskq_row_isnull(row, submitted_by) &&
+		taskq_role_read(DatumGetInt32(taskq_row_value(row, submitted_by)), &name, &oid) &&
+		get_role_oid(NameStr(name), true) == oid &&
+		has_privs_of_role(GetUserId(), oid);
+}
+
+/*
+ * taskq_task_require - read a task that the caller may see
+ *
+ * Raises PT404 both for one that isn't there and for one that isn't the
+ * caller's: nobody learns what others have.
+ */
+void
+taskq_task_require(const pg_uuid_t *id, TaskqRow *row)
+{
+	Snapshot	snapshot = taskq_store_snapshot();
+	bool		found = taskq_store_find(id, snapshot, row);
+	const TaskqLaneDef *lane = NULL;
+
+	UnregisterSnapshot(snapshot);
+	if (found)
+		lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
+	if (lane == NULL || !row_visible(lane, row))
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_NOT_FOUND),
+				 errmsg("task %s does not exist", taskq_id_text(id)),
+				 errdetail("It was never submitted, its submit did not commit, its retention is over, or it belongs to another role.")));
+}
+
+/* taskq_task_state - the word for a task's state, in view of the worker that may hold it */
+const char *
+taskq_task_state(TaskqRow *row, const TaskqLive *live)
+{
+	if (live != NULL)
+		return live->running ? "running" : "reserved";
+	if (taskq_row_state(row) == TASKQ_RUNNING)
+		return "pending";
+	return taskq_state_name(taskq_row_state(row));
+}
+
+/*
+ * taskq_task_row - the row of view taskq.task for a task that the caller may see
+ *
+ * The plan is kept.  It runs as the extension's owner, who alone may read the
+ * tables; whether the caller may see this task has been checked.
+ */
+Datum
+taskq_task_row(const pg_uuid_t *id)
+{
+	static SPIPlanPtr plan = NULL;
+	static const char *query =
+		"SELECT ROW(a.id, a.kind, a.queue, a.state, a.celery_state, a.ready, a.successful, a.priority,"
+		" a.progress, a.current, a.total, a.failed_steps, a.message, a.info, a.payload, a.result, a.error, a.attempt,"
+		" a.max_attempts, a.worker, a.run_at, a.created_at, a.started_at, a.updated_at, a.finished_at, a.duration,"
+		" a.estimated_completion, a.submitted_by, a.run_as, a.tenant, a.parent, a.retry_of, a.workflow, a.tags,"
+		" a.metadata, a.cancel_requested, a.cancel_reason, a.timeout)::taskq.task FROM taskq_internal.task_all a"
+		" WHERE a.id OPERATOR(pg_catalog.=) $1 AND a.slot OPERATOR(pg_catalog.=) ANY (ARRAY[$2, 16::pg_catalog.int2])";
+	Datum		args[2];
+	MemoryContext caller = CurrentMemoryContext;
+	Oid			user;
+	int			context;
+	bool		isnull;
+	Datum		result = 0;
+
+	args[0] = UUIDPGetDatum(id);
+	args[1] = Int16GetDatum(taskq_id_slot(id));
+	PushActiveSnapshot(GetLatestSnapshot());
+	SPI_connect();
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, context | SECURITY_LOCAL_USERID_CHANGE);
+	if (plan == NULL)
+	{
+		Oid			types[2] = {UUIDOID, INT2OID};
+
+		plan = SPI_prepare_cursor(query, 2, types, CURSOR_OPT_GENERIC_PLAN);
+		if (plan == NULL)
+			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+		SPI_keepplan(plan);
+	}
+	if (SPI_execute_plan(plan, args, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read task");
+	SetUserIdAndSecContext(user, context);
+	if (SPI_processed == 1)
+	{
+		HeapTupleHeader header = DatumGetHeapTupleHeader(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+		MemoryContext old = MemoryContextSwitchTo(caller);
+
+		result = PointerGetDatum(memcpy(palloc(HeapTupleHeaderGetDatumLength(header)), header,
+										HeapTupleHeaderGetDatumLength(header)));
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	PopActiveSnapshot();
+	if (result == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_NOT_FOUND),
+				 errmsg("task %s does not exist", taskq_id_text(id))));
+	return result;
+}
+
+PG_FUNCTION_INFO_V1(taskq_task_status);
+
+/* taskq_task_status - (id uuid) returns one row of taskq.task; PT404 if there is none */
+Datum
+taskq_task_status(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
+	TaskqRow	row;
+
+	taskq_defs_begin();
+	taskq_task_require(&id, &row);
+	PG_RETURN_DATUM(taskq_task_row(&id));
+}
+
+PG_FUNCTION_INFO_V1(taskq_task_result);
+
+/*
+ * taskq_task_result - (id uuid) returns jsonb
+ *
+ * Null if the handler returned nothing.  Raises PT409 if the task is not
+ * finished or failed, PT404 if there is none.
+ */
+Datum
+taskq_task_result(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
+	TaskqLive  *live = palloc(sizeof(TaskqLive));
+	TaskqRow	row;
+	bool		held;
+	char		state;
+
+	taskq_defs_begin();
+	taskq_task_require(&id, &row);
+	held = taskq_live_find(&id, live);
+	state = taskq_row_state(&row);
+	if (held || !taskq_state_final(state))
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_WRONG_STATE),
+				 errmsg("task %s is not finished", taskq_id_text(&id)),
+				 errdetail("It is %s.", taskq_task_state(&row, held ? live : NULL)),
+				 errhint("Wait for it with taskq.task_wait().")));
+	if (state == TASKQ_FAILED)
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_WRONG_STATE),
+				 errmsg("task %s failed", taskq_id_text(&id)),
+				 errhint("Column error of taskq.task_status() tells why.")));
+	if (taskq_row_isnull(&row, result))
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(PointerGetDatum(PG_DETOAST_DATUM_COPY(taskq_row_value(&row, result))));
+}
+
+static void
+push_key(JsonbParseState **state, const char *key)
+{
+	JsonbValue	value;
+
+	value.type = jbvString;
+	value.val.string.val = unconstify(char *, key);
+	value.val.string.len = strlen(key);
+	pushJsonbValue(state, WJB_KEY, &value);
+}
+
+static void
+push_string(JsonbParseState **state, const char *key, const char *string)
+{
+	JsonbValue	value;
+
+	if (string == NULL)
+		return;
+	push_key(state, key);
+	value.type = jbvString;
+	value.val.string.val = unconstify(char *, string);
+	value.val.string.len = strlen(string);
+	pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+static void
+push_number(JsonbParseState **state, const char *key, double number)
+{
+	JsonbValue	value;
+
+	push_key(state, key);
+	value.type = jbvNumeric;
+	value.val.numeric = DatumGetNumeric(DirectFunctionCall1(float8_numeric, Float8GetDatum(number)));
+	pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+/*
+ * taskq_progress_jsonb - progress as it is kept with a finished attempt
+ *
+ * An object of current, total, failed, message, info: those that were told.
+ * With a state, it comes first, and percent too.
+ */
+Datum
+taskq_progress_jsonb(const TaskqLive *live, const char *state_name)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue *object;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_string(&state, "state", state_name);
+	if (live->has_progress)
+	{
+		push_number(&state, "current", live->current);
+		if (live->has_total)
+			push_number(&state, "total", live->total);
+		if (state_name != NULL && live->has_total && live->total > 0)
+			push_number(&state, "percent",
+						rint(Max(0, Min(100, 100 * live->current / live->total)) * 10) / 10);
+		if (live->failed_steps >= 0)
+			push_number(&state, "failed", live->failed_steps);
+		if (live->has_message)
+			push_string(&state, "message", live->message);
+		if (live->info_len > 0)
+		{
+			Jsonb	   *info = DatumGetJsonbP(info_datum(live));
+			JsonbValue	value;
+
+			push_key(&state, "info");
+			JsonbToJsonbValue(info, &value);
+			if (value.type == jbvBinary && JB_ROOT_IS_SCALAR(info))
+				(void) JsonbExtractScalar(&info->root, &value);
+			pushJsonbValue(&state, WJB_VALUE, &value);
+		}
+	}
+	object = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return JsonbPGetDatum(JsonbValueToJsonb(object));
+}
+
+PG_FUNCTION_INFO_V1(taskq_task_progress);
+
+/* taskq_task_progress - (id uuid) returns jsonb; PT404 if there is no such task */
+Datum
+taskq_task_progress(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
+	TaskqLive  *live = palloc0(sizeof(TaskqLive));
+	TaskqRow	row;
+	Datum		kept;
+	Datum		state;
+
+	taskq_defs_begin();
+	taskq_task_require(&id, &row);
+	if (taskq_live_find(&id, live))
+		PG_RETURN_DATUM(taskq_progress_jsonb(live, taskq_task_state(&row, live)));
+	live->has_progress = false;
+	state = taskq_progress_jsonb(live, taskq_task_state(&row, NULL));
+	if (taskq_row_isnull(&row, progress))
+		PG_RETURN_DATUM(state);
+	kept = PointerGetDatum(PG_DETOAST_DATUM_COPY(taskq_row_value(&row, progress)));
+	PG_RETURN_DATUM(DirectFunctionCall2(jsonb_concat, state, kept));
+}

@@ -1,0 +1,440 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.c
+ *		Tasks and timers in their tables.
+ *
+ * Locks: row exclusive on the one leaf a task is in, never anything on the
+ * parent, behind which everybody would queue.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/skey.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "store.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+static const char *const names[] = {
+	"timer", "timer_pkey",
+	"role", "role_pkey", "role_oid_idx", "role_id_seq",
+	"lane", "lane_pkey", "lane_kind_idx", "lane_id_seq",
+	"kind", "kind_pkey",
+	"queue", "queue_pkey"
+};
+
+StaticAssertDecl(lengthof(names) == TASKQ_NRELS - TASKQ_REL_TIMER,
+				 "a name for every table that is not a leaf");
+
+static Oid	oids[TASKQ_NRELS];
+static bool oids_valid = false;
+
+static void
+on_relcache_change(Datum arg, Oid relid)
+{
+	if (!oids_valid)
+		return;
+	if (!OidIsValid(relid))
+		oids_valid = false;
+	for (int i = 0; i < TASKQ_NRELS && oids_valid; i++)
+		oids_valid = oids[i] != relid;
+}
+
+static void
+on_namespace_change(Datum arg, int cacheid, uint32 hashvalue)
+{
+	oids_valid = false;
+}
+
+/* taskq_store_init - once per process */
+void
+taskq_store_init(void)
+{
+	CacheRegisterRelcacheCallback(on_relcache_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, on_namespace_change, (Datum) 0);
+}
+
+static void
+relation_name(int which, char *name)
+{
+	static const char *const suffix[] = {"", "_pkey", "_lane_idx"};
+
+	if (which >= TASKQ_REL_TIMER)
+		strlcpy(name, names[which - TASKQ_REL_TIMER], NAMEDATALEN);
+	else if (which % TASKQ_LEAVES == TASKQ_KEEP)
+		snprintf(name, NAMEDATALEN, "task_keep%s", suffix[which / TASKQ_LEAVES]);
+	else
+		snprintf(name, NAMEDATALEN, "task_%02d%s", which % TASKQ_LEAVES, suffix[which / TASKQ_LEAVES]);
+}
+
+/*
+ * taskq_store_ready - does the extension exist in this database?
+ *
+ * Needs a transaction.
+ */
+bool
+taskq_store_ready(void)
+{
+	Oid			namespace;
+
+	AcceptInvalidationMessages();
+	if (oids_valid)
+		return true;
+
+	namespace = get_namespace_oid("taskq_internal", true);
+	if (!OidIsValid(namespace))
+		return false;
+	for (int i = 0; i < TASKQ_NRELS; i++)
+	{
+		char		name[NAMEDATALEN];
+
+		relation_name(i, name);
+		oids[i] = get_relname_relid(name, namespace);
+		if (!OidIsValid(oids[i]))
+			return false;
+	}
+	oids_valid = true;
+	return true;
+}
+
+/* taskq_store_require - the same, or an error */
+void
+taskq_store_require(void)
+{
+	if (!taskq_store_ready())
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"taskq\" does not exist in this database"),
+				 errhint("Use CREATE EXTENSION taskq.")));
+}
+
+Oid
+taskq_store_oid(TaskqRelation which)
+{
+	return oids[which];
+}
+
+Relation
+taskq_store_open(TaskqRelation which, int lockmode)
+{
+	return table_open(oids[which], lockmode);
+}
+
+/*
+ * taskq_store_snapshot - a snapshot of this moment, registered
+ *
+ * Also under REPEATABLE READ: bookkeeping looks at what is, not at what was.
+ * Release it with UnregisterSnapshot.
+ */
+Snapshot
+taskq_store_snapshot(void)
+{
+	return RegisterSnapshot(GetLatestSnapshot());
+}
+
+static void
+row_from_tuple(TaskqRow *row, int leaf, HeapTuple tuple, TupleDesc desc)
+{
+	/* a copy: the values must outlive the buffer */
+	tuple = heap_copytuple(tuple);
+	row->leaf = leaf;
+	row->tid = tuple->t_self;
+	row->xmin = HeapTupleHeaderGetRawXmin(tuple->t_data);
+	heap_deform_tuple(tuple, desc, row->values, row->nulls);
+}
+
+/* taskq_store_new_row - a row with every column null */
+void
+taskq_store_new_row(TaskqRow *row)
+{
+	memset(row, 0, sizeof(*row));
+	memset(row->nulls, true, sizeof(row->nulls));
+}
+
+/*
+ * taskq_store_insert - insert tasks
+ *
+ * The leaf of each is the one its id names; runs of rows for the same leaf go
+ * in together.
+ */
+void
+taskq_store_insert(TaskqRow *rows, int nrows)
+{
+	int			start = 0;
+
+	while (start < nrows)
+	{
+		int			leaf = rows[start].leaf;
+		int			n = 1;
+		Relation	rel;
+		CatalogIndexState indexes;
+
+		while (start + n < nrows && rows[start + n].leaf == leaf && n < 1000)
+			n++;
+
+		rel = taskq_store_open(TASKQ_REL_LEAF + leaf, RowExclusiveLock);
+		indexes = CatalogOpenIndexes(rel);
+		if (n == 1)
+		{
+			HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), rows[start].values, rows[start].nulls);
+
+			CatalogTupleInsertWithInfo(rel, tuple, indexes);
+			heap_freetuple(tuple);
+		}
+		else
+		{
+			TupleTableSlot **slots = palloc(n * sizeof(TupleTableSlot *));
+
+			for (int i = 0; i < n; i++)
+			{
+				slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
+				ExecStoreHeapTuple(heap_form_tuple(RelationGetDescr(rel), rows[start + i].values,
+												   rows[start + i].nulls),
+								   slots[i], true);
+			}
+			CatalogTuplesMultiInsertWithInfo(rel, slots, n, indexes);
+			for (int i = 0; i < n; i++)
+				ExecDropSingleTupleTableSlot(slots[i]);
+			pfree(slots);
+		}
+		CatalogCloseIndexes(indexes);
+		table_close(rel, NoLock);
+		start += n;
+	}
+}
+
+static bool
+find_in_leaf(int leaf, const pg_uuid_t *id, Snapshot snapshot, TaskqRow *row)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_task_id, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
+	scan = systable_beginscan(rel, oids[TASKQ_REL_LEAF_PKEY + leaf], true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		row_from_tuple(row, leaf, tuple, RelationGetDescr(rel));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return HeapTupleIsValid(tuple);
+}
+
+/*
+ * taskq_store_find - look a task up
+ *
+ * First in the leaf that its id names, then among the kept ones.
+ */
+bool
+taskq_store_find(const pg_uuid_t *id, Snapshot snapshot, TaskqRow *row)
+{
+	return find_in_leaf(taskq_id_slot(id), id, snapshot, row) ||
+		find_in_leaf(TASKQ_KEEP, id, snapshot, row);
+}
+
+static TM_Result
+lock_row(TaskqRow *row, Snapshot snapshot, bool wait)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + row->leaf, RowExclusiveLock);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsBufferHeapTuple);
+	TM_FailureData failure;
+	TM_Result	result;
+
+	result = table_tuple_lock(rel, &row->tid, snapshot, slot, GetCurrentCommandId(false),
+							  LockTupleNoKeyExclusive, wait ? LockWaitBlock : LockWaitSkip,
+							  0, &failure);
+	if (result == TM_Ok)
+	{
+		bool		should_free;
+
+		row_from_tuple(row, row->leaf, ExecFetchSlotHeapTuple(slot, false, &should_free),
+					   RelationGetDescr(rel));
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+	return result;
+}
+
+/*
+ * taskq_store_lock - look a task up and lock its row till the transaction ends
+ *
+ * Without wait a row that another transaction has locked is TASKQ_BUSY.
+ */
+TaskqLockResult
+taskq_store_lock(const pg_uuid_t *id, bool wait, TaskqRow *row)
+{
+	for (;;)
+	{
+		Snapshot	snapshot = taskq_store_snapshot();
+		TM_Result	result = TM_Deleted;
+		bool		found = taskq_store_find(id, snapshot, row);
+
+		if (found)
+			result = lock_row(row, snapshot, wait);
+		UnregisterSnapshot(snapshot);
+		if (!found)
+			return TASKQ_MISSING;
+		switch (result)
+		{
+			case TM_Ok:
+				return TASKQ_LOCKED;
+			case TM_WouldBlock:
+			case TM_BeingModified:
+				return TASKQ_BUSY;
+			case TM_Updated:
+			case TM_Deleted:
+				break;			/* look again: changed, moved or gone */
+			default:
+				elog(ERROR, "unexpected result %d of locking a task", (int) result);
+		}
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
+ * taskq_store_update - write back a row that this transaction has locked
+ *
+ * In place (HOT) unless the page is full or the lane changed.
+ */
+void
+taskq_store_update(TaskqRow *row)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + row->leaf, RowExclusiveLock);
+	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), row->values, row->nulls);
+
+	tuple->t_self = row->tid;
+	CatalogTupleUpdate(rel, &row->tid, tuple);
+	row->tid = tuple->t_self;
+	heap_freetuple(tuple);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+/*
+ * taskq_store_scan - claimable tasks of a lane in one leaf, in order of id
+ *
+ * Finds up to max ids from *from on.  *seen is set to the last id looked at,
+ * and stays as it is if there was none; *exhausted tells whether the scan came
+ * to the end of the lane.  A task that is 'r' here lost its worker: the caller
+ * leaves out those that live workers hold.
+ */
+int
+taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapshot snapshot,
+				 int max, pg_uuid_t *found, pg_uuid_t *seen, bool *exhausted)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
+	Relation	index = index_open(oids[TASKQ_REL_LEAF_LANE + leaf], AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	int			n = 0;
+
+	ScanKeyInit(&keys[0], Anum_task_lane, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(lane));
+	ScanKeyInit(&keys[1], Anum_task_id, BTGreaterEqualStrategyNumber, F_UUID_GE, UUIDPGetDatum(from));
+	scan = systable_beginscan_ordered(rel, index, snapshot, 2, keys);
+	*exhausted = true;
+	while ((tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
+	{
+		bool		isnull;
+		char		state = DatumGetChar(heap_getattr(tuple, Anum_task_state, RelationGetDescr(rel), &isnull));
+
+		CHECK_FOR_INTERRUPTS();
+		*seen = *DatumGetUUIDP(heap_getattr(tuple, Anum_task_id, RelationGetDescr(rel), &isnull));
+		if (state != TASKQ_PENDING && state != TASKQ_RUNNING)
+			continue;
+		found[n++] = *seen;
+		if (n == max)
+		{
+			*exhausted = false;
+			break;
+		}
+	}
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return n;
+}
+
+/* taskq_timer_insert - remember that a task is due at some time */
+void
+taskq_timer_insert(TimestampTz due, const pg_uuid_t *id, int32 lane)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_TIMER, RowExclusiveLock);
+	Datum		values[3] = {TimestampTzGetDatum(due), UUIDPGetDatum(id), Int32GetDatum(lane)};
+	bool		nulls[3] = {false, false, false};
+	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+
+	CatalogTupleInsert(rel, tuple);
+	heap_freetuple(tuple);
+	table_close(rel, NoLock);
+}
+
+/* taskq_timer_delete - forget it, if it is there */
+void
+taskq_timer_delete(TimestampTz due, const pg_uuid_t *id)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_TIMER, RowExclusiveLock);
+	Snapshot	snapshot = taskq_store_snapshot();
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(due));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
+	scan = systable_beginscan(rel, oids[TASKQ_REL_TIMER_PKEY], true, snapshot, 2, keys);
+	while ((tuple = systable_getnext(scan)) != NULL)
+		CatalogTupleDelete(rel, &tuple->t_self);
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, NoLock);
+}
+
+/*
+ * taskq_timer_due - tasks that are due, at most max, the earliest first
+ *
+ * *next is when the first of the others is due, or DT_NOEND.
+ */
+int
+taskq_timer_due(TimestampTz now, int max, pg_uuid_t *ids, TimestampTz *dues, TimestampTz *next)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_TIMER, AccessShareLock);
+	Relation	index = index_open(oids[TASKQ_REL_TIMER_PKEY], AccessShareLock);
+	Snapshot	snapshot = taskq_store_snapshot();
+	SysScanDesc scan = systable_beginscan_ordered(rel, index, snapshot, 0, NULL);
+	HeapTuple	tuple;
+	int			n = 0;
+
+	*next = DT_NOEND;
+	while ((tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
+	{
+		bool		isnull;
+		TimestampTz due = DatumGetTimestampTz(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
+
+		if (due > now || n == max)
+		{
+			*next = due;
+			break;
+		}
+		dues[n] = due;
+		ids[n++] = *DatumGetUUIDP(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
+	}
+	systable_endscan_ordered(scan);
+	UnregisterSnapshot(snapshot);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return n;
+}

@@ -1,0 +1,132 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.h
+ *		The tables.  store.c and defs.c are the only code that touches them.
+ *
+ * Rows are read and written with the table and index access methods, not with
+ * SQL: no plan, no trigger, no search_path, no row security and no privilege of
+ * the current user has a say, and a read-only or serializable transaction can
+ * still finish its task.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TASKQ_STORE_H
+#define TASKQ_STORE_H
+
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup.h"
+#include "datatype/timestamp.h"
+#include "id.h"
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
+
+/* columns of taskq_internal.task */
+enum
+{
+	Anum_task_id = 1,
+	Anum_task_lane,
+	Anum_task_slot,
+	Anum_task_attempt,
+	Anum_task_state,
+	Anum_task_max_attempts,
+	Anum_task_submitted_by,
+	Anum_task_timeout_ms,
+	Anum_task_run_at,
+	Anum_task_started_at,
+	Anum_task_finished_at,
+	Anum_task_payload,
+	Anum_task_result,
+	Anum_task_error,
+	Anum_task_worker,
+	Anum_task_progress,
+	Anum_task_tags,
+	Anum_task_metadata,
+	Anum_task_parent,
+	Anum_task_retry_of,
+	Anum_task_workflow,
+	Anum_task_claims,
+	Anum_task_tenant,
+	Anum_task_cancel_reason,
+	Natts_task = Anum_task_cancel_reason
+};
+
+/* states as stored */
+#define TASKQ_PENDING 'p'
+#define TASKQ_SCHEDULED 's'
+#define TASKQ_RETRYING 't'
+#define TASKQ_BLOCKED 'b'
+#define TASKQ_RUNNING 'r'
+#define TASKQ_COMPLETED 'c'
+#define TASKQ_FAILED 'f'
+#define TASKQ_CANCELLED 'x'
+
+/* One task as read from its leaf. */
+typedef struct TaskqRow
+{
+	int			leaf;
+	ItemPointerData tid;
+	TransactionId xmin;
+	Datum		values[Natts_task];
+	bool		nulls[Natts_task];
+} TaskqRow;
+
+#define taskq_row_value(row, column) ((row)->values[Anum_task_##column - 1])
+#define taskq_row_isnull(row, column) ((row)->nulls[Anum_task_##column - 1])
+#define taskq_row_set(row, column, datum) \
+	((row)->values[Anum_task_##column - 1] = (datum), \
+	 (row)->nulls[Anum_task_##column - 1] = false)
+#define taskq_row_set_null(row, column) \
+	((row)->nulls[Anum_task_##column - 1] = true)
+
+typedef enum TaskqLockResult
+{
+	TASKQ_LOCKED,
+	TASKQ_MISSING,
+	TASKQ_BUSY					/* somebody else has the row locked */
+} TaskqLockResult;
+
+/* The tables and indexes, by their place in the arrays of names in store.c */
+typedef enum TaskqRelation
+{
+	TASKQ_REL_LEAF = 0,			/* 17 leaves */
+	TASKQ_REL_LEAF_PKEY = TASKQ_REL_LEAF + TASKQ_LEAVES,
+	TASKQ_REL_LEAF_LANE = TASKQ_REL_LEAF_PKEY + TASKQ_LEAVES,
+	TASKQ_REL_TIMER = TASKQ_REL_LEAF_LANE + TASKQ_LEAVES,
+	TASKQ_REL_TIMER_PKEY,
+	TASKQ_REL_ROLE,
+	TASKQ_REL_ROLE_PKEY,
+	TASKQ_REL_ROLE_OID,
+	TASKQ_REL_ROLE_SEQ,
+	TASKQ_REL_LANE,
+	TASKQ_REL_LANE_PKEY,
+	TASKQ_REL_LANE_KIND,
+	TASKQ_REL_LANE_SEQ,
+	TASKQ_REL_KIND,
+	TASKQ_REL_KIND_PKEY,
+	TASKQ_REL_QUEUE,
+	TASKQ_REL_QUEUE_PKEY,
+	TASKQ_NRELS
+} TaskqRelation;
+
+extern void taskq_store_init(void);
+extern bool taskq_store_ready(void);
+extern void taskq_store_require(void);
+extern Oid	taskq_store_oid(TaskqRelation which);
+extern Relation taskq_store_open(TaskqRelation which, int lockmode);
+extern Snapshot taskq_store_snapshot(void);
+
+extern void taskq_store_new_row(TaskqRow *row);
+extern void taskq_store_insert(TaskqRow *rows, int nrows);
+extern bool taskq_store_find(const pg_uuid_t *id, Snapshot snapshot, TaskqRow *row);
+extern TaskqLockResult taskq_store_lock(const pg_uuid_t *id, bool wait, TaskqRow *row);
+extern void taskq_store_update(TaskqRow *row);
+extern int	taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapshot snapshot,
+							 int max, pg_uuid_t *found, pg_uuid_t *seen, bool *exhausted);
+
+extern void taskq_timer_insert(TimestampTz due, const pg_uuid_t *id, int32 lane);
+extern void taskq_timer_delete(TimestampTz due, const pg_uuid_t *id);
+extern int	taskq_timer_due(TimestampTz now, int max, pg_uuid_t *ids, TimestampTz *dues, TimestampTz *next);
+
+#endif

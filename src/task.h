@@ -1,0 +1,48 @@
+/* task.h: what SQL functions about one task have in common */
+#ifndef TASKQ_TASK_H
+#define TASKQ_TASK_H
+
+#include "postgres.h"
+
+#include "defs.h"
+#include "id.h"
+#include "shmem.h"
+#include "store.h"
+
+/* A copy of what a worker's slot says about a task it holds. */
+typedef struct TaskqLive
+{
+	int			slot;
+	pg_uuid_t	id;
+	bool		running;		/* else reserved */
+	int			attempt;
+	TimestampTz started_at;
+	TimestampTz updated_at;
+	bool		has_progress;
+	bool		has_total;
+	double		current;
+	double		total;
+	int			failed_steps;
+	bool		has_message;
+	char		message[TASKQ_MESSAGE_SIZE];
+	int			info_len;
+	char		info[TASKQ_INFO_SIZE];
+	bool		cancel;
+	char		reason[TASKQ_MESSAGE_SIZE];
+} TaskqLive;
+
+#define ERRCODE_TASK_NOT_FOUND MAKE_SQLSTATE('P','T','4','0','4')
+#define ERRCODE_TASK_WRONG_STATE MAKE_SQLSTATE('P','T','4','0','9')
+
+extern bool taskq_live_find(const pg_uuid_t *id, TaskqLive *live);
+extern char *taskq_worker_name(int slot);
+extern bool taskq_role_may_see(const char *name, Oid oid);
+extern bool taskq_role_may_steer(const TaskqLaneDef *lane, TaskqRow *row);
+extern void taskq_task_require(const pg_uuid_t *id, TaskqRow *row);
+extern const char *taskq_task_state(TaskqRow *row, const TaskqLive *live);
+extern Datum taskq_task_row(const pg_uuid_t *id);
+extern Datum taskq_progress_jsonb(const TaskqLive *live, const char *state_name);
+
+extern pg_uuid_t taskq_arg_id(FunctionCallInfo fcinfo, int n);
+
+#endif

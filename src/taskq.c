@@ -1,0 +1,50 @@
+/*-------------------------------------------------------------------------
+ *
+ * taskq.c
+ *		A task system inside PostgreSQL.
+ *
+ * The way of a task is the list of files:
+ *
+ *		submit.c		a row in the caller's transaction
+ *		note.c			… made known to shared memory when that commits
+ *		lane.c, claim.c	where the claimable tasks begin; reserving a batch
+ *		execute.c		row lock, handler, state, commit; command.c for SQL text
+ *		complete.c		how an attempt ended; state.c is the only one to change states
+ *		event.c			telling waiters and listeners
+ *
+ * launcher.c, dispatcher.c and worker.c are the processes, utility.c keeps them
+ * away from databases that are to be dropped or copied.  store.c and defs.c are
+ * the only ones to touch the tables; status.c, wait.c, cancel.c and progress.c
+ * are the rest of the SQL functions.  docs/architecture.md has the whole.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "defs.h"
+#include "fmgr.h"
+#include "guc.h"
+#include "miscadmin.h"
+#include "note.h"
+#include "process.h"
+#include "shmem.h"
+#include "store.h"
+#include "utility.h"
+
+PG_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+void
+_PG_init(void)
+{
+	taskq_store_init();
+	taskq_defs_init();
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
+	taskq_guc_init();
+	taskq_shmem_init();
+	taskq_note_init();
+	taskq_utility_init();
+	taskq_launcher_register();
+}

@@ -1,0 +1,278 @@
+/*-------------------------------------------------------------------------
+ *
+ * utility.c
+ *		Commands before which taskq's processes must leave a database.
+ *
+ * DROP, RENAME and SET TABLESPACE of a database, a copy of it, and DROP or ALTER
+ * of the extension want nobody else there.  Idle processes leave at once, busy
+ * workers after the task they are in; none comes back before the transaction
+ * ends.  A task that runs longer makes the command wait or fail, as any session
+ * would.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "note.h"
+#include "shmem.h"
+#include "tcop/utility.h"
+#include "utility.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#define WAIT_MS 3000			/* for processes to leave */
+
+static ProcessUtility_hook_type prev_ProcessUtility_hook = NULL;
+
+/* Databases that this transaction keeps taskq out of. */
+#define MAX_BLOCKED 8
+static struct
+{
+	Oid			dbid;
+	bool		dropped;		/* on commit: gone */
+	int			nest_level;
+}			blocked[MAX_BLOCKED];
+static int	nblocked = 0;
+
+static bool
+processes_left(Oid dbid)
+{
+	TaskqDb    *db = taskq_db_find(dbid);
+
+	if (db != NULL && db->dispatcher != 0)
+		return true;
+	for (int i = 0; i < taskq_shared->nslots; i++)
+	{
+		if (taskq_shared->slots[i].dbid == dbid && taskq_shared->slots[i].pid != 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+wake_processes(TaskqDb *db)
+{
+	if (db->dispatcher > 0)
+		taskq_wake_proc(db->procno);
+	for (int i = 0; i < taskq_shared->nslots; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+
+		if (slot->dbid == db->dbid && slot->pid != 0)
+			taskq_wake_proc(slot->procno);
+	}
+}
+
+/* Keep taskq out of a database until the transaction ends, and wait for it to leave. */
+static void
+block_database(Oid dbid, bool dropped)
+{
+	TaskqDb    *db;
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WAIT_MS);
+
+	if (nblocked == MAX_BLOCKED)
+		return;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	db = taskq_db_find(dbid);
+	if (db != NULL)
+	{
+		db->blocked++;
+		wake_processes(db);
+		blocked[nblocked].dbid = dbid;
+		blocked[nblocked].dropped = dropped;
+		blocked[nblocked].nest_level = GetCurrentTransactionNestLevel();
+		nblocked++;
+	}
+	LWLockRelease(taskq_main_lock);
+	if (db == NULL)
+		return;
+
+	ConditionVariablePrepareToSleep(&taskq_shared->slots_changed);
+	for (;;)
+	{
+		bool		left;
+
+		LWLockAcquire(taskq_main_lock, LW_SHARED);
+		left = !processes_left(dbid);
+		LWLockRelease(taskq_main_lock);
+		if (left || GetCurrentTimestamp() >= deadline)
+			break;
+		ConditionVariableTimedSleep(&taskq_shared->slots_changed, 100, taskq_wait_event("TaskqLeave"));
+	}
+	ConditionVariableCancelSleep();
+}
+
+static void
+unblock(int i, bool committed)
+{
+	TaskqDb    *db = taskq_db_find(blocked[i].dbid);
+
+	if (db == NULL)
+		return;
+	db->blocked--;
+	if (committed && blocked[i].dropped && !processes_left(blocked[i].dbid))
+		taskq_db_forget(blocked[i].dbid);
+	else
+	{
+		db->wanted = true;
+		taskq_wake_launcher();
+	}
+}
+
+static void
+on_xact_end(XactEvent event, void *arg)
+{
+	if (nblocked == 0 || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
+		return;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	while (nblocked > 0)
+		unblock(--nblocked, event == XACT_EVENT_COMMIT);
+	LWLockRelease(taskq_main_lock);
+}
+
+static void
+on_subxact_end(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+{
+	int			level = GetCurrentTransactionNestLevel();
+
+	if (nblocked == 0 || (event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB))
+		return;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	for (int i = nblocked - 1; i >= 0 && blocked[i].nest_level >= level; i--)
+	{
+		if (event == SUBXACT_EVENT_COMMIT_SUB)
+			blocked[i].nest_level = level - 1;
+		else
+			unblock(--nblocked, false);
+	}
+	LWLockRelease(taskq_main_lock);
+}
+
+/* The command will fail anyhow if the caller may not: then nobody is disturbed. */
+static void
+block_named(const char *name, bool dropped, bool as_template)
+{
+	Oid			dbid = get_database_oid(name, true);
+	bool		is_template = false;
+	HeapTuple	tuple;
+
+	if (!OidIsValid(dbid))
+		return;
+	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(dbid));
+	if (HeapTupleIsValid(tuple))
+	{
+		is_template = ((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
+		ReleaseSysCache(tuple);
+	}
+	if (taskq_database_ownercheck(dbid, GetUserId()) || (as_template && is_template))
+		block_database(dbid, dropped);
+}
+
+static const char *
+string_option(List *options, const char *name, const char *preset)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		DefElem    *option = lfirst_node(DefElem, lc);
+
+		if (strcmp(option->defname, name) == 0 && option->arg != NULL)
+			return defGetString(option);
+	}
+	return preset;
+}
+
+static bool
+drops_extension(DropStmt *stmt)
+{
+	ListCell   *lc;
+
+	if (stmt->removeType != OBJECT_EXTENSION)
+		return false;
+	foreach(lc, stmt->objects)
+	{
+		if (strcmp(strVal(lfirst(lc)), "taskq") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Make room for the command, if it needs that. */
+static void
+before_command(Node *stmt)
+{
+	switch (nodeTag(stmt))
+	{
+		case T_DropdbStmt:
+			block_named(((DropdbStmt *) stmt)->dbname, true, false);
+			break;
+		case T_RenameStmt:
+			if (((RenameStmt *) stmt)->renameType == OBJECT_DATABASE)
+				block_named(((RenameStmt *) stmt)->subname, false, false);
+			break;
+		case T_AlterDatabaseStmt:
+			if (string_option(((AlterDatabaseStmt *) stmt)->options, "tablespace", NULL) != NULL)
+				block_named(((AlterDatabaseStmt *) stmt)->dbname, false, false);
+			break;
+		case T_CreatedbStmt:
+			block_named(string_option(((CreatedbStmt *) stmt)->options, "template", "template1"), false, true);
+			break;
+		case T_DropStmt:
+			if (drops_extension((DropStmt *) stmt) && superuser())
+				block_database(MyDatabaseId, true);
+			break;
+		case T_AlterExtensionStmt:
+			if (strcmp(((AlterExtensionStmt *) stmt)->extname, "taskq") == 0 && superuser())
+				block_database(MyDatabaseId, false);
+			break;
+		default:
+			break;
+	}
+}
+
+/*
+ * What a prepared transaction did to tasks is not known here: everything is
+ * looked through again.
+ */
+static bool
+ends_prepared(Node *stmt)
+{
+	return IsA(stmt, TransactionStmt) &&
+		(((TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED ||
+		 ((TransactionStmt *) stmt)->kind == TRANS_STMT_ROLLBACK_PREPARED);
+}
+
+static void
+taskq_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+					 ProcessUtilityContext context, ParamListInfo params,
+					 QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
+	Node	   *stmt = pstmt->utilityStmt;
+	bool		prepared = ends_prepared(stmt);
+
+	before_command(stmt);
+	if (prev_ProcessUtility_hook)
+		prev_ProcessUtility_hook(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	else
+		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	if (prepared)
+		taskq_note_unknown();
+}
+
+/* taskq_utility_init - while the server starts */
+void
+taskq_utility_init(void)
+{
+	prev_ProcessUtility_hook = ProcessUtility_hook;
+	ProcessUtility_hook = taskq_ProcessUtility;
+	RegisterXactCallback(on_xact_end, NULL);
+	RegisterSubXactCallback(on_subxact_end, NULL);
+}

@@ -1,0 +1,237 @@
+/*-------------------------------------------------------------------------
+ *
+ * wait.c
+ *		Waiting for tasks to finish.
+ *
+ * A waiter sleeps on the condition variable of its task's bucket, which is
+ * broadcast once the result is durable.  It looks with snapshots of its own,
+ * so it also sees the end under REPEATABLE READ.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "event.h"
+#include "execute.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "state.h"
+#include "task.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+static bool
+is_finished(const pg_uuid_t *id)
+{
+	Snapshot	snapshot = taskq_store_snapshot();
+	TaskqLive  *live = palloc(sizeof(TaskqLive));
+	TaskqRow	row;
+	bool		found = taskq_store_find(id, snapshot, &row);
+	bool		finished;
+
+	UnregisterSnapshot(snapshot);
+	/* gone: cancelled and deleted, or its retention is over */
+	finished = !found || (taskq_state_final(taskq_row_state(&row)) && !taskq_live_find(id, live));
+	pfree(live);
+	return finished;
+}
+
+static void
+refuse_where_it_never_ends(const pg_uuid_t *ids, int n)
+{
+	taskq_require_preload();
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot wait for tasks on a standby server"),
+				 errhint("Wait on the primary server, or look at taskq.task here.")));
+	if (taskq_in_task())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot wait for a task inside a task"),
+				 errdetail("Tasks that wait for others could take all workers, and none would be left for those."),
+				 errhint("Submit the other task and end this one.")));
+
+	taskq_defs_begin();
+	for (int i = 0; i < n; i++)
+	{
+		TaskqRow	row;
+
+		taskq_task_require(&ids[i], &row);
+		if (TransactionIdIsCurrentTransactionId(row.xmin) && !taskq_state_final(taskq_row_state(&row)))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("cannot wait for task %s in the transaction that submits it", taskq_id_text(&ids[i])),
+					 errdetail("It starts when the transaction commits."),
+					 errhint("Commit first, then wait.")));
+	}
+}
+
+static int
+count_finished(const pg_uuid_t *ids, int n, bool *finished)
+{
+	int			count = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		finished[i] = finished[i] || is_finished(&ids[i]);
+		count += finished[i];
+	}
+	return count;
+}
+
+/* Sleep on cv until needed of the tasks are finished or the time is over. */
+static void
+sleep_until(ConditionVariable *cv, const pg_uuid_t *ids, int n, int needed, bool *finished, TimestampTz deadline)
+{
+	pg_atomic_fetch_add_u32(&taskq_shared->waiters, 1);
+	PG_TRY();
+	{
+		ConditionVariablePrepareToSleep(cv);
+		while (count_finished(ids, n, finished) < needed)
+		{
+			long		ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+
+			if (ms <= 0)
+				break;
+			ConditionVariableTimedSleep(cv, ms, taskq_wait_event("TaskqWait"));
+			CHECK_FOR_INTERRUPTS();
+		}
+		ConditionVariableCancelSleep();
+	}
+	PG_FINALLY();
+	{
+		pg_atomic_fetch_sub_u32(&taskq_shared->waiters, 1);
+	}
+	PG_END_TRY();
+}
+
+static TimestampTz
+deadline_of(FunctionCallInfo fcinfo, int n)
+{
+	Interval   *timeout;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz deadline;
+
+	if (PG_ARGISNULL(n))
+		return TimestampTzPlusMilliseconds(now, 30000);
+	timeout = PG_GETARG_INTERVAL_P(n);
+	deadline = now + timeout->time + ((int64) timeout->day + (int64) timeout->month * DAYS_PER_MONTH) * USECS_PER_DAY;
+	if (deadline < now)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("timeout must not be negative"),
+				 errhint("Argument \"timeout\" is how long to wait at most.")));
+	return Min(deadline, TimestampTzPlusMilliseconds(now, INT64CONST(0x7fffffff)));
+}
+
+PG_FUNCTION_INFO_V1(taskq_task_wait);
+
+/*
+ * taskq_task_wait - (id uuid, timeout interval) returns one row of taskq.task
+ *
+ * Raises PT404 for an unknown task, 55000 where it could never end.
+ */
+Datum
+taskq_task_wait(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
+	TimestampTz deadline = deadline_of(fcinfo, 1);
+	bool		finished = false;
+
+	refuse_where_it_never_ends(&id, 1);
+	sleep_until(taskq_event_bucket(&id), &id, 1, 1, &finished, deadline);
+	PG_RETURN_DATUM(taskq_task_row(&id));
+}
+
+static pg_uuid_t *
+ids_arg(FunctionCallInfo fcinfo, int *n)
+{
+	Datum	   *items;
+	bool	   *nulls;
+	pg_uuid_t  *ids;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("list of task ids must not be null"),
+				 errhint("Pass an array of uuid as argument \"ids\".")));
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &items, &nulls, n);
+	ids = palloc(sizeof(pg_uuid_t) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("task id must not be null"),
+					 errhint("Argument \"ids\" has a null among its elements.")));
+		ids[i] = *DatumGetUUIDP(items[i]);
+	}
+	return ids;
+}
+
+static void
+return_task(ReturnSetInfo *rsinfo, const pg_uuid_t *id)
+{
+	HeapTupleHeader header = DatumGetHeapTupleHeader(taskq_task_row(id));
+	HeapTupleData tuple;
+
+	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
+	ItemPointerSetInvalid(&tuple.t_self);
+	tuple.t_tableOid = InvalidOid;
+	tuple.t_data = header;
+	tuplestore_puttuple(rsinfo->setResult, &tuple);
+}
+
+PG_FUNCTION_INFO_V1(taskq_task_wait_all);
+
+/* taskq_task_wait_all - (ids uuid[], timeout interval) returns all as rows of taskq.task */
+Datum
+taskq_task_wait_all(PG_FUNCTION_ARGS)
+{
+	TimestampTz deadline = deadline_of(fcinfo, 1);
+	int			n;
+	pg_uuid_t  *ids = ids_arg(fcinfo, &n);
+
+	InitMaterializedSRF(fcinfo, 0);
+	refuse_where_it_never_ends(ids, n);
+	for (int i = 0; i < n; i++)
+	{
+		bool		finished = false;
+
+		sleep_until(taskq_event_bucket(&ids[i]), &ids[i], 1, 1, &finished, deadline);
+	}
+	for (int i = 0; i < n; i++)
+		return_task((ReturnSetInfo *) fcinfo->resultinfo, &ids[i]);
+	return (Datum) 0;
+}
+
+PG_FUNCTION_INFO_V1(taskq_task_wait_any);
+
+/* taskq_task_wait_any - (ids uuid[], timeout interval) returns the finished ones */
+Datum
+taskq_task_wait_any(PG_FUNCTION_ARGS)
+{
+	TimestampTz deadline = deadline_of(fcinfo, 1);
+	int			n;
+	pg_uuid_t  *ids = ids_arg(fcinfo, &n);
+	bool	   *finished = palloc0(Max(n, 1));
+
+	InitMaterializedSRF(fcinfo, 0);
+	refuse_where_it_never_ends(ids, n);
+	if (n > 0)
+		sleep_until(&taskq_shared->finished_any, ids, n, 1, finished, deadline);
+	for (int i = 0; i < n; i++)
+	{
+		if (finished[i])
+			return_task((ReturnSetInfo *) fcinfo->resultinfo, &ids[i]);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,86 @@
+# What waits holds nothing and does nothing.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use TaskqTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+# The server's own processes are quiet too, so that nothing but taskq could
+# wake a taskq process.
+my $node = taskq_node('idle',
+	'taskq.worker_idle_timeout' => '10min',
+	'checkpoint_timeout' => '1d');
+my $db = 'postgres';
+
+# How often each taskq process woke up while nothing happened.
+sub wakeups
+{
+	my %before =
+	  map { $_ => context_switches($_) } backend_pids($node, '%');
+	# the time in which a process that polls would give itself away
+	select(undef, undef, undef, 2.5);
+	my %after = map { $_ => context_switches($_) } keys %before;
+	return join(',', map { $after{$_} - $before{$_} } sort keys %before);
+}
+
+my $id = submit($node, $db, 'short');
+is(wait_task($node, $db, $id), 'completed', 'a task ran');
+ok( $node->poll_query_until(
+		$db,
+		"SELECT count(*) > 0 AND bool_and(state = 'idle' AND task_id IS NULL) FROM taskq.worker"
+	),
+	'its worker is idle and stays');
+is( sql($node, $db, q{
+		SELECT count(*) FROM pg_stat_activity
+		WHERE backend_type LIKE 'taskq %' AND (xact_start IS NOT NULL OR backend_xmin IS NOT NULL OR backend_xid IS NOT NULL)}),
+	'0',
+	'no idle taskq process holds a transaction or a snapshot');
+is( sql($node, $db, q{
+		SELECT count(*) FROM pg_stat_activity
+		WHERE backend_type IN ('taskq dispatcher', 'taskq worker')
+		  AND query LIKE '%' || (SELECT id FROM taskq.task LIMIT 1) || '%'}),
+	'0',
+	'... nor shows a query of old');
+like(wakeups(), qr/^0,0(,0)*$/,
+	'launcher, dispatcher and idle worker never wake up');
+
+# --- while a task waits for a time far away
+
+$id = submit($node, $db, 'short', '{}', "delay => '1 day'");
+$node->safe_psql($db, "SELECT taskq.queue_define('held'); SELECT taskq.queue_pause('held');");
+my $held = submit($node, $db, 'short', '{}', "queue => 'held'");
+ok( $node->poll_query_until(
+		$db, "SELECT bool_and(state = 'idle') FROM taskq.worker"),
+	'a scheduled task and one on a paused queue wait');
+wait_task($node, $db, submit($node, $db, 'short'));
+like(wakeups(), qr/^0(,0)*$/, '... and nothing wakes up for them');
+
+# --- a task that computes long: the others sleep
+
+my $gate = submit($node, $db, 'gate', '{"gate": "a"}');
+wait_state($node, $db, $gate, 'running');
+my ($dispatcher) = backend_pids($node, 'dispatcher');
+my ($launcher) = backend_pids($node, 'launcher');
+my @before = map { context_switches($_) } $dispatcher, $launcher;
+select(undef, undef, undef, 2.5);
+my @after = map { context_switches($_) } $dispatcher, $launcher;
+is("@after", "@before", 'nothing is polled while a task runs');
+open_gate($node, $db, 'a');
+is(wait_task($node, $db, $gate), 'completed', 'it completes');
+
+# --- a server where taskq has nothing to do
+
+$node->append_conf('postgresql.conf', "taskq.worker_idle_timeout = '1s'");
+$node->reload;
+ok(wait_idle($node), 'with a short idle timeout workers and dispatcher leave, although tasks wait for a day or a resume');
+is(wakeups(), '0', 'the launcher alone is left, and sleeps');
+
+task_is($node, $db, $id, 'state', 'scheduled', 'the scheduled task is still to come');
+$node->safe_psql($db, "SELECT taskq.queue_resume('held')");
+is(wait_task($node, $db, $held), 'completed',
+	'resuming the queue runs what waited there');
+
+$node->stop;
+done_testing();

@@ -1,0 +1,56 @@
+# When other users of background workers have taken all slots, tasks wait; the
+# server log says why, once.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use TaskqTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+# One slot is the logical replication launcher's, one taskq's launcher's.
+foreach my $case ([ 2, 'dispatcher' ], [ 3, 'worker' ])
+{
+	my ($slots, $what) = @$case;
+	my $node = taskq_node("no_$what", 'max_worker_processes' => $slots);
+	my $db = 'postgres';
+
+	my $offset = -s $node->logfile;
+	my @ids = map { submit($node, $db, 'short') } 1 .. 10;
+	ok( $node->poll_query_until(
+			$db,
+			"SELECT count(*) = 10 FROM taskq.task WHERE state = 'pending'"
+		),
+		"no slot for a $what: tasks are pending");
+	$node->wait_for_log(qr/max_worker_processes/, $offset);
+	my @more = map { submit($node, $db, 'short') } 1 .. 10;
+	my $log = slurp_file($node->logfile, $offset);
+	my $said = () = $log =~ /HINT:.*max_worker_processes/g;
+	is($said, 1, 'the log says so once, with a hint');
+	is(processes($node, 'worker'), 0, 'no worker');
+	is( sql($node, $db, "SELECT count(*) FROM taskq.task WHERE state = 'pending'"),
+		'20', 'nothing is lost');
+
+	$node->append_conf('postgresql.conf', 'max_worker_processes = 8');
+	$node->restart;
+	is(wait_task($node, $db, $_), 'completed', 'with slots they run')
+	  foreach $ids[0], $more[9];
+	ok( $node->poll_query_until(
+			$db, "SELECT count(*) = 20 FROM taskq.task WHERE state = 'completed'"),
+		'... all of them');
+
+	# taskq.max_workers = 0 stops it at will
+	$node->append_conf('postgresql.conf', 'taskq.max_workers = 0');
+	$node->reload;
+	ok( $node->poll_query_until(
+			$db, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'taskq worker'"),
+		'taskq.max_workers = 0: the workers leave');
+	my $id = submit($node, $db, 'short');
+	task_is($node, $db, $id, 'state', 'pending', '... and tasks wait');
+	$node->append_conf('postgresql.conf', 'taskq.max_workers = 4');
+	$node->reload;
+	is(wait_task($node, $db, $id), 'completed', '... until it is raised');
+	$node->stop;
+}
+
+done_testing();
