@@ -15,6 +15,7 @@
 #include "compat.h"
 #include "complete.h"
 #include "executor/executor.h"
+#include "funcapi.h"
 #include "guc.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -53,6 +54,8 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	receiver->nrows++;
 	if (list_length(receiver->rows) >= MAX_ROWS)
 		return true;
+	/* to_jsonb looks an anonymous row's type up */
+	BlessTupleDesc(slot->tts_tupleDescriptor);
 	old = MemoryContextSwitchTo(receiver->context);
 	receiver->rows = lappend(receiver->rows,
 							 DatumGetJsonbP(taskq_to_jsonb(ExecFetchSlotHeapTupleDatum(slot), RECORDOID)));

@@ -214,6 +214,7 @@ settle_orphan(int slotno)
 		failure.started_at = slot->task_started_at;
 		failure.worker = taskq_worker_name(slotno);
 		failure.error = orphan_error(slot, &failure.sqlerrcode);
+		failure.progress = taskq_slot_progress(slotno);
 		failure.cancelled = slot->cancel;
 		failure.reason = slot->reason[0] ? slot->reason : NULL;
 		if (failure.cancelled)

@@ -324,26 +324,6 @@ typedef struct Attempt
 	int64		timeout_ms;
 } Attempt;
 
-static Datum
-progress_datum(void)
-{
-	TaskqLive  *live;
-
-	if (!my_slot->has_progress)
-		return (Datum) 0;
-	live = palloc0(sizeof(TaskqLive));
-	live->has_progress = true;
-	live->has_total = my_slot->has_total;
-	live->current = my_slot->current;
-	live->total = my_slot->total;
-	live->failed_steps = my_slot->failed_steps;
-	live->has_message = my_slot->message[0] != '\0';
-	strlcpy(live->message, my_slot->message, sizeof(live->message));
-	live->info_len = my_slot->info_len;
-	memcpy(live->info, my_slot->info, my_slot->info_len);
-	return taskq_progress_jsonb(live, NULL);
-}
-
 static char *
 sql_of_payload(Datum payload)
 {
@@ -428,7 +408,7 @@ finish_row(Attempt *attempt, Datum result, bool isnull, bool stopped)
 	char	   *reason = pstrdup(my_slot->reason);
 
 	return taskq_complete(&attempt->row, attempt->started_at, worker_name, result, isnull,
-						  progress_datum(), stopped, reason[0] ? reason : NULL);
+						  taskq_slot_progress(my_slot - taskq_shared->slots), stopped, reason[0] ? reason : NULL);
 }
 
 /*
@@ -568,7 +548,7 @@ record_error(Attempt *attempt, ErrorData *error, bool was_timeout, bool was_canc
 	}
 	failure.sqlerrcode = error->sqlerrcode;
 	failure.error = taskq_error_jsonb(error);
-	failure.progress = progress_datum();
+	failure.progress = taskq_slot_progress(my_slot - taskq_shared->slots);
 	failure.cancelled = was_cancel && asked;
 	failure.reason = reason[0] ? reason : NULL;
 	if (failure.cancelled && error->sqlerrcode == ERRCODE_QUERY_CANCELED)

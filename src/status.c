@@ -603,6 +603,24 @@ taskq_progress_jsonb(const TaskqLive *live, const char *state_name)
 	return JsonbPGetDatum(JsonbValueToJsonb(object));
 }
 
+/*
+ * taskq_slot_progress - what the task in a worker's slot has told of its progress
+ *
+ * For the worker itself, or for the dispatcher when the worker is gone.  Zero if
+ * it told nothing.
+ */
+Datum
+taskq_slot_progress(int slotno)
+{
+	TaskqLive  *live;
+
+	if (!taskq_shared->slots[slotno].has_progress)
+		return (Datum) 0;
+	live = palloc0(sizeof(TaskqLive));
+	copy_live(slotno, taskq_shared->slots[slotno].next - 1, live);
+	return taskq_progress_jsonb(live, NULL);
+}
+
 PG_FUNCTION_INFO_V1(taskq_task_progress);
 
 /* taskq_task_progress - (id uuid) returns jsonb; PT404 if there is no such task */

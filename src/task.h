@@ -43,6 +43,8 @@ extern const char *taskq_task_state(TaskqRow *row, const TaskqLive *live);
 extern Datum taskq_task_row(const pg_uuid_t *id);
 extern Datum taskq_progress_jsonb(const TaskqLive *live, const char *state_name);
 
+extern Datum taskq_slot_progress(int slotno);
+
 extern pg_uuid_t taskq_arg_id(FunctionCallInfo fcinfo, int n);
 
 #endif

@@ -42,7 +42,7 @@ FROM (VALUES
 	('SELECT pg_cancel_backend(pg_backend_pid()) FROM pg_sleep(0); SELECT pg_sleep(3600)', '57014 query_canceled')) v(command, condition);
 SELECT count(*) FROM taskq.task_wait_all(ARRAY(SELECT id FROM error_condition)) \g /dev/null
 SELECT is(concat_ws(' ', t.error->>'sqlstate', t.error->>'type'), c.condition, c.condition)
-FROM error_condition c JOIN taskq.task t USING (id) ORDER BY 3;
+FROM error_condition c JOIN taskq.task t USING (id) ORDER BY c.condition;
 SELECT matches(t.error->>'detail', 'already exists', 'the server''s own detail') FROM taskq.task t WHERE t.error->>'sqlstate' = '23505';
 
 -- commands that a handler must not do

@@ -1,7 +1,7 @@
 -- However a handler leaves its transaction: its task is recorded, and the
 -- next one finds nothing of it.
 \ir include/prologue.psql
-SELECT plan(28);
+SELECT plan(27);
 
 CREATE TABLE ends_effect (note text);
 CREATE FUNCTION ends_do(p jsonb) RETURNS text LANGUAGE plpgsql AS $$

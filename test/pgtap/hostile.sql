@@ -68,12 +68,12 @@ RESET search_path;
 RESET SESSION AUTHORIZATION;
 SET search_path = public;
 
-SELECT is(:'plain_state', 'completed', 'a task runs under hostile settings of its database');
-SELECT is(:'plain_result', '42', '... and has its own result');
+SELECT is(:'plain_state'::text, 'completed', 'a task runs under hostile settings of its database');
+SELECT is(:'plain_result'::text, '42', '... and has its own result');
 SELECT is(:'fail_state'::text || ' ' || :'fail_attempt' || ' ' || :'fail_sqlstate', 'failed 2 22012', 'a failure is recorded, and retried');
-SELECT is(:'later_state', 'completed', 'a scheduled one runs');
+SELECT is(:'later_state'::text, 'completed', 'a scheduled one runs');
 SELECT ok(:'gate_state' IN ('completed', 'failed'), 'one that calls other functions ends');
-SELECT is(:'seen', '1', 'the views work');
+SELECT is(:'seen'::text, '1', 'the views work');
 SELECT is_empty('SELECT * FROM hostile.called WHERE who <> ''hostile_user''', 'nobody else called a function of the user''s');
 SELECT is_empty('SELECT * FROM hostile.called WHERE what <> ''text =''', 'nor did taskq, in the user''s session');
 
@@ -96,11 +96,11 @@ SELECT error_of('SET taskq.max_workers = 100') AS set_workers, error_of('SET tas
 	error_of('SET taskq.notify = ''off''') AS set_notify, error_of('SET taskq.no_such_setting = 1') AS set_unknown,
 	error_of('SET taskq.max_payload = ''1GB''') AS set_payload \gset
 RESET SESSION AUTHORIZATION;
-SELECT isnt(:'set_workers', 'none', 'a user cannot set taskq.max_workers');
-SELECT isnt(:'set_databases', 'none', '... nor taskq.databases');
-SELECT isnt(:'set_notify', 'none', '... nor taskq.notify');
-SELECT isnt(:'set_unknown', 'none', '... nor invent a setting of that prefix');
-SELECT isnt(:'set_payload', 'none', '... nor raise the cap on payloads');
+SELECT isnt(:'set_workers'::text, 'none', 'a user cannot set taskq.max_workers');
+SELECT isnt(:'set_databases'::text, 'none', '... nor taskq.databases');
+SELECT isnt(:'set_notify'::text, 'none', '... nor taskq.notify');
+SELECT isnt(:'set_unknown'::text, 'none', '... nor invent a setting of that prefix');
+SELECT isnt(:'set_payload'::text, 'none', '... nor raise the cap on payloads');
 
 ALTER DATABASE :"db" RESET ALL;
 DROP OWNED BY hostile_user CASCADE;

@@ -86,7 +86,7 @@ CREATE SCHEMA "kind Schema";
 CREATE FUNCTION "kind Schema"."kind ""Handler"""(p jsonb) RETURNS text LANGUAGE sql AS $$ SELECT 'quoted' $$;
 SELECT taskq.kind_define('kind "quoted" ''name''', '"kind Schema"."kind ""Handler"""(jsonb)', queue => 'a queue, "quoted"') \g /dev/null
 SELECT taskq.task_submit('kind "quoted" ''name''') AS id \gset
-SELECT is((t.result #>> '{}', t.queue), ('quoted', 'a queue, "quoted"'), 'names that need quotes') FROM taskq.task_wait(:'id') t;
+SELECT is(concat_ws(' ', t.result #>> '{}', t.queue), 'quoted a queue, "quoted"', 'names that need quotes') FROM taskq.task_wait(:'id') t;
 -- of two of the same name
 CREATE FUNCTION kind_overload() RETURNS text LANGUAGE sql AS $$ SELECT 'none' $$;
 CREATE FUNCTION kind_overload(p jsonb) RETURNS text LANGUAGE sql AS $$ SELECT 'one' $$;

@@ -54,9 +54,9 @@ SELECT is(:'alice'::int, 3, 'a role sees what it submitted, and what roles did t
 SELECT is(:'alice_definer'::int, 0, '... not what a function submitted as somebody else');
 SELECT is(:'bob'::int, 2, 'a role sees what runs as it');
 SELECT is(:'bob_alices'::int, 0, '... not the others');
-SELECT is(:'bob_status', 'PT404', 'what it does not see is unknown: task_status');
-SELECT is(:'bob_cancel', 'PT404', '... task_cancel');
-SELECT is(:'bob_wait', 'PT404', '... task_wait_all');
+SELECT is(:'bob_status'::text, 'PT404', 'what it does not see is unknown: task_status');
+SELECT is(:'bob_cancel'::text, 'PT404', '... task_cancel');
+SELECT is(:'bob_wait'::text, 'PT404', '... task_wait_all');
 SELECT is(:'op'::int, 4, 'an operator sees all');
 
 -- who may cancel what
@@ -71,9 +71,9 @@ SELECT c.cancelled AS fixed_cancelled FROM taskq.task_cancel(:'fixed') c \gset
 SET SESSION AUTHORIZATION role_op;
 SELECT c.cancelled AS op_cancelled FROM taskq.task_cancel(:'own2') c \gset
 RESET SESSION AUTHORIZATION;
-SELECT is(:'own_cancelled', 't', 'a role cancels its own task');
-SELECT is(:'fixed_cancelled', 't', '... also one that runs as another');
-SELECT is(:'op_cancelled', 't', 'an operator cancels anybody''s');
+SELECT is(:'own_cancelled'::text, 't', 'a role cancels its own task');
+SELECT is(:'fixed_cancelled'::text, 't', '... also one that runs as another');
+SELECT is(:'op_cancelled'::text, 't', 'an operator cancels anybody''s');
 
 -- the queue view does not tell of others' tasks more than that they are there; the kinds are everybody's
 SET SESSION AUTHORIZATION role_bob;
@@ -87,8 +87,8 @@ SELECT error_of($$SELECT taskq.kind_define('role_taken', 'role_who(jsonb)', run_
 	error_of($$SELECT taskq.kind_define('role_mine', 'role_who(jsonb)', run_as => 'role_op')$$) AS mine \gset
 SELECT taskq.task_submit_sql('CREATE TEMP TABLE role_temp AS SELECT current_user') AS sql \gset
 RESET SESSION AUTHORIZATION;
-SELECT is(:'taken', '42501', 'run_as of a role that the definer is no member of is refused');
-SELECT is(:'mine', 'none', '... of itself is not');
+SELECT is(:'taken'::text, '42501', 'run_as of a role that the definer is no member of is refused');
+SELECT is(:'mine'::text, 'none', '... of itself is not');
 SELECT is((t.state, t.run_as)::text, '(completed,role_op)', 'SQL text runs as its submitter') FROM taskq.task_wait(:'sql') t;
 
 -- rights that are lost between submit and run

@@ -7,8 +7,8 @@ SELECT taskq.queue_define('other_q') \g /dev/null
 
 -- the id
 SELECT taskq.task_submit('submit') AS id \gset
-SELECT like(:'id', '________-____-7___-%', 'an id is a UUID of version 7');
-SELECT matches(:'id', '^.{19}[89ab]', '... of the RFC''s variant');
+SELECT alike(:'id'::text, '________-____-7___-%', 'an id is a UUID of version 7');
+SELECT matches(:'id'::text, '^.{19}[89ab]', '... of the RFC''s variant');
 SELECT ok(created_at BETWEEN now() - interval '1 min' AND clock_timestamp(), 'that holds the moment of the submit')
 FROM taskq.task_status(:'id');
 SELECT is(count(DISTINCT id)::int, 5000, 'ids are unique')
