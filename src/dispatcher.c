@@ -13,9 +13,13 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/indexing.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_shdepend.h"
 #include "claim.h"
 #include "commands/dbcommands.h"
 #include "compat.h"
@@ -38,6 +42,7 @@
 #include "storage/procarray.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
+#include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -120,6 +125,68 @@ commit(void)
 	MemoryContextSwitchTo(pass_context);
 }
 
+/* ---- databases ---- */
+
+static void
+add_database(Oid dbid)
+{
+	TaskqDb    *db;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	db = taskq_db_enter(dbid);
+	if (db != NULL && !db->loaded && db->dispatcher == 0)
+	{
+		db->wanted = true;
+		taskq_wake_launcher();
+	}
+	LWLockRelease(taskq_main_lock);
+	if (db == NULL)
+		ereport(LOG,
+				(errmsg("taskq does not run tasks in database with OID %u: too many databases use taskq", dbid),
+				 errhint("Increase taskq.max_databases and restart the server.")));
+}
+
+/*
+ * Find the databases with taskq: each has privileges granted to taskq_user, and
+ * each such grant is a shared dependency.
+ */
+static void
+find_databases(void)
+{
+	Relation	rel;
+	SysScanDesc scan;
+	ScanKeyData keys[2];
+	HeapTuple	tuple;
+	Oid			role;
+	Oid			last = InvalidOid;
+
+	begin();
+	role = get_role_oid("taskq_user", true);
+	if (OidIsValid(role))
+	{
+		rel = table_open(SharedDependRelationId, AccessShareLock);
+		ScanKeyInit(&keys[0], Anum_pg_shdepend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(AuthIdRelationId));
+		ScanKeyInit(&keys[1], Anum_pg_shdepend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(role));
+		scan = systable_beginscan(rel, SharedDependReferenceIndexId, true, NULL, 2, keys);
+		while ((tuple = systable_getnext(scan)) != NULL)
+		{
+			Oid			dbid = ((Form_pg_shdepend) GETSTRUCT(tuple))->dbid;
+
+			if (OidIsValid(dbid) && dbid != last)
+				add_database(dbid);
+			last = dbid;
+		}
+		systable_endscan(scan);
+		table_close(rel, AccessShareLock);
+	}
+	commit();
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_shared->find = false;
+	LWLockRelease(taskq_main_lock);
+}
+
 /* ---- lanes ---- */
 
 /*
@@ -159,11 +226,11 @@ load_lanes(void)
 		else
 			(void) taskq_claim_probe(MyDatabaseId, lane->id, my_scanner);
 	}
-	commit();
 	if (foreign > 0 && !my_db->loaded)
 		ereport(LOG,
 				(errmsg("taskq leaves tasks of %d lanes alone that were submitted in another database or server", foreign),
-				 errhint("To run them here, call taskq.resume() in database \"%s\".", MyBgworkerEntry->bgw_name)));
+				 errhint("To run them here, call taskq.resume() in database \"%s\".", get_database_name(MyDatabaseId))));
+	commit();
 	my_db->loaded = true;
 }
 
@@ -812,6 +879,8 @@ taskq_dispatcher_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(args.dbid, InvalidOid, 0);
 	pass_context = AllocSetContextCreate(TopMemoryContext, "taskq dispatcher", ALLOCSET_DEFAULT_SIZES);
+	if (args.find)
+		find_databases();
 
 	for (;;)
 	{

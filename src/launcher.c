@@ -3,22 +3,21 @@
  * launcher.c
  *		The launcher: one per server; starts a dispatcher where there is work.
  *
- * It is connected to no database.  When the server starts it finds the
- * databases that have taskq by the shared dependencies of its roles, and has
- * each looked through once; from then on every database with something to do
- * makes itself known in shared memory.  It sleeps until the earliest timer.
+ * It is connected to no database, and so can't read more than the list of them.
+ * When the server starts, the first dispatcher, in any database, finds those
+ * that have taskq, and each is looked through once; from then on every database
+ * with something to do makes itself known in shared memory.  The launcher sleeps
+ * until the earliest timer.
  * Crash-only: any error ends it, and the postmaster starts it again.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/genam.h"
+#include "access/heapam.h"
 #include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/indexing.h"
-#include "catalog/pg_authid.h"
-#include "catalog/pg_shdepend.h"
 #include "commands/dbcommands.h"
 #include "compat.h"
 #include "guc.h"
@@ -33,7 +32,6 @@
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -128,74 +126,87 @@ launcher_detach(int code, Datum arg)
 	LWLockRelease(taskq_main_lock);
 }
 
-/* Is it a database that taskq may connect to?  Checked again by its dispatcher. */
+/* Can a process connect to this database? */
 static bool
-is_servable(Oid dbid)
+is_connectable(Oid dbid)
 {
 	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(dbid));
-	bool		servable;
+	bool		connectable;
 
 	if (!HeapTupleIsValid(tuple))
 		return false;
-	servable = ((Form_pg_database) GETSTRUCT(tuple))->datallowconn &&
-		taskq_database_enabled(NameStr(((Form_pg_database) GETSTRUCT(tuple))->datname));
+	connectable = ((Form_pg_database) GETSTRUCT(tuple))->datallowconn;
 	ReleaseSysCache(tuple);
-	return servable;
-}
-
-static void
-add_database(Oid dbid)
-{
-	TaskqDb    *db;
-
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	db = taskq_db_enter(dbid);
-	if (db != NULL && !db->loaded)
-		db->wanted = true;
-	LWLockRelease(taskq_main_lock);
-	if (db == NULL)
-		ereport(LOG,
-				(errmsg("taskq does not run tasks in database with OID %u: too many databases use taskq", dbid),
-				 errhint("Increase taskq.max_databases and restart the server.")));
+	return connectable;
 }
 
 /*
- * Every database with taskq has privileges granted to taskq_user, and each such
- * grant is a shared dependency.
+ * Some database that can be connected to: that of the administrators if it is
+ * there, else the first one.
  */
+static Oid
+any_database(void)
+{
+	Relation	rel = table_open(DatabaseRelationId, AccessShareLock);
+	TableScanDesc scan = table_beginscan_catalog(rel, 0, NULL);
+	HeapTuple	tuple;
+	Oid			found = InvalidOid;
+
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (!form->datallowconn)
+			continue;
+		if (strcmp(NameStr(form->datname), "postgres") == 0)
+			found = form->oid;
+		else if (!OidIsValid(found) && !form->datistemplate)
+			found = form->oid;
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/* Have the databases with taskq found, by a dispatcher anywhere. */
 static void
 find_databases(void)
 {
-	Relation	rel;
-	SysScanDesc scan;
-	ScanKeyData keys[2];
-	HeapTuple	tuple;
-	Oid			role;
-	Oid			last = InvalidOid;
+	Oid			dbid;
+	TaskqDb    *db = NULL;
 
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
-	role = get_role_oid("taskq_user", true);
-	if (OidIsValid(role))
-	{
-		rel = table_open(SharedDependRelationId, AccessShareLock);
-		ScanKeyInit(&keys[0], Anum_pg_shdepend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
-					ObjectIdGetDatum(AuthIdRelationId));
-		ScanKeyInit(&keys[1], Anum_pg_shdepend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
-					ObjectIdGetDatum(role));
-		scan = systable_beginscan(rel, SharedDependReferenceIndexId, true, NULL, 2, keys);
-		while ((tuple = systable_getnext(scan)) != NULL)
-		{
-			Oid			dbid = ((Form_pg_shdepend) GETSTRUCT(tuple))->dbid;
-
-			if (OidIsValid(dbid) && dbid != last && is_servable(dbid))
-				add_database(dbid);
-			last = dbid;
-		}
-		systable_endscan(scan);
-		table_close(rel, AccessShareLock);
-	}
+	dbid = any_database();
 	CommitTransactionCommand();
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	if (OidIsValid(dbid))
+		db = taskq_db_enter(dbid);
+	if (db != NULL)
+	{
+		taskq_shared->find = true;
+		db->wanted = true;
+	}
+	LWLockRelease(taskq_main_lock);
+}
+
+/* May a dispatcher be started there?  If not, nothing more is to be known of it. */
+static bool
+check_database(TaskqDb *db)
+{
+	bool		servable;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	servable = is_connectable(db->dbid);
+	CommitTransactionCommand();
+	if (!servable)
+	{
+		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+		taskq_db_forget(db->dbid);
+		LWLockRelease(taskq_main_lock);
+	}
+	return servable;
 }
 
 /* Dispatchers that were asked for and never came. */
@@ -227,8 +238,10 @@ static bool
 start_dispatcher(int i, TimestampTz now)
 {
 	TaskqDb    *db = &taskq_shared->dbs[i];
-	TaskqProcessArgs args = {.dbid = db->dbid};
+	TaskqProcessArgs args = {.dbid = db->dbid, .find = taskq_shared->find};
 
+	if (!check_database(db))
+		return false;
 	if (handles[i] != NULL)
 		pfree(handles[i]);
 	handles[i] = NULL;

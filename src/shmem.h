@@ -156,6 +156,7 @@ typedef struct TaskqShared
 {
 	pid_t		launcher;
 	int			launcher_procno;
+	bool		find;			/* databases with taskq are to be found */
 	uint32		generations;	/* counter for lanes and slots */
 
 	/* the role that waits for a slot which others hold; InvalidOid: none */
