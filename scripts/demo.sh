@@ -12,6 +12,7 @@ set -euo pipefail
 
 live=
 [[ ! -t 1 || ${TERM:-dumb} == dumb ]] || live=1
+columns=$(tput cols 2>/dev/null || echo 80)
 started=$SECONDS
 
 title() {
@@ -23,12 +24,16 @@ plain() {
 	if [[ $(locale charmap 2>/dev/null) == UTF-8 ]]; then cat; else sed -u 's/█/#/g; s/░/./g'; fi
 }
 
-# A statement, as typed, and what it says.
+# A statement as one types it in psql.
+typed() {
+	awk -v on="${live:+\033[36m}" -v off="${live:+\033[0m}" \
+		'{ print on (more ? "demo-> " : "demo=> ") $0 off; more = !/;$/ }' <<<"$1"
+}
+
+# The same, and what it says.
 show() {
-	if [[ -n $live ]]; then printf '\e[36m'; fi
-	awk '{ print (more ? "demo-> " : "demo=> ") $0; more = !/;$/ }' <<<"$1"
-	if [[ -n $live ]]; then printf '\e[0m'; fi
-	psql -Xq -v ON_ERROR_STOP=1 -P null=- -P footer=off "${@:2}" <<<"$1"
+	typed "$1"
+	psql -Xq -v ON_ERROR_STOP=1 -P null=- -P footer=off <<<"$1"
 }
 
 # One value.
@@ -47,12 +52,12 @@ picture() {
 		SELECT FROM taskq.task_wait_all(:'ids', make_interval(secs => :seconds)) LIMIT 0;
 		SELECT bool_and(ready), bool_or(id = :'victim' AND state = 'running' AND progress >= 50)
 		FROM taskq.task WHERE id = ANY (:'ids');
-		SELECT format('  %-22s %s %5s %%  %-9s  %s', title, bar, progress, state,
+		SELECT format('  %-22s %s %s %%  %-9s  %s', title, bar, to_char(progress, '990.0'), state,
 			message || coalesce(', ' || seconds_left || ' s left', ''))
 		FROM demo.bars WHERE id = ANY (:'ids') ORDER BY id;
-		SELECT format('  %-22s %s', CASE row_number() OVER (ORDER BY name) WHEN 1 THEN 'workers' ELSE '' END,
-			format('%s, pid %s, %s', name, pid, state)) || coalesce(format(' with %s since %s s', kind,
-			extract(epoch FROM clock_timestamp() - task_started_at)::numeric(9,1)), '')
+		SELECT format('  %-22s %s, pid %s, %s', CASE row_number() OVER (ORDER BY name) WHEN 1 THEN 'workers' END, name, pid,
+			CASE WHEN task_id IS NULL THEN state ELSE format('%s with %s for %s s', state, kind,
+				round(extract(epoch FROM clock_timestamp() - task_started_at), 1)) END)
 		FROM taskq.worker ORDER BY name;
 	SQL
 }
@@ -66,12 +71,12 @@ watch_tasks() {
 		((${#lines[@]})) || return 1
 		status=${lines[0]} lines=("${lines[@]:1}")
 		if [[ $status == *'|t' && -z $cancelled ]]; then
-			cancelled=$(ask "SELECT row_to_json(c) FROM taskq.task_cancel('$victim', 'changed my mind') c")
+			cancelled=$(show "SELECT cancelled, terminated, message FROM taskq.task_cancel('$victim', 'changed my mind');")
 		fi
 		if [[ -n $live ]]; then
 			((drawn == 0)) || printf '\e[%dA' "$drawn"
 			for line in "${lines[@]}"; do
-				printf '%s\e[K\n' "$line"
+				printf '%s\e[K\n' "${line:0:columns - 1}"
 			done
 			printf '\e[J'
 			drawn=${#lines[@]}
@@ -102,7 +107,7 @@ prepare() {
 	psql -Xq -v ON_ERROR_STOP=1 -o /dev/null -f "$root/examples/demo.sql"
 	# One account in debt, for the audit to find.
 	ask "UPDATE pgbench_accounts SET abalance = -250 WHERE aid = 700001"
-	printf '  %s\n' "$(ask "SELECT split_part(version(), ' on ', 1) || ', ' || count(*) || ' accounts, fsync ' || current_setting('fsync')
+	printf '  %s\n' "$(ask "SELECT split_part(version(), ' on ', 1) || ', ' || to_char(count(*), 'FM9,999,999') || ' accounts, fsync ' || current_setting('fsync')
 		FROM pgbench_accounts")"
 }
 
@@ -116,36 +121,36 @@ long_tasks() {
 	watch_tasks
 
 	title "The one that completed: its result, and its half a million writes"
-	show "SELECT state, duration, result FROM taskq.task_status('$first');
-SELECT count(*) FROM pgbench_accounts WHERE aid <= 500000 AND abalance > 0;"
+	show "SELECT state, duration, result FROM taskq.task_status('$first');"
+	show "SELECT count(*) FROM pgbench_accounts WHERE aid <= 500000 AND abalance > 0;"
 
 	title "The one that was cancelled: nothing of what it wrote is there"
-	printf '  taskq.task_cancel said: %s\n' "$cancelled"
-	show "SELECT state, celery_state, progress, cancel_reason FROM taskq.task_status('$second');
-SELECT count(*) FROM pgbench_accounts WHERE aid > 500000 AND abalance > 0;"
+	printf '%s\n\n' "$cancelled"
+	show "SELECT state, celery_state, progress, cancel_reason FROM taskq.task_status('$second');"
+	show "SELECT count(*) FROM pgbench_accounts WHERE aid > 500000 AND abalance > 0;"
 
 	title "The one that failed: the whole error"
-	show "SELECT state, attempt, jsonb_pretty(error) AS error FROM taskq.task_status('$audit');" -P format=unaligned -P expanded=on
+	show "SELECT state, attempt, e.* FROM taskq.task_status('$audit') t, jsonb_each_text(t.error) e;"
 }
 
 any_sql() {
 	title "Any SQL as a task, also what can't run inside a transaction"
 	local id
 	id=$(ask "SELECT taskq.task_submit_sql('VACUUM (ANALYZE) pgbench_accounts')")
-	echo "demo=> SELECT taskq.task_submit_sql('VACUUM (ANALYZE) pgbench_accounts');"
-	show "SELECT state, run_as, duration, payload FROM taskq.task_wait('$id', '60 s');
-SELECT relname, last_vacuum, vacuum_count FROM pg_stat_user_tables WHERE relname = 'pgbench_accounts';"
+	typed "SELECT taskq.task_submit_sql('VACUUM (ANALYZE) pgbench_accounts');"
+	show "SELECT state, run_as, duration, payload FROM taskq.task_wait('$id', '60 s');"
+	show "SELECT relname, last_vacuum, vacuum_count FROM pg_stat_user_tables WHERE relname = 'pgbench_accounts';"
 }
 
 short_tasks() {
 	title "A thousand short ones, submitted in one statement"
-	show "CREATE TEMP TABLE job AS
-	SELECT taskq.task_submit_many('transfer', array_agg(jsonb_build_object('from', n, 'to', 500000 + n))) AS id
-	FROM generate_series(1, 1000) n;
-SELECT state, count(*) FROM taskq.task_wait_all(array(SELECT id FROM job), '60 s') GROUP BY state;
-SELECT round(extract(epoch FROM max(finished_at) - min(created_at)) * 1000) AS milliseconds_in_all,
-	count(DISTINCT worker) AS workers FROM taskq.task WHERE id IN (SELECT id FROM job);
-SELECT count(*) AS history_rows, sum(delta) AS moved FROM pgbench_history;"
+	show "SELECT count(*) AS submitted FROM taskq.task_submit_many('transfer', array(
+	SELECT jsonb_build_object('from', n, 'to', 500000 + n) FROM generate_series(1, 1000) n));"
+	show "SELECT state, count(*) FROM taskq.task_wait_all(
+	array(SELECT id FROM taskq.task WHERE kind = 'transfer'), '60 s') GROUP BY state;"
+	show "SELECT round(extract(epoch FROM max(finished_at) - min(created_at)) * 1000) AS milliseconds_in_all,
+	count(DISTINCT worker) AS workers FROM taskq.task WHERE kind = 'transfer';"
+	show "SELECT count(*) AS history_rows, sum(delta) AS moved FROM pgbench_history;"
 }
 
 # psql prints a notification after the statement during which it came: so
@@ -158,8 +163,8 @@ event() {
 		LISTEN taskq;
 		SELECT 'submitted ' || taskq.task_submit('transfer', '{"from": 1, "to": 2}');
 	SQL
-	echo "demo=> LISTEN taskq;"
-	echo "demo=> SELECT taskq.task_submit('transfer', '{\"from\": 1, \"to\": 2}');"
+	typed "LISTEN taskq;"
+	typed "SELECT taskq.task_submit('transfer', '{\"from\": 1, \"to\": 2}');"
 	while [[ $said != Asynchronous* ]] && ((SECONDS < deadline)); do
 		if IFS= read -r -t 0.05 line <&"${listener[0]}"; then
 			said=$line

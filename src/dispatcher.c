@@ -228,7 +228,8 @@ load_lanes(void)
 	}
 	if (foreign > 0 && !my_db->loaded)
 		ereport(LOG,
-				(errmsg("taskq leaves tasks of %d lanes alone that were submitted in another database or server", foreign),
+				(errmsg("taskq leaves tasks alone that were submitted in another database or server"),
+				 errdetail_plural("They are in %d lane.", "They are in %d lanes.", foreign, foreign),
 				 errhint("To run them here, call taskq.resume() in database \"%s\".", get_database_name(MyDatabaseId))));
 	commit();
 	my_db->loaded = true;

@@ -180,7 +180,6 @@ taskq_cancel_noticed(void)
 typedef struct Handler
 {
 	char		signature[NAMEDATALEN * 4];
-	Oid			function;
 	SPIPlanPtr	plan;
 	bool		has_arg;
 	Oid			result_type;	/* of the plan: jsonb, or void */
@@ -204,8 +203,7 @@ forget_handlers(void)
 	hash_seq_init(&status, handlers);
 	while ((handler = hash_seq_search(&status)) != NULL)
 	{
-		if (handler->plan != NULL)
-			SPI_freeplan(handler->plan);
+		SPI_freeplan(handler->plan);
 		hash_search(handlers, handler->signature, HASH_REMOVE, NULL);
 	}
 	handlers_stale = false;
@@ -253,6 +251,7 @@ get_handler(const char *signature)
 	Oid			function;
 	Oid			argtype = JSONBOID;
 	char	   *query;
+	SPIPlanPtr	plan;
 	bool		has_arg;
 	Oid			result_type;
 
@@ -269,15 +268,14 @@ get_handler(const char *signature)
 	/* schema and types are spelled out, so search_path does not matter */
 	function = DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(key)));
 	query = handler_query(function, &has_arg, &result_type);
+	plan = SPI_prepare(query, has_arg ? 1 : 0, &argtype);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	handler = hash_search(handlers, key, HASH_ENTER, &found);
-	handler->plan = NULL;
-	handler->function = function;
 	handler->has_arg = has_arg;
 	handler->result_type = result_type;
-	handler->plan = SPI_prepare(query, has_arg ? 1 : 0, &argtype);
-	if (handler->plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	SPI_keepplan(handler->plan);
+	handler->plan = plan;
+	SPI_keepplan(plan);
 	return handler;
 }
 

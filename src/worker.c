@@ -108,7 +108,7 @@ should_leave(TaskqSlot *slot)
 
 	LWLockAcquire(taskq_main_lock, LW_SHARED);
 	db = taskq_db_find(slot->dbid);
-	leave = slot->leave || db == NULL || db->blocked > 0 ||
+	leave = slot->leave || db == NULL || my_slotno >= taskq_max_workers || db->blocked > 0 ||
 		slot->completed + slot->failed >= taskq_worker_max_tasks;
 	if (!leave && OidIsValid(taskq_shared->starved_db) &&
 		(taskq_shared->starved_db != slot->dbid || taskq_shared->starved_role != slot->role))
