@@ -194,7 +194,7 @@ how_to_go_on() {
 			    $bindir/psql -h $scratch -p $PGPORT -U demo demo
 
 			      SELECT taskq.task_submit('savings_plan', '{"title": "again", "first": 1, "last": 1000000}');
-			      SELECT title, bar, progress, state, message FROM demo.bars ORDER BY id DESC LIMIT 5 \\watch 0.5
+			      SELECT title, bar, progress, state, message FROM demo.bars WHERE title <> '' ORDER BY id \\watch 0.5
 			      SELECT * FROM taskq.worker;
 			      \\df taskq.*
 

@@ -117,8 +117,9 @@ is_reserved(TaskqSlot *mine, const pg_uuid_t *id)
 			(slot->state != TASKQ_SLOT_BUSY && slot->state != TASKQ_SLOT_ORPHAN))
 			continue;
 		LWLockAcquire(taskq_slot_lock(i), LW_SHARED);
+		/* one that it is through with may be claimable again: failed, or skipped */
 		for (int j = slot->announced; j < slot->nitems && !found; j++)
-			found = taskq_id_eq(&slot->items[j], id);
+			found = slot->outcome[j] == TASKQ_UNDONE && taskq_id_eq(&slot->items[j], id);
 		LWLockRelease(taskq_slot_lock(i));
 		if (found)
 			return true;

@@ -433,7 +433,7 @@ fire_timers(void)
 	TimestampTz *dues = palloc(sizeof(TimestampTz) * PORTION);
 	int			n;
 
-	if (my_db->next_due > now && my_db->loaded)
+	if (my_db->next_due > now)
 	{
 		look_again_at(my_db->next_due);
 		return;

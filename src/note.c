@@ -260,14 +260,13 @@ apply_committed(TaskqDb *db, Note *note)
 			taskq_lane_wake(db, note->role);
 			break;
 		case NOTE_DUE:
-			if (note->due < db->next_due)
-			{
-				db->next_due = note->due;
-				if (db->dispatcher > 0)
-					taskq_wake_dispatcher(db);
-				else
-					taskq_wake_launcher();
-			}
+			if (note->due > db->next_due && db->next_due != DT_NOBEGIN)
+				break;
+			db->next_due = Min(db->next_due, note->due);
+			if (db->dispatcher > 0)
+				taskq_wake_dispatcher(db);
+			else
+				taskq_wake_launcher();
 			break;
 		case NOTE_FINAL:
 			lane = taskq_lane_find(db->dbid, note->lane);

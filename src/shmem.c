@@ -191,7 +191,7 @@ taskq_db_enter(Oid dbid)
 		return NULL;
 	memset(db, 0, sizeof(*db));
 	db->dbid = dbid;
-	db->next_due = DT_NOEND;
+	db->next_due = DT_NOBEGIN;	/* not known */
 	db->not_before = DT_NOBEGIN;
 	db->no_worker_before = DT_NOBEGIN;
 	return db;

@@ -43,7 +43,7 @@ typedef struct TaskqDb
 	int			procno;			/* of the dispatcher */
 	bool		leave;			/* the dispatcher shall leave for another database */
 	TimestampTz since;			/* of the dispatcher's start */
-	TimestampTz next_due;		/* earliest timer, or DT_NOEND */
+	TimestampTz next_due;		/* earliest timer, DT_NOEND for none, DT_NOBEGIN if not known */
 	TimestampTz not_before;		/* no dispatcher earlier, after one that failed */
 	TimestampTz no_worker_before;	/* no worker earlier, after one that could not connect */
 } TaskqDb;

@@ -22,6 +22,7 @@
 #include "state.h"
 #include "task.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/snapmgr.h"
@@ -84,6 +85,19 @@ copy_live(int slotno, int item, TaskqLive *live)
 }
 
 /*
+ * Does the worker hold this item, for all that others can know?  What it has
+ * finished stays its until that is durable and announced; what it failed to
+ * finish waits again.  Caller holds the slot's lock.
+ */
+static bool
+is_held(const TaskqSlot *slot, int item)
+{
+	char		outcome = slot->outcome[item];
+
+	return outcome == TASKQ_UNDONE || taskq_state_final(outcome);
+}
+
+/*
  * taskq_live_find - what a worker of this database says about a task
  *
  * False if none holds it.
@@ -104,7 +118,7 @@ taskq_live_find(const pg_uuid_t *id, TaskqLive *live)
 		LWLockAcquire(taskq_slot_lock(i), LW_SHARED);
 		for (int j = slot->announced; j < slot->nitems && !found; j++)
 		{
-			if (taskq_id_eq(&slot->items[j], id))
+			if (is_held(slot, j) && taskq_id_eq(&slot->items[j], id))
 			{
 				copy_live(i, j, live);
 				found = true;
@@ -142,17 +156,20 @@ taskq_live(PG_FUNCTION_ARGS)
 			Datum		values[14];
 			bool		nulls[14];
 			bool		more;
+			bool		held = false;
 
 			if (slot->dbid != MyDatabaseId || slot->state < TASKQ_SLOT_BUSY)
 				break;
 			LWLockAcquire(taskq_slot_lock(i), LW_SHARED);
 			j = Max(j, slot->announced);
 			more = j < slot->nitems;
-			if (more)
+			if (more && (held = is_held(slot, j)))
 				copy_live(i, j, live);
 			LWLockRelease(taskq_slot_lock(i));
 			if (!more)
 				break;
+			if (!held)
+				continue;
 
 			memset(nulls, false, sizeof(nulls));
 			values[0] = UUIDPGetDatum(&live->id);
@@ -575,14 +592,16 @@ taskq_progress_jsonb(const TaskqLive *live, const char *state_name)
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	push_string(&state, "state", state_name);
+	if (state_name != NULL && live->has_percent)
+		push_number(&state, "percent", live->percent);
+	else if (state_name != NULL && live->has_progress && live->has_total && live->total > 0)
+		push_number(&state, "percent",
+					rint(Max(0, Min(100, 100 * live->current / live->total)) * 10) / 10);
 	if (live->has_progress)
 	{
 		push_number(&state, "current", live->current);
 		if (live->has_total)
 			push_number(&state, "total", live->total);
-		if (state_name != NULL && live->has_total && live->total > 0)
-			push_number(&state, "percent",
-						rint(Max(0, Min(100, 100 * live->current / live->total)) * 10) / 10);
 		if (live->failed_steps >= 0)
 			push_number(&state, "failed", live->failed_steps);
 		if (live->has_message)
@@ -621,6 +640,51 @@ taskq_slot_progress(int slotno)
 	return taskq_progress_jsonb(live, NULL);
 }
 
+/* A field of an object: a string as it is, or (as_json) anything as JSON; NULL if there is none. */
+static char *
+kept_field(Datum progress, const char *key, bool as_json)
+{
+	FmgrInfo	flinfo;
+	FunctionCallInfoBaseData *fcinfo = palloc0(SizeForFunctionCallInfo(2));
+	Datum		value;
+
+	/* may be null, so not by DirectFunctionCall */
+	fmgr_info(as_json ? F_JSONB_OBJECT_FIELD : F_JSONB_OBJECT_FIELD_TEXT, &flinfo);
+	InitFunctionCallInfoData(*fcinfo, &flinfo, 2, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = progress;
+	fcinfo->args[1].value = CStringGetTextDatum(key);
+	value = FunctionCallInvoke(fcinfo);
+	if (fcinfo->isnull)
+		return NULL;
+	return as_json ? JsonbToCString(NULL, &DatumGetJsonbP(value)->root, 0) : TextDatumGetCString(value);
+}
+
+/* The reverse of taskq_progress_jsonb. */
+static void
+read_kept_progress(Datum progress, TaskqLive *live)
+{
+	Datum		kept = PointerGetDatum(PG_DETOAST_DATUM_COPY(progress));
+	char	   *current = kept_field(kept, "current", false);
+	char	   *total = kept_field(kept, "total", false);
+	char	   *failed = kept_field(kept, "failed", false);
+	char	   *message = kept_field(kept, "message", false);
+	char	   *info = kept_field(kept, "info", true);
+
+	live->has_progress = true;
+	live->current = current ? strtod(current, NULL) : 0;
+	live->has_total = total != NULL;
+	live->total = total ? strtod(total, NULL) : 0;
+	live->failed_steps = failed ? atoi(failed) : -1;
+	live->has_message = message != NULL;
+	if (message != NULL)
+		strlcpy(live->message, message, sizeof(live->message));
+	if (info != NULL && strlen(info) <= sizeof(live->info))
+	{
+		live->info_len = strlen(info);
+		memcpy(live->info, info, live->info_len);
+	}
+}
+
 PG_FUNCTION_INFO_V1(taskq_task_progress);
 
 /* taskq_task_progress - (id uuid) returns jsonb; PT404 if there is no such task */
@@ -630,17 +694,18 @@ taskq_task_progress(PG_FUNCTION_ARGS)
 	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
 	TaskqLive  *live = palloc0(sizeof(TaskqLive));
 	TaskqRow	row;
-	Datum		kept;
-	Datum		state;
 
 	taskq_defs_begin();
 	taskq_task_require(&id, &row);
 	if (taskq_live_find(&id, live))
 		PG_RETURN_DATUM(taskq_progress_jsonb(live, taskq_task_state(&row, live)));
-	live->has_progress = false;
-	state = taskq_progress_jsonb(live, taskq_task_state(&row, NULL));
-	if (taskq_row_isnull(&row, progress))
-		PG_RETURN_DATUM(state);
-	kept = PointerGetDatum(PG_DETOAST_DATUM_COPY(taskq_row_value(&row, progress)));
-	PG_RETURN_DATUM(DirectFunctionCall2(jsonb_concat, state, kept));
+	/* what it told last was kept with the row */
+	if (!taskq_row_isnull(&row, progress))
+		read_kept_progress(taskq_row_value(&row, progress), live);
+	if (taskq_row_state(&row) == TASKQ_COMPLETED)
+	{
+		live->has_percent = true;
+		live->percent = 100;
+	}
+	PG_RETURN_DATUM(taskq_progress_jsonb(live, taskq_task_state(&row, NULL)));
 }

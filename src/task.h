@@ -20,6 +20,8 @@ typedef struct TaskqLive
 	TimestampTz updated_at;
 	bool		has_progress;
 	bool		has_total;
+	bool		has_percent;	/* else from current and total */
+	double		percent;
 	double		current;
 	double		total;
 	int			failed_steps;

@@ -54,7 +54,7 @@ task_is($node, 'postgres', $id, 'worker = (SELECT name FROM taskq.worker)',
 	't', 'the task names the worker that runs it');
 is( sql($node, 'postgres',
 		"SELECT role, state, task_id = '$id', kind FROM taskq.worker"),
-	'postgres|running|t|gate',
+	'postgres|busy|t|gate',
 	'the worker view says who works and at what');
 is( sql($node, 'postgres',
 		"SELECT pid = (SELECT pid FROM pg_stat_activity WHERE backend_type = 'taskq worker') FROM taskq.worker"
@@ -92,19 +92,22 @@ is(sql($node, 'third', "SELECT taskq.task_result('$id')"),
 
 $id = submit($node, 'second', 'gate', '{"gate": "b"}');
 wait_state($node, 'second', $id, 'running');
-$node->safe_psql('second', 'BEGIN; DROP EXTENSION taskq; ROLLBACK;');
+sql_ok(
+	$node, 'second',
+	'BEGIN; DROP EXTENSION taskq; ROLLBACK;',
+	'DROP EXTENSION while a task runs, rolled back');
 open_gate($node, 'second', 'b');
 is(wait_task($node, 'second', $id),
-	'completed', 'DROP EXTENSION rolled back: the running task is not lost');
+	'completed', '... the task is not lost');
 is(effects($node, 'second', $id), 1, '... and has one effect');
 $id = submit($node, 'second', 'short');
 is(wait_task($node, 'second', $id), 'completed', '... and new ones run');
 
 $id = submit($node, 'second', 'gate', '{"gate": "c"}');
 wait_state($node, 'second', $id, 'running');
-$node->safe_psql('second', 'DROP EXTENSION taskq');
-ok(wait_idle($node, 'second'),
-	'DROP EXTENSION with a running task stops its processes');
+sql_ok($node, 'second', 'DROP EXTENSION taskq',
+	'DROP EXTENSION while a task runs');
+ok(wait_idle($node, 'second'), '... stops its processes');
 is(effects($node, 'second', $id), 0, '... and the task left no effect');
 $id = submit($node, 'third', 'len', '[]');
 is(wait_task($node, 'third', $id),

@@ -16,14 +16,14 @@ my $id;
 taskq_database($node, 'idle');
 $id = submit($node, 'idle', 'short');
 is(wait_task($node, 'idle', $id), 'completed', 'a task ran in a database');
-$node->safe_psql('postgres', 'DROP DATABASE idle');
-pass('which is dropped');
+sql_ok($node, 'postgres', 'DROP DATABASE idle', 'which is dropped');
 
 taskq_database($node, 'busy');
 $id = submit($node, 'busy', 'gate', '{"gate": "never"}');
 wait_state($node, 'busy', $id, 'running');
-$node->safe_psql('postgres', 'DROP DATABASE busy');
-pass('a database with a running task is dropped');
+sql_ok($node, 'postgres', 'DROP DATABASE busy',
+	'a database with a running task is dropped')
+  || sql_ok($node, 'postgres', 'DROP DATABASE busy WITH (FORCE)', '... by force');
 $node->poll_query_until('postgres',
 	"SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type LIKE 'taskq %' AND datname = 'busy'"
 );
@@ -40,11 +40,12 @@ wait_state($node, 'postgres', $gate, 'running');
 $node->safe_psql('postgres',
 	"SELECT count(*) FROM taskq.task_submit_many('short', array_fill('{}'::jsonb, ARRAY[20000]))"
 );
-$node->safe_psql('postgres', 'DROP DATABASE unrelated');
+sql_ok($node, 'postgres', 'DROP DATABASE unrelated',
+	'an unrelated database is dropped');
 is( sql($node, 'postgres',
 		"SELECT count(*) > 0 FROM taskq.task WHERE NOT ready"),
 	't',
-	'an unrelated database is dropped while tasks run');
+	'... while tasks run');
 open_gate($node, 'postgres', 'load');
 is(wait_task($node, 'postgres', $gate), 'completed', 'they go on');
 
@@ -56,10 +57,16 @@ is(wait_task($node, 'old_name', $id), 'completed', 'a task ran in a database');
 my $waiting = submit($node, 'old_name', 'short', '{}', "delay => '1 day'");
 $id = submit($node, 'old_name', 'gate', '{"gate": "renamed"}');
 wait_state($node, 'old_name', $id, 'running');
-$node->safe_psql('postgres', 'ALTER DATABASE old_name RENAME TO new_name');
+sql_ok(
+	$node, 'postgres',
+	'ALTER DATABASE old_name RENAME TO new_name',
+	'a database with a running task is renamed')
+  || $node->safe_psql('postgres', q{
+	SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = 'old_name';
+	ALTER DATABASE old_name RENAME TO new_name});
 open_gate($node, 'new_name', 'renamed');
 is(wait_task($node, 'new_name', $id),
-	'completed', 'after a rename the task that ran comes to its end');
+	'completed', '... and the task comes to its end');
 is(effects($node, 'new_name', $id), 1, '... with one effect');
 task_is($node, 'new_name', $waiting, 'state', 'scheduled',
 	'... and what waited waits');
@@ -72,8 +79,8 @@ my $done = submit($node, 'original', 'short', '{"a": 1}');
 is(wait_task($node, 'original', $done), 'completed', 'a task ran in a database');
 my $held = submit($node, 'original', 'short', '{}', "queue => 'held'");
 my $due = submit($node, 'original', 'short', '{}', "delay => '1 day'");
-$node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE original');
-pass('which is copied');
+sql_ok($node, 'postgres', 'CREATE DATABASE copy TEMPLATE original',
+	'which is copied');
 
 task_is($node, 'copy', $done, 'state, result', 'completed|{"a": 1}',
 	'the copy has the finished task and its result');
@@ -104,10 +111,13 @@ my $dir = PostgreSQL::Test::Utils::tempdir();
 $node->safe_psql('postgres', "CREATE TABLESPACE elsewhere LOCATION '$dir'");
 $id = submit($node, 'copy', 'gate', '{"gate": "moved"}');
 wait_state($node, 'copy', $id, 'running');
-$node->safe_psql('postgres', 'ALTER DATABASE copy SET TABLESPACE elsewhere');
+sql_ok(
+	$node, 'postgres',
+	'ALTER DATABASE copy SET TABLESPACE elsewhere',
+	'a database with a running task moves to another tablespace');
 open_gate($node, 'copy', 'moved');
 is(wait_task($node, 'copy', $id),
-	'completed', 'a database moves to another tablespace, its task runs');
+	'completed', '... and the task comes to its end');
 is(effects($node, 'copy', $id), 1, '... with one effect');
 
 $node->stop;

@@ -29,7 +29,7 @@ our @EXPORT = qw(
   taskq_node taskq_database
   submit wait_task wait_state wait_idle task_is
   open_gate effects
-  sql sql_error as_role
+  sql sql_error sql_ok as_role
   processes backend_pids context_switches
 );
 
@@ -196,6 +196,16 @@ sub sql_error
 		on_error_stop => 1,
 		defined $role ? (extra_params => [ '-U', $role ]) : ());
 	return $ret == 0 ? '' : $stderr;
+}
+
+# Asserts that a command succeeds, and does not hang.
+sub sql_ok
+{
+	my ($node, $db, $query, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $error =
+	  sql_error($node, $db, "SET statement_timeout = '20s';\n$query");
+	return is($error, '', $name);
 }
 
 # How many taskq processes of a sort there are: launcher, dispatcher, worker.
