@@ -218,7 +218,7 @@ stop() {
 	[[ -e $scratch/.taskq-scratch ]] || { say "no demo server in $1"; exit 1; }
 	choose_user
 	PATH=$(pg --bindir):$PATH
-	servers_stop
+	servers_stop "$scratch"
 	rm -rf "$scratch"
 	say "stopped and removed"
 }

@@ -14,6 +14,7 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 scratch=
 keep=
+job= # a process group of ours to end as well
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
 # The caller's connection settings must not lead to a real server.
@@ -73,11 +74,11 @@ scratch_begin() {
 	[[ $(id -u) != 0 ]] || chown -R "$pg_user": "$scratch"
 }
 
-# Stop every server under the scratch directory, those of the tests as well.
+# Stop every server under a directory, those that tests left as well.
 servers_stop() {
 	local pidfile
-	find "$scratch" -name postmaster.pid 2>/dev/null | while read -r pidfile; do
-		as_pg pg_ctl -D "${pidfile%/*}" -m fast -t 20 -w stop >/dev/null 2>&1 ||
+	find "$1" -name postmaster.pid 2>/dev/null | while read -r pidfile; do
+		as_pg pg_ctl -D "${pidfile%/*}" -m "${2:-fast}" -t 20 -w stop >/dev/null 2>&1 ||
 			as_pg pg_ctl -D "${pidfile%/*}" -m immediate -t 20 -w stop >/dev/null 2>&1 ||
 			[[ ! -e $pidfile ]] || say "could not stop the server in ${pidfile%/*}"
 	done
@@ -91,8 +92,9 @@ scratch_end() {
 		keep=
 		[[ $status -gt 128 || ! -s $scratch/server.log ]] || tail -n 25 "$scratch/server.log" | sed 's/^/server log: /' >&2
 	fi
+	[[ -z $job ]] || kill -- "-$job" 2>/dev/null || true
 	if [[ -z $keep ]]; then
-		servers_stop
+		servers_stop "$scratch"
 		rm -rf "$scratch"
 	fi
 	exit "$status"

@@ -12,6 +12,8 @@ set -euo pipefail
 
 only=${T:-}
 only=${only#test/}
+limit=${TEST_TIMEOUT:-180}
+timeout=(timeout --foreground -k 10 "$limit")
 passed=0
 failed=0
 
@@ -34,19 +36,35 @@ keep_for_inspection() {
 	cp -r "$@" "$root/build/test/" 2>/dev/null || true
 }
 
+# Runs a command that has $limit seconds, in a process group of its own: no
+# process of a test that hung outlives it.
+limited() {
+	local log=$1 status=0
+	shift
+	set -m
+	"$@" >"$log" 2>&1 </dev/null &
+	job=$!
+	set +m
+	wait "$job" || status=$?
+	kill -- "-$job" 2>/dev/null || true
+	job=
+	[[ $status != 124 ]] || echo "took longer than $limit s" >>"$log"
+	return "$status"
+}
+
 # pg_regress or pg_isolation_regress.  $1 says which: REGRESS or ISOLATION.
 run_regress() {
 	local suite=$1 other=ISOLATION log=$scratch/log/$1.log names ok bad status=0
 	shift
 	names=("${@##*/}")
 	[[ $suite = REGRESS ]] || other=REGRESS
-	(cd "$root" && make -s installcheck "$suite=${names[*]%.*}" "$other=") >"$log" 2>&1 || status=$?
+	limited "$log" "${timeout[@]}" make -s -C "$root" installcheck "$suite=${names[*]%.*}" "$other=" || status=$?
 	grep -E '^(not )?ok |\.\.\. +(ok|FAILED)' "$log" | sed 's/^/   /' || true
 	ok=$(grep -cE '^ok |\.\.\. +ok' "$log") || true
 	bad=$(($# - ok))
 	if [[ $status != 0 || $bad != 0 ]]; then
 		[[ $bad != 0 ]] || bad=1
-		cat "$root/regression.diffs" 2>/dev/null || tail -n 20 "$log"
+		if [[ -s $root/regression.diffs ]]; then cat "$root/regression.diffs"; else tail -n 20 "$log"; fi
 		keep_for_inspection "$log" "$root/regression.diffs" "$root/results"
 	fi
 	add "$ok" "$bad"
@@ -54,9 +72,10 @@ run_regress() {
 
 # One file that prints TAP: prove checks the plan and the exit code.
 run_tap() {
-	local file=$1 log=$scratch/log/${1//\//_}.log start=$SECONDS ok bad status=0
+	local file=$1 log=$scratch/log/${1//\//_}.log start=$SECONDS prove=(prove -v) ok bad status=0
 	shift
-	"$@" "$file" >"$log" 2>&1 </dev/null || status=$?
+	[[ $file != *.sql ]] || prove+=(--exec 'psql -XAtq -v ON_ERROR_STOP=1 -P pager=off -f')
+	limited "$log" "$@" "${timeout[@]}" "${prove[@]}" "$file" || status=$?
 	ok=$(awk '/^ok [0-9]/ && tolower($0) !~ /# *skip/' "$log" | wc -l)
 	bad=$(awk '/^not ok [0-9]/ && tolower($0) !~ /# *todo/' "$log" | wc -l)
 	[[ $status = 0 || $bad != 0 ]] || bad=1
@@ -64,6 +83,7 @@ run_tap() {
 	if [[ $bad != 0 ]]; then
 		grep -vE '^ok [0-9]' "$log" | tail -n 60 | sed 's/^/      /'
 		keep_for_inspection "$log" "$scratch/test/tmp_check/log"
+		servers_stop "$scratch/test" immediate
 	fi
 	add "$ok" "$bad"
 }
@@ -72,7 +92,7 @@ run_tap() {
 run_pgtap() {
 	local file=$1
 	createdb pgtap
-	run_tap "$file" env -C "$scratch/test" PGDATABASE=pgtap prove -v --exec 'psql -XAtq -v ON_ERROR_STOP=1 -P pager=off -f'
+	run_tap "$file" env -C "$scratch/test" PGDATABASE=pgtap
 	dropdb --force pgtap
 }
 
@@ -124,7 +144,7 @@ main() {
 			run_tap "$file" as_pg env -C "$scratch/test" TESTDIR="$scratch/test" \
 				TESTDATADIR="$scratch/test/tmp_check" TESTLOGDIR="$scratch/test/tmp_check/log" \
 				PG_REGRESS="$pkglibdir/pgxs/src/test/regress/pg_regress" \
-				PERL5LIB="$pkglibdir/pgxs/src/test/perl:$scratch/test/t${PERL5LIB:+:$PERL5LIB}" prove -v
+				PERL5LIB="$pkglibdir/pgxs/src/test/perl:$scratch/test/t${PERL5LIB:+:$PERL5LIB}"
 		done
 	fi
 

@@ -43,7 +43,8 @@ CREATE SEQUENCE taskq_internal.role_id_seq AS int4;
 CREATE TABLE taskq_internal.role (
 	id int4 NOT NULL CONSTRAINT role_pkey PRIMARY KEY,
 	name name NOT NULL,
-	oid oid NOT NULL
+	oid oid NOT NULL,
+	system int8 NOT NULL		-- the server in which it has that oid
 ) USING heap;
 CREATE INDEX role_oid_idx ON taskq_internal.role (oid);
 
@@ -176,9 +177,9 @@ CREATE FUNCTION taskq_internal.workers(
 RETURNS SETOF record LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'taskq_workers';
 COMMENT ON FUNCTION taskq_internal.workers() IS 'workers of this database, from shared memory';
 
-CREATE FUNCTION taskq_internal.role_visible(name name, oid oid) RETURNS bool
+CREATE FUNCTION taskq_internal.role_visible(name name, oid oid, system int8) RETURNS bool
 LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'taskq_role_visible';
-COMMENT ON FUNCTION taskq_internal.role_visible(name, oid) IS
+COMMENT ON FUNCTION taskq_internal.role_visible(name, oid, int8) IS
 'may the caller see the tasks of this role: as a member of it, of taskq_monitor or of taskq_operator';
 
 CREATE FUNCTION taskq_internal.id_slot(id uuid) RETURNS int2
@@ -243,7 +244,9 @@ SELECT
 	coalesce(s.live_reason, s.cancel_reason) AS cancel_reason,
 	coalesce(s.timeout_ms * interval '1 ms', k.timeout) AS timeout,
 	r.oid AS run_as_oid,
-	sub.oid AS submitted_by_oid
+	r.system AS run_as_system,
+	sub.oid AS submitted_by_oid,
+	sub.system AS submitted_by_system
 FROM (
 	SELECT t.*, 'completed'::text AS state_name, NULL::int2 AS live_attempt, NULL::text AS live_worker,
 		NULL::timestamptz AS live_started, NULL::float8 AS live_current, NULL::float8 AS live_total,
@@ -299,8 +302,8 @@ SELECT a.id, a.kind, a.queue, a.state, a.celery_state, a.ready, a.successful, a.
 	a.created_at, a.started_at, a.updated_at, a.finished_at, a.duration, a.estimated_completion, a.submitted_by, a.run_as,
 	a.tenant, a.parent, a.retry_of, a.workflow, a.tags, a.metadata, a.cancel_requested, a.cancel_reason, a.timeout
 FROM taskq_internal.task_all a
-WHERE taskq_internal.role_visible(a.submitted_by, a.submitted_by_oid)
-   OR taskq_internal.role_visible(a.run_as, a.run_as_oid);
+WHERE taskq_internal.role_visible(a.submitted_by, a.submitted_by_oid, a.submitted_by_system)
+   OR taskq_internal.role_visible(a.run_as, a.run_as_oid, a.run_as_system);
 
 COMMENT ON VIEW taskq.task IS
 'Tasks: state, progress, result, error
@@ -349,7 +352,7 @@ FROM taskq_internal.workers() w
 LEFT JOIN LATERAL (
 	SELECT n.kind FROM taskq_internal.task t JOIN taskq_internal.lane n ON n.id = t.lane WHERE t.id = w.task_id
 ) t ON true
-WHERE taskq_internal.role_visible(w.role, w.role_oid);
+WHERE taskq_internal.role_visible(w.role, w.role_oid, 0);
 COMMENT ON VIEW taskq.worker IS
 'Workers of this database and what they do
 
@@ -539,7 +542,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA taskq, taskq_internal FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA taskq_internal FROM PUBLIC;
 
 GRANT EXECUTE ON FUNCTION
-	taskq_internal.live(), taskq_internal.lanes(), taskq_internal.workers(), taskq_internal.role_visible(name, oid),
+	taskq_internal.live(), taskq_internal.lanes(), taskq_internal.workers(), taskq_internal.role_visible(name, oid, int8),
 	taskq_internal.id_time(uuid)
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 GRANT EXECUTE ON FUNCTION

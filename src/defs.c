@@ -337,13 +337,14 @@ role_insert(Oid role)
 	Relation	rel = taskq_store_open(TASKQ_REL_ROLE, RowExclusiveLock);
 	int32		id = nextval_internal(taskq_store_oid(TASKQ_REL_ROLE_SEQ), false);
 	NameData	name;
-	Datum		values[3];
-	bool		nulls[3] = {false, false, false};
+	Datum		values[4];
+	bool		nulls[4] = {false, false, false, false};
 
 	namestrcpy(&name, GetUserNameFromId(role, false));
 	values[0] = Int32GetDatum(id);
 	values[1] = NameGetDatum(&name);
 	values[2] = ObjectIdGetDatum(role);
+	values[3] = Int64GetDatum((int64) GetSystemIdentifier());
 	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
@@ -380,7 +381,10 @@ taskq_role_id(Oid role)
 		int32		found = DatumGetInt32(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
 		Name		found_name = DatumGetName(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
 
-		if (strcmp(NameStr(*found_name), name) == 0 && (id == 0 || found < id))
+		int64		system = DatumGetInt64(heap_getattr(tuple, 4, RelationGetDescr(rel), &isnull));
+
+		if (strcmp(NameStr(*found_name), name) == 0 && system == (int64) GetSystemIdentifier() &&
+			(id == 0 || found < id))
 			id = found;
 	}
 	close_scan(rel, snapshot, scan);
@@ -394,7 +398,22 @@ taskq_role_id(Oid role)
 	return id;
 }
 
-/* taskq_role_read - name and last oid of a role by taskq's number; false if there is none */
+/*
+ * taskq_role_resolve - the role here that was noted by name and oid, or InvalidOid
+ *
+ * In the server where it was noted the oid tells a role from one that was
+ * created later under its name, and stays when a role is renamed.  In another
+ * server there is only the name.
+ */
+Oid
+taskq_role_resolve(const char *name, Oid oid, int64 system)
+{
+	if (system != (int64) GetSystemIdentifier())
+		return get_role_oid(name, true);
+	return SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(oid)) ? oid : InvalidOid;
+}
+
+/* taskq_role_read - name of a role by taskq's number, and its oid here; false if there is none */
 bool
 taskq_role_read(int32 id, Name name, Oid *oid)
 {
@@ -411,7 +430,9 @@ taskq_role_read(int32 id, Name name, Oid *oid)
 	if (tuple != NULL)
 	{
 		*name = *DatumGetName(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
-		*oid = DatumGetObjectId(heap_getattr(tuple, 3, RelationGetDescr(rel), &isnull));
+		*oid = taskq_role_resolve(NameStr(*name),
+								  DatumGetObjectId(heap_getattr(tuple, 3, RelationGetDescr(rel), &isnull)),
+								  DatumGetInt64(heap_getattr(tuple, 4, RelationGetDescr(rel), &isnull)));
 	}
 	close_scan(rel, snapshot, scan);
 	return tuple != NULL;
@@ -575,12 +596,15 @@ roles_take_over(void)
 	while ((tuple = systable_getnext(scan)) != NULL)
 	{
 		bool		isnull;
-		bool		replace[3] = {false, false, true};
-		bool		nulls[3] = {false, false, false};
-		Datum		values[3] = {0, 0, 0};
+		bool		replace[4] = {false, false, true, true};
+		bool		nulls[4] = {false, false, false, false};
+		Datum		values[4] = {0, 0, 0, 0};
 		Name		name = DatumGetName(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
 
+		if (DatumGetInt64(heap_getattr(tuple, 4, RelationGetDescr(rel), &isnull)) == (int64) GetSystemIdentifier())
+			continue;
 		values[2] = ObjectIdGetDatum(get_role_oid(NameStr(*name), true));
+		values[3] = Int64GetDatum((int64) GetSystemIdentifier());
 		tuple = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replace);
 		CatalogTupleUpdate(rel, &tuple->t_self, tuple);
 	}

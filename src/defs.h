@@ -76,7 +76,7 @@ typedef struct TaskqLaneDef
 	NameData	kind;
 	bool		foreign;		/* made in another server or database */
 	NameData	role_name;
-	Oid			role_oid;		/* as noted when the lane was made */
+	Oid			role_oid;		/* of that name here; InvalidOid if it is another role by now */
 } TaskqLaneDef;
 
 extern void taskq_defs_init(void);
@@ -90,6 +90,7 @@ extern const TaskqQueue *taskq_queue_get(const char *name);
 extern void taskq_queue_write(const char *name, Datum *values, bool *nulls, const bool *replace);
 extern int32 taskq_role_id(Oid role);
 extern bool taskq_role_read(int32 id, Name name, Oid *oid);
+extern Oid	taskq_role_resolve(const char *name, Oid oid, int64 system);
 extern const TaskqLaneDef *taskq_lane_get(int32 id);
 extern const TaskqLaneDef *taskq_lane_for(Oid role, const char *queue, const char *kind, int16 priority);
 extern List *taskq_lane_ids(void);

@@ -99,6 +99,7 @@ dispatcher_attach(Oid dbid)
 		my_db->procno = taskq_my_procno();
 		my_db->since = GetCurrentTimestamp();
 		my_db->wanted = false;
+		taskq_wake_launcher();	/* it need not watch over our start any longer */
 		my_scanner = TASKQ_MAX_WORKERS + (my_db - taskq_shared->dbs);
 	}
 	else if (my_db != NULL && my_db->dispatcher == -1)
@@ -268,6 +269,22 @@ stored_state(const pg_uuid_t *id)
 	return state;
 }
 
+/* The worker was sent away: its task is as if it had never begun. */
+static void
+requeue_orphan(int slotno)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
+	slot->in_task = false;
+	slot->outcome[slot->next - 1] = TASKQ_DROPPED;
+	if (taskq_shared->lanes[slot->lane].generation == slot->lane_generation)
+		taskq_lane_rewind(&taskq_shared->lanes[slot->lane], &slot->task, taskq_leaf_bit(&slot->task));
+	LWLockRelease(taskq_slot_lock(slotno));
+	LWLockRelease(taskq_main_lock);
+}
+
 /* Record the task in which a worker ended, and free the slot. */
 static void
 settle_orphan(int slotno)
@@ -276,7 +293,9 @@ settle_orphan(int slotno)
 	TaskqFailure failure = {0};
 	char		state;
 
-	if (slot->in_task)
+	if (slot->in_task && slot->requeue)
+		requeue_orphan(slotno);
+	else if (slot->in_task)
 	{
 		failure.id = slot->task;
 		failure.started_at = slot->task_started_at;
@@ -603,6 +622,7 @@ find_demand(Demand *demands, int max)
 
 	for (int i = 0; i < nlanes; i++)
 	{
+		const TaskqLaneDef *def;
 		const char *problem = NULL;
 		bool		runnable;
 		bool		known = false;
@@ -613,15 +633,21 @@ find_demand(Demand *demands, int max)
 			continue;
 		begin();
 		taskq_defs_begin();
-		runnable = taskq_lane_runnable(lanes[i].id, lanes[i].role);
-		if (runnable)
-			problem = role_problem(lanes[i].role);
+		def = taskq_lane_get(lanes[i].id);
+		if (def != NULL && !def->foreign)
+			problem = role_problem(def->role_oid);
+		runnable = problem == NULL && taskq_lane_runnable(lanes[i].id, lanes[i].role);
 		/* what was noted may be gone: no worker for nothing */
 		if (runnable && lanes[i].scanner < 0)
 			runnable = taskq_claim_probe(MyDatabaseId, lanes[i].id, my_scanner);
 		commit();
 		if (problem != NULL)
+		{
 			fail_lane(lanes[i].id, problem);
+			begin();
+			(void) taskq_claim_probe(MyDatabaseId, lanes[i].id, my_scanner);
+			commit();
+		}
 		else if (runnable)
 			demands[n++] = (Demand) {.role = lanes[i].role};
 	}
@@ -806,6 +832,17 @@ slots_in_use(void)
 }
 
 static bool
+orphans_left(void)
+{
+	for (int i = 0; i < taskq_shared->nslots; i++)
+	{
+		if (taskq_shared->slots[i].dbid == MyDatabaseId && taskq_shared->slots[i].state == TASKQ_SLOT_ORPHAN)
+			return true;
+	}
+	return false;
+}
+
+static bool
 events_left(void)
 {
 	for (int i = 0; i < taskq_shared->nevents; i++)
@@ -829,7 +866,8 @@ may_leave(bool has_work)
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	leave = my_db->blocked > 0 || my_db->leave;
 	if (leave)
-		my_db->wanted = my_db->blocked == 0;
+		my_db->wanted = my_db->blocked == 0 &&
+			(has_work || my_db->rescan || MyLatch->is_set || orphans_left() || events_left());
 	else
 		leave = !has_work && !my_db->rescan && !MyLatch->is_set && !slots_in_use() && !events_left() &&
 			(wake_at == my_db->next_due || wake_at == DT_NOEND) &&

@@ -708,7 +708,7 @@ taskq_execute_next(int slotno)
 	MemoryContextSwitchTo(task_context);
 	task_begin(slotno, &attempt);
 	outcome = attempt_task(&attempt);
-	pgstat_report_activity(STATE_IDLE, NULL);
+	pgstat_report_activity(STATE_IDLE, "");
 	task_end(slotno, &attempt, outcome);
 	taskq_session_reset();
 	pgstat_report_stat(false);

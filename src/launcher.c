@@ -234,14 +234,15 @@ reap_failed_starts(TimestampTz now)
 	}
 }
 
-static bool
+/* On failure it is tried again later, or forgotten. */
+static void
 start_dispatcher(int i, TimestampTz now)
 {
 	TaskqDb    *db = &taskq_shared->dbs[i];
 	TaskqProcessArgs args = {.dbid = db->dbid, .find = taskq_shared->find};
 
 	if (!check_database(db))
-		return false;
+		return;
 	if (handles[i] != NULL)
 		pfree(handles[i]);
 	handles[i] = NULL;
@@ -251,13 +252,12 @@ start_dispatcher(int i, TimestampTz now)
 	db->leave = false;
 	LWLockRelease(taskq_main_lock);
 	if (taskq_process_start("taskq dispatcher", "taskq_dispatcher_main", &args, &handles[i]))
-		return true;
+		return;
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	if (db->dispatcher == -1)
 		db->dispatcher = 0;
 	db->not_before = TimestampTzPlusMilliseconds(now, RETRY_MS);
 	LWLockRelease(taskq_main_lock);
-	return false;
 }
 
 /* The dispatcher that has been there longest makes room. */
@@ -282,53 +282,64 @@ ask_one_to_leave(TimestampTz now)
 	LWLockRelease(taskq_main_lock);
 }
 
+/* When a dispatcher is to be started there; DT_NOEND if none is. */
+static TimestampTz
+when_wanted(TaskqDb *db)
+{
+	TimestampTz when = DT_NOEND;
+
+	LWLockAcquire(taskq_main_lock, LW_SHARED);
+	if (OidIsValid(db->dbid) && db->blocked == 0 && db->dispatcher == 0)
+		when = Max(db->wanted ? DT_NOBEGIN : db->next_due, db->not_before);
+	LWLockRelease(taskq_main_lock);
+	return when;
+}
+
+/* The database that shall be next: of those whose time has come, the one served longest ago. */
+static int
+next_database(TimestampTz now, TimestampTz *next)
+{
+	int			best = -1;
+
+	for (int i = 0; i < taskq_max_databases; i++)
+	{
+		TimestampTz when = when_wanted(&taskq_shared->dbs[i]);
+
+		if (when > now)
+			*next = Min(*next, when);
+		else if (best < 0 || taskq_shared->dbs[i].since < taskq_shared->dbs[best].since)
+			best = i;
+	}
+	return best;
+}
+
 /* Start what is to be started; returns when to look again. */
 static TimestampTz
 serve_databases(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz soon = TimestampTzPlusMilliseconds(now, RETRY_MS);
 	TimestampTz next = DT_NOEND;
-	int			running = 0;
-	bool		crowded = false;
+	int			i;
 
 	reap_failed_starts(now);
-	for (int i = 0; i < taskq_max_databases; i++)
-		running += OidIsValid(taskq_shared->dbs[i].dbid) && taskq_shared->dbs[i].dispatcher != 0;
-	for (int i = 0; i < taskq_max_databases; i++)
+	while ((i = next_database(now, &next)) >= 0)
 	{
-		TaskqDb    *db = &taskq_shared->dbs[i];
-		bool		wanted;
-		TimestampTz when;
+		int			running = 0;
 
-		LWLockAcquire(taskq_main_lock, LW_SHARED);
-		wanted = OidIsValid(db->dbid) && db->blocked == 0 && db->dispatcher == 0;
-		when = Max(db->wanted ? DT_NOBEGIN : db->next_due, db->not_before);
-		LWLockRelease(taskq_main_lock);
-		if (!wanted)
-		{
-			if (db->dispatcher == -1)
-				next = Min(next, TimestampTzPlusMilliseconds(now, RETRY_MS));
-			continue;
-		}
-		if (when > now)
-		{
-			next = Min(next, when);
-			continue;
-		}
+		for (int j = 0; j < taskq_max_databases; j++)
+			running += OidIsValid(taskq_shared->dbs[j].dbid) && taskq_shared->dbs[j].dispatcher != 0;
 		if (running >= taskq_max_dispatchers)
-			crowded = true;
-		else if (start_dispatcher(i, now))
 		{
-			running++;
-			next = Min(next, TimestampTzPlusMilliseconds(now, RETRY_MS));
+			ask_one_to_leave(now);
+			return Min(next, soon);
 		}
-		else
-			next = Min(next, TimestampTzPlusMilliseconds(now, RETRY_MS));
+		start_dispatcher(i, now);
 	}
-	if (crowded)
+	for (i = 0; i < taskq_max_databases; i++)
 	{
-		ask_one_to_leave(now);
-		next = Min(next, TimestampTzPlusMilliseconds(now, RETRY_MS));
+		if (taskq_shared->dbs[i].dispatcher == -1)
+			next = Min(next, soon);
 	}
 	return next;
 }

@@ -213,6 +213,13 @@ taskq_db_forget(Oid dbid)
 		if (taskq_shared->lanes[i].dbid == dbid)
 			taskq_shared->lanes[i].dbid = InvalidOid;
 	}
+	for (int i = 0; i < taskq_shared->nslots; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+
+		if (slot->dbid == dbid && slot->state == TASKQ_SLOT_ORPHAN)
+			slot->state = TASKQ_SLOT_FREE;
+	}
 	if (db != NULL)
 	{
 		db->dbid = InvalidOid;

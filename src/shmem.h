@@ -103,6 +103,7 @@ typedef struct TaskqSlot
 	TimestampTz last_active;
 	bool		connected;
 	bool		leave;			/* end after the current task */
+	bool		requeue;		/* it was told to end now; its task shall run again */
 	bool		woken;			/* its latch was set since it went idle */
 
 	/* from here on: guarded by the slot's lock */

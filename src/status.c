@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
@@ -342,59 +343,58 @@ member_of(const char *role)
 	return OidIsValid(oid) && has_privs_of_role(GetUserId(), oid);
 }
 
-/*
- * taskq_role_may_see - may the caller see the tasks of this role?
- *
- * The oid tells a role from one that was created later under its name.
- */
+/* taskq_role_may_see - may the caller see the tasks of this role?  InvalidOid: one that is gone */
 bool
-taskq_role_may_see(const char *name, Oid oid)
+taskq_role_may_see(Oid role)
 {
-	Oid			now = get_role_oid(name, true);
-
 	if (superuser())
 		return true;
-	if (OidIsValid(now) && now == oid && has_privs_of_role(GetUserId(), oid))
+	if (OidIsValid(role) && has_privs_of_role(GetUserId(), role))
 		return true;
 	return member_of("taskq_monitor") || member_of("taskq_operator");
 }
 
 PG_FUNCTION_INFO_V1(taskq_role_visible);
+
+/* taskq_role_visible - role_visible(name, oid, system), for the views */
 Datum
 taskq_role_visible(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(taskq_role_may_see(NameStr(*PG_GETARG_NAME(0)), PG_GETARG_OID(1)));
+	int64		system = PG_GETARG_INT64(2);
+
+	if (system == 0)
+		system = (int64) GetSystemIdentifier();
+	PG_RETURN_BOOL(taskq_role_may_see(taskq_role_resolve(NameStr(*PG_GETARG_NAME(0)), PG_GETARG_OID(1), system)));
+}
+
+/* The role that submitted a task, if it is not the one it runs as; else InvalidOid. */
+static Oid
+other_submitter(TaskqRow *row)
+{
+	NameData	name;
+	Oid			oid;
+
+	if (taskq_row_isnull(row, submitted_by) ||
+		!taskq_role_read(DatumGetInt32(taskq_row_value(row, submitted_by)), &name, &oid))
+		return InvalidOid;
+	return oid;
 }
 
 static bool
 row_visible(const TaskqLaneDef *lane, TaskqRow *row)
 {
-	NameData	name;
-	Oid			oid;
-
-	if (taskq_role_may_see(NameStr(lane->role_name), lane->role_oid))
-		return true;
-	return !taskq_row_isnull(row, submitted_by) &&
-		taskq_role_read(DatumGetInt32(taskq_row_value(row, submitted_by)), &name, &oid) &&
-		taskq_role_may_see(NameStr(name), oid);
+	return taskq_role_may_see(lane->role_oid) || taskq_role_may_see(other_submitter(row));
 }
 
 /* taskq_role_may_steer - may the caller cancel and change this task? */
 bool
 taskq_role_may_steer(const TaskqLaneDef *lane, TaskqRow *row)
 {
-	NameData	name;
-	Oid			oid;
+	Oid			submitter = other_submitter(row);
 
-	if (superuser() || member_of("taskq_operator"))
-		return true;
-	if (has_privs_of_role(GetUserId(), lane->role_oid) &&
-		get_role_oid(NameStr(lane->role_name), true) == lane->role_oid)
-		return true;
-	return !taskq_row_isnull(row, submitted_by) &&
-		taskq_role_read(DatumGetInt32(taskq_row_value(row, submitted_by)), &name, &oid) &&
-		get_role_oid(NameStr(name), true) == oid &&
-		has_privs_of_role(GetUserId(), oid);
+	return superuser() || member_of("taskq_operator") ||
+		(OidIsValid(lane->role_oid) && has_privs_of_role(GetUserId(), lane->role_oid)) ||
+		(OidIsValid(submitter) && has_privs_of_role(GetUserId(), submitter));
 }
 
 /*

@@ -38,7 +38,7 @@ typedef struct TaskqLive
 
 extern bool taskq_live_find(const pg_uuid_t *id, TaskqLive *live);
 extern char *taskq_worker_name(int slot);
-extern bool taskq_role_may_see(const char *name, Oid oid);
+extern bool taskq_role_may_see(Oid role);
 extern bool taskq_role_may_steer(const TaskqLaneDef *lane, TaskqRow *row);
 extern void taskq_task_require(const pg_uuid_t *id, TaskqRow *row);
 extern const char *taskq_task_state(TaskqRow *row, const TaskqLive *live);

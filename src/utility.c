@@ -5,13 +5,14 @@
  *
  * DROP, RENAME and SET TABLESPACE of a database, a copy of it, and DROP or ALTER
  * of the extension want nobody else there.  Idle processes leave at once, busy
- * workers after the task they are in; none comes back before the transaction
- * ends.  A task that runs longer makes the command wait or fail, as any session
- * would.
+ * workers after the task they are in, or when a second has passed: then the task
+ * is rolled back and runs again.  None comes back before the transaction ends.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
+
+#include <signal.h>
 
 #include "access/xact.h"
 #include "catalog/pg_database.h"
@@ -27,7 +28,8 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-#define WAIT_MS 3000			/* for processes to leave */
+#define GRACE_MS 1000			/* for workers to end the task they are in */
+#define WAIT_MS 4000			/* for all to leave */
 
 static ProcessUtility_hook_type prev_ProcessUtility_hook = NULL;
 
@@ -70,12 +72,30 @@ wake_processes(TaskqDb *db)
 	}
 }
 
+/* Their tasks run again later. */
+static void
+end_workers(Oid dbid)
+{
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < taskq_shared->nslots; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+
+		if (slot->dbid != dbid || slot->pid == 0)
+			continue;
+		slot->requeue = true;
+		kill(slot->pid, SIGTERM);
+	}
+	LWLockRelease(taskq_main_lock);
+}
+
 /* Keep taskq out of a database until the transaction ends, and wait for it to leave. */
 static void
 block_database(Oid dbid, bool dropped)
 {
 	TaskqDb    *db;
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WAIT_MS);
+	TimestampTz start = GetCurrentTimestamp();
+	bool		ended = false;
 
 	if (nblocked == MAX_BLOCKED)
 		return;
@@ -102,8 +122,13 @@ block_database(Oid dbid, bool dropped)
 		LWLockAcquire(taskq_main_lock, LW_SHARED);
 		left = !processes_left(dbid);
 		LWLockRelease(taskq_main_lock);
-		if (left || GetCurrentTimestamp() >= deadline)
+		if (left || TimestampDifferenceExceeds(start, GetCurrentTimestamp(), WAIT_MS))
 			break;
+		if (!ended && TimestampDifferenceExceeds(start, GetCurrentTimestamp(), GRACE_MS))
+		{
+			end_workers(dbid);
+			ended = true;
+		}
 		ConditionVariableTimedSleep(&taskq_shared->slots_changed, 100, taskq_wait_event("TaskqLeave"));
 	}
 	ConditionVariableCancelSleep();

@@ -56,8 +56,6 @@ worker_detach(int code, Datum arg)
 	if (slot->state == TASKQ_SLOT_BUSY && slot->announced < slot->nitems)
 	{
 		slot->state = TASKQ_SLOT_ORPHAN;
-		if (db != NULL)
-			db->wanted = true;
 	}
 	else
 	{
@@ -68,7 +66,7 @@ worker_detach(int code, Datum arg)
 	if (db != NULL && !slot->connected)
 		db->no_worker_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000);
 	slot->pid = 0;
-	if (db != NULL)
+	if (db != NULL && slot->state == TASKQ_SLOT_ORPHAN)
 		taskq_wake_dispatcher(db);
 	taskq_wake_dispatchers();
 	LWLockRelease(taskq_main_lock);
@@ -88,6 +86,7 @@ worker_attach(const TaskqProcessArgs *args)
 		slot->pid = MyProcPid;
 		slot->procno = taskq_my_procno();
 		slot->started_at = GetCurrentTimestamp();
+		slot->requeue = false;
 		slot->last_active = 0;
 		slot->connected = false;
 		slot->completed = slot->failed = slot->busy_us = 0;

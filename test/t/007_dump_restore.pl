@@ -117,11 +117,16 @@ isnt(
 	sql($other, 'postgres', q{SELECT oid FROM pg_roles WHERE rolname = 'alice'}),
 	sql($node, 'postgres', q{SELECT oid FROM pg_roles WHERE rolname = 'alice'}),
 	'where the role has another oid');
-is(as_role($other, 'restored', 'alice', "SELECT state FROM taskq.task WHERE id = '$id{alice}'"),
-	'pending', 'the role sees its task');
+is( sql($other, 'postgres', q{SELECT oid FROM pg_roles WHERE rolname = 'somebody'}),
+	sql($node, 'postgres', q{SELECT oid FROM pg_roles WHERE rolname = 'alice'}),
+	'... and its own is somebody else\'s');
+is(as_role($other, 'restored', 'somebody', 'SELECT count(*) FROM taskq.task'),
+	'0', 'a role that has its oid there sees nothing of it');
 $own = as_role($other, 'restored', 'somebody', q{SELECT taskq.task_submit('short', queue => 'held')});
 $other->safe_psql('restored', q{SELECT taskq.queue_resume('held'); SELECT taskq.resume();});
-is(wait_task($other, 'restored', $id{alice}), 'completed', 'it runs');
+is(as_role($other, 'restored', 'alice', "SELECT count(*) FROM taskq.task WHERE id = '$id{alice}'"),
+	'1', 'resumed, the role sees its task');
+is(wait_task($other, 'restored', $id{alice}), 'completed', '... and it runs');
 is(sql($other, 'restored', "SELECT who FROM effect WHERE task = '$id{alice}'"),
 	'alice', '... as that role');
 is(wait_task($other, 'restored', $own), 'completed', 'a new role\'s task runs');

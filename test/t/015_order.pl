@@ -63,13 +63,14 @@ is( order_of(
 		  . named('q2', "queue => 'q', priority => -1")),
 	'r2 q1 r1 q2',
 	'priority counts across queues');
-is( order_of(
+# a worker takes several tasks of a lane at once: so no strict turns
+like( order_of(
 		    named('r1', "queue => 'r'")
 		  . named('q1', "queue => 'q'")
 		  . named('r2', "queue => 'r'")
 		  . named('q2', "queue => 'q'")),
-	'r1 q1 r2 q2',
-	'with the same priority, the oldest runs first across queues');
+	qr/^r1 (?=.*r2)(?=.*q1.*q2)/,
+	'with the same priority, the queue with the oldest task is first, each in its order');
 
 # --- a scheduled task takes its place when it is due
 
