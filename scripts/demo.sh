@@ -93,7 +93,7 @@ prepare() {
 	title "A server of its own, with pgbench's 1,000,000 accounts"
 	taskq_install
 	scratch_begin taskq-demo
-	cluster_start "taskq.notify = final" "max_wal_size = 4GB"
+	cluster_start "max_wal_size = 4GB"
 	psql -Xq -v ON_ERROR_STOP=1 <<-'SQL'
 		SET client_min_messages = warning;
 		CREATE DATABASE demo;
@@ -156,7 +156,7 @@ short_tasks() {
 # psql prints a notification after the statement during which it came: so
 # send empty ones until it is there.
 event() {
-	title "A notification when a task is finished (taskq.notify = final)"
+	title "A notification when a task is finished"
 	local line='' said='' deadline=$((SECONDS + 10))
 	coproc listener { exec psql -XAtq 2>&1; }
 	cat >&"${listener[1]}" <<-'SQL'

@@ -30,6 +30,15 @@ pg() {
 	"${PG_CONFIG:-pg_config}" "$@"
 }
 
+installed() {
+	local file ext
+	ext=$(pg --sharedir)/extension
+	cmp -s "$root/taskq.so" "$pkglibdir/taskq.so" || return 1
+	for file in "$root"/taskq.control "$root"/sql/taskq--*.sql; do
+		cmp -s "$file" "$ext/${file##*/}" || return 1
+	done
+}
+
 # One build at a time: scripts may run side by side in one checkout.
 taskq_install() {
 	"$root/scripts/setup.sh"
@@ -37,7 +46,9 @@ taskq_install() {
 	pkglibdir=$(pg --pkglibdir)
 	PATH=$bindir:$PATH
 	flock "$root" make -s -C "$root" all
-	if [[ -w $pkglibdir && -w $(pg --sharedir)/extension ]]; then
+	if installed; then
+		return
+	elif [[ -w $pkglibdir && -w $(pg --sharedir)/extension ]]; then
 		flock "$root" make -s -C "$root" install >/dev/null
 	elif ! sudo -n make -s -C "$root" PG_CONFIG="${PG_CONFIG:-pg_config}" install >/dev/null 2>&1; then
 		say "installing the extension into $pkglibdir needs root; run this, and then the same again:"

@@ -13,7 +13,7 @@ set -euo pipefail
 only=${T:-}
 only=${only#test/}
 limit=${TEST_TIMEOUT:-180}
-timeout=(timeout --foreground -k 10 "$limit")
+timeout=(timeout --foreground -s INT -k 10 "$limit")
 passed=0
 failed=0
 

@@ -4,9 +4,12 @@
  *		Kinds, queues, roles and lanes.
  *
  * Every backend caches what it has read.  Whoever changes a kind, a queue or
- * the lanes' home sends a relcache invalidation for that table, which drops
- * the caches of all backends when it commits.  Lanes and roles are only ever
- * added, and a backend that misses one reads the table.
+ * the lanes' home counts up a number in shared memory when it commits, and
+ * caches of an older number are dropped.  A relcache invalidation alone would
+ * not do: it is sent after the commit's callbacks have woken who looks.  It is
+ * sent too, for the session's own changes and where taskq is not preloaded.
+ * Lanes and roles are only ever added, and a backend that misses one reads the
+ * table.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,6 +25,7 @@
 #include "commands/sequence.h"
 #include "defs.h"
 #include "miscadmin.h"
+#include "shmem.h"
 #include "store.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -62,6 +66,7 @@ static HTAB *lanes = NULL;
 static HTAB *lanes_by_key = NULL;
 static HTAB *roles = NULL;
 static bool stale = true;
+static uint64 seen_definitions = 0;
 static bool made_here = false;	/* the cache has lanes or roles of an open transaction */
 
 static void
@@ -109,9 +114,14 @@ make_cache(const char *name, Size keysize, Size entrysize, int flags)
 void
 taskq_defs_begin(void)
 {
+	uint64		definitions = 0;
+
 	taskq_store_require();
-	if (!stale && defs_context != NULL)
+	if (taskq_shared != NULL)
+		definitions = pg_atomic_read_u64(&taskq_shared->definitions);
+	if (!stale && defs_context != NULL && definitions == seen_definitions)
 		return;
+	seen_definitions = definitions;
 	if (defs_context == NULL)
 		defs_context = AllocSetContextCreate(TopMemoryContext, "taskq definitions", ALLOCSET_DEFAULT_SIZES);
 	else

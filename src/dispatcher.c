@@ -894,16 +894,24 @@ serves_here(void)
 	return ready;
 }
 
-static void
+/* Leave a database that is not ours to serve; false if something came up just now. */
+static bool
 forget_database(void)
 {
+	bool		forget;
+
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	if (!slots_in_use())
-		taskq_db_forget(MyDatabaseId);
-	my_db->dispatcher = 0;
-	my_db->next_due = DT_NOEND;
-	clean_exit = true;
+	forget = !MyLatch->is_set;
+	if (forget)
+	{
+		my_db->dispatcher = 0;
+		my_db->next_due = DT_NOEND;
+		if (!slots_in_use() && my_db->blocked == 0)
+			taskq_db_forget(MyDatabaseId);
+		clean_exit = true;
+	}
 	LWLockRelease(taskq_main_lock);
+	return forget;
 }
 
 /* taskq_dispatcher_main - entry point of a dispatcher */
@@ -939,8 +947,9 @@ taskq_dispatcher_main(Datum arg)
 
 		if (!serves_here())
 		{
-			forget_database();
-			break;
+			if (forget_database())
+				break;
+			continue;
 		}
 		if (!my_db->loaded || my_db->rescan)
 			load_lanes();

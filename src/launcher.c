@@ -39,6 +39,7 @@
 #include "utils/timestamp.h"
 
 #define RETRY_MS 1000			/* after no process could be started */
+#define CLOSED_MS 5000			/* between looks at a database that is closed to connections */
 #define MIN_TURN_MS 1000		/* a dispatcher's time before others get a turn */
 #define START_LIMIT_MS 10000
 
@@ -126,20 +127,6 @@ launcher_detach(int code, Datum arg)
 	LWLockRelease(taskq_main_lock);
 }
 
-/* Can a process connect to this database? */
-static bool
-is_connectable(Oid dbid)
-{
-	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(dbid));
-	bool		connectable;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	connectable = ((Form_pg_database) GETSTRUCT(tuple))->datallowconn;
-	ReleaseSysCache(tuple);
-	return connectable;
-}
-
 /*
  * Some database that can be connected to: that of the administrators if it is
  * there, else the first one.
@@ -190,23 +177,37 @@ find_databases(void)
 	LWLockRelease(taskq_main_lock);
 }
 
-/* May a dispatcher be started there?  If not, nothing more is to be known of it. */
+/*
+ * May a dispatcher be started there?  Of a database that is gone nothing more is
+ * to be known; one that is closed to connections is looked at again now and then.
+ */
 static bool
 check_database(TaskqDb *db)
 {
-	bool		servable;
+	HeapTuple	tuple;
+	bool		exists;
+	bool		open = false;
 
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
-	servable = is_connectable(db->dbid);
+	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(db->dbid));
+	exists = HeapTupleIsValid(tuple);
+	if (exists)
+	{
+		open = ((Form_pg_database) GETSTRUCT(tuple))->datallowconn;
+		ReleaseSysCache(tuple);
+	}
 	CommitTransactionCommand();
-	if (!servable)
+	if (!open)
 	{
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-		taskq_db_forget(db->dbid);
+		if (exists)
+			db->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), CLOSED_MS);
+		else
+			taskq_db_forget(db->dbid);
 		LWLockRelease(taskq_main_lock);
 	}
-	return servable;
+	return open;
 }
 
 /* Dispatchers that were asked for and never came. */

@@ -278,9 +278,11 @@ apply_committed(TaskqDb *db, Note *note)
 			taskq_cancel_deliver(note->slot, &note->id, note->force, note->reason);
 			break;
 		case NOTE_WAKE:
+			pg_atomic_fetch_add_u64(&taskq_shared->definitions, 1);
 			wake_everyone(db);
 			break;
 		case NOTE_RESCAN:
+			pg_atomic_fetch_add_u64(&taskq_shared->definitions, 1);
 			/* forget the lanes: their roles may be others now */
 			for (int i = 0; i < taskq_shared->nlanes; i++)
 			{
@@ -327,7 +329,8 @@ on_xact_end(XactEvent event, void *arg)
 	if (nnotes > 0 && event != XACT_EVENT_PREPARE)
 	{
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-		db = taskq_db_find(MyDatabaseId);
+		/* the entry was made sure of, but an idle database's may be dropped again */
+		db = taskq_db_enter(MyDatabaseId);
 		for (int i = 0; i < nnotes && db != NULL; i++)
 		{
 			if (committed)

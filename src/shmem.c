@@ -55,6 +55,7 @@ shmem_reset(void)
 	ConditionVariableInit(&taskq_shared->slots_changed);
 	for (int i = 0; i < TASKQ_WAIT_BUCKETS; i++)
 		ConditionVariableInit(&taskq_shared->finished[i]);
+	pg_atomic_init_u64(&taskq_shared->definitions, 0);
 	pg_atomic_init_u32(&taskq_shared->waiters, 0);
 	for (int i = 0; i < TASKQ_MAX_WORKERS; i++)
 	{

@@ -173,6 +173,7 @@ typedef struct TaskqShared
 	TaskqEvent	events[TASKQ_EVENTS];
 	ConditionVariable event_room;
 
+	pg_atomic_uint64 definitions;	/* counts committed changes of kinds, queues, lanes' homes */
 	pg_atomic_uint32 waiters;
 	ConditionVariable finished[TASKQ_WAIT_BUCKETS];
 	ConditionVariable finished_any; /* for those who wait for one of many */

@@ -29,7 +29,7 @@ SELECT result FROM taskq.task_wait(id => :'id', timeout => '10 s');
 CREATE FUNCTION basics_subtract(p jsonb) RETURNS jsonb LANGUAGE sql AS $$
 	SELECT jsonb_build_object('difference', (p->>'a')::int - (p->>'b')::int)
 $$;
-SELECT taskq.kind_define('basics_add', 'basics_subtract');
+SELECT taskq.kind_define('basics_add', 'basics_subtract(jsonb)');
 SELECT taskq.task_submit('basics_add', '{"a": 2, "b": 3}') AS id \gset
 SELECT result FROM taskq.task_wait(:'id');
 
@@ -48,6 +48,7 @@ CREATE FUNCTION basics_time(p jsonb) RETURNS timestamp LANGUAGE sql AS $$ SELECT
 CREATE FUNCTION basics_composite(p jsonb) RETURNS basics_pair LANGUAGE sql AS $$ SELECT 1, 'one' $$;
 CREATE FUNCTION basics_out(p jsonb, OUT a int, OUT b text) LANGUAGE plpgsql AS $$ BEGIN a := 2; b := 'two'; END $$;
 CREATE FUNCTION basics_setof(p jsonb) RETURNS SETOF int LANGUAGE sql AS $$ SELECT generate_series(1, 3) $$;
+CREATE FUNCTION basics_setof_one(p jsonb) RETURNS SETOF int LANGUAGE sql AS $$ SELECT 1 $$;
 CREATE FUNCTION basics_empty(p jsonb) RETURNS SETOF int LANGUAGE sql AS $$ SELECT 1 WHERE false $$;
 CREATE FUNCTION basics_table(p jsonb) RETURNS TABLE (a int, b text) LANGUAGE plpgsql AS $$
 BEGIN
@@ -74,17 +75,17 @@ CREATE FUNCTION basics_fail(p jsonb) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	RAISE EXCEPTION 'could not do %', p->>'what' USING ERRCODE = 'TQ001', DETAIL = 'the detail', HINT = 'the hint';
 END $$;
-SELECT taskq.kind_define('basics_fail', 'basics_fail', max_attempts => 1);
+SELECT taskq.kind_define('basics_fail', 'basics_fail(jsonb)', max_attempts => 1);
 SELECT taskq.task_submit('basics_fail', '{"what": "it"}') AS id \gset
 SELECT state, celery_state, ready, successful, result FROM taskq.task_wait(:'id');
 SELECT jsonb_pretty(error) FROM taskq.task_status(:'id');
-\set VERBOSITY terse
+\set VERBOSITY sqlstate
 SELECT taskq.task_result(:'id');
 \set VERBOSITY default
 
 -- with the name of its condition
 CREATE FUNCTION basics_divide(p jsonb) RETURNS int LANGUAGE sql AS $$ SELECT 1 / (p->>'by')::int $$;
-SELECT taskq.kind_define('basics_divide', 'basics_divide', max_attempts => 1);
+SELECT taskq.kind_define('basics_divide', 'basics_divide(jsonb)', max_attempts => 1);
 SELECT taskq.task_submit('basics_divide', '{"by": 0}') AS id \gset
 SELECT state, error->>'sqlstate' AS sqlstate, error->>'type' AS type, error->>'message' AS message FROM taskq.task_wait(:'id');
 

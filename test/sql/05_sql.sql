@@ -91,7 +91,16 @@ SELECT sql_error(:'id');
 SELECT taskq.task_submit_sql('LISTEN sql_channel', max_attempts => 1) AS id \gset
 SELECT state FROM taskq.task_wait(:'id', '60 s');
 
--- the error tells where in the command
+-- text with nothing in it to run, or with an error in it, harms nobody
+SELECT taskq.task_submit_sql(' -- nothing', max_attempts => 1) AS id \gset
+SELECT ready FROM taskq.task_wait(:'id', '60 s');
+SELECT taskq.task_submit_sql(';;', max_attempts => 1) AS id \gset
+SELECT ready FROM taskq.task_wait(:'id', '60 s');
+SELECT taskq.task_submit_sql('SELEC 1', max_attempts => 1) AS id \gset
+SELECT state FROM taskq.task_wait(:'id', '60 s');
+SELECT sql_error(:'id');
+
+-- the error tells what is missing
 SELECT taskq.task_submit_sql('SELECT * FROM no_such_table', max_attempts => 1) AS id \gset
 SELECT state FROM taskq.task_wait(:'id', '60 s');
 SELECT sql_error(:'id');
