@@ -487,6 +487,13 @@ COMMENT ON FUNCTION taskq.task_wait IS
 
 Sleeps without polling. Look at ready to know whether it finished or the time ran out.';
 
+CREATE PROCEDURE taskq.task_wait_long(id uuid, timeout interval DEFAULT '1 h', INOUT state text DEFAULT NULL)
+LANGUAGE c AS 'MODULE_PATHNAME', 'taskq_task_wait_long';
+COMMENT ON PROCEDURE taskq.task_wait_long IS
+'Wait for a task without holding a snapshot meanwhile
+
+For long waits, and for tasks that themselves wait for all older snapshots to go, such as CREATE INDEX CONCURRENTLY. Commits the transaction it is called in; gives the task''s state.';
+
 CREATE FUNCTION taskq.task_wait_any(ids uuid[], timeout interval DEFAULT '30 s')
 RETURNS SETOF taskq.task LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_wait_any';
 COMMENT ON FUNCTION taskq.task_wait_any IS
@@ -538,7 +545,7 @@ For handlers that catch query_canceled and want to end in an orderly way; the ta
 /* ---------------------------------------------------------------- rights */
 
 -- Nothing for PUBLIC, also not for functions.
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA taskq, taskq_internal FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA taskq, taskq_internal FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA taskq_internal FROM PUBLIC;
 
 GRANT EXECUTE ON FUNCTION
@@ -549,6 +556,8 @@ GRANT EXECUTE ON FUNCTION
 	taskq.task_status(uuid), taskq.task_result(uuid), taskq.task_progress(uuid), taskq.task_wait(uuid, interval),
 	taskq.task_wait_any(uuid[], interval), taskq.task_wait_all(uuid[], interval),
 	taskq.progress(numeric, numeric, text, int, jsonb), taskq.current_task(), taskq.cancel_requested()
+	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
+GRANT EXECUTE ON PROCEDURE taskq.task_wait_long(uuid, interval, text)
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 GRANT EXECUTE ON FUNCTION
 	taskq.task_submit(text, jsonb, text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb),

@@ -227,7 +227,7 @@ handler_query(Oid function, bool *has_arg, Oid *result_type)
 	*result_type = JSONBOID;
 	call = psprintf("%s(%s)", name, *has_arg ? "$1" : "");
 	if (form->proretset)
-		query = psprintf("SELECT pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r)) FROM %s r", call);
+		query = psprintf("SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r)), '[]') FROM %s r", call);
 	else if (form->prorettype == JSONBOID)
 		query = psprintf("SELECT %s", call);
 	else if (form->prorettype == VOIDOID)
@@ -474,7 +474,7 @@ run_in_one_transaction(Attempt *attempt, List *commands)
 
 	check_lost(attempt);
 	handler_begin(attempt->timeout_ms);
-	if (commands != NIL)
+	if (attempt->sql != NULL)
 		result = taskq_command_run(attempt->sql, commands, false);
 	else
 		result = call_handler(attempt->handler, taskq_row_value(&attempt->row, payload), &isnull);

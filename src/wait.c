@@ -17,6 +17,8 @@
 #include "compat.h"
 #include "event.h"
 #include "execute.h"
+#include "executor/spi.h"
+#include "access/htup_details.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -149,6 +151,49 @@ taskq_task_wait(PG_FUNCTION_ARGS)
 	refuse_where_it_never_ends(&id, 1);
 	sleep_until(taskq_event_bucket(&id), &id, 1, 1, &finished, deadline);
 	PG_RETURN_DATUM(taskq_task_row(&id));
+}
+
+PG_FUNCTION_INFO_V1(taskq_task_wait_long);
+
+/*
+ * taskq_task_wait_long - procedure task_wait_long(id, timeout, INOUT state)
+ *
+ * Ends the calling transaction, and with it its snapshot, before it sleeps.
+ * Raises what task_wait raises, and 2D000 where the transaction can't be ended.
+ */
+Datum
+taskq_task_wait_long(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
+	TimestampTz deadline = PG_ARGISNULL(1) ? TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 3600 * 1000L) :
+		deadline_of(fcinfo, 1);
+	CallContext *context = (CallContext *) fcinfo->context;
+	bool		finished = false;
+	TaskqLive  *live;
+	TaskqRow	row;
+	TupleDesc	desc;
+	Datum		value;
+	bool		isnull = false;
+
+	if (context == NULL || !IsA(context, CallContext) || context->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("taskq.task_wait_long() must be called outside of a transaction block"),
+				 errhint("Inside of one use taskq.task_wait().")));
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	refuse_where_it_never_ends(&id, 1);
+
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	SPI_commit();
+	sleep_until(taskq_event_bucket(&id), &id, 1, 1, &finished, deadline);
+	SPI_finish();
+
+	taskq_defs_begin();
+	taskq_task_require(&id, &row);
+	live = palloc(sizeof(TaskqLive));
+	value = CStringGetTextDatum(taskq_task_state(&row, taskq_live_find(&id, live) ? live : NULL));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), &value, &isnull)));
 }
 
 static pg_uuid_t *

@@ -49,7 +49,7 @@ WHERE c.relnamespace = 'taskq'::regnamespace AND a.grantee <> c.relowner AND a.p
 SELECT p.proname AS function, string_agg(a.grantee::regrole::text, ', ' ORDER BY a.grantee::regrole::text COLLATE "C") AS granted_to
 FROM pg_proc p, aclexplode(p.proacl) a
 WHERE p.pronamespace = 'taskq'::regnamespace AND a.grantee <> p.proowner
-GROUP BY p.oid, 1 ORDER BY 1 COLLATE "C";
+GROUP BY p.oid, p.proname ORDER BY p.proname COLLATE "C";
 
 -- no function runs with its owner's rights on a search_path of the caller's
 SELECT p.oid::regprocedure
