@@ -64,7 +64,7 @@ run_regress() {
 	bad=$(($# - ok))
 	if [[ $status != 0 || $bad != 0 ]]; then
 		[[ $bad != 0 ]] || bad=1
-		if [[ -s $root/regression.diffs ]]; then cat "$root/regression.diffs"; else tail -n 20 "$log"; fi
+		if [[ -s $root/regression.diffs ]]; then head -n 200 "$root/regression.diffs"; else tail -n 20 "$log"; fi
 		keep_for_inspection "$log" "$root/regression.diffs" "$root/results"
 	fi
 	add "$ok" "$bad"
@@ -91,9 +91,13 @@ run_tap() {
 # Each pgTAP file gets a database of its own; its prologue makes the extensions.
 run_pgtap() {
 	local file=$1
-	createdb pgtap
+	# Again and again: a server that the file before it crashed may be in recovery.
+	for _ in {1..100}; do
+		! createdb pgtap 2>/dev/null || break
+		sleep 0.1
+	done
 	run_tap "$file" env -C "$scratch/test" PGDATABASE=pgtap
-	dropdb --force pgtap
+	dropdb --force pgtap || true
 }
 
 main() {
@@ -134,7 +138,11 @@ main() {
 		done
 	fi
 	if ((${#sql[@]} + ${#specs[@]} + ${#pgtap[@]})); then
-		cluster_stop
+		cluster_stop || add 0 1
+		if grep -E 'terminated by signal|PANIC:|TRAP:' "$scratch/server.log"; then
+			echo "   the server crashed"
+			add 0 1
+		fi
 	fi
 	if ((${#tap[@]})); then
 		header "crash, restart and other whole-server tests: ${#tap[@]} files"

@@ -12,8 +12,12 @@ JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE d.deptype = 'e' ORDER BY 1;
 
 -- the API
-SELECT format('%s(%s) → %s', p.proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid)) AS functions
+\pset tuples_only on
+\pset format unaligned
+SELECT format('%s(%s)%s', p.proname, pg_get_function_arguments(p.oid), ' → ' || pg_get_function_result(p.oid))
 FROM pg_proc p WHERE p.pronamespace = 'taskq'::regnamespace ORDER BY p.proname COLLATE "C";
+\pset tuples_only off
+\pset format aligned
 
 -- nothing is open to PUBLIC
 SELECT p.oid::regprocedure AS open_function

@@ -8,16 +8,6 @@ CREATE FUNCTION sql_error(id uuid) RETURNS text LANGUAGE sql AS $$
 	SELECT format('%s %s: %s', t.state, t.error->>'sqlstate', t.error->>'message') FROM taskq.task_status(id) t
 $$;
 
--- CREATE INDEX CONCURRENTLY waits for all snapshots, so also for that of a
--- session in task_wait: this one looks again and again, each time with a new one
-CREATE PROCEDURE sql_wait(id uuid) LANGUAGE plpgsql AS $$
-BEGIN
-	WHILE NOT (SELECT ready FROM taskq.task_status(id)) LOOP
-		COMMIT;
-		PERFORM pg_sleep(0.01);
-	END LOOP;
-END $$;
-
 -- a query, a data change
 SELECT taskq.task_submit_sql('INSERT INTO sql_t SELECT generate_series(1, 10)') AS id \gset
 SELECT state, ready, successful, kind, result, error FROM taskq.task_wait(:'id', '60 s');
@@ -41,7 +31,6 @@ SELECT state, error FROM taskq.task_wait(:'id', '60 s');
 SELECT taskq.task_submit_sql('VACUUM (ANALYZE, FREEZE) sql_t; CREATE INDEX CONCURRENTLY sql_t_a ON sql_t (a); REINDEX INDEX CONCURRENTLY sql_t_a') AS id \gset
 -- these wait for all older snapshots: the waiter must not hold one
 CALL taskq.task_wait_long(:'id', '60 s');
-SELECT state, error FROM taskq.task_status(:'id');
 SELECT state, result, error FROM taskq.task_status(:'id');
 SELECT indisvalid FROM pg_index WHERE indexrelid = 'sql_t_a'::regclass;
 SELECT reltuples > 0 AS analyzed FROM pg_class WHERE oid = 'sql_t'::regclass;
@@ -104,11 +93,11 @@ SELECT sql_error(:'id');
 SELECT taskq.task_submit_sql('LISTEN sql_channel', max_attempts => 1) AS id \gset
 SELECT state FROM taskq.task_wait(:'id', '60 s');
 
--- text with nothing in it to run, or with an error in it, harms nobody
+-- text with nothing in it to run completes, text with an error in it fails
 SELECT taskq.task_submit_sql(' -- nothing', max_attempts => 1) AS id \gset
-SELECT ready FROM taskq.task_wait(:'id', '60 s');
+SELECT state, result FROM taskq.task_wait(:'id', '60 s');
 SELECT taskq.task_submit_sql(';;', max_attempts => 1) AS id \gset
-SELECT ready FROM taskq.task_wait(:'id', '60 s');
+SELECT state, result FROM taskq.task_wait(:'id', '60 s');
 SELECT taskq.task_submit_sql('SELEC 1', max_attempts => 1) AS id \gset
 SELECT state FROM taskq.task_wait(:'id', '60 s');
 SELECT sql_error(:'id');

@@ -129,6 +129,24 @@ is($waiter->query_safe("SELECT state, result IS NOT NULL FROM taskq.task_wait('$
 	'completed|t', '... sees the end by task_wait');
 $waiter->query_safe('COMMIT');
 
+# --- task_wait_long holds no snapshot while it waits
+
+$id = submit($node, $db, 'gate', '{"gate": "long"}');
+wait_state($node, $db, $id, 'running');
+$pid = start_waiting($waiter, "CALL taskq.task_wait_long('$id', '50 s')");
+ok( $node->poll_query_until(
+		$db, "SELECT wait_event_type IN ('IPC', 'Extension') AND backend_xmin IS NULL FROM pg_stat_activity WHERE pid = $pid"),
+	'CALL task_wait_long sleeps without a snapshot');
+$before = context_switches($pid);
+select(undef, undef, undef, 1.5);
+is(context_switches($pid), $before, '... and without waking up');
+open_gate($node, $db, 'long');
+is($waiter->query_safe(''), 'completed', '... until the task has completed');
+like(sql_error($node, $db, "BEGIN; CALL taskq.task_wait_long('$id', '1 s');"),
+	qr/ERROR:  2D000/, 'it is refused in a transaction block, which it could not end');
+like(sql_error($node, $db, "CALL taskq.task_wait_long('00000000-0000-7000-8000-000000000000', '1 s')"),
+	qr/ERROR:  PT404/, 'of an unknown task it is PT404');
+
 # --- what cannot be waited for
 
 $error = sql_error($node, $db, q{
