@@ -53,6 +53,10 @@ foreach my $role (@roles[ 1 .. 3 ])
 		"$role is served beside a long task of role1");
 	$task{$id} = $role;
 }
+my $second = as_role($node, $db, 'role1', q{SELECT taskq.task_submit('short')});
+is(wait_task($node, $db, $second), 'completed',
+	'role1 gets the idle worker\'s place for its next task');
+$task{$second} = 'role1';
 open_gate($node, $db, 'a');
 is(wait_task($node, $db, $long), 'completed', 'which completes');
 $task{$long} = 'role1';
