@@ -259,7 +259,7 @@ scan_end(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, Scan *scan)
 	lane->leaves = scan->remaining | lane->noted_leaves;
 	lane->dirty = lane->leaves != 0 || lane->nagain > 0;
 	lane->scanner = -1;
-	if (!lane->dirty && n == 0)
+	if (!lane->dirty)
 		lane->waiting = 0;
 	return n;
 }
@@ -485,6 +485,8 @@ taskq_claim_probe(Oid dbid, int32 lane_id, int scanner)
 	lane->leaves = scan.remaining | lane->noted_leaves;
 	lane->dirty = lane->leaves != 0 || lane->nagain > 0;
 	lane->scanner = -1;
+	if (!lane->dirty)
+		lane->waiting = 0;
 	dirty = lane->dirty;
 	LWLockRelease(taskq_main_lock);
 	return dirty;
