@@ -311,6 +311,18 @@ claim_from(int slotno, Candidate *candidate)
 	return n;
 }
 
+static void
+wake_another(TaskqSlot *slot)
+{
+	TaskqDb    *db;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	db = taskq_db_find(slot->dbid);
+	if (db != NULL)
+		taskq_lane_wake(db, slot->role);
+	LWLockRelease(taskq_main_lock);
+}
+
 /*
  * taskq_claim - reserve a batch for this worker
  *
@@ -344,6 +356,9 @@ taskq_claim(int slotno)
 			if (!taskq_lane_runnable(candidates[i].id, slot->role))
 				continue;
 			n = claim_from(slotno, &candidates[i]);
+			/* we were called to all of them, and see to one */
+			if (n > 0 && ncandidates > 1)
+				wake_another(slot);
 			/* all that was found belonged to others, but there is more */
 			repeat |= n == 0 && taskq_shared->lanes[candidates[i].index].dirty &&
 				taskq_shared->lanes[candidates[i].index].scanner < 0;

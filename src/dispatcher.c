@@ -762,7 +762,7 @@ allocate_slot(Oid role, uint32 *generation)
 		if (taskq_shared->starved_db == MyDatabaseId && taskq_shared->starved_role == role)
 			taskq_shared->starved_db = InvalidOid;
 	}
-	else if (supply.of_role == 0 && taskq_max_workers > 0)
+	else if ((supply.of_role == 0 || supply.idle_other >= 0) && taskq_max_workers > 0)
 	{
 		take_ticket(role, &supply, now);
 		look_again_at(TimestampTzPlusMilliseconds(now, RETRY_MS));

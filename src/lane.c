@@ -194,15 +194,16 @@ taskq_lanes_rewind_all(Oid dbid)
 /*
  * taskq_lane_wake - somebody shall look for work of this role
  *
- * An idle worker if there is one; else the dispatcher, which may start one.
- * Not the dispatcher when the role has workers and there can't be more: they
- * look when they are through.
+ * An idle worker if there is one; else the dispatcher, which may start one, or
+ * send away one that idles for another role.  Not the dispatcher when the role
+ * has workers and all others are busy too: they look when they are through.
  */
 void
 taskq_lane_wake(TaskqDb *db, Oid role)
 {
 	int			of_role = 0;
 	int			in_all = 0;
+	bool		idle_other = false;
 
 	if (db->blocked > 0)
 		return;
@@ -214,7 +215,10 @@ taskq_lane_wake(TaskqDb *db, Oid role)
 			continue;
 		in_all++;
 		if (slot->dbid != db->dbid || slot->role != role || slot->leave)
+		{
+			idle_other |= slot->state == TASKQ_SLOT_IDLE;
 			continue;
+		}
 		of_role++;
 		if (slot->state == TASKQ_SLOT_IDLE && !slot->woken)
 		{
@@ -223,6 +227,6 @@ taskq_lane_wake(TaskqDb *db, Oid role)
 			return;
 		}
 	}
-	if (of_role == 0 || in_all < taskq_max_workers || db->dispatcher == 0)
+	if (of_role == 0 || in_all < taskq_max_workers || idle_other || db->dispatcher == 0)
 		taskq_wake_dispatcher(db);
 }
