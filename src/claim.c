@@ -67,7 +67,7 @@ find_candidates(TaskqSlot *slot, Candidate **candidates)
 		candidate->generation = lane->generation;
 		candidate->id = lane->id;
 		candidate->priority = lane->priority;
-		candidate->head = lane->nagain > 0 ? lane->again[0] : lane->watermark;
+		candidate->head = lane->nagain > 0 ? lane->again[0] : lane->head;
 	}
 	LWLockRelease(taskq_main_lock);
 	qsort(*candidates, n, sizeof(Candidate), candidate_cmp);
@@ -254,6 +254,7 @@ scan_end(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, Scan *scan)
 
 	lane->watermark = scan->next;
 	taskq_id_lower(&lane->watermark, &lane->min_noted);
+	lane->head = lane->watermark;
 	if (taskq_id_cmp(&scan->next, &lane->high) > 0)
 		lane->high = scan->next;
 	lane->leaves = scan->remaining | lane->noted_leaves;
@@ -495,6 +496,7 @@ taskq_claim_probe(Oid dbid, int32 lane_id, int scanner)
 	}
 	lane->watermark = scan.next;
 	taskq_id_lower(&lane->watermark, &lane->min_noted);
+	lane->head = lane->watermark;
 	if (taskq_id_cmp(&scan.next, &lane->high) > 0)
 		lane->high = scan.next;
 	lane->leaves = scan.remaining | lane->noted_leaves;

@@ -37,6 +37,8 @@ typedef void (*shmem_request_hook_type) (void);
 #if PG_VERSION_NUM < 160000
 #include "utils/builtins.h"
 
+#define check_can_set_role(member, role) check_is_member_of_role(member, role)
+
 static inline AclResult
 taskq_function_aclcheck(Oid function, Oid role)
 {

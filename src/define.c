@@ -240,7 +240,7 @@ taskq_kind_define(PG_FUNCTION_ARGS)
 	{
 		Oid			role = PG_GETARG_OID(12);
 
-		check_is_member_of_role(GetUserId(), role);
+		check_can_set_role(GetUserId(), role);
 		if (!PG_ARGISNULL(1))
 			taskq_check_role(role);
 		namestrcpy(&run_as, GetUserNameFromId(role, false));

@@ -37,6 +37,7 @@
 #include "process.h"
 #include "shmem.h"
 #include "state.h"
+#include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/procarray.h"
@@ -44,10 +45,12 @@
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
+#include "utils/pidfile.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#define DIRECTORY_LOCK_FILE "postmaster.pid"	/* relative to the data directory */
 #define STUCK_MS 100			/* in one task for so long, a worker gives the others back */
 #define RETRY_MS 1000			/* after something that could not be done now */
 #define TICKET_MS 5000			/* how long a slot is kept for the role that waits for one */
@@ -269,6 +272,28 @@ stored_state(const pg_uuid_t *id)
 	return state;
 }
 
+/*
+ * Is the server being shut down?  The postmaster notes that in its pid file
+ * before it ends anybody, so what ended a worker can be told.
+ */
+static bool
+server_is_stopping(void)
+{
+	FILE	   *file = AllocateFile(DIRECTORY_LOCK_FILE, "r");
+	char		line[MAXPGPATH];
+	bool		stopping = false;
+
+	if (file == NULL)
+		return false;
+	for (int i = 1; i <= LOCK_FILE_LINE_PM_STATUS && fgets(line, sizeof(line), file) != NULL; i++)
+	{
+		if (i == LOCK_FILE_LINE_PM_STATUS)
+			stopping = strncmp(line, PM_STATUS_STOPPING, strlen(PM_STATUS_STOPPING)) == 0;
+	}
+	FreeFile(file);
+	return stopping;
+}
+
 /* The worker was sent away: its task is as if it had never begun. */
 static void
 requeue_orphan(int slotno)
@@ -293,7 +318,7 @@ settle_orphan(int slotno)
 	TaskqFailure failure = {0};
 	char		state;
 
-	if (slot->in_task && slot->requeue)
+	if (slot->in_task && (slot->requeue || server_is_stopping()))
 		requeue_orphan(slotno);
 	else if (slot->in_task)
 	{

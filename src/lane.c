@@ -116,6 +116,7 @@ taskq_lane_enter(TaskqDb *db, int32 id, Oid role, int16 priority)
 	lane->dirty = true;
 	lane->retry_at = DT_NOEND;
 	memset(&lane->min_noted, 0xff, UUID_LEN);
+	memset(&lane->head, 0xff, UUID_LEN);
 	memset(&lane->skipped, 0xff, UUID_LEN);
 	return lane;
 }
@@ -126,6 +127,10 @@ taskq_lane_rewind(TaskqLane *lane, const pg_uuid_t *id, uint32 leaves)
 {
 	taskq_id_lower(&lane->watermark, id);
 	taskq_id_lower(&lane->min_noted, id);
+	if (lane->dirty)
+		taskq_id_lower(&lane->head, id);
+	else
+		lane->head = *id;
 	/* a task that was moved to the leaf of the kept ones has the same id */
 	leaves |= 1u << TASKQ_KEEP;
 	lane->leaves |= leaves;

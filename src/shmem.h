@@ -59,6 +59,7 @@ typedef struct TaskqLane
 	int			scanner;		/* slot that scans it now, or -1 */
 	uint32		generation;		/* of this entry; tells reuse */
 	pg_uuid_t	watermark;		/* no claimable task before it that isn't noted elsewhere */
+	pg_uuid_t	head;			/* the first claimable task, as far as known; for the order of lanes only */
 	pg_uuid_t	high;			/* scans came as far as here */
 	pg_uuid_t	min_noted;		/* lowest id noted since the scan took its snapshot */
 	uint32		leaves;			/* leaves that may hold a claimable task */
