@@ -637,6 +637,22 @@ dirty_lanes(TaskqLane **copy)
 	return n;
 }
 
+static bool
+has_worker(Oid role)
+{
+	bool		found = false;
+
+	LWLockAcquire(taskq_main_lock, LW_SHARED);
+	for (int i = 0; i < taskq_shared->nslots && !found; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+
+		found = slot->state != TASKQ_SLOT_FREE && slot->dbid == MyDatabaseId && slot->role == role;
+	}
+	LWLockRelease(taskq_main_lock);
+	return found;
+}
+
 /* The roles that have something to do, each once. */
 static int
 find_demand(Demand *demands, int max)
@@ -662,8 +678,12 @@ find_demand(Demand *demands, int max)
 		if (def != NULL && !def->foreign)
 			problem = role_problem(def->role_oid);
 		runnable = problem == NULL && taskq_lane_runnable(lanes[i].id, lanes[i].role);
-		/* what was noted may be gone: no worker for nothing */
-		if (runnable && lanes[i].scanner < 0)
+		/*
+		 * What was noted may be gone: no worker is started for nothing.  Workers
+		 * that are there look themselves; a probe would keep the lane from them,
+		 * and they might take one of lower priority.
+		 */
+		if (runnable && lanes[i].scanner < 0 && !has_worker(lanes[i].role))
 			runnable = taskq_claim_probe(MyDatabaseId, lanes[i].id, my_scanner);
 		commit();
 		if (problem != NULL)
