@@ -638,7 +638,7 @@ dirty_lanes(TaskqLane **copy)
 }
 
 static bool
-has_worker(Oid role)
+has_idle_worker(Oid role)
 {
 	bool		found = false;
 
@@ -647,7 +647,7 @@ has_worker(Oid role)
 	{
 		TaskqSlot  *slot = &taskq_shared->slots[i];
 
-		found = slot->state != TASKQ_SLOT_FREE && slot->dbid == MyDatabaseId && slot->role == role;
+		found = (slot->state == TASKQ_SLOT_IDLE || slot->state == TASKQ_SLOT_STARTING) && slot->dbid == MyDatabaseId && slot->role == role;
 	}
 	LWLockRelease(taskq_main_lock);
 	return found;
@@ -679,11 +679,11 @@ find_demand(Demand *demands, int max)
 			problem = role_problem(def->role_oid);
 		runnable = problem == NULL && taskq_lane_runnable(lanes[i].id, lanes[i].role);
 		/*
-		 * What was noted may be gone: no worker is started for nothing.  Workers
-		 * that are there look themselves; a probe would keep the lane from them,
-		 * and they might take one of lower priority.
+		 * What was noted may be gone: no worker is started for nothing.  One that
+		 * idles looks itself; a probe would keep the lane from it, and it might
+		 * take one of lower priority.
 		 */
-		if (runnable && lanes[i].scanner < 0 && !has_worker(lanes[i].role))
+		if (runnable && lanes[i].scanner < 0 && !has_idle_worker(lanes[i].role))
 			runnable = taskq_claim_probe(MyDatabaseId, lanes[i].id, my_scanner);
 		commit();
 		if (problem != NULL)
