@@ -316,12 +316,28 @@ apply_aborted(TaskqDb *db, Note *note)
 	taskq_lane_wake(db, note->role);
 }
 
+/* A signal can't be prepared: whoever commits would not send it. */
+static void
+refuse_prepared_cancel(void)
+{
+	for (int i = 0; i < nnotes; i++)
+	{
+		if (notes[i].type == NOTE_CANCEL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot PREPARE a transaction that cancels a running task"),
+					 errhint("Cancel the task in a transaction of its own.")));
+	}
+}
+
 static void
 on_xact_end(XactEvent event, void *arg)
 {
 	bool		committed = event == XACT_EVENT_COMMIT;
 	TaskqDb    *db;
 
+	if (event == XACT_EVENT_PRE_PREPARE)
+		refuse_prepared_cancel();
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
 	if (event == XACT_EVENT_ABORT)
