@@ -59,6 +59,7 @@ CREATE TABLE taskq_internal.lane (
 	priority int2 NOT NULL,
 	queue text COLLATE "C" NOT NULL,
 	kind text COLLATE "C" NOT NULL,
+	kind_owner int4 NOT NULL,	-- somebody else's kind of the same name is another kind
 	system int8 NOT NULL,
 	database oid NOT NULL
 ) USING heap;
@@ -77,12 +78,21 @@ CREATE TABLE taskq_internal.kind (
 	max_running int4,
 	rate int4,
 	rate_period interval NOT NULL,
-	run_as name,
+	run_as int4,				-- taskq_internal.role, as owner
 	retention interval,
 	batch bool NOT NULL,
 	description text,
-	owner name NOT NULL,
+	owner int4 NOT NULL,
 	updated_at timestamptz NOT NULL
+) USING heap;
+
+-- Who may submit tasks of a kind that runs as somebody else (s), and who may
+-- work on tasks of a kind without handler (w).
+CREATE TABLE taskq_internal.kind_grant (
+	kind text COLLATE "C" NOT NULL,
+	privilege "char" NOT NULL,
+	role int4 NOT NULL,
+	CONSTRAINT kind_grant_pkey PRIMARY KEY (kind, privilege, role)
 ) USING heap;
 
 CREATE TABLE taskq_internal.queue (
@@ -97,8 +107,9 @@ CREATE TABLE taskq_internal.queue (
 -- The tasks.  "slot" is a few bits inside the id and names the leaf; the
 -- leaves are a fixed ring, and "keep" takes what outlives a turn of it.
 -- state: p pending, s scheduled, t retrying, b blocked, r running (only those
--- that can't hold a row lock), c completed, f failed, x cancelled.  No index
--- contains what an update changes, so finishing a task is a HOT update.
+-- that can't hold a row lock), e running outside of the server, under a lease,
+-- c completed, f failed, x cancelled.  No index contains what an update changes,
+-- so finishing a task is a HOT update.
 CREATE TABLE taskq_internal.task (
 	id uuid NOT NULL,
 	lane int4 NOT NULL,
@@ -123,10 +134,41 @@ CREATE TABLE taskq_internal.task (
 	workflow uuid,
 	claims jsonb,
 	tenant text,
-	cancel_reason text
+	cancel_reason text,
+	crashes int2,				-- times that the server crashed because of it
+	depth int2					-- tasks that it descends from
 ) PARTITION BY LIST (slot);
 
--- due time of scheduled and retrying tasks; run_at of the task is the same moment
+-- Attempts that failed and were followed by another one.  The last attempt is
+-- in the task's own row.  outcome: f failed, l lost with its worker.
+CREATE TABLE taskq_internal.attempt (
+	task uuid NOT NULL,
+	attempt int2 NOT NULL,
+	outcome "char" NOT NULL,
+	worker text,
+	started_at timestamptz,
+	finished_at timestamptz,
+	error jsonb,
+	CONSTRAINT attempt_pkey PRIMARY KEY (task, attempt)
+) USING heap;
+
+-- The right of an external worker to run one attempt.  until and the clock it is
+-- compared with don't jump when the system's clock is set (see clock.c).
+CREATE TABLE taskq_internal.lease (
+	task uuid NOT NULL CONSTRAINT lease_pkey PRIMARY KEY,
+	token uuid NOT NULL,
+	until timestamptz NOT NULL,
+	deadline timestamptz,		-- of the attempt, by its timeout; the same clock
+	timer timestamptz NOT NULL,	-- when its timer is due, by the system's clock
+	lease_ms int8 NOT NULL,
+	cancel bool NOT NULL,		-- somebody asked to cancel the task
+	told bool NOT NULL,			-- ... and the worker has been told
+	updated_at timestamptz NOT NULL,
+	progress jsonb
+) USING heap WITH (fillfactor = 50);
+
+-- Due time of scheduled and retrying tasks, where run_at of the task is the same
+-- moment, and of leases.
 CREATE TABLE taskq_internal.timer (
 	due timestamptz NOT NULL,
 	id uuid NOT NULL,
@@ -154,7 +196,10 @@ SELECT pg_catalog.pg_extension_config_dump('taskq_internal.role_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.lane', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.lane_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.kind', '');
+SELECT pg_catalog.pg_extension_config_dump('taskq_internal.kind_grant', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.queue', '');
+SELECT pg_catalog.pg_extension_config_dump('taskq_internal.attempt', '');
+SELECT pg_catalog.pg_extension_config_dump('taskq_internal.lease', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.timer', '');
 
 /* ---------------------------------------------------------------- what the views need */
@@ -181,6 +226,11 @@ CREATE FUNCTION taskq_internal.role_visible(name name, oid oid, system int8) RET
 LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'taskq_role_visible';
 COMMENT ON FUNCTION taskq_internal.role_visible(name, oid, int8) IS
 'may the caller see the tasks of this role: as a member of it, of taskq_monitor or of taskq_operator';
+
+CREATE FUNCTION taskq_internal.tenant_visible(tenant text) RETURNS bool
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_tenant_visible';
+COMMENT ON FUNCTION taskq_internal.tenant_visible(text) IS
+'may the caller see the tasks of this tenant: only a caller who came through a trusted gateway, and is no operator, is limited to one';
 
 CREATE FUNCTION taskq_internal.id_slot(id uuid) RETURNS int2
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'taskq_id_slot_sql';
@@ -243,6 +293,7 @@ SELECT
 	coalesce(s.live_cancel, s.state_name = 'cancelled') AS cancel_requested,
 	coalesce(s.live_reason, s.cancel_reason) AS cancel_reason,
 	coalesce(s.timeout_ms * interval '1 ms', k.timeout) AS timeout,
+	s.crashes,
 	r.oid AS run_as_oid,
 	r.system AS run_as_system,
 	sub.oid AS submitted_by_oid,
@@ -274,6 +325,12 @@ FROM (
 		l.updated_at, l.cancel_requested, l.cancel_reason
 	FROM live l JOIN taskq_internal.task t ON t.id = l.id WHERE l.state = 'running'
 	UNION ALL
+	-- held by an external worker
+	SELECT t.*, 'running', NULL, NULL, t.started_at,
+		(e.progress->>'current')::float8, (e.progress->>'total')::float8, NULL, e.progress->>'message', e.progress->'info',
+		e.updated_at, e.cancel, t.cancel_reason
+	FROM taskq_internal.task t JOIN taskq_internal.lease e ON e.task = t.id WHERE t.state = 'e'
+	UNION ALL
 	SELECT t.*, 'reserved', l.attempt, l.worker, NULL, NULL, NULL, NULL, NULL, NULL, NULL, l.cancel_requested, l.cancel_reason
 	FROM live l JOIN taskq_internal.task t ON t.id = l.id WHERE l.state = 'reserved'
 ) s
@@ -302,13 +359,14 @@ SELECT a.id, a.kind, a.queue, a.state, a.celery_state, a.ready, a.successful, a.
 	a.created_at, a.started_at, a.updated_at, a.finished_at, a.duration, a.estimated_completion, a.submitted_by, a.run_as,
 	a.tenant, a.parent, a.retry_of, a.workflow, a.tags, a.metadata, a.cancel_requested, a.cancel_reason, a.timeout
 FROM taskq_internal.task_all a
-WHERE taskq_internal.role_visible(a.submitted_by, a.submitted_by_oid, a.submitted_by_system)
-   OR taskq_internal.role_visible(a.run_as, a.run_as_oid, a.run_as_system);
+WHERE (taskq_internal.role_visible(a.submitted_by, a.submitted_by_oid, a.submitted_by_system)
+	OR taskq_internal.role_visible(a.run_as, a.run_as_oid, a.run_as_system))
+	AND taskq_internal.tenant_visible(a.tenant);
 
 COMMENT ON VIEW taskq.task IS
 'Tasks: state, progress, result, error
 
-Every task that the caller may see: those submitted by or run as a role it is a member of; all of them for members of taskq_monitor and taskq_operator. Progress is live: it shows while the task''s own transaction is still open.';
+Every task that the caller may see: those submitted by or run as a role it is a member of; all of them for members of taskq_monitor and taskq_operator. Who comes through a gateway of taskq.trusted_gateways sees those of its own tenant. Progress is live: it shows while the task''s own transaction is still open.';
 COMMENT ON COLUMN taskq.task.state IS 'scheduled, pending, reserved, running, retrying, completed, failed or cancelled';
 COMMENT ON COLUMN taskq.task.celery_state IS 'the same in Celery''s words: PENDING, STARTED, RETRY, SUCCESS, FAILURE, REVOKED';
 COMMENT ON COLUMN taskq.task.ready IS 'true when the state is final';
@@ -319,14 +377,42 @@ COMMENT ON COLUMN taskq.task.worker IS 'the worker that runs it or ran it last';
 COMMENT ON COLUMN taskq.task.duration IS 'run time: so far while running, in all when final';
 COMMENT ON COLUMN taskq.task.estimated_completion IS 'for a running task that reports progress: when it will be through at its pace so far';
 
+CREATE VIEW taskq_internal.attempt_all AS
+SELECT a.task AS task_id, a.attempt, CASE a.outcome WHEN 'l' THEN 'lost' ELSE 'failed' END AS state,
+	a.worker, a.started_at, a.finished_at, a.finished_at - a.started_at AS duration, a.error
+FROM taskq_internal.attempt a
+UNION ALL
+SELECT t.id, t.attempt, t.state, t.worker, t.started_at, t.finished_at, t.duration, t.error
+FROM taskq_internal.task_all t
+WHERE t.state IN ('running', 'completed', 'failed', 'cancelled') AND t.attempt > 0
+	AND NOT EXISTS (SELECT FROM taskq_internal.attempt a WHERE a.task = t.id AND a.attempt = t.attempt);
+
+CREATE VIEW taskq.task_attempt WITH (security_barrier) AS
+SELECT a.task_id, a.attempt, a.state, a.worker, a.started_at, a.finished_at, a.duration, a.error
+FROM taskq.task t JOIN taskq_internal.attempt_all a ON a.task_id = t.id;
+COMMENT ON VIEW taskq.task_attempt IS
+'Attempts: every execution of every task
+
+state is running, completed, failed, cancelled, or lost when the server ended in the middle of it.';
+
 CREATE VIEW taskq.kind AS
 SELECT k.name, k.handler, k.queue, k.priority, k.max_attempts, k.timeout, k.backoff, k.backoff_max, k.retry_on,
-	k.max_running, k.rate, k.rate_period, k.run_as, k.retention, k.batch, k.description, k.owner, k.updated_at
-FROM taskq_internal.kind k;
+	k.max_running, k.rate, k.rate_period, r.name AS run_as, k.retention, k.batch, k.description, o.name AS owner, k.updated_at,
+	g.submitters, g.workers
+FROM taskq_internal.kind k
+JOIN taskq_internal.role o ON o.id = k.owner
+LEFT JOIN taskq_internal.role r ON r.id = k.run_as
+CROSS JOIN LATERAL (
+	SELECT array_agg(gr.name ORDER BY gr.name) FILTER (WHERE g.privilege = 's') AS submitters,
+		array_agg(gr.name ORDER BY gr.name) FILTER (WHERE g.privilege = 'w') AS workers
+	FROM taskq_internal.kind_grant g JOIN taskq_internal.role gr ON gr.id = g.role WHERE g.kind = k.name
+) g;
 COMMENT ON VIEW taskq.kind IS
 'Kinds of task: handler and policy
 
-A kind names the function that runs its tasks and says how: queue, priority, attempts, timeout.';
+A kind names the function that runs its tasks and says how: queue, priority, attempts, timeout. A kind without handler is run by external workers.';
+COMMENT ON COLUMN taskq.kind.submitters IS 'roles that may submit tasks of a kind that runs as somebody else, besides its owner';
+COMMENT ON COLUMN taskq.kind.workers IS 'roles that may work on tasks of a kind without handler, besides its owner';
 
 CREATE VIEW taskq.queue AS
 SELECT q.name,
@@ -358,7 +444,7 @@ COMMENT ON VIEW taskq.worker IS
 
 A worker is a background process with a session of its role; it comes when there is work and leaves after taskq.worker_idle_timeout.';
 
-GRANT SELECT ON taskq.task, taskq.kind, taskq.queue, taskq.worker
+GRANT SELECT ON taskq.task, taskq.task_attempt, taskq.kind, taskq.queue, taskq.worker
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 
 /* ---------------------------------------------------------------- definitions */
@@ -373,7 +459,7 @@ RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_kind_define';
 COMMENT ON FUNCTION taskq.kind_define IS
 'Create or replace a kind of task
 
-handler is a function of (jsonb) or of no argument in any language; what it returns becomes the result. A task runs as whoever submits it, or as run_as.';
+handler is a function of (jsonb) or of no argument in any language; what it returns becomes the result. Without handler the tasks are for external workers. A task runs as whoever submits it, or as run_as; then only the owner of the kind and those given it with kind_grant may submit.';
 
 CREATE FUNCTION taskq.kind_drop(name text)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_kind_drop';
@@ -381,6 +467,20 @@ COMMENT ON FUNCTION taskq.kind_drop IS
 'Drop a kind of task
 
 Tasks of the kind that still wait fail when their turn comes.';
+
+CREATE FUNCTION taskq.kind_grant(name text, role regrole, privilege text DEFAULT 'submit')
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_kind_grant';
+COMMENT ON FUNCTION taskq.kind_grant IS
+'Let a role use a kind
+
+privilege submit: submit its tasks, where they run as somebody else. privilege work: claim them, where an external worker runs them. Members of the role may too.';
+
+CREATE FUNCTION taskq.kind_revoke(name text, role regrole, privilege text DEFAULT 'submit')
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_kind_revoke';
+COMMENT ON FUNCTION taskq.kind_revoke IS
+'Take back what kind_grant gave
+
+Tasks that wait are refused when their turn comes.';
 
 CREATE FUNCTION taskq.queue_define(name text, max_running int DEFAULT NULL, retention interval DEFAULT NULL, description text DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_queue_define';
@@ -405,7 +505,7 @@ RETURNS int LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_resume';
 COMMENT ON FUNCTION taskq.resume IS
 'Let the tasks of a copied database run here
 
-The tasks of a restored dump or a copied database belong to where they were submitted, and wait until somebody says that they shall run here too. Returns the number of lanes taken over.';
+The tasks of a restored dump or a copied database belong to where they were submitted, and wait until somebody says that they shall run here too; so does a server that was started with taskq.start_paused. Returns the number of lanes taken over.';
 
 /* ---------------------------------------------------------------- submit */
 
@@ -518,6 +618,85 @@ COMMENT ON FUNCTION taskq.task_cancel IS
 
 A waiting task is cancelled with the calling transaction. A running one is told when that commits: its query is cancelled; with force its worker process ends. What it wrote is rolled back.';
 
+CREATE FUNCTION taskq.task_retry(id uuid, priority int DEFAULT NULL, timeout interval DEFAULT NULL, payload jsonb DEFAULT NULL,
+	queue text DEFAULT NULL, max_attempts int DEFAULT NULL, delay interval DEFAULT NULL)
+RETURNS uuid LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_retry';
+COMMENT ON FUNCTION taskq.task_retry IS
+'Run a finished task once more, as a new task
+
+Returns the new task''s id; its column retry_of names the old one. What is not given is as it was. Another payload may be given by who may submit such a task.';
+
+CREATE FUNCTION taskq.task_delete(id uuid)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_delete';
+COMMENT ON FUNCTION taskq.task_delete IS
+'Delete a finished task
+
+With its result, error and attempts. Cancel an unfinished one first.';
+
+CREATE FUNCTION taskq.task_attempts(id uuid)
+RETURNS SETOF taskq.task_attempt LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_task_attempts';
+COMMENT ON FUNCTION taskq.task_attempts IS
+'The attempts at one task, in order
+
+With worker, times and error of each; also the one that runs now.';
+
+CREATE FUNCTION taskq.worker_stop(name text, force bool DEFAULT false)
+RETURNS bool LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_worker_stop';
+COMMENT ON FUNCTION taskq.worker_stop IS
+'Send a worker away after the task it is in, with force at once
+
+A task that is broken off by force runs again. Where there is work another worker comes. False if there is no such worker.';
+
+CREATE FUNCTION taskq.worker_restart()
+RETURNS int LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_worker_restart';
+COMMENT ON FUNCTION taskq.worker_restart IS
+'Replace all workers of this database, each after the task it is in
+
+For new versions of libraries that they have loaded. Returns how many were told.';
+
+/* ---------------------------------------------------------------- external workers */
+
+CREATE FUNCTION taskq.task_claim(worker text, queues text[] DEFAULT NULL, kinds text[] DEFAULT NULL, n int DEFAULT 1,
+	lease interval DEFAULT '1 min', wait interval DEFAULT '0',
+	OUT id uuid, OUT kind text, OUT queue text, OUT payload jsonb, OUT attempt int, OUT max_attempts int, OUT token uuid,
+	OUT lease_until timestamptz, OUT timeout interval, OUT submitted_by name, OUT tenant text, OUT claims jsonb, OUT tags text[],
+	OUT metadata jsonb)
+RETURNS SETOF record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_claim';
+COMMENT ON FUNCTION taskq.task_claim IS
+'Claim tasks for a program outside of the server
+
+At most n tasks of kinds without handler that the caller may work on (kind_grant, privilege work). Each is the caller''s until its lease ends; heartbeats extend it. The token proves the claim in task_heartbeat, task_complete, task_fail and task_release. Without a task it waits as long as wait, at most a minute. Commit before starting to work.';
+
+CREATE FUNCTION taskq.task_heartbeat(id uuid, token uuid, lease interval DEFAULT NULL, current numeric DEFAULT NULL,
+	total numeric DEFAULT NULL, message text DEFAULT NULL, info jsonb DEFAULT NULL,
+	OUT cancel_requested bool, OUT lease_until timestamptz)
+RETURNS record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_heartbeat';
+COMMENT ON FUNCTION taskq.task_heartbeat IS
+'Keep a claimed task, and report its progress
+
+Tells whether somebody asked to cancel it: then stop, and end it with task_fail, or with task_complete and a partial result. Raises PT409 when the claim is lost: then drop the work.';
+
+CREATE FUNCTION taskq.task_complete(id uuid, token uuid, result jsonb DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_complete';
+COMMENT ON FUNCTION taskq.task_complete IS
+'A claimed task is done
+
+Can be part of the transaction that writes what the task did: then both happen or neither. Raises PT409 when the claim is lost.';
+
+CREATE FUNCTION taskq.task_fail(id uuid, token uuid, error text DEFAULT NULL, details jsonb DEFAULT NULL, retry bool DEFAULT true)
+RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_fail';
+COMMENT ON FUNCTION taskq.task_fail IS
+'The attempt at a claimed task failed
+
+Unless retry is false it is tried again, as often as max_attempts allows. Returns the task''s new state.';
+
+CREATE FUNCTION taskq.task_release(id uuid, token uuid, delay interval DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_release';
+COMMENT ON FUNCTION taskq.task_release IS
+'Give a claimed task back, as if it had never been claimed
+
+For a worker that shuts down. With delay nobody gets it before.';
+
 /* ---------------------------------------------------------------- inside a running task */
 
 CREATE FUNCTION taskq.progress(current numeric, total numeric DEFAULT 100, message text DEFAULT NULL, failed int DEFAULT NULL, info jsonb DEFAULT NULL)
@@ -542,6 +721,57 @@ COMMENT ON FUNCTION taskq.cancel_requested IS
 
 For handlers that catch query_canceled and want to end in an orderly way; the task is then cancelled, with what the handler returns as its partial result.';
 
+CREATE FUNCTION taskq.fail(message text, details jsonb DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_fail';
+COMMENT ON FUNCTION taskq.fail IS
+'End the running task as failed, and do not try it again
+
+Raises an error with SQLSTATE TQ001; so does RAISE … USING ERRCODE = ''TQ001''.';
+
+CREATE FUNCTION taskq.retry(delay interval DEFAULT NULL, message text DEFAULT NULL, details jsonb DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_retry';
+COMMENT ON FUNCTION taskq.retry IS
+'End this attempt at the running task, and try again after delay
+
+As often as max_attempts allows, whatever retry_on says. Without delay the kind''s backoff counts. Raises an error with SQLSTATE TQ002.';
+
+/* ---------------------------------------------------------------- overview */
+
+CREATE FUNCTION taskq_internal.server(
+	OUT paused bool, OUT start_paused bool, OUT launcher int4, OUT dispatcher int4, OUT workers int4, OUT max_workers int4,
+	OUT quarantined uuid, OUT events_lost int8)
+RETURNS record LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'taskq_server';
+COMMENT ON FUNCTION taskq_internal.server() IS 'the state of taskq in this server and database, from shared memory';
+
+CREATE FUNCTION taskq.sitrep() RETURNS jsonb LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+SELECT jsonb_build_object(
+	'running', NOT s.paused AND s.launcher IS NOT NULL,
+	'paused', s.paused,
+	'why_paused', CASE WHEN s.paused THEN 'The server was started with taskq.start_paused; call taskq.resume() to let tasks run.' END,
+	'foreign_lanes', f.n,
+	'why_foreign', CASE WHEN f.n > 0 THEN 'There are tasks that were submitted in another database or server; call taskq.resume() to run them here.' END,
+	'paused_queues', (SELECT coalesce(jsonb_agg(q.name ORDER BY q.name), '[]') FROM taskq_internal.queue q WHERE q.paused),
+	'waiting', l.waiting,
+	'in_progress', l.running,
+	'leased', (SELECT count(*) FROM taskq_internal.lease),
+	'due_later', (SELECT count(*) FROM (SELECT FROM taskq_internal.timer LIMIT 10000) t),
+	'launcher', s.launcher,
+	'dispatcher', s.dispatcher,
+	'workers', s.workers,
+	'max_workers', s.max_workers,
+	'quarantined', s.quarantined,
+	'events_lost', s.events_lost)
+FROM taskq_internal.server() s
+CROSS JOIN (SELECT count(*) AS n FROM taskq_internal.lane n
+	WHERE n.system <> (SELECT system_identifier FROM pg_control_system())
+		OR n.database <> (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())) f
+CROSS JOIN (SELECT coalesce(sum(l.waiting), 0) AS waiting, coalesce(sum(l.running), 0) AS running FROM taskq_internal.lanes() l) l
+$$;
+COMMENT ON FUNCTION taskq.sitrep() IS
+'Situation report: is taskq running, and if not, why
+
+One JSON object: processes, what waits and runs, what is paused and what to do about it.';
+
 /* ---------------------------------------------------------------- rights */
 
 -- Nothing for PUBLIC, also not for functions.
@@ -550,12 +780,14 @@ REVOKE ALL ON ALL TABLES IN SCHEMA taskq_internal FROM PUBLIC;
 
 GRANT EXECUTE ON FUNCTION
 	taskq_internal.live(), taskq_internal.lanes(), taskq_internal.workers(), taskq_internal.role_visible(name, oid, int8),
-	taskq_internal.id_time(uuid)
+	taskq_internal.tenant_visible(text), taskq_internal.id_time(uuid)
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 GRANT EXECUTE ON FUNCTION
 	taskq.task_status(uuid), taskq.task_result(uuid), taskq.task_progress(uuid), taskq.task_wait(uuid, interval),
 	taskq.task_wait_any(uuid[], interval), taskq.task_wait_all(uuid[], interval),
-	taskq.progress(numeric, numeric, text, int, jsonb), taskq.current_task(), taskq.cancel_requested()
+	taskq.task_attempts(uuid),
+	taskq.progress(numeric, numeric, text, int, jsonb), taskq.current_task(), taskq.cancel_requested(),
+	taskq.fail(text, jsonb), taskq.retry(interval, text, jsonb)
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 GRANT EXECUTE ON PROCEDURE taskq.task_wait_long(uuid, interval, text)
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
@@ -563,11 +795,18 @@ GRANT EXECUTE ON FUNCTION
 	taskq.task_submit(text, jsonb, text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb),
 	taskq.task_submit_many(text, jsonb[], text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb),
 	taskq.task_submit_batch(text, jsonb, text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb),
-	taskq.task_cancel(uuid, text, bool)
+	taskq.task_cancel(uuid, text, bool), taskq.task_retry(uuid, int, interval, jsonb, text, int, interval), taskq.task_delete(uuid)
 	TO taskq_user, taskq_operator;
 GRANT EXECUTE ON FUNCTION
+	taskq.task_claim(text, text[], text[], int, interval, interval),
+	taskq.task_heartbeat(uuid, uuid, interval, numeric, numeric, text, jsonb),
+	taskq.task_complete(uuid, uuid, jsonb), taskq.task_fail(uuid, uuid, text, jsonb, bool), taskq.task_release(uuid, uuid, interval)
+	TO taskq_worker;
+GRANT EXECUTE ON FUNCTION taskq.sitrep() TO taskq_monitor, taskq_operator;
+GRANT EXECUTE ON FUNCTION
 	taskq.kind_define(text, regprocedure, text, int, int, interval, interval, interval, text[], int, int, interval, regrole, interval, bool, text),
-	taskq.kind_drop(text), taskq.queue_define(text, int, interval, text), taskq.queue_pause(text), taskq.queue_resume(text), taskq.resume(),
+	taskq.kind_drop(text), taskq.kind_grant(text, regrole, text), taskq.kind_revoke(text, regrole, text),
+	taskq.worker_stop(text, bool), taskq.worker_restart(), taskq.queue_define(text, int, interval, text), taskq.queue_pause(text), taskq.queue_resume(text), taskq.resume(),
 	taskq.task_submit_sql(text, text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb)
 	TO taskq_operator;
 

@@ -24,6 +24,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "note.h"
+#include "rights.h"
 #include "state.h"
 #include "storage/latch.h"
 #include "task.h"
@@ -68,11 +69,30 @@ cancel_waiting(TaskqRow *row, const TaskqLaneDef *lane, const pg_uuid_t *id, con
 {
 	TaskqChange change = {.to = TASKQ_CANCELLED, .finished_at = GetCurrentTimestamp(), .cancel_reason = reason};
 
+	char		from = taskq_row_state(row);
+
 	taskq_note_touched(lane, id);
 	taskq_state_change(row, &change);
-	taskq_note_final(lane, id, TASKQ_CANCELLED);
+	taskq_note_final(lane, id, from, TASKQ_CANCELLED);
 	/* its end is announced right after the commit, and what was announced survives a crash */
 	ForceSyncCommit();
+}
+
+/* An external worker asks for itself; what it has not been told when its lease ends is done then. */
+static void
+cancel_leased(TaskqRow *row, const pg_uuid_t *id, const char *reason)
+{
+	TaskqLease	lease;
+
+	if (!taskq_lease_find(id, &lease))
+		elog(ERROR, "lease of task %s not found", taskq_id_text(id));
+	lease.cancel = true;
+	taskq_lease_update(&lease);
+	if (reason != NULL)
+	{
+		taskq_row_set(row, cancel_reason, CStringGetTextDatum(reason));
+		taskq_store_update(row);
+	}
 }
 
 /* One try; false if somebody else has the row and it is not a worker that we know of. */
@@ -86,11 +106,7 @@ try_cancel(const pg_uuid_t *id, const char *reason, bool force, CancelAnswer *an
 
 	taskq_task_require(id, &row);
 	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane)));
-	if (lane == NULL || !taskq_role_may_steer(lane, &row))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to cancel task %s", taskq_id_text(id)),
-				 errhint("A task can be cancelled by the role that submitted it, the role it runs as, and members of taskq_operator.")));
+	taskq_require_steer(lane, &row, "cancel");
 
 	if (taskq_live_find(id, &live) && live.running)
 	{
@@ -110,9 +126,16 @@ try_cancel(const pg_uuid_t *id, const char *reason, bool force, CancelAnswer *an
 		return false;
 	if (taskq_state_final(taskq_row_state(&row)))
 		return false;			/* look again: it was finished meanwhile */
-	cancel_waiting(&row, lane, id, reason);
 	answer->cancelled = true;
-	answer->message = "the task is cancelled";
+	if (taskq_row_state(&row) == TASKQ_LEASED && !force)
+	{
+		cancel_leased(&row, id, reason);
+		answer->message = "the external worker that runs the task is told with its next heartbeat";
+		return true;
+	}
+	answer->terminated = taskq_row_state(&row) == TASKQ_LEASED;
+	answer->message = answer->terminated ? "the task is cancelled and its external worker's claim is void" : "the task is cancelled";
+	cancel_waiting(&row, lane, id, reason);
 	return true;
 }
 

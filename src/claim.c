@@ -74,6 +74,18 @@ find_candidates(TaskqSlot *slot, Candidate **candidates)
 	return n;
 }
 
+/* Nobody keeps the tasks of this lane from running. */
+static bool
+lane_open(const TaskqLaneDef *lane)
+{
+	const TaskqQueue *queue;
+
+	if (lane->foreign || taskq_db_paused(MyDatabaseId))
+		return false;
+	queue = taskq_queue_get(NameStr(lane->queue));
+	return queue == NULL || !queue->paused;
+}
+
 /*
  * taskq_lane_runnable - may tasks of this lane be run now by a session of this role?
  *
@@ -84,16 +96,22 @@ bool
 taskq_lane_runnable(int32 id, Oid role)
 {
 	const TaskqLaneDef *lane = taskq_lane_get(id);
-	const TaskqQueue *queue;
 	const TaskqKind *kind;
 
-	if (lane == NULL || lane->foreign || lane->role_oid != role)
+	if (lane == NULL || lane->role_oid != role)
 		return false;
 	kind = taskq_kind_get(NameStr(lane->kind));
-	if (kind != NULL && kind->handler == NULL)
-		return false;			/* left to external workers */
-	queue = taskq_queue_get(NameStr(lane->queue));
-	return queue == NULL || !queue->paused;
+	/* what has no handler is left to external workers; what has no kind fails when it is run */
+	return (kind == NULL || kind->handler != NULL) && lane_open(lane);
+}
+
+/* taskq_lane_claimable - may external workers claim tasks of this lane (or NULL) now? */
+bool
+taskq_lane_claimable(const TaskqLaneDef *lane)
+{
+	const TaskqKind *kind = lane ? taskq_kind_get(NameStr(lane->kind)) : NULL;
+
+	return kind != NULL && kind->handler == NULL && kind->owner_id == lane->kind_owner && lane_open(lane);
 }
 
 static int

@@ -4,6 +4,7 @@
 
 #include "postgres.h"
 
+#include "defs.h"
 #include "shmem.h"
 
 extern bool taskq_claim(int slotno);
@@ -14,5 +15,6 @@ extern void taskq_claim_release(int slotno);
 extern void taskq_claim_stop_scan(int scanner);
 extern bool taskq_claim_probe(Oid dbid, int32 lane_id, int scanner);
 extern bool taskq_lane_runnable(int32 id, Oid role);
+extern bool taskq_lane_claimable(const TaskqLaneDef *lane);
 
 #endif

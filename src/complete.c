@@ -33,7 +33,9 @@
 int
 taskq_row_attempt(TaskqRow *row)
 {
-	return DatumGetInt16(taskq_row_value(row, attempt)) + (taskq_row_state(row) == TASKQ_RUNNING ? 0 : 1);
+	char		state = taskq_row_state(row);
+
+	return DatumGetInt16(taskq_row_value(row, attempt)) + (state == TASKQ_RUNNING || state == TASKQ_LEASED ? 0 : 1);
 }
 
 /*
@@ -69,6 +71,8 @@ taskq_complete(TaskqRow *row, TimestampTz started_at, const char *worker,
 	return change.to;
 }
 
+#define MAX_CRASHES 2			/* that a task may cause before it fails */
+
 static bool
 sqlstate_listed(List *list, int sqlerrcode)
 {
@@ -86,14 +90,20 @@ sqlstate_listed(List *list, int sqlerrcode)
 }
 
 /*
- * Would another attempt make sense?  Without a list of the kind's own: not when
- * the program is at fault (class 42: syntax, names, rights; 0A: not supported).
+ * Would another attempt make sense?  Whoever ran it may say so; an attempt that
+ * was lost tells nothing about the task.  Without a list of the kind's own: not
+ * when the program is at fault (class 42: syntax, names, rights; 0A: not supported).
  */
 static bool
-is_retryable(const TaskqKind *kind, int sqlerrcode)
+is_retryable(const TaskqKind *kind, const TaskqFailure *failure)
 {
+	int			sqlerrcode = failure->sqlerrcode;
 	int			class = ERRCODE_TO_CATEGORY(sqlerrcode);
 
+	if (failure->no_retry || sqlerrcode == ERRCODE_TASK_NO_RETRY)
+		return false;
+	if (failure->retry || failure->lost || kind == NULL)
+		return true;
 	if (kind->retry_on != NIL)
 		return sqlstate_listed(kind->retry_on, sqlerrcode);
 	return class != ERRCODE_TO_CATEGORY(ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION) &&
@@ -136,18 +146,45 @@ change_after_failure(TaskqRow *row, const TaskqFailure *failure, const TaskqLane
 	change->progress = failure->progress;
 	change->error = failure->error;
 	change->to = TASKQ_FAILED;
+	change->lost = failure->lost;
+	if (failure->crashed)
+		change->crashes = (taskq_row_isnull(row, crashes) ? 0 : DatumGetInt16(taskq_row_value(row, crashes))) + 1;
 	if (failure->cancelled)
 	{
 		change->to = TASKQ_CANCELLED;
 		change->cancel_reason = failure->reason;
 	}
-	else if (attempt < max_attempts && (kind == NULL || is_retryable(kind, failure->sqlerrcode)))
+	else if (attempt < max_attempts && change->crashes < MAX_CRASHES && is_retryable(kind, failure))
 	{
 		static const TaskqKind sql_commands = {.backoff_ms = 1000, .backoff_max_ms = 3600000};
 
 		change->to = TASKQ_RETRYING;
-		change->run_at = retry_time(kind ? kind : &sql_commands, attempt);
+		change->run_at = failure->retry && failure->retry_us >= 0 ? GetCurrentTimestamp() + failure->retry_us :
+			retry_time(kind ? kind : &sql_commands, attempt);
 	}
+}
+
+/*
+ * taskq_fail_row - record the failure of an attempt at a task that this transaction has locked
+ *
+ * Returns the new state.
+ */
+char
+taskq_fail_row(TaskqRow *row, const TaskqFailure *failure)
+{
+	TaskqChange change = {0};
+
+	change_after_failure(row, failure, taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane))), &change);
+	taskq_state_change(row, &change);
+	if (change.to == TASKQ_RETRYING)
+	{
+		const TaskqLaneDef *lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
+
+		if (lane != NULL)
+			taskq_note_later(lane, 1);
+		taskq_note_due(change.run_at);
+	}
+	return change.to;
 }
 
 /*
@@ -159,23 +196,16 @@ change_after_failure(TaskqRow *row, const TaskqFailure *failure, const TaskqLane
 char
 taskq_record_failure(const TaskqFailure *failure)
 {
-	TaskqChange change = {0};
+	char		state = 0;
 	TaskqRow	row;
-	const TaskqLaneDef *lane;
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	taskq_defs_begin();
 	if (taskq_store_lock(&failure->id, true, &row) == TASKQ_LOCKED &&
 		(taskq_row_state(&row) == TASKQ_PENDING || taskq_row_state(&row) == TASKQ_RUNNING))
-	{
-		lane = taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane)));
-		change_after_failure(&row, failure, lane, &change);
-		taskq_state_change(&row, &change);
-		if (change.to == TASKQ_RETRYING)
-			taskq_note_due(change.run_at);
-	}
+		state = taskq_fail_row(&row, failure);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	return change.to;
+	return state;
 }

@@ -19,11 +19,24 @@ typedef struct TaskqFailure
 	Datum		progress;		/* jsonb, or 0 */
 	bool		cancelled;		/* because somebody asked to */
 	const char *reason;
+	bool		lost;			/* with its worker or its lease */
+	bool		crashed;		/* ... and the server with it */
+	bool		no_retry;		/* whoever ran it says that it is no use */
+	bool		retry;			/* ... or that it is, */
+	int64		retry_us;		/* after so long; -1: as the kind says */
 } TaskqFailure;
+
+/* the SQLSTATEs by which a handler says so */
+#define ERRCODE_TASK_NO_RETRY MAKE_SQLSTATE('T','Q','0','0','1')
+#define ERRCODE_TASK_RETRY MAKE_SQLSTATE('T','Q','0','0','2')
+#define ERRCODE_TASK_LEASE_EXPIRED MAKE_SQLSTATE('T','Q','0','0','3')
+#define ERRCODE_TASK_EXTERNAL MAKE_SQLSTATE('T','Q','0','0','4')
+
 
 extern int	taskq_row_attempt(TaskqRow *row);
 extern char taskq_complete(TaskqRow *row, TimestampTz started_at, const char *worker,
 						   Datum result, bool isnull, Datum progress, bool cancelled, const char *reason);
+extern char taskq_fail_row(TaskqRow *row, const TaskqFailure *failure);
 extern char taskq_record_failure(const TaskqFailure *failure);
 
 /* error.c */

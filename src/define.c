@@ -11,6 +11,7 @@
 #include "access/xact.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "args.h"
 #include "compat.h"
 #include "defs.h"
 #include "fmgr.h"
@@ -27,68 +28,13 @@
 #include "utils/timestamp.h"
 
 static void
-invalid_argument(const char *argument, const char *message)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("%s %s", argument, message),
-			 errhint("See argument \"%s\".", argument)));
-}
-
-void
-taskq_check_name(const char *name, const char *argument)
-{
-	if (name[0] == '\0')
-		invalid_argument(argument, "must not be empty");
-	if (strlen(name) >= NAMEDATALEN)
-		invalid_argument(argument, psprintf("must be shorter than %d bytes", NAMEDATALEN));
-	for (const char *c = name; *c != '\0'; c++)
-	{
-		if ((unsigned char) *c < ' ' || *c == 0x7f)
-			invalid_argument(argument, "must not contain control characters");
-	}
-}
-
-void
-taskq_check_priority(int priority)
-{
-	if (priority < -100 || priority > 100)
-		invalid_argument("priority", "must be between -100 and 100");
-}
-
-void
-taskq_check_max_attempts(int n)
-{
-	if (n < 1 || n > 10000)
-		invalid_argument("max_attempts", "must be between 1 and 10000");
-}
-
-static char *
-name_arg(FunctionCallInfo fcinfo, int n, const char *argument)
-{
-	char	   *name;
-
-	if (PG_ARGISNULL(n))
-		invalid_argument(argument, "must not be null");
-	name = text_to_cstring(PG_GETARG_TEXT_PP(n));
-	taskq_check_name(name, argument);
-	return name;
-}
-
-static void
 set_interval(FunctionCallInfo fcinfo, int n, const char *argument, bool zero_allowed, Datum *value, bool *isnull)
 {
-	Interval   *interval;
-	int64		us;
-
 	*isnull = PG_ARGISNULL(n);
 	if (*isnull)
 		return;
-	interval = PG_GETARG_INTERVAL_P(n);
-	us = interval->time + ((int64) interval->day + (int64) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
-	if (us < (zero_allowed ? 0 : 1000))
-		invalid_argument(argument, zero_allowed ? "must not be negative" : "must be at least a millisecond");
-	*value = IntervalPGetDatum(interval);
+	(void) taskq_arg_interval_us(fcinfo, n, argument, zero_allowed ? 0 : 1000);
+	*value = PG_GETARG_DATUM(n);
 }
 
 static void
@@ -96,7 +42,7 @@ set_count(FunctionCallInfo fcinfo, int n, const char *argument, Datum *value, bo
 {
 	*isnull = PG_ARGISNULL(n);
 	if (!*isnull && PG_GETARG_INT32(n) < 1)
-		invalid_argument(argument, "must be at least 1");
+		taskq_invalid_argument(argument, "must be at least 1");
 	*value = *isnull ? (Datum) 0 : Int32GetDatum(PG_GETARG_INT32(n));
 }
 
@@ -147,7 +93,7 @@ check_retry_on(ArrayType *array)
 		size_t		len = strlen(item);
 
 		if ((len != 2 && len != 5) || strspn(item, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != len)
-			invalid_argument("retry_on", "must list SQLSTATEs (five characters) or classes of them (two)");
+			taskq_invalid_argument("retry_on", "must list SQLSTATEs (five characters) or classes of them (two)");
 	}
 	return PointerGetDatum(array);
 }
@@ -157,12 +103,10 @@ static void
 require_owner(const char *name)
 {
 	const TaskqKind *kind = taskq_kind_get(name);
-	Oid			owner;
 
 	if (kind == NULL || superuser())
 		return;
-	owner = get_role_oid(NameStr(kind->owner), true);
-	if (!OidIsValid(owner) || !has_privs_of_role(GetUserId(), owner))
+	if (!OidIsValid(kind->owner_oid) || !has_privs_of_role(GetUserId(), kind->owner_oid))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of kind \"%s\"", name),
@@ -188,17 +132,16 @@ PG_FUNCTION_INFO_V1(taskq_kind_define);
 Datum
 taskq_kind_define(PG_FUNCTION_ARGS)
 {
-	char	   *name = name_arg(fcinfo, 0, "name");
+	char	   *name = taskq_arg_name(fcinfo, 0, "name");
 	Datum		values[Natts_kind] = {0};
 	bool		nulls[Natts_kind] = {false};
-	NameData	run_as;
-	NameData	owner;
 	const TaskqKind *old;
+	Oid			owner;
 	char	   *queue;
 
 	begin_change("taskq.kind_define()");
 	if (strcmp(name, TASKQ_SQL_KIND) == 0)
-		invalid_argument("name", "\"sql\" is reserved for taskq.task_submit_sql()");
+		taskq_invalid_argument("name", "\"sql\" is reserved for taskq.task_submit_sql()");
 	require_owner(name);
 	queue = PG_ARGISNULL(2) ? "default" : text_to_cstring(PG_GETARG_TEXT_PP(2));
 	taskq_check_name(queue, "queue");
@@ -235,26 +178,26 @@ taskq_kind_define(PG_FUNCTION_ARGS)
 				 errmsg("max_running, rate, retention and batch of a kind are not supported by this version of taskq"),
 				 errhint("Leave these arguments out.")));
 	nulls[Anum_kind_retention - 1] = true;
+	/* replacing does not make it somebody else's */
+	old = taskq_kind_get(name);
+	owner = old && OidIsValid(old->owner_oid) ? old->owner_oid : GetUserId();
+	values[Anum_kind_owner - 1] = Int32GetDatum(taskq_role_id(owner));
 	nulls[Anum_kind_run_as - 1] = PG_ARGISNULL(12);
 	if (!PG_ARGISNULL(12))
 	{
 		Oid			role = PG_GETARG_OID(12);
 
 		check_can_set_role(GetUserId(), role);
+		check_can_set_role(owner, role);
 		if (!PG_ARGISNULL(1))
 			taskq_check_role(role);
-		namestrcpy(&run_as, GetUserNameFromId(role, false));
-		values[Anum_kind_run_as - 1] = NameGetDatum(&run_as);
+		values[Anum_kind_run_as - 1] = Int32GetDatum(taskq_role_id(role));
 	}
 	values[Anum_kind_batch - 1] = BoolGetDatum(false);
 	nulls[Anum_kind_description - 1] = PG_ARGISNULL(15);
 	if (!PG_ARGISNULL(15))
 		values[Anum_kind_description - 1] = PG_GETARG_DATUM(15);
 
-	/* replacing does not make it somebody else's */
-	old = taskq_kind_get(name);
-	namestrcpy(&owner, old ? NameStr(old->owner) : GetUserNameFromId(GetUserId(), false));
-	values[Anum_kind_owner - 1] = NameGetDatum(&owner);
 	values[Anum_kind_updated_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	taskq_kind_write(name, values, nulls);
 	if (taskq_shared != NULL)
@@ -268,7 +211,7 @@ PG_FUNCTION_INFO_V1(taskq_kind_drop);
 Datum
 taskq_kind_drop(PG_FUNCTION_ARGS)
 {
-	char	   *name = name_arg(fcinfo, 0, "name");
+	char	   *name = taskq_arg_name(fcinfo, 0, "name");
 
 	begin_change("taskq.kind_drop()");
 	require_owner(name);
@@ -282,10 +225,69 @@ taskq_kind_drop(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* The kind of a grant, which the caller must own, and the privilege's letter. */
+static char
+grant_args(FunctionCallInfo fcinfo, const char *function, char **name)
+{
+	char	   *privilege = PG_ARGISNULL(2) ? "submit" : text_to_cstring(PG_GETARG_TEXT_PP(2));
+
+	*name = taskq_arg_name(fcinfo, 0, "name");
+	if (PG_ARGISNULL(1))
+		taskq_invalid_argument("role", "must not be null");
+	if (strcmp(privilege, "submit") != 0 && strcmp(privilege, "work") != 0)
+		taskq_invalid_argument("privilege", "must be \"submit\" or \"work\"");
+	begin_change(function);
+	if (taskq_kind_get(*name) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_NOT_FOUND),
+				 errmsg("kind of task \"%s\" does not exist", *name),
+				 errhint("View taskq.kind lists them.")));
+	require_owner(*name);
+	return strcmp(privilege, "work") == 0 ? TASKQ_GRANT_WORK : TASKQ_GRANT_SUBMIT;
+}
+
+PG_FUNCTION_INFO_V1(taskq_kind_grant);
+
+/* taskq_kind_grant - kind_grant(name, role, privilege); PT404 if there is no such kind, 42501 if it is another's */
+Datum
+taskq_kind_grant(PG_FUNCTION_ARGS)
+{
+	char	   *name;
+	char		privilege = grant_args(fcinfo, "taskq.kind_grant()", &name);
+	Oid			role = PG_GETARG_OID(1);
+
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
+		taskq_invalid_argument("role", "does not exist");
+	(void) taskq_kind_grant_write(name, privilege, taskq_role_id(role), true);
+	if (taskq_shared != NULL)
+		taskq_note_wake();
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(taskq_kind_revoke);
+
+/* taskq_kind_revoke - kind_revoke(name, role, privilege); the same errors, and a notice if it had not been given */
+Datum
+taskq_kind_revoke(PG_FUNCTION_ARGS)
+{
+	char	   *name;
+	char		privilege = grant_args(fcinfo, "taskq.kind_revoke()", &name);
+	Oid			role = PG_GETARG_OID(1);
+
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
+		taskq_invalid_argument("role", "does not exist");
+	if (!taskq_kind_grant_write(name, privilege, taskq_role_id(role), false))
+		ereport(NOTICE,
+				(errmsg("role \"%s\" had no such privilege on kind \"%s\"", GetUserNameFromId(role, false), name)));
+	if (taskq_shared != NULL)
+		taskq_note_wake();
+	PG_RETURN_VOID();
+}
+
 static void
 queue_change(FunctionCallInfo fcinfo, const char *function, bool must_exist, Datum *values, bool *nulls, bool *replace)
 {
-	char	   *name = name_arg(fcinfo, 0, "name");
+	char	   *name = taskq_arg_name(fcinfo, 0, "name");
 
 	begin_change(function);
 	if (must_exist && strcmp(name, "default") != 0 && taskq_queue_get(name) == NULL)
@@ -369,7 +371,7 @@ taskq_resume(PG_FUNCTION_ARGS)
 	taskq_require_preload();
 	begin_change("taskq.resume()");
 	n = taskq_lanes_take_over();
-	if (n > 0)
+	if (n > 0 || taskq_db_paused(MyDatabaseId))
 		taskq_note_rescan();
 	PG_RETURN_INT32(n);
 }

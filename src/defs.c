@@ -20,6 +20,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "args.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_authid.h"
 #include "commands/sequence.h"
@@ -45,6 +46,7 @@ typedef struct LaneKey
 	int16		priority;
 	NameData	queue;
 	NameData	kind;
+	int32		kind_owner;
 } LaneKey;
 
 typedef struct LaneByKey
@@ -74,6 +76,7 @@ on_relcache_change(Datum arg, Oid relid)
 {
 	if (!OidIsValid(relid) ||
 		relid == taskq_store_oid(TASKQ_REL_KIND) ||
+		relid == taskq_store_oid(TASKQ_REL_KIND_GRANT) ||
 		relid == taskq_store_oid(TASKQ_REL_QUEUE) ||
 		relid == taskq_store_oid(TASKQ_REL_LANE) ||
 		relid == taskq_store_oid(TASKQ_REL_ROLE))
@@ -81,7 +84,7 @@ on_relcache_change(Datum arg, Oid relid)
 }
 
 static void
-on_role_change(Datum arg, int cacheid, uint32 hashvalue)
+on_catalog_change(Datum arg, int cacheid, uint32 hashvalue)
 {
 	stale = true;
 }
@@ -91,7 +94,9 @@ void
 taskq_defs_init(void)
 {
 	CacheRegisterRelcacheCallback(on_relcache_change, (Datum) 0);
-	CacheRegisterSyscacheCallback(AUTHOID, on_role_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, on_catalog_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, on_catalog_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, on_catalog_change, (Datum) 0);
 }
 
 static HTAB *
@@ -187,10 +192,7 @@ read_by_name(TaskqRelation table, TaskqRelation index, const char *name, TupleDe
 static int64
 interval_ms(Datum value)
 {
-	Interval   *interval = DatumGetIntervalP(value);
-
-	return interval->time / 1000 +
-		((int64) interval->day + (int64) interval->month * DAYS_PER_MONTH) * (SECS_PER_DAY * 1000L);
+	return taskq_interval_us(DatumGetIntervalP(value)) / 1000;
 }
 
 static List *
@@ -220,12 +222,70 @@ kind_from_row(TaskqKind *kind, Datum *values, bool *nulls)
 	kind->backoff_ms = interval_ms(values[Anum_kind_backoff - 1]);
 	kind->backoff_max_ms = interval_ms(values[Anum_kind_backoff_max - 1]);
 	kind->retry_on = nulls[Anum_kind_retry_on - 1] ? NIL : text_array_list(values[Anum_kind_retry_on - 1]);
-	if (nulls[Anum_kind_run_as - 1])
-		memset(&kind->run_as, 0, sizeof(NameData));
-	else
-		namestrcpy(&kind->run_as, NameStr(*DatumGetName(values[Anum_kind_run_as - 1])));
-	namestrcpy(&kind->owner, NameStr(*DatumGetName(values[Anum_kind_owner - 1])));
+	kind->run_as_id = nulls[Anum_kind_run_as - 1] ? 0 : DatumGetInt32(values[Anum_kind_run_as - 1]);
+	kind->owner_id = DatumGetInt32(values[Anum_kind_owner - 1]);
 	MemoryContextSwitchTo(old);
+}
+
+/* The function that a handler's text names now, or InvalidOid. */
+static Oid
+handler_oid(const char *handler)
+{
+	Datum		oid;
+	FmgrInfo	flinfo;
+	FunctionCallInfoBaseData *fcinfo = palloc0(SizeForFunctionCallInfo(1));
+
+	/* may be null, so not by DirectFunctionCall */
+	fmgr_info(F_TO_REGPROCEDURE, &flinfo);
+	InitFunctionCallInfoData(*fcinfo, &flinfo, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = CStringGetTextDatum(handler);
+	oid = FunctionCallInvoke(fcinfo);
+	return fcinfo->isnull ? InvalidOid : DatumGetObjectId(oid);
+}
+
+/* Grants of a kind, in the caches' memory. */
+static List *
+read_grants(const char *kind)
+{
+	ScanKeyData key;
+	Snapshot	snapshot;
+	SysScanDesc scan;
+	Relation	rel;
+	HeapTuple	tuple;
+	List	   *grants = NIL;
+	bool		isnull;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(kind));
+	rel = open_scan(TASKQ_REL_KIND_GRANT, TASKQ_REL_KIND_GRANT_PKEY, 1, &key, &snapshot, &scan);
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		TaskqKindGrant *grant = MemoryContextAlloc(defs_context, sizeof(TaskqKindGrant));
+		NameData	name;
+		MemoryContext old;
+
+		grant->privilege = DatumGetChar(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
+		grant->role = InvalidOid;
+		(void) taskq_role_read(DatumGetInt32(heap_getattr(tuple, 3, RelationGetDescr(rel), &isnull)), &name, &grant->role);
+		old = MemoryContextSwitchTo(defs_context);
+		grants = lappend(grants, grant);
+		MemoryContextSwitchTo(old);
+	}
+	close_scan(rel, snapshot, scan);
+	return grants;
+}
+
+/* What is not in the kind's own row. */
+static void
+kind_resolve(TaskqKind *kind)
+{
+	memset(&kind->run_as, 0, sizeof(NameData));
+	memset(&kind->owner, 0, sizeof(NameData));
+	kind->run_as_oid = kind->owner_oid = InvalidOid;
+	if (kind->run_as_id != 0)
+		(void) taskq_role_read(kind->run_as_id, &kind->run_as, &kind->run_as_oid);
+	(void) taskq_role_read(kind->owner_id, &kind->owner, &kind->owner_oid);
+	kind->handler_oid = kind->handler ? handler_oid(kind->handler) : InvalidOid;
+	kind->grants = read_grants(NameStr(kind->name));
 }
 
 /* taskq_kind_get - a kind, or NULL */
@@ -233,6 +293,7 @@ const TaskqKind *
 taskq_kind_get(const char *name)
 {
 	TaskqKind  *kind = hash_search(kinds, name, HASH_FIND, NULL);
+	TaskqKind	read;
 	Datum		values[Natts_kind];
 	bool		nulls[Natts_kind];
 	HeapTuple	tuple;
@@ -244,8 +305,12 @@ taskq_kind_get(const char *name)
 	if (tuple == NULL)
 		return NULL;
 	heap_deform_tuple(tuple, desc, values, nulls);
+	memset(&read, 0, sizeof(read));
+	namestrcpy(&read.name, name);
+	kind_from_row(&read, values, nulls);
+	kind_resolve(&read);
 	kind = hash_search(kinds, name, HASH_ENTER, NULL);
-	kind_from_row(kind, values, nulls);
+	*kind = read;
 	return kind;
 }
 
@@ -318,6 +383,24 @@ taskq_queue_write(const char *name, Datum *values, bool *nulls, const bool *repl
 	write_by_name(TASKQ_REL_QUEUE, TASKQ_REL_QUEUE_PKEY, name, values, nulls, replace, Natts_queue);
 }
 
+static void
+delete_grants(const char *kind)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_KIND_GRANT, ShareRowExclusiveLock);
+	Snapshot	snapshot = taskq_store_snapshot();
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(kind));
+	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_KIND_GRANT_PKEY), true, snapshot, 1, &key);
+	while ((tuple = systable_getnext(scan)) != NULL)
+		CatalogTupleDelete(rel, &tuple->t_self);
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, NoLock);
+}
+
 /* taskq_kind_delete - false if there was none */
 bool
 taskq_kind_delete(const char *name)
@@ -328,6 +411,7 @@ taskq_kind_delete(const char *name)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
+	delete_grants(name);
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
 	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_KIND_PKEY), true, snapshot, 1, &key);
 	tuple = systable_getnext(scan);
@@ -339,6 +423,44 @@ taskq_kind_delete(const char *name)
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
 	return tuple != NULL;
+}
+
+/*
+ * taskq_kind_grant_write - give a privilege, or take it away
+ *
+ * False if there was nothing to do.
+ */
+bool
+taskq_kind_grant_write(const char *kind, char privilege, int32 role, bool grant)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_KIND_GRANT, ShareRowExclusiveLock);
+	Snapshot	snapshot = taskq_store_snapshot();
+	ScanKeyData keys[3];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found;
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(kind));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_CHAREQ, CharGetDatum(privilege));
+	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(role));
+	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_KIND_GRANT_PKEY), true, snapshot, 3, keys);
+	tuple = systable_getnext(scan);
+	found = tuple != NULL;
+	if (found && !grant)
+		CatalogTupleDelete(rel, &tuple->t_self);
+	else if (!found && grant)
+	{
+		Datum		values[3] = {CStringGetTextDatum(kind), CharGetDatum(privilege), Int32GetDatum(role)};
+		bool		nulls[3] = {false, false, false};
+
+		CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	}
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	CacheInvalidateRelcache(rel);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+	return found != grant;
 }
 
 static int32
@@ -448,8 +570,8 @@ taskq_role_read(int32 id, Name name, Oid *oid)
 	return tuple != NULL;
 }
 
-/* columns of taskq_internal.lane: id, role, priority, queue, kind, system, database */
-#define Natts_lane 7
+/* columns of taskq_internal.lane: id, role, priority, queue, kind, kind_owner, system, database */
+#define Natts_lane 8
 
 static void
 lane_from_tuple(TaskqLaneDef *lane, HeapTuple tuple, TupleDesc desc)
@@ -463,8 +585,9 @@ lane_from_tuple(TaskqLaneDef *lane, HeapTuple tuple, TupleDesc desc)
 	lane->priority = DatumGetInt16(values[2]);
 	namestrcpy(&lane->queue, TextDatumGetCString(values[3]));
 	namestrcpy(&lane->kind, TextDatumGetCString(values[4]));
-	lane->foreign = DatumGetInt64(values[5]) != (int64) GetSystemIdentifier() ||
-		DatumGetObjectId(values[6]) != MyDatabaseId;
+	lane->kind_owner = DatumGetInt32(values[5]);
+	lane->foreign = DatumGetInt64(values[6]) != (int64) GetSystemIdentifier() ||
+		DatumGetObjectId(values[7]) != MyDatabaseId;
 }
 
 /* taskq_lane_get - a lane by its number, or NULL */
@@ -507,8 +630,9 @@ lane_insert(int32 role, const LaneKey *key)
 	values[2] = Int16GetDatum(key->priority);
 	values[3] = CStringGetTextDatum(NameStr(key->queue));
 	values[4] = CStringGetTextDatum(NameStr(key->kind));
-	values[5] = Int64GetDatum((int64) GetSystemIdentifier());
-	values[6] = ObjectIdGetDatum(MyDatabaseId);
+	values[5] = Int32GetDatum(key->kind_owner);
+	values[6] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[7] = ObjectIdGetDatum(MyDatabaseId);
 	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
@@ -533,7 +657,7 @@ lane_search(int32 role, const LaneKey *key)
 		TaskqLaneDef lane;
 
 		lane_from_tuple(&lane, tuple, RelationGetDescr(rel));
-		if (!lane.foreign && lane.priority == key->priority &&
+		if (!lane.foreign && lane.priority == key->priority && lane.kind_owner == key->kind_owner &&
 			strcmp(NameStr(lane.queue), NameStr(key->queue)) == 0 &&
 			(id == 0 || lane.id < id))
 			id = lane.id;
@@ -549,7 +673,7 @@ lane_search(int32 role, const LaneKey *key)
  * at the same time: both serve, and no submitter waits for another.
  */
 const TaskqLaneDef *
-taskq_lane_for(Oid role, const char *queue, const char *kind, int16 priority)
+taskq_lane_for(Oid role, const char *queue, const char *kind, int32 kind_owner, int16 priority)
 {
 	LaneKey		key;
 	LaneByKey  *entry;
@@ -557,6 +681,7 @@ taskq_lane_for(Oid role, const char *queue, const char *kind, int16 priority)
 	memset(&key, 0, sizeof(key));
 	key.role = role;
 	key.priority = priority;
+	key.kind_owner = kind_owner;
 	namestrcpy(&key.queue, queue);
 	namestrcpy(&key.kind, kind);
 
@@ -642,15 +767,15 @@ taskq_lanes_take_over(void)
 	while ((tuple = systable_getnext(scan)) != NULL)
 	{
 		TaskqLaneDef lane;
-		bool		replace[Natts_lane] = {false, false, false, false, false, true, true};
+		bool		replace[Natts_lane] = {false, false, false, false, false, false, true, true};
 		bool		nulls[Natts_lane] = {false};
 		Datum		values[Natts_lane] = {0};
 
 		lane_from_tuple(&lane, tuple, RelationGetDescr(rel));
 		if (!lane.foreign)
 			continue;
-		values[5] = Int64GetDatum((int64) GetSystemIdentifier());
-		values[6] = ObjectIdGetDatum(MyDatabaseId);
+		values[6] = Int64GetDatum((int64) GetSystemIdentifier());
+		values[7] = ObjectIdGetDatum(MyDatabaseId);
 		tuple = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replace);
 		CatalogTupleUpdate(rel, &tuple->t_self, tuple);
 		n++;

@@ -43,6 +43,16 @@ enum
 	Natts_queue = Anum_queue_updated_at
 };
 
+/* privileges on kinds */
+#define TASKQ_GRANT_SUBMIT 's'
+#define TASKQ_GRANT_WORK 'w'
+
+typedef struct TaskqKindGrant
+{
+	char		privilege;
+	Oid			role;			/* InvalidOid if it is gone */
+} TaskqKindGrant;
+
 /* The kind of task_submit_sql's tasks; it has no row. */
 #define TASKQ_SQL_KIND "sql"
 
@@ -57,8 +67,14 @@ typedef struct TaskqKind
 	int64		backoff_ms;
 	int64		backoff_max_ms;
 	List	   *retry_on;		/* of SQLSTATEs and classes, as strings; NIL: the default */
-	NameData	run_as;			/* empty: the submitter */
+	Oid			handler_oid;	/* InvalidOid: there is no such function now */
+	int32		run_as_id;		/* 0: the submitter */
+	Oid			run_as_oid;
+	NameData	run_as;
+	int32		owner_id;
+	Oid			owner_oid;
 	NameData	owner;
+	List	   *grants;			/* of TaskqKindGrant */
 } TaskqKind;
 
 typedef struct TaskqQueue
@@ -74,6 +90,7 @@ typedef struct TaskqLaneDef
 	int16		priority;
 	NameData	queue;
 	NameData	kind;
+	int32		kind_owner;		/* of the kind when the lane was made: another owner's is another kind */
 	bool		foreign;		/* made in another server or database */
 	NameData	role_name;
 	Oid			role_oid;		/* of that name here; InvalidOid if it is another role by now */
@@ -86,13 +103,14 @@ extern void taskq_defs_aborted(void);
 extern const TaskqKind *taskq_kind_get(const char *name);
 extern void taskq_kind_write(const char *name, Datum *values, bool *nulls);
 extern bool taskq_kind_delete(const char *name);
+extern bool taskq_kind_grant_write(const char *kind, char privilege, int32 role, bool grant);
 extern const TaskqQueue *taskq_queue_get(const char *name);
 extern void taskq_queue_write(const char *name, Datum *values, bool *nulls, const bool *replace);
 extern int32 taskq_role_id(Oid role);
 extern bool taskq_role_read(int32 id, Name name, Oid *oid);
 extern Oid	taskq_role_resolve(const char *name, Oid oid, int64 system);
 extern const TaskqLaneDef *taskq_lane_get(int32 id);
-extern const TaskqLaneDef *taskq_lane_for(Oid role, const char *queue, const char *kind, int16 priority);
+extern const TaskqLaneDef *taskq_lane_for(Oid role, const char *queue, const char *kind, int32 kind_owner, int16 priority);
 extern List *taskq_lane_ids(void);
 extern int	taskq_lanes_take_over(void);
 

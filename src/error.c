@@ -28,6 +28,10 @@ typedef struct ConditionName
 /* made from the server's errcodes.txt */
 static const ConditionName condition_names[] = {
 #include "errnames.h"
+	{ERRCODE_TASK_NO_RETRY, "task_no_retry"},
+	{ERRCODE_TASK_RETRY, "task_retry"},
+	{ERRCODE_TASK_LEASE_EXPIRED, "task_lease_expired"},
+	{ERRCODE_TASK_EXTERNAL, "task_external_failure"},
 };
 
 static const char *

@@ -16,11 +16,14 @@
 #include "compat.h"
 #include "event.h"
 #include "guc.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "nodes/value.h"
 #include "state.h"
 #include "utils/memutils.h"
 
 #define CHANNEL "taskq"
+#define READY_CHANNEL "taskq:ready:"
 
 /* taskq_event_bucket - what waiters for this task sleep on */
 ConditionVariable *
@@ -111,14 +114,15 @@ taskq_event_wait_for_room(Oid dbid, int n)
 	ConditionVariableCancelSleep();
 }
 
+typedef void (*Notify) (const void *what, int i);
+
 /*
- * taskq_event_send - NOTIFY, in a transaction of its own
- *
- * When that fails (the queue of notifications is full because a listener does
- * not read) the events are lost and the server log says so; nothing else is.
+ * Call notify n times, in a transaction of its own.  When that fails (the queue
+ * of notifications is full because a listener does not read) they are lost and
+ * the server log says so; nothing else is.
  */
-void
-taskq_event_send(const TaskqEvent *events, int n)
+static void
+send(Notify notify, const void *what, int n)
 {
 	MemoryContext context = CurrentMemoryContext;
 
@@ -126,15 +130,7 @@ taskq_event_send(const TaskqEvent *events, int n)
 	{
 		StartTransactionCommand();
 		for (int i = 0; i < n; i++)
-		{
-			char		payload[128];
-			char	   *id = taskq_id_text(&events[i].id);
-
-			snprintf(payload, sizeof(payload), "{\"task_id\":\"%s\",\"state\":\"%s\"}",
-					 id, taskq_state_name(events[i].state));
-			Async_Notify(CHANNEL, payload);
-			pfree(id);
-		}
+			notify(what, i);
 		CommitTransactionCommand();
 	}
 	PG_CATCH();
@@ -153,4 +149,43 @@ taskq_event_send(const TaskqEvent *events, int n)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
+}
+
+static void
+notify_event(const void *what, int i)
+{
+	const TaskqEvent *event = (const TaskqEvent *) what + i;
+	char		payload[128];
+	char	   *id = taskq_id_text(&event->id);
+
+	snprintf(payload, sizeof(payload), "{\"task_id\":\"%s\",\"state\":\"%s\"}",
+			 id, taskq_state_name(event->state));
+	Async_Notify(CHANNEL, payload);
+	pfree(id);
+}
+
+/* taskq_event_send - tell listeners of tasks' states; outside of a transaction */
+void
+taskq_event_send(const TaskqEvent *events, int n)
+{
+	send(notify_event, events, n);
+}
+
+static void
+notify_ready(const void *what, int i)
+{
+	char		channel[NAMEDATALEN];
+	const char *queue = strVal(list_nth((const List *) what, i));
+	int			room = NAMEDATALEN - 1 - strlen(READY_CHANNEL);
+
+	strlcpy(channel, READY_CHANNEL, sizeof(channel));
+	strncat(channel, queue, pg_mbcliplen(queue, strlen(queue), room));
+	Async_Notify(channel, "");
+}
+
+/* taskq_event_send_ready - tell external workers of queues (a list of String); outside of a transaction */
+void
+taskq_event_send_ready(List *queues)
+{
+	send(notify_ready, queues, list_length(queues));
 }

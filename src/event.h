@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "id.h"
+#include "nodes/pg_list.h"
 #include "shmem.h"
 
 /* The first two: the caller holds the main lock exclusively. */
@@ -12,6 +13,7 @@ extern void taskq_event_push(TaskqDb *db, const pg_uuid_t *id, char state);
 extern int	taskq_event_take(Oid dbid, TaskqEvent *events, int max);
 extern void taskq_event_wait_for_room(Oid dbid, int n);
 extern void taskq_event_send(const TaskqEvent *events, int n);
+extern void taskq_event_send_ready(List *queues);
 extern ConditionVariable *taskq_event_bucket(const pg_uuid_t *id);
 
 #endif

@@ -28,18 +28,21 @@
 #include "event.h"
 #include "execute.h"
 #include "executor/spi.h"
+#include "guard.h"
 #include "guc.h"
 #include "lane.h"
 #include "miscadmin.h"
 #include "note.h"
 #include "pgstat.h"
 #include "replication/syncrep.h"
+#include "rights.h"
 #include "session.h"
 #include "state.h"
 #include "storage/latch.h"
 #include "task.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/jsonb.h"
@@ -53,6 +56,7 @@
 #define TIMEOUT_GRACE_MS 5000	/* from asking a task to stop to ending its process */
 
 TaskqCurrent *taskq_current = NULL;
+int64		taskq_retry_us = -1;
 
 static MemoryContext task_context = NULL;
 static TaskqSlot *my_slot = NULL;
@@ -370,7 +374,14 @@ load_attempt(Attempt *attempt)
 				 errmsg("kind of task \"%s\" does not exist any more", NameStr(lane->kind)),
 				 errhint("Define it again with taskq.kind_define() and submit the task again.")));
 	if (kind != NULL)
-		attempt->handler = kind->handler ? pstrdup(kind->handler) : NULL;
+	{
+		taskq_kind_check_run(kind, lane, row);
+		if (kind->handler == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_FUNCTION),
+					 errmsg("kind of task \"%s\" has no handler any more", NameStr(lane->kind))));
+		attempt->handler = pstrdup(kind->handler);
+	}
 
 	LWLockAcquire(taskq_slot_lock(current->slotno), LW_EXCLUSIVE);
 	my_slot->attempt = current->attempt;
@@ -486,6 +497,54 @@ run_in_one_transaction(Attempt *attempt, List *commands)
 	return state;
 }
 
+/*
+ * A task that brought the server down before runs alone: with nothing else in its
+ * worker's batch, and no other such task in the server.  False: not now.
+ */
+static bool
+enter_quarantine(void)
+{
+	int			slotno = my_slot - taskq_shared->slots;
+	bool		entered;
+
+	taskq_announce(slotno);
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	entered = taskq_shared->quarantine < 0;
+	if (entered)
+	{
+		taskq_shared->quarantine = slotno;
+		taskq_claim_give_back(slotno);
+	}
+	LWLockRelease(taskq_main_lock);
+	return entered;
+}
+
+/*
+ * taskq_leave_quarantine - the worker in this slot is through with a task that runs alone, if it was in one
+ */
+void
+taskq_leave_quarantine(int slotno)
+{
+	/* only this worker sets it to its own number, so a look without the lock will do */
+	if (taskq_shared->quarantine != slotno)
+		return;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_shared->quarantine = -1;
+	LWLockRelease(taskq_main_lock);
+}
+
+/* The handler finds the claims of whoever the task is for where a gateway would put them. */
+static void
+set_claims(TaskqRow *row)
+{
+	Jsonb	   *claims;
+
+	if (taskq_row_isnull(row, claims))
+		return;
+	claims = DatumGetJsonbP(taskq_row_value(row, claims));
+	SetConfigOption("request.jwt.claims", JsonbToCString(NULL, &claims->root, VARSIZE(claims)), PGC_USERSET, PGC_S_SESSION);
+}
+
 /* Lock the task and run it; returns its new state, or TASKQ_DROPPED. */
 static char
 run_attempt(Attempt *attempt)
@@ -497,6 +556,8 @@ run_attempt(Attempt *attempt)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	taskq_defs_begin();
 	locked = taskq_store_lock(&attempt->id, false, &attempt->row);
+	if (locked == TASKQ_LOCKED && !taskq_row_isnull(&attempt->row, crashes) && !enter_quarantine())
+		locked = TASKQ_BUSY;
 	if (locked == TASKQ_BUSY)
 		taskq_claim_skipped(attempt->current.slotno, &attempt->id);
 	if (locked != TASKQ_LOCKED ||
@@ -508,6 +569,7 @@ run_attempt(Attempt *attempt)
 	}
 	load_attempt(attempt);
 	taskq_current = &attempt->current;
+	set_claims(&attempt->row);
 	pgstat_report_activity(STATE_RUNNING, psprintf("taskq: %s %s", NameStr(attempt->current.kind), taskq_id_text(&attempt->id)));
 
 	if (attempt->sql != NULL)
@@ -545,6 +607,8 @@ record_error(Attempt *attempt, ErrorData *error, bool was_timeout, bool was_canc
 		error->hint = "Argument \"timeout\" of taskq.kind_define() and taskq.task_submit() sets it.";
 	}
 	failure.sqlerrcode = error->sqlerrcode;
+	failure.retry = error->sqlerrcode == ERRCODE_TASK_RETRY;
+	failure.retry_us = failure.retry ? taskq_retry_us : -1;
 	failure.error = taskq_error_jsonb(error);
 	failure.progress = taskq_slot_progress(my_slot - taskq_shared->slots);
 	failure.cancelled = was_cancel && asked;
@@ -706,11 +770,15 @@ taskq_execute_next(int slotno)
 	memset(&attempt, 0, sizeof(attempt));
 	MemoryContextReset(task_context);
 	MemoryContextSwitchTo(task_context);
+	taskq_retry_us = -1;
 	task_begin(slotno, &attempt);
+	taskq_guard_enter(&attempt.id, attempt.started_at);
 	outcome = attempt_task(&attempt);
 	pgstat_report_activity(STATE_IDLE, "");
 	task_end(slotno, &attempt, outcome);
 	taskq_session_reset();
+	taskq_guard_leave();
+	taskq_leave_quarantine(slotno);
 	pgstat_report_stat(false);
 }
 
@@ -732,4 +800,5 @@ taskq_execute_init(int slotno)
 	grace_timeout = RegisterTimeout(USER_TIMEOUT, on_grace_timeout);
 	pqsignal(SIGUSR2, on_cancel);
 	pqsignal(SIGINT, on_interrupt);
+	taskq_guard_init(slotno);
 }

@@ -18,15 +18,18 @@ typedef struct TaskqCurrent
 	int			attempt;
 	int			max_attempts;
 	TaskqRow   *row;
+	int			children;		/* tasks it submitted */
 } TaskqCurrent;
 
 extern TaskqCurrent *taskq_current; /* NULL outside of a task */
+extern int64 taskq_retry_us;		/* what the running task asked for with taskq.retry(); -1: nothing */
 
 #define taskq_in_task() (taskq_current != NULL)
 
 extern void taskq_execute_init(int slotno);
 extern void taskq_execute_next(int slotno);
 extern void taskq_announce(int slotno);
+extern void taskq_leave_quarantine(int slotno);
 extern bool taskq_cancel_noticed(void);
 
 #endif

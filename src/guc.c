@@ -28,6 +28,12 @@ int			taskq_notify = TASKQ_NOTIFY_FINAL;
 int			taskq_max_payload = 1024;
 int			taskq_max_result = 1024;
 int			taskq_retention = 24 * 60;
+int			taskq_max_pending_per_role = 1000000;
+int			taskq_max_children = 100000;
+int			taskq_max_depth = 100;
+bool		taskq_start_paused = false;
+char	   *taskq_trusted_gateways = NULL;
+char	   *taskq_tenant_claim = NULL;
 
 static const struct config_enum_entry notify_options[] = {
 	{"off", TASKQ_NOTIFY_OFF, false},
@@ -36,9 +42,9 @@ static const struct config_enum_entry notify_options[] = {
 	{NULL, 0, false}
 };
 
-/* check_hook: '*' or a list of names */
+/* check_hook: a list of names */
 static bool
-check_databases(char **newval, void **extra, GucSource source)
+check_names(char **newval, void **extra, GucSource source)
 {
 	char	   *copy = pstrdup(*newval);
 	List	   *names;
@@ -93,7 +99,7 @@ taskq_guc_init(void)
 							   "Databases in which taskq runs tasks.",
 							   "A list of names, or * for all that have the extension.",
 							   &taskq_databases, "*", PGC_SIGHUP, GUC_LIST_INPUT,
-							   check_databases, NULL, NULL);
+							   check_names, NULL, NULL);
 	DefineCustomEnumVariable("taskq.notify",
 							 "Which changes of state are announced with NOTIFY taskq.",
 							 NULL,
@@ -114,13 +120,44 @@ taskq_guc_init(void)
 							"Tasks are removed in large portions, so some stay longer, by up to a third.",
 							&taskq_retention, 24 * 60, 1, 60 * 24 * 3650, PGC_SIGHUP, GUC_UNIT_MIN,
 							NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.max_pending_per_role",
+							"Maximum number of tasks of one role that wait to be run.",
+							"Counted by estimate in shared memory. 0 is no limit; it does not hold for superusers.",
+							&taskq_max_pending_per_role, 1000000, 0, INT_MAX, PGC_SUSET, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.max_children",
+							"Maximum number of tasks that one attempt at a task submits.",
+							"0 is no limit.",
+							&taskq_max_children, 100000, 0, INT_MAX, PGC_SUSET, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.max_depth",
+							"Maximum number of tasks that a task descends from.",
+							"A task submitted inside another one is its child. 0 is no limit.",
+							&taskq_max_depth, 100, 0, 32767, PGC_SUSET, 0,
+							NULL, NULL, NULL);
+	DefineCustomBoolVariable("taskq.start_paused",
+							 "Run no tasks after the server has started until taskq.resume() is called.",
+							 "For physical copies of a server, which cannot be told from the original.",
+							 &taskq_start_paused, false, PGC_POSTMASTER, 0,
+							 NULL, NULL, NULL);
+	DefineCustomStringVariable("taskq.trusted_gateways",
+							   "Roles whose sessions state truly for whom they act.",
+							   "The setting request.jwt.claims of a session of these roles (such as PostgREST's authenticator) is believed.",
+							   &taskq_trusted_gateways, "", PGC_SUSET, GUC_LIST_INPUT,
+							   check_names, NULL, NULL);
+	DefineCustomStringVariable("taskq.tenant_claim",
+							   "The claim that names the tenant.",
+							   "Tasks are seen and steered only by their own tenant, where a trusted gateway is used.",
+							   &taskq_tenant_claim, "sub", PGC_SUSET, 0,
+							   NULL, NULL, NULL);
 	MarkGUCPrefixReserved("taskq");
 }
 
-bool
-taskq_database_enabled(const char *name)
+/* Is a name, or *, in a list of names? */
+static bool
+name_listed(const char *names_setting, const char *name)
 {
-	char	   *copy = pstrdup(taskq_databases);
+	char	   *copy = pstrdup(names_setting);
 	List	   *names;
 	ListCell   *lc;
 	bool		found = false;
@@ -138,4 +175,18 @@ taskq_database_enabled(const char *name)
 	}
 	pfree(copy);
 	return found;
+}
+
+/* taskq_database_enabled - does taskq run tasks in a database of this name? */
+bool
+taskq_database_enabled(const char *name)
+{
+	return name_listed(taskq_databases, name);
+}
+
+/* taskq_gateway_trusted - may sessions of this role say for whom they act? */
+bool
+taskq_gateway_trusted(const char *role)
+{
+	return taskq_trusted_gateways[0] != '\0' && name_listed(taskq_trusted_gateways, role);
 }

@@ -22,10 +22,17 @@ extern int	taskq_notify;
 extern int	taskq_max_payload;	/* kB */
 extern int	taskq_max_result;	/* kB */
 extern int	taskq_retention;	/* minutes */
+extern int	taskq_max_pending_per_role;
+extern int	taskq_max_children;
+extern int	taskq_max_depth;
+extern bool taskq_start_paused;
+extern char *taskq_trusted_gateways;
+extern char *taskq_tenant_claim;
 
 extern void taskq_guc_init(void);
 
 /* Is this database one that taskq.databases names? */
 extern bool taskq_database_enabled(const char *name);
+extern bool taskq_gateway_trusted(const char *role);
 
 #endif

@@ -114,6 +114,7 @@ taskq_lane_enter(TaskqDb *db, int32 id, Oid role, int16 priority)
 	lane->generation = ++taskq_shared->generations;
 	lane->leaves = TASKQ_ALL_LEAVES;
 	lane->dirty = true;
+	lane->fresh = true;
 	lane->retry_at = DT_NOEND;
 	memset(&lane->min_noted, 0xff, UUID_LEN);
 	memset(&lane->head, 0xff, UUID_LEN);
@@ -136,6 +137,7 @@ taskq_lane_rewind(TaskqLane *lane, const pg_uuid_t *id, uint32 leaves)
 	lane->leaves |= leaves;
 	lane->noted_leaves |= leaves;
 	lane->dirty = true;
+	lane->fresh = true;
 }
 
 /*
@@ -148,6 +150,7 @@ taskq_lane_ready(TaskqLane *lane, const pg_uuid_t *id)
 {
 	lane->waiting++;
 	lane->dirty = true;
+	lane->fresh = true;
 	if (lane->nagain < TASKQ_AGAIN_MAX && taskq_id_cmp(id, &lane->watermark) < 0)
 		lane->again[lane->nagain++] = *id;
 	else

@@ -18,6 +18,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "clock.h"
 #include "commands/dbcommands.h"
 #include "compat.h"
 #include "guc.h"
@@ -345,6 +346,34 @@ serve_databases(void)
 	return next;
 }
 
+/* When the system's clock was set, every database looks at its timers. */
+static void
+watch_clock(void)
+{
+	int64		offset = taskq_clock_offset();
+	int64		by = offset - taskq_shared->clock_offset;
+
+	if (by < TASKQ_CLOCK_JUMP_US && by > -TASKQ_CLOCK_JUMP_US)
+		return;
+	ereport(LOG,
+			(errmsg("taskq noticed that the system clock was set by %.3f s", by / 1000000.0)));
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_shared->clock_offset = offset;
+	for (int i = 0; i < taskq_max_databases; i++)
+	{
+		TaskqDb    *db = &taskq_shared->dbs[i];
+
+		if (!OidIsValid(db->dbid))
+			continue;
+		/* times of our own, all short */
+		db->not_before = db->no_worker_before = DT_NOBEGIN;
+		db->since = Min(db->since, GetCurrentTimestamp());
+		db->next_due = DT_NOBEGIN;
+		taskq_wake_dispatcher(db);
+	}
+	LWLockRelease(taskq_main_lock);
+}
+
 /* taskq_launcher_main - entry point of the launcher */
 void
 taskq_launcher_main(Datum arg)
@@ -364,10 +393,13 @@ taskq_launcher_main(Datum arg)
 
 	for (;;)
 	{
-		TimestampTz next = serve_databases();
-		long		ms = next == DT_NOEND ? -1 :
-			Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next), 3600 * 1000L);
+		TimestampTz next;
+		long		ms;
 
+		watch_clock();
+		next = serve_databases();
+		ms = next == DT_NOEND ? -1 :
+			Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next), TASKQ_CLOCK_CHECK_MS);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (ms >= 0 ? WL_TIMEOUT : 0), ms,
 						 taskq_wait_event("TaskqLauncher"));
 		ResetLatch(MyLatch);

@@ -32,6 +32,8 @@ typedef enum NoteType
 	NOTE_SUBMITTED,
 	NOTE_READY,
 	NOTE_DUE,
+	NOTE_LATER,
+	NOTE_CLAIMED,
 	NOTE_TOUCHED,
 	NOTE_FINAL,
 	NOTE_CANCEL,
@@ -51,6 +53,7 @@ typedef struct Note
 	uint32		leaves;
 	int64		count;
 	TimestampTz due;
+	char		from;
 	char		state;
 	int			slot;
 	bool		force;
@@ -119,23 +122,31 @@ note_add(NoteType type, const TaskqLaneDef *lane)
 	return note;
 }
 
+/* Many calls of a transaction are few notes: one made just now for the same, or NULL. */
+static Note *
+note_recent(NoteType type, int32 lane)
+{
+	SubTransactionId subid = GetCurrentSubTransactionId();
+
+	for (int i = nnotes - 1; i >= 0 && i >= nnotes - 8; i--)
+	{
+		if (notes[i].type == type && notes[i].subid == subid && notes[i].lane == lane)
+			return &notes[i];
+	}
+	return NULL;
+}
+
 void
 taskq_note_submitted(const TaskqLaneDef *lane, const pg_uuid_t *lowest, uint32 leaves, int64 count)
 {
-	SubTransactionId subid = GetCurrentSubTransactionId();
-	Note	   *note;
+	Note	   *note = note_recent(NOTE_SUBMITTED, lane->id);
 
-	/* many submits of a transaction are few notes */
-	for (int i = nnotes - 1; i >= 0 && i >= nnotes - 8; i--)
+	if (note != NULL)
 	{
-		note = &notes[i];
-		if (note->type == NOTE_SUBMITTED && note->subid == subid && note->lane == lane->id)
-		{
-			taskq_id_lower(&note->id, lowest);
-			note->leaves |= leaves;
-			note->count += count;
-			return;
-		}
+		taskq_id_lower(&note->id, lowest);
+		note->leaves |= leaves;
+		note->count += count;
+		return;
 	}
 	note = note_add(NOTE_SUBMITTED, lane);
 	note->id = *lowest;
@@ -152,14 +163,45 @@ taskq_note_ready(const TaskqLaneDef *lane, const pg_uuid_t *id)
 void
 taskq_note_due(TimestampTz due)
 {
-	SubTransactionId subid = GetCurrentSubTransactionId();
+	Note	   *note = note_recent(NOTE_DUE, 0);
 
-	if (nnotes > 0 && notes[nnotes - 1].type == NOTE_DUE && notes[nnotes - 1].subid == subid)
+	if (note != NULL)
+		note->due = Min(note->due, due);
+	else
+		note_add(NOTE_DUE, NULL)->due = due;
+}
+
+void
+taskq_note_later(const TaskqLaneDef *lane, int64 count)
+{
+	Note	   *note = note_recent(NOTE_LATER, lane->id);
+
+	if (note == NULL)
+		note = note_add(NOTE_LATER, lane);
+	note->count += count;
+}
+
+void
+taskq_note_claimed(const TaskqLaneDef *lane)
+{
+	Note	   *note = note_recent(NOTE_CLAIMED, lane->id);
+
+	if (note == NULL)
+		note = note_add(NOTE_CLAIMED, lane);
+	note->count++;
+}
+
+int64
+taskq_note_pending(Oid role)
+{
+	int64		n = 0;
+
+	for (int i = 0; i < nnotes; i++)
 	{
-		notes[nnotes - 1].due = Min(notes[nnotes - 1].due, due);
-		return;
+		if ((notes[i].type == NOTE_SUBMITTED || notes[i].type == NOTE_LATER) && notes[i].role == role)
+			n += notes[i].count;
 	}
-	note_add(NOTE_DUE, NULL)->due = due;
+	return n;
 }
 
 void
@@ -169,11 +211,12 @@ taskq_note_touched(const TaskqLaneDef *lane, const pg_uuid_t *id)
 }
 
 void
-taskq_note_final(const TaskqLaneDef *lane, const pg_uuid_t *id, char state)
+taskq_note_final(const TaskqLaneDef *lane, const pg_uuid_t *id, char from, char state)
 {
 	Note	   *note = note_add(NOTE_FINAL, lane);
 
 	note->id = *id;
+	note->from = from;
 	note->state = state;
 }
 
@@ -237,6 +280,15 @@ wake_everyone(TaskqDb *db)
 	taskq_wake_dispatcher(db);
 }
 
+/* Something of a lane became claimable: for workers here, or outside. */
+static void
+wake_for_lane(TaskqDb *db, Oid role)
+{
+	if (pg_atomic_read_u32(&taskq_shared->claimers) > 0)
+		ConditionVariableBroadcast(&taskq_shared->claimable);
+	taskq_lane_wake(db, role);
+}
+
 static void
 apply_committed(TaskqDb *db, Note *note)
 {
@@ -251,13 +303,26 @@ apply_committed(TaskqDb *db, Note *note)
 				taskq_lane_rewind(lane, &note->id, note->leaves);
 				lane->waiting += note->count;
 			}
-			taskq_lane_wake(db, note->role);
+			wake_for_lane(db, note->role);
 			break;
 		case NOTE_READY:
 			lane = taskq_lane_enter(db, note->lane, note->role, note->priority);
 			if (lane != NULL)
+			{
 				taskq_lane_ready(lane, &note->id);
-			taskq_lane_wake(db, note->role);
+				lane->later = Max(0, lane->later - 1);
+			}
+			wake_for_lane(db, note->role);
+			break;
+		case NOTE_CLAIMED:
+			lane = taskq_lane_find(db->dbid, note->lane);
+			if (lane != NULL)
+				lane->waiting = Max(0, lane->waiting - note->count);
+			break;
+		case NOTE_LATER:
+			lane = taskq_lane_enter(db, note->lane, note->role, note->priority);
+			if (lane != NULL)
+				lane->later += note->count;
 			break;
 		case NOTE_DUE:
 			if (note->due > db->next_due && db->next_due != DT_NOBEGIN)
@@ -270,8 +335,10 @@ apply_committed(TaskqDb *db, Note *note)
 			break;
 		case NOTE_FINAL:
 			lane = taskq_lane_find(db->dbid, note->lane);
-			if (lane != NULL && lane->waiting > 0)
-				lane->waiting--;
+			if (lane != NULL && note->from == TASKQ_PENDING)
+				lane->waiting = Max(0, lane->waiting - 1);
+			else if (lane != NULL && note->from != TASKQ_LEASED)
+				lane->later = Max(0, lane->later - 1);
 			taskq_event_push(db, &note->id, note->state);
 			break;
 		case NOTE_CANCEL:
@@ -283,6 +350,7 @@ apply_committed(TaskqDb *db, Note *note)
 			break;
 		case NOTE_RESCAN:
 			pg_atomic_fetch_add_u64(&taskq_shared->definitions, 1);
+			db->resumed = true;
 			/* forget the lanes: their roles may be others now */
 			for (int i = 0; i < taskq_shared->nlanes; i++)
 			{
@@ -313,7 +381,7 @@ apply_aborted(TaskqDb *db, Note *note)
 	lane = taskq_lane_enter(db, note->lane, note->role, note->priority);
 	if (lane != NULL)
 		taskq_lane_rewind(lane, &note->id, taskq_leaf_bit(&note->id));
-	taskq_lane_wake(db, note->role);
+	wake_for_lane(db, note->role);
 }
 
 /* A signal can't be prepared: whoever commits would not send it. */

@@ -19,11 +19,18 @@ extern void taskq_note_ready(const TaskqLaneDef *lane, const pg_uuid_t *id);
 /* a timer */
 extern void taskq_note_due(TimestampTz due);
 
+/* tasks that wait for their time, and how many tasks of a role this transaction has submitted */
+extern void taskq_note_later(const TaskqLaneDef *lane, int64 count);
+extern int64 taskq_note_pending(Oid role);
+
+/* a task that an external worker has now */
+extern void taskq_note_claimed(const TaskqLaneDef *lane);
+
 /* a task whose row this transaction has locked: if it is undone the task is claimable as before */
 extern void taskq_note_touched(const TaskqLaneDef *lane, const pg_uuid_t *id);
 
-/* a task that this transaction brings to a final state */
-extern void taskq_note_final(const TaskqLaneDef *lane, const pg_uuid_t *id, char state);
+/* a task that this transaction brings to a final state, from this one */
+extern void taskq_note_final(const TaskqLaneDef *lane, const pg_uuid_t *id, char from, char state);
 
 /* a running task to cancel */
 extern void taskq_note_cancel(int slot, const pg_uuid_t *id, bool force, const char *reason);
@@ -31,7 +38,7 @@ extern void taskq_note_cancel(int slot, const pg_uuid_t *id, bool force, const c
 /* definitions changed so that waiting tasks may run now */
 extern void taskq_note_wake(void);
 
-/* lanes that shared memory may not have can be run now */
+/* tasks of this database may be run now, of whatever lane */
 extern void taskq_note_rescan(void);
 
 /* the extension is dropped */

@@ -9,6 +9,7 @@
 
 #include <math.h>
 
+#include "complete.h"
 #include "execute.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -97,12 +98,7 @@ taskq_progress(PG_FUNCTION_ARGS)
 	slot->has_total = !PG_ARGISNULL(1);
 	slot->total = total;
 	if (message != NULL)
-	{
-		int			len = pg_mbcliplen(message, strlen(message), TASKQ_MESSAGE_SIZE - 1);
-
-		memcpy(slot->message, message, len);
-		slot->message[len] = '\0';
-	}
+		taskq_clip(slot->message, message);
 	if (!PG_ARGISNULL(3))
 		slot->failed_steps = PG_GETARG_INT32(3);
 	if (info != NULL)
@@ -125,6 +121,45 @@ taskq_cancel_requested(PG_FUNCTION_ARGS)
 	if (outside_of_task("taskq.cancel_requested()"))
 		PG_RETURN_BOOL(false);
 	PG_RETURN_BOOL(taskq_cancel_noticed());
+}
+
+/* Raise an error by which the handler ends its attempt. */
+static void
+end_attempt(FunctionCallInfo fcinfo, int first, int sqlerrcode, const char *preset)
+{
+	char	   *message = PG_ARGISNULL(first) ? pstrdup(preset) : text_to_cstring(PG_GETARG_TEXT_PP(first));
+	char	   *details = PG_ARGISNULL(first + 1) ? NULL :
+		JsonbToCString(NULL, &PG_GETARG_JSONB_P(first + 1)->root, 0);
+
+	ereport(ERROR,
+			(errcode(sqlerrcode),
+			 errmsg("%s", message),
+			 details ? errdetail("%s", details) : 0));
+}
+
+PG_FUNCTION_INFO_V1(taskq_fail);
+
+/* taskq_fail - fail(message, details) raises TQ001, inside of a task and outside */
+Datum
+taskq_fail(PG_FUNCTION_ARGS)
+{
+	end_attempt(fcinfo, 0, ERRCODE_TASK_NO_RETRY, "the task gave up");
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(taskq_retry);
+
+/*
+ * taskq_retry - retry(delay, message, details) raises TQ002, inside of a task and outside
+ *
+ * The delay is kept aside until the error arrives where the attempt is recorded.
+ */
+Datum
+taskq_retry(PG_FUNCTION_ARGS)
+{
+	taskq_retry_us = PG_ARGISNULL(0) ? -1 : taskq_arg_delay(fcinfo, 0) - GetCurrentTimestamp();
+	end_attempt(fcinfo, 1, ERRCODE_TASK_RETRY, "the task asks to be tried again");
+	PG_RETURN_VOID();
 }
 
 PG_FUNCTION_INFO_V1(taskq_current_task);

@@ -7,7 +7,9 @@
  */
 #include "postgres.h"
 
+#include "clock.h"
 #include "compat.h"
+#include "guard.h"
 #include "guc.h"
 #include "miscadmin.h"
 #include "shmem.h"
@@ -53,6 +55,11 @@ shmem_reset(void)
 	ConditionVariableInit(&taskq_shared->event_room);
 	ConditionVariableInit(&taskq_shared->finished_any);
 	ConditionVariableInit(&taskq_shared->slots_changed);
+	ConditionVariableInit(&taskq_shared->claimable);
+	pg_atomic_init_u32(&taskq_shared->claimers, 0);
+	taskq_shared->clock_base = GetCurrentTimestamp() - taskq_monotonic_us();
+	taskq_shared->start_paused = taskq_start_paused;
+	taskq_shared->quarantine = -1;
 	for (int i = 0; i < TASKQ_WAIT_BUCKETS; i++)
 		ConditionVariableInit(&taskq_shared->finished[i]);
 	pg_atomic_init_u64(&taskq_shared->definitions, 0);
@@ -76,6 +83,7 @@ shmem_startup(void)
 	taskq_shared = ShmemInitStruct("taskq", shmem_size(), &found);
 	if (!found)
 		shmem_reset();
+	taskq_guard_startup(!found);
 	LWLockRelease(AddinShmemInitLock);
 
 	locks = GetNamedLWLockTranche("taskq");
@@ -163,6 +171,18 @@ taskq_wake_dispatchers(void)
 	ConditionVariableBroadcast(&taskq_shared->slots_changed);
 }
 
+/* taskq_db_paused - does a database wait for taskq.resume() since the server started? */
+bool
+taskq_db_paused(Oid dbid)
+{
+	TaskqDb    *db;
+
+	if (!taskq_shared->start_paused)
+		return false;
+	db = taskq_db_find(dbid);
+	return db == NULL || !db->resumed;
+}
+
 /* taskq_db_find - entry of a database, or NULL; caller holds the main lock */
 TaskqDb *
 taskq_db_find(Oid dbid)
@@ -193,6 +213,7 @@ taskq_db_enter(Oid dbid)
 	memset(db, 0, sizeof(*db));
 	db->dbid = dbid;
 	db->next_due = DT_NOBEGIN;	/* not known */
+	db->clock_offset = taskq_clock_offset();
 	db->not_before = DT_NOBEGIN;
 	db->no_worker_before = DT_NOBEGIN;
 	return db;

@@ -46,6 +46,8 @@ typedef struct TaskqDb
 	TimestampTz next_due;		/* earliest timer, DT_NOEND for none, DT_NOBEGIN if not known */
 	TimestampTz not_before;		/* no dispatcher earlier, after one that failed */
 	TimestampTz no_worker_before;	/* no worker earlier, after one that could not connect */
+	bool		resumed;		/* runs tasks though the server was started paused */
+	int64		clock_offset;	/* of the system's clock, when timers were set right last */
 } TaskqDb;
 
 /* A lane that has, or may have, something to claim. */
@@ -56,6 +58,7 @@ typedef struct TaskqLane
 	Oid			role;
 	int16		priority;
 	bool		dirty;			/* there may be a claimable task */
+	bool		fresh;			/* ... that external workers have not been told of */
 	int			scanner;		/* slot that scans it now, or -1 */
 	uint32		generation;		/* of this entry; tells reuse */
 	pg_uuid_t	watermark;		/* no claimable task before it that isn't noted elsewhere */
@@ -69,6 +72,7 @@ typedef struct TaskqLane
 	uint32		skipped_leaves;
 	int			backoff;		/* ms, of retry_at */
 	int64		waiting;		/* estimate */
+	int64		later;			/* estimate of those that wait for their time */
 	int			running;		/* reserved or running */
 	int			average_us;		/* run time, moving average; 0: unknown */
 	int			nagain;
@@ -147,6 +151,15 @@ typedef struct TaskqSlot
 	pg_atomic_uint64 cancel_generation; /* the task to cancel */
 } TaskqSlot;
 
+/* A task in whose midst the server crashed; nobody may run it before that is recorded. */
+typedef struct TaskqSuspect
+{
+	Oid			dbid;
+	pg_uuid_t	id;
+	int			slot;			/* of the worker that ran it */
+	TimestampTz started_at;
+} TaskqSuspect;
+
 typedef struct TaskqEvent
 {
 	Oid			dbid;
@@ -160,6 +173,14 @@ typedef struct TaskqShared
 	int			launcher_procno;
 	bool		find;			/* databases with taskq are to be found */
 	uint32		generations;	/* counter for lanes and slots */
+
+	bool		start_paused;	/* no tasks before taskq.resume(), database by database */
+	int64		clock_base;		/* steady time is this plus the monotonic clock */
+	int64		clock_offset;	/* of the system's clock, as the launcher saw it last */
+
+	int			nsuspects;
+	TaskqSuspect suspects[TASKQ_MAX_WORKERS];
+	int			quarantine;		/* slot that runs a task which crashed the server before, or -1 */
 
 	/* the role that waits for a slot which others hold; InvalidOid: none */
 	Oid			starved_db;
@@ -179,6 +200,8 @@ typedef struct TaskqShared
 	ConditionVariable finished[TASKQ_WAIT_BUCKETS];
 	ConditionVariable finished_any; /* for those who wait for one of many */
 	ConditionVariable slots_changed;	/* a worker or dispatcher left */
+	pg_atomic_uint32 claimers;
+	ConditionVariable claimable;	/* something may be there for external workers */
 
 	TaskqSlot	slots[TASKQ_MAX_WORKERS];
 	TaskqDb    *dbs;
@@ -194,6 +217,7 @@ extern LWLock *taskq_slot_lock(int slot);
 extern void taskq_wake_proc(int procno);
 extern void taskq_wake_launcher(void);
 extern void taskq_wake_dispatcher(TaskqDb *db);
+extern bool taskq_db_paused(Oid dbid);
 extern TaskqDb *taskq_db_find(Oid dbid);
 extern TaskqDb *taskq_db_enter(Oid dbid);
 extern void taskq_db_forget(Oid dbid);

@@ -9,9 +9,12 @@
  *		                      └──due──▶ pending
  *
  * The stored state of a task that runs stays 'p': its row is locked, and the
- * lock is the claim.  Only a task that can't hold a lock while it runs (a
- * command with transactions of its own) is stored as 'r'.  So "to pending"
- * from 'r' is a task whose worker is gone.
+ * lock is the claim.  Only a task that can't hold a lock while it runs is stored
+ * as running: 'r' a command with transactions of its own, 'e' one that an
+ * external worker has under a lease.  'r' to 'r' is one whose worker is gone.
+ *
+ * What goes with the state is written here too: timers, leases, and the attempts
+ * that are not the last.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,11 +32,12 @@ typedef struct StateInfo
 } StateInfo;
 
 static const StateInfo states[] = {
-	{TASKQ_PENDING, "pending", "rtcfx"},
+	{TASKQ_PENDING, "pending", "retcfx"},
 	{TASKQ_SCHEDULED, "scheduled", "px"},
 	{TASKQ_BLOCKED, "blocked", "psx"},
 	{TASKQ_RETRYING, "retrying", "px"},
 	{TASKQ_RUNNING, "running", "rtcfx"},
+	{TASKQ_LEASED, "running", "pstcfx"},
 	{TASKQ_COMPLETED, "completed", ""},
 	{TASKQ_FAILED, "failed", ""},
 	{TASKQ_CANCELLED, "cancelled", ""},
@@ -70,7 +74,8 @@ taskq_state_name(char state)
  * taskq_state_change - bring a task to another state
  *
  * The caller's transaction has locked the row.  A scheduled or retrying task's
- * timer goes with the state, one is made for a task that is to be retried.
+ * timer goes with the state, one is made for a task that is to wait.  A task that
+ * leaves 'e' loses its lease.
  */
 void
 taskq_state_change(TaskqRow *row, const TaskqChange *change)
@@ -78,13 +83,23 @@ taskq_state_change(TaskqRow *row, const TaskqChange *change)
 	char		from = taskq_row_state(row);
 	const StateInfo *info = state_info(from);
 	pg_uuid_t	id = *DatumGetUUIDP(taskq_row_value(row, id));
+	TaskqLease	lease;
 
 	if (info == NULL || strchr(info->next, change->to) == NULL)
 		elog(ERROR, "task %s cannot change from \"%c\" to \"%c\"", taskq_id_text(&id), from, change->to);
 
+	/* what the row tells of the attempt before is kept before it is overwritten */
+	if (from == TASKQ_RUNNING && change->to == TASKQ_RUNNING)
+		taskq_attempt_insert(row, DatumGetInt16(taskq_row_value(row, attempt)), TASKQ_ATTEMPT_LOST, (Datum) 0);
+	if (from == TASKQ_LEASED && taskq_lease_find(&id, &lease))
+	{
+		taskq_timer_delete(lease.timer, &id);
+		taskq_lease_delete(&id);
+	}
+
 	if ((from == TASKQ_SCHEDULED || from == TASKQ_RETRYING) && !taskq_row_isnull(row, run_at))
 		taskq_timer_delete(DatumGetTimestampTz(taskq_row_value(row, run_at)), &id);
-	if (change->to == TASKQ_RETRYING)
+	if (change->to == TASKQ_RETRYING || change->to == TASKQ_SCHEDULED)
 		taskq_timer_insert(change->run_at, &id, DatumGetInt32(taskq_row_value(row, lane)));
 
 	taskq_row_set(row, state, CharGetDatum(change->to));
@@ -108,5 +123,25 @@ taskq_state_change(TaskqRow *row, const TaskqChange *change)
 		taskq_row_set(row, progress, change->progress);
 	if (change->cancel_reason != NULL)
 		taskq_row_set(row, cancel_reason, CStringGetTextDatum(change->cancel_reason));
+	if (change->crashes > 0)
+		taskq_row_set(row, crashes, Int16GetDatum(change->crashes));
+	if (change->to == TASKQ_RETRYING)
+		taskq_attempt_insert(row, change->attempt, change->lost ? TASKQ_ATTEMPT_LOST : TASKQ_ATTEMPT_FAILED, change->error);
+	taskq_store_update(row);
+}
+
+/*
+ * taskq_state_reschedule - another due time for a task that waits for its own
+ *
+ * The caller's transaction has locked the row.
+ */
+void
+taskq_state_reschedule(TaskqRow *row, TimestampTz run_at)
+{
+	pg_uuid_t	id = *DatumGetUUIDP(taskq_row_value(row, id));
+
+	taskq_timer_delete(DatumGetTimestampTz(taskq_row_value(row, run_at)), &id);
+	taskq_timer_insert(run_at, &id, DatumGetInt32(taskq_row_value(row, lane)));
+	taskq_row_set(row, run_at, TimestampTzGetDatum(run_at));
 	taskq_store_update(row);
 }

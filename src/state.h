@@ -22,11 +22,14 @@ typedef struct TaskqChange
 	Datum		error;			/* jsonb, or 0 */
 	Datum		progress;		/* jsonb, or 0 */
 	const char *cancel_reason;
+	int			crashes;		/* of the server, because of this task */
+	bool		lost;			/* the attempt ended with its worker or its lease */
 } TaskqChange;
 
 extern bool taskq_state_final(char state);
 extern const char *taskq_state_name(char state);
 extern void taskq_state_change(TaskqRow *row, const TaskqChange *change);
+extern void taskq_state_reschedule(TaskqRow *row, TimestampTz run_at);
 
 #define taskq_row_state(row) DatumGetChar(taskq_row_value(row, state))
 

@@ -18,8 +18,11 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "guc.h"
 #include "lane.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "rights.h"
 #include "state.h"
 #include "task.h"
 #include "utils/builtins.h"
@@ -36,16 +39,14 @@ taskq_worker_name(int slot)
 	return psprintf("worker-%d", slot + 1);
 }
 
-/* taskq_arg_id - a task's id as argument; null is an error */
-pg_uuid_t
-taskq_arg_id(FunctionCallInfo fcinfo, int n)
+/* taskq_worker_is_named - is that the name of the worker in this slot?  Allocates nothing */
+bool
+taskq_worker_is_named(int slot, const char *name)
 {
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("task id must not be null"),
-				 errhint("Pass the uuid that task_submit returned as argument \"id\".")));
-	return *PG_GETARG_UUID_P(n);
+	char		buffer[32];
+
+	snprintf(buffer, sizeof(buffer), "worker-%d", slot + 1);
+	return strcmp(buffer, name) == 0;
 }
 
 static void
@@ -96,6 +97,16 @@ is_held(const TaskqSlot *slot, int item)
 	char		outcome = slot->outcome[item];
 
 	return outcome == TASKQ_UNDONE || taskq_state_final(outcome);
+}
+
+/* taskq_clip - copy a message into TASKQ_MESSAGE_SIZE bytes, cut between characters */
+void
+taskq_clip(char *to, const char *from)
+{
+	int			len = pg_mbcliplen(from, strlen(from), TASKQ_MESSAGE_SIZE - 1);
+
+	memcpy(to, from, len);
+	to[len] = '\0';
 }
 
 /*
@@ -335,68 +346,6 @@ taskq_workers(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-static bool
-member_of(const char *role)
-{
-	Oid			oid = get_role_oid(role, true);
-
-	return OidIsValid(oid) && has_privs_of_role(GetUserId(), oid);
-}
-
-/* taskq_role_may_see - may the caller see the tasks of this role?  InvalidOid: one that is gone */
-bool
-taskq_role_may_see(Oid role)
-{
-	if (superuser())
-		return true;
-	if (OidIsValid(role) && has_privs_of_role(GetUserId(), role))
-		return true;
-	return member_of("taskq_monitor") || member_of("taskq_operator");
-}
-
-PG_FUNCTION_INFO_V1(taskq_role_visible);
-
-/* taskq_role_visible - role_visible(name, oid, system), for the views */
-Datum
-taskq_role_visible(PG_FUNCTION_ARGS)
-{
-	int64		system = PG_GETARG_INT64(2);
-
-	if (system == 0)
-		system = (int64) GetSystemIdentifier();
-	PG_RETURN_BOOL(taskq_role_may_see(taskq_role_resolve(NameStr(*PG_GETARG_NAME(0)), PG_GETARG_OID(1), system)));
-}
-
-/* The role that submitted a task, if it is not the one it runs as; else InvalidOid. */
-static Oid
-other_submitter(TaskqRow *row)
-{
-	NameData	name;
-	Oid			oid;
-
-	if (taskq_row_isnull(row, submitted_by) ||
-		!taskq_role_read(DatumGetInt32(taskq_row_value(row, submitted_by)), &name, &oid))
-		return InvalidOid;
-	return oid;
-}
-
-static bool
-row_visible(const TaskqLaneDef *lane, TaskqRow *row)
-{
-	return taskq_role_may_see(lane->role_oid) || taskq_role_may_see(other_submitter(row));
-}
-
-/* taskq_role_may_steer - may the caller cancel and change this task? */
-bool
-taskq_role_may_steer(const TaskqLaneDef *lane, TaskqRow *row)
-{
-	Oid			submitter = other_submitter(row);
-
-	return superuser() || member_of("taskq_operator") ||
-		(OidIsValid(lane->role_oid) && has_privs_of_role(GetUserId(), lane->role_oid)) ||
-		(OidIsValid(submitter) && has_privs_of_role(GetUserId(), submitter));
-}
-
 /*
  * taskq_task_require - read a task that the caller may see
  *
@@ -413,11 +362,11 @@ taskq_task_require(const pg_uuid_t *id, TaskqRow *row)
 	UnregisterSnapshot(snapshot);
 	if (found)
 		lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
-	if (lane == NULL || !row_visible(lane, row))
+	if (lane == NULL || !taskq_row_may_see(lane, row))
 		ereport(ERROR,
 				(errcode(ERRCODE_TASK_NOT_FOUND),
 				 errmsg("task %s does not exist", taskq_id_text(id)),
-				 errdetail("It was never submitted, its submit did not commit, its retention is over, or it belongs to another role.")));
+				 errdetail("It was never submitted, its submit did not commit, its retention is over, or it is not yours to see.")));
 }
 
 /* taskq_task_state - the word for a task's state, in view of the worker that may hold it */
@@ -432,11 +381,63 @@ taskq_task_state(TaskqRow *row, const TaskqLive *live)
 }
 
 /*
- * taskq_task_row - the row of view taskq.task for a task that the caller may see
+ * Run a query of ours about one task and give each row's only column, a composite,
+ * to put.
  *
  * The plan is kept.  It runs as the extension's owner, who alone may read the
  * tables; whether the caller may see this task has been checked.
  */
+static uint64
+query_task(SPIPlanPtr *plan, const char *query, const pg_uuid_t *id,
+		   void (*put) (void *to, HeapTupleHeader row), void *to)
+{
+	Datum		args[2];
+	MemoryContext caller = CurrentMemoryContext;
+	uint64		nrows;
+	Oid			user;
+	int			context;
+	bool		isnull;
+
+	args[0] = UUIDPGetDatum(id);
+	args[1] = Int16GetDatum(taskq_id_slot(id));
+	PushActiveSnapshot(GetLatestSnapshot());
+	SPI_connect();
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, context | SECURITY_LOCAL_USERID_CHANGE);
+	if (*plan == NULL)
+	{
+		Oid			types[2] = {UUIDOID, INT2OID};
+
+		*plan = SPI_prepare_cursor(query, 2, types, CURSOR_OPT_GENERIC_PLAN);
+		if (*plan == NULL)
+			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+		SPI_keepplan(*plan);
+	}
+	if (SPI_execute_plan(*plan, args, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read task");
+	SetUserIdAndSecContext(user, context);
+	nrows = SPI_processed;
+	for (uint64 i = 0; i < nrows; i++)
+	{
+		HeapTupleHeader header = DatumGetHeapTupleHeader(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		MemoryContext old = MemoryContextSwitchTo(caller);
+
+		put(to, header);
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	PopActiveSnapshot();
+	return nrows;
+}
+
+static void
+put_datum(void *to, HeapTupleHeader row)
+{
+	*(Datum *) to = PointerGetDatum(memcpy(palloc(HeapTupleHeaderGetDatumLength(row)), row,
+										   HeapTupleHeaderGetDatumLength(row)));
+}
+
+/* taskq_task_row - the row of view taskq.task for a task that the caller may see */
 Datum
 taskq_task_row(const pg_uuid_t *id)
 {
@@ -448,47 +449,86 @@ taskq_task_row(const pg_uuid_t *id)
 		" a.estimated_completion, a.submitted_by, a.run_as, a.tenant, a.parent, a.retry_of, a.workflow, a.tags,"
 		" a.metadata, a.cancel_requested, a.cancel_reason, a.timeout)::taskq.task FROM taskq_internal.task_all a"
 		" WHERE a.id OPERATOR(pg_catalog.=) $1 AND a.slot OPERATOR(pg_catalog.=) ANY (ARRAY[$2, 16::pg_catalog.int2])";
-	Datum		args[2];
-	MemoryContext caller = CurrentMemoryContext;
-	Oid			user;
-	int			context;
-	bool		isnull;
 	Datum		result = 0;
 
-	args[0] = UUIDPGetDatum(id);
-	args[1] = Int16GetDatum(taskq_id_slot(id));
-	PushActiveSnapshot(GetLatestSnapshot());
-	SPI_connect();
-	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, context | SECURITY_LOCAL_USERID_CHANGE);
-	if (plan == NULL)
-	{
-		Oid			types[2] = {UUIDOID, INT2OID};
-
-		plan = SPI_prepare_cursor(query, 2, types, CURSOR_OPT_GENERIC_PLAN);
-		if (plan == NULL)
-			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-		SPI_keepplan(plan);
-	}
-	if (SPI_execute_plan(plan, args, NULL, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not read task");
-	SetUserIdAndSecContext(user, context);
-	if (SPI_processed == 1)
-	{
-		HeapTupleHeader header = DatumGetHeapTupleHeader(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-		MemoryContext old = MemoryContextSwitchTo(caller);
-
-		result = PointerGetDatum(memcpy(palloc(HeapTupleHeaderGetDatumLength(header)), header,
-										HeapTupleHeaderGetDatumLength(header)));
-		MemoryContextSwitchTo(old);
-	}
-	SPI_finish();
-	PopActiveSnapshot();
-	if (result == 0)
+	if (query_task(&plan, query, id, put_datum, &result) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_TASK_NOT_FOUND),
 				 errmsg("task %s does not exist", taskq_id_text(id))));
 	return result;
+}
+
+static void
+put_tuple(void *to, HeapTupleHeader row)
+{
+	HeapTupleData tuple;
+
+	tuple.t_len = HeapTupleHeaderGetDatumLength(row);
+	ItemPointerSetInvalid(&tuple.t_self);
+	tuple.t_tableOid = InvalidOid;
+	tuple.t_data = row;
+	tuplestore_puttuple(((ReturnSetInfo *) to)->setResult, &tuple);
+}
+
+PG_FUNCTION_INFO_V1(taskq_task_attempts);
+
+/* taskq_task_attempts - (id uuid) returns rows of taskq.task_attempt; PT404 if there is no such task */
+Datum
+taskq_task_attempts(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	static const char *query =
+		"SELECT ROW(a.task_id, a.attempt, a.state, a.worker, a.started_at, a.finished_at, a.duration, a.error)::taskq.task_attempt"
+		" FROM taskq_internal.attempt_all a WHERE a.task_id OPERATOR(pg_catalog.=) $1 AND $2 IS NOT NULL ORDER BY a.attempt";
+	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
+	TaskqRow	row;
+
+	taskq_defs_begin();
+	taskq_task_require(&id, &row);
+	InitMaterializedSRF(fcinfo, 0);
+	(void) query_task(&plan, query, &id, put_tuple, fcinfo->resultinfo);
+	return (Datum) 0;
+}
+
+PG_FUNCTION_INFO_V1(taskq_server);
+
+/* taskq_server - server() returns the state of taskq in this server and database, for sitrep */
+Datum
+taskq_server(PG_FUNCTION_ARGS)
+{
+	TupleDesc	desc;
+	Datum		values[8] = {0};
+	bool		nulls[8] = {false};
+	TaskqDb    *db;
+	pg_uuid_t	quarantined;
+	int			workers = 0;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	memset(nulls, true, sizeof(nulls));
+	if (taskq_shared != NULL)
+	{
+		LWLockAcquire(taskq_main_lock, LW_SHARED);
+		db = taskq_db_find(MyDatabaseId);
+		for (int i = 0; i < taskq_shared->nslots; i++)
+			workers += taskq_shared->slots[i].dbid == MyDatabaseId && taskq_shared->slots[i].pid != 0;
+		values[0] = BoolGetDatum(taskq_db_paused(MyDatabaseId));
+		values[1] = BoolGetDatum(taskq_shared->start_paused);
+		values[2] = Int32GetDatum(taskq_shared->launcher);
+		values[3] = Int32GetDatum(db && db->dispatcher > 0 ? db->dispatcher : 0);
+		values[4] = Int32GetDatum(workers);
+		values[5] = Int32GetDatum(taskq_max_workers);
+		nulls[6] = taskq_shared->quarantine < 0 || taskq_shared->slots[taskq_shared->quarantine].dbid != MyDatabaseId;
+		if (!nulls[6])
+			quarantined = taskq_shared->slots[taskq_shared->quarantine].task;
+		values[6] = UUIDPGetDatum(&quarantined);
+		values[7] = Int64GetDatum(taskq_shared->events_lost);
+		nulls[0] = nulls[1] = nulls[4] = nulls[5] = nulls[7] = false;
+		nulls[2] = taskq_shared->launcher == 0;
+		nulls[3] = values[3] == 0;
+		LWLockRelease(taskq_main_lock);
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
 PG_FUNCTION_INFO_V1(taskq_task_status);
@@ -659,9 +699,9 @@ kept_field(Datum progress, const char *key, bool as_json)
 	return as_json ? JsonbToCString(NULL, &DatumGetJsonbP(value)->root, 0) : TextDatumGetCString(value);
 }
 
-/* The reverse of taskq_progress_jsonb. */
-static void
-read_kept_progress(Datum progress, TaskqLive *live)
+/* taskq_progress_read - the reverse of taskq_progress_jsonb, without state and percent */
+void
+taskq_progress_read(Datum progress, TaskqLive *live)
 {
 	Datum		kept = PointerGetDatum(PG_DETOAST_DATUM_COPY(progress));
 	char	   *current = kept_field(kept, "current", false);
@@ -677,7 +717,7 @@ read_kept_progress(Datum progress, TaskqLive *live)
 	live->failed_steps = failed ? atoi(failed) : -1;
 	live->has_message = message != NULL;
 	if (message != NULL)
-		strlcpy(live->message, message, sizeof(live->message));
+		taskq_clip(live->message, message);
 	if (info != NULL && strlen(info) <= sizeof(live->info))
 	{
 		live->info_len = strlen(info);
@@ -694,14 +734,17 @@ taskq_task_progress(PG_FUNCTION_ARGS)
 	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
 	TaskqLive  *live = palloc0(sizeof(TaskqLive));
 	TaskqRow	row;
+	TaskqLease	lease;
 
 	taskq_defs_begin();
 	taskq_task_require(&id, &row);
 	if (taskq_live_find(&id, live))
 		PG_RETURN_DATUM(taskq_progress_jsonb(live, taskq_task_state(&row, live)));
-	/* what it told last was kept with the row */
-	if (!taskq_row_isnull(&row, progress))
-		read_kept_progress(taskq_row_value(&row, progress), live);
+	/* what it told last was kept with the row, or with the lease of an external worker */
+	if (taskq_row_state(&row) == TASKQ_LEASED && taskq_lease_find(&id, &lease) && lease.progress != 0)
+		taskq_progress_read(lease.progress, live);
+	else if (!taskq_row_isnull(&row, progress))
+		taskq_progress_read(taskq_row_value(&row, progress), live);
 	if (taskq_row_state(&row) == TASKQ_COMPLETED)
 	{
 		live->has_percent = true;

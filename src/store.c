@@ -33,7 +33,10 @@ static const char *const names[] = {
 	"role", "role_pkey", "role_oid_idx", "role_id_seq",
 	"lane", "lane_pkey", "lane_kind_idx", "lane_id_seq",
 	"kind", "kind_pkey",
-	"queue", "queue_pkey"
+	"kind_grant", "kind_grant_pkey",
+	"queue", "queue_pkey",
+	"attempt", "attempt_pkey",
+	"lease", "lease_pkey"
 };
 
 StaticAssertDecl(lengthof(names) == TASKQ_NRELS - TASKQ_REL_TIMER,
@@ -324,6 +327,17 @@ taskq_store_update(TaskqRow *row)
 	CommandCounterIncrement();
 }
 
+/* taskq_store_delete - delete a task that this transaction has locked */
+void
+taskq_store_delete(TaskqRow *row)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + row->leaf, RowExclusiveLock);
+
+	CatalogTupleDelete(rel, &row->tid);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
 /*
  * taskq_store_scan - claimable tasks of a lane in one leaf, in order of id
  *
@@ -437,4 +451,203 @@ taskq_timer_due(TimestampTz now, int max, pg_uuid_t *ids, TimestampTz *dues, Tim
 	index_close(index, AccessShareLock);
 	table_close(rel, AccessShareLock);
 	return n;
+}
+
+/*
+ * taskq_timer_next - timers from *due and *id on, in order, for going through all of them
+ *
+ * Returns how many, at most max, and moves *due and *id past the last.
+ */
+int
+taskq_timer_next(TimestampTz *due, pg_uuid_t *id, int max, pg_uuid_t *ids, TimestampTz *dues)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_TIMER, AccessShareLock);
+	Relation	index = index_open(oids[TASKQ_REL_TIMER_PKEY], AccessShareLock);
+	Snapshot	snapshot = taskq_store_snapshot();
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	int			n = 0;
+
+	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE, TimestampTzGetDatum(*due));
+	scan = systable_beginscan_ordered(rel, index, snapshot, 1, &key);
+	while (n < max && (tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
+	{
+		bool		isnull;
+		TimestampTz this_due = DatumGetTimestampTz(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
+		pg_uuid_t	this_id = *DatumGetUUIDP(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
+
+		if (this_due == *due && taskq_id_cmp(&this_id, id) < 0)
+			continue;
+		dues[n] = this_due;
+		ids[n++] = this_id;
+	}
+	if (n > 0)
+	{
+		*due = dues[n - 1];
+		*id = ids[n - 1];
+		taskq_id_next(id);
+	}
+	systable_endscan_ordered(scan);
+	UnregisterSnapshot(snapshot);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return n;
+}
+
+/*
+ * taskq_attempt_insert - keep an attempt that is not the task's last
+ *
+ * Worker and times are taken from the row, which still has them from that attempt.
+ */
+void
+taskq_attempt_insert(const TaskqRow *row, int attempt, char outcome, Datum error)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_ATTEMPT, RowExclusiveLock);
+	Datum		values[7] = {
+		taskq_row_value(row, id), Int16GetDatum(attempt), CharGetDatum(outcome), taskq_row_value(row, worker),
+		taskq_row_value(row, started_at), taskq_row_value(row, finished_at), error
+	};
+	bool		nulls[7] = {
+		false, false, false, taskq_row_isnull(row, worker),
+		taskq_row_isnull(row, started_at), taskq_row_isnull(row, finished_at), error == 0
+	};
+	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+
+	CatalogTupleInsert(rel, tuple);
+	heap_freetuple(tuple);
+	table_close(rel, NoLock);
+}
+
+static void
+delete_by_task(TaskqRelation table, TaskqRelation index, const pg_uuid_t *id)
+{
+	Relation	rel = taskq_store_open(table, RowExclusiveLock);
+	Snapshot	snapshot = taskq_store_snapshot();
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
+	scan = systable_beginscan(rel, oids[index], true, snapshot, 1, &key);
+	while ((tuple = systable_getnext(scan)) != NULL)
+		CatalogTupleDelete(rel, &tuple->t_self);
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, NoLock);
+}
+
+/* taskq_attempts_delete - forget the attempts at a task that is deleted */
+void
+taskq_attempts_delete(const pg_uuid_t *id)
+{
+	delete_by_task(TASKQ_REL_ATTEMPT, TASKQ_REL_ATTEMPT_PKEY, id);
+}
+
+/* columns of taskq_internal.lease, in the order of TaskqLease but tid */
+#define Natts_lease 10
+
+static HeapTuple
+lease_tuple(Relation rel, const TaskqLease *lease)
+{
+	Datum		values[Natts_lease] = {
+		UUIDPGetDatum(&lease->task), UUIDPGetDatum(&lease->token), TimestampTzGetDatum(lease->until),
+		TimestampTzGetDatum(lease->deadline), TimestampTzGetDatum(lease->timer), Int64GetDatum(lease->lease_ms), BoolGetDatum(lease->cancel),
+		BoolGetDatum(lease->told), TimestampTzGetDatum(lease->updated_at), lease->progress
+	};
+	bool		nulls[Natts_lease] = {false, false, false, lease->deadline == DT_NOEND, false, false, false, false, false, lease->progress == 0};
+
+	return heap_form_tuple(RelationGetDescr(rel), values, nulls);
+}
+
+/* taskq_lease_insert - the task of a lease, whose row this transaction has locked, gets it */
+void
+taskq_lease_insert(TaskqLease *lease)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEASE, RowExclusiveLock);
+
+	CatalogTupleInsert(rel, lease_tuple(rel, lease));
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+/* taskq_lease_find - the lease of a task; progress is a copy in the current context.  False if it has none */
+bool
+taskq_lease_find(const pg_uuid_t *id, TaskqLease *lease)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEASE, AccessShareLock);
+	Snapshot	snapshot = taskq_store_snapshot();
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
+	scan = systable_beginscan(rel, oids[TASKQ_REL_LEASE_PKEY], true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	if (tuple != NULL)
+	{
+		Datum		values[Natts_lease];
+		bool		nulls[Natts_lease];
+
+		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
+		lease->tid = tuple->t_self;
+		lease->task = *DatumGetUUIDP(values[0]);
+		lease->token = *DatumGetUUIDP(values[1]);
+		lease->until = DatumGetTimestampTz(values[2]);
+		lease->deadline = nulls[3] ? DT_NOEND : DatumGetTimestampTz(values[3]);
+		lease->timer = DatumGetTimestampTz(values[4]);
+		lease->lease_ms = DatumGetInt64(values[5]);
+		lease->cancel = DatumGetBool(values[6]);
+		lease->told = DatumGetBool(values[7]);
+		lease->updated_at = DatumGetTimestampTz(values[8]);
+		lease->progress = nulls[9] ? (Datum) 0 : PointerGetDatum(PG_DETOAST_DATUM_COPY(values[9]));
+	}
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	return tuple != NULL;
+}
+
+/* taskq_lease_update - write back a lease whose task this transaction has locked */
+void
+taskq_lease_update(TaskqLease *lease)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEASE, RowExclusiveLock);
+	HeapTuple	tuple = lease_tuple(rel, lease);
+
+	CatalogTupleUpdate(rel, &lease->tid, tuple);
+	lease->tid = tuple->t_self;
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+/* taskq_lease_delete - the task, whose row this transaction has locked, is nobody's any more */
+void
+taskq_lease_delete(const pg_uuid_t *id)
+{
+	delete_by_task(TASKQ_REL_LEASE, TASKQ_REL_LEASE_PKEY, id);
+}
+
+/* taskq_lease_ids - all tasks that have one, as a list of palloc'd pg_uuid_t */
+List *
+taskq_lease_ids(void)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEASE, AccessShareLock);
+	Snapshot	snapshot = taskq_store_snapshot();
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	HeapTuple	tuple;
+	List	   *ids = NIL;
+
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		bool		isnull;
+		pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
+
+		*id = *DatumGetUUIDP(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
+		ids = lappend(ids, id);
+	}
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	return ids;
 }

@@ -19,6 +19,7 @@
 #include "access/htup.h"
 #include "datatype/timestamp.h"
 #include "id.h"
+#include "nodes/pg_list.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 
@@ -49,7 +50,9 @@ enum
 	Anum_task_claims,
 	Anum_task_tenant,
 	Anum_task_cancel_reason,
-	Natts_task = Anum_task_cancel_reason
+	Anum_task_crashes,
+	Anum_task_depth,
+	Natts_task = Anum_task_depth
 };
 
 /* states as stored */
@@ -58,9 +61,14 @@ enum
 #define TASKQ_RETRYING 't'
 #define TASKQ_BLOCKED 'b'
 #define TASKQ_RUNNING 'r'
+#define TASKQ_LEASED 'e'
 #define TASKQ_COMPLETED 'c'
 #define TASKQ_FAILED 'f'
 #define TASKQ_CANCELLED 'x'
+
+/* outcomes of attempts as stored */
+#define TASKQ_ATTEMPT_FAILED 'f'
+#define TASKQ_ATTEMPT_LOST 'l'
 
 /* One task as read from its leaf. */
 typedef struct TaskqRow
@@ -105,10 +113,32 @@ typedef enum TaskqRelation
 	TASKQ_REL_LANE_SEQ,
 	TASKQ_REL_KIND,
 	TASKQ_REL_KIND_PKEY,
+	TASKQ_REL_KIND_GRANT,
+	TASKQ_REL_KIND_GRANT_PKEY,
 	TASKQ_REL_QUEUE,
 	TASKQ_REL_QUEUE_PKEY,
+	TASKQ_REL_ATTEMPT,
+	TASKQ_REL_ATTEMPT_PKEY,
+	TASKQ_REL_LEASE,
+	TASKQ_REL_LEASE_PKEY,
 	TASKQ_NRELS
 } TaskqRelation;
+
+/* What a lease says; see the table. */
+typedef struct TaskqLease
+{
+	ItemPointerData tid;
+	pg_uuid_t	task;
+	pg_uuid_t	token;
+	TimestampTz until;			/* steady time */
+	TimestampTz deadline;		/* steady time, or DT_NOEND */
+	TimestampTz timer;			/* due time of its timer, by the system's clock */
+	int64		lease_ms;
+	bool		cancel;
+	bool		told;
+	TimestampTz updated_at;
+	Datum		progress;		/* jsonb, or 0 */
+} TaskqLease;
 
 extern void taskq_store_init(void);
 extern bool taskq_store_ready(void);
@@ -122,11 +152,23 @@ extern void taskq_store_insert(TaskqRow *rows, int nrows);
 extern bool taskq_store_find(const pg_uuid_t *id, Snapshot snapshot, TaskqRow *row);
 extern TaskqLockResult taskq_store_lock(const pg_uuid_t *id, bool wait, TaskqRow *row);
 extern void taskq_store_update(TaskqRow *row);
+extern void taskq_store_delete(TaskqRow *row);
 extern int	taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapshot snapshot,
 							 int max, pg_uuid_t *found, pg_uuid_t *seen, bool *exhausted);
 
 extern void taskq_timer_insert(TimestampTz due, const pg_uuid_t *id, int32 lane);
 extern void taskq_timer_delete(TimestampTz due, const pg_uuid_t *id);
 extern int	taskq_timer_due(TimestampTz now, int max, pg_uuid_t *ids, TimestampTz *dues, TimestampTz *next);
+
+extern int	taskq_timer_next(TimestampTz *due, pg_uuid_t *id, int max, pg_uuid_t *ids, TimestampTz *dues);
+
+extern void taskq_attempt_insert(const TaskqRow *row, int attempt, char outcome, Datum error);
+extern void taskq_attempts_delete(const pg_uuid_t *id);
+
+extern void taskq_lease_insert(TaskqLease *lease);
+extern bool taskq_lease_find(const pg_uuid_t *id, TaskqLease *lease);
+extern void taskq_lease_update(TaskqLease *lease);
+extern void taskq_lease_delete(const pg_uuid_t *id);
+extern List *taskq_lease_ids(void);
 
 #endif

@@ -12,15 +12,19 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "args.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "defs.h"
+#include "execute.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "guc.h"
 #include "miscadmin.h"
 #include "note.h"
+#include "rights.h"
+#include "shmem.h"
 #include "state.h"
 #include "submit.h"
 #include "task.h"
@@ -52,24 +56,6 @@ enum
 	OPT_METADATA,
 	OPT_OPTIONS
 };
-
-typedef struct Submit
-{
-	const TaskqLaneDef *lane;
-	Oid			submitter;
-	TaskqRow	row;			/* all but id, slot, payload */
-	bool		scheduled;
-	TimestampTz run_at;
-} Submit;
-
-static void
-invalid(const char *message, const char *hint)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("%s", message),
-			 errhint("%s", hint)));
-}
 
 static void
 refuse_unsupported(FunctionCallInfo fcinfo, int first)
@@ -127,52 +113,71 @@ priority_of(FunctionCallInfo fcinfo, int first, int preset)
 	return priority;
 }
 
-static int64
-interval_us(Interval *interval)
+/* taskq_submit_at - not before this moment */
+void
+taskq_submit_at(TaskqSubmit *submit, TimestampTz run_at)
 {
-	return interval->time + ((int64) interval->day + (int64) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
+	submit->run_at = run_at;
+	submit->scheduled = run_at > GetCurrentTimestamp();
+	taskq_row_set(&submit->row, run_at, TimestampTzGetDatum(run_at));
+	taskq_row_set(&submit->row, state, CharGetDatum(submit->scheduled ? TASKQ_SCHEDULED : TASKQ_PENDING));
 }
 
 /* When it shall run, from run_at and delay. */
 static void
-submit_when(Submit *submit, FunctionCallInfo fcinfo, int first)
+submit_when(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz run_at;
 
 	if (!PG_ARGISNULL(first + OPT_RUN_AT) && !PG_ARGISNULL(first + OPT_DELAY))
-		invalid("run_at and delay cannot both be given",
-				"Use argument \"run_at\" for a moment, or argument \"delay\" for a time from now.");
+		taskq_invalid("run_at and delay cannot both be given",
+					  "Use argument \"run_at\" for a moment, or argument \"delay\" for a time from now.");
 	if (!PG_ARGISNULL(first + OPT_RUN_AT))
 	{
-		submit->run_at = PG_GETARG_TIMESTAMPTZ(first + OPT_RUN_AT);
-		if (TIMESTAMP_NOT_FINITE(submit->run_at))
-			invalid("run_at must be finite", "Pass a moment in time as argument \"run_at\".");
+		run_at = PG_GETARG_TIMESTAMPTZ(first + OPT_RUN_AT);
+		if (TIMESTAMP_NOT_FINITE(run_at))
+			taskq_invalid("run_at must be finite", "Pass a moment in time as argument \"run_at\".");
+		taskq_submit_at(submit, run_at);
 	}
 	else if (!PG_ARGISNULL(first + OPT_DELAY))
-	{
-		int64		delay = interval_us(PG_GETARG_INTERVAL_P(first + OPT_DELAY));
+		taskq_submit_at(submit, taskq_arg_delay(fcinfo, first + OPT_DELAY));
+}
 
-		if (delay < 0)
-			invalid("delay must not be negative", "Argument \"delay\" is a time from now.");
-		submit->run_at = now + delay;
-		if (!IS_VALID_TIMESTAMP(submit->run_at))
-			invalid("delay is too long", "Pass a shorter interval as argument \"delay\".");
+/* The task that it descends from: the one named, or the one that runs in this session. */
+static void
+submit_parent(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
+{
+	TaskqRow	named;
+	TaskqRow   *parent;
+	int			depth;
+
+	if (!PG_ARGISNULL(first + OPT_PARENT))
+	{
+		parent = &named;
+		taskq_task_require(PG_GETARG_UUID_P(first + OPT_PARENT), parent);
 	}
+	else if (taskq_in_task())
+		parent = taskq_current->row;
 	else
 		return;
-	submit->scheduled = submit->run_at > now;
-	taskq_row_set(&submit->row, run_at, TimestampTzGetDatum(submit->run_at));
+	depth = (taskq_row_isnull(parent, depth) ? 0 : DatumGetInt16(taskq_row_value(parent, depth))) + 1;
+	if ((taskq_max_depth > 0 && depth > taskq_max_depth) || depth > PG_INT16_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_TOO_MANY),
+				 errmsg("task would be a descendant of %d others", depth),
+				 errdetail("The limit is taskq.max_depth, %d.", taskq_max_depth),
+				 errhint("A task that submits its own successor for ever is better a schedule.")));
+	taskq_row_set(&submit->row, parent, taskq_row_value(parent, id));
+	taskq_row_set(&submit->row, depth, Int16GetDatum(depth));
 }
 
 static void
-submit_options(Submit *submit, FunctionCallInfo fcinfo, int first)
+submit_options(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 {
 	if (!PG_ARGISNULL(first + OPT_TIMEOUT))
 	{
-		int64		us = interval_us(PG_GETARG_INTERVAL_P(first + OPT_TIMEOUT));
+		int64		us = taskq_arg_interval_us(fcinfo, first + OPT_TIMEOUT, "timeout", 1000);
 
-		if (us < 1000)
-			invalid("timeout must be positive", "Argument \"timeout\" is the longest an attempt may run.");
 		taskq_row_set(&submit->row, timeout_ms, Int64GetDatum(us / 1000));
 	}
 	if (!PG_ARGISNULL(first + OPT_MAX_ATTEMPTS))
@@ -182,19 +187,15 @@ submit_options(Submit *submit, FunctionCallInfo fcinfo, int first)
 		taskq_check_max_attempts(n);
 		taskq_row_set(&submit->row, max_attempts, Int16GetDatum(n));
 	}
-	if (!PG_ARGISNULL(first + OPT_PARENT))
-	{
-		TaskqRow	parent;
-
-		taskq_task_require(PG_GETARG_UUID_P(first + OPT_PARENT), &parent);
-		taskq_row_set(&submit->row, parent, PG_GETARG_DATUM(first + OPT_PARENT));
-	}
+	submit_parent(submit, fcinfo, first);
 	if (!PG_ARGISNULL(first + OPT_TAGS))
 	{
 		ArrayType  *tags = PG_GETARG_ARRAYTYPE_P(first + OPT_TAGS);
 
 		if (ARR_NDIM(tags) > 1 || array_contains_nulls(tags))
-			invalid("tags must be a list without nulls", "Pass an array of text as argument \"tags\".");
+			taskq_invalid("tags must be a list without nulls", "Pass an array of text as argument \"tags\".");
+		if (VARSIZE(tags) > (Size) taskq_max_payload * 1024)
+			taskq_invalid("tags are too large", "Pass few and short texts as argument \"tags\".");
 		taskq_row_set(&submit->row, tags, PointerGetDatum(tags));
 	}
 	if (!PG_ARGISNULL(first + OPT_METADATA))
@@ -204,71 +205,202 @@ submit_options(Submit *submit, FunctionCallInfo fcinfo, int first)
 	}
 }
 
+/* For whom the session acts, where that is known for sure. */
+static void
+submit_claims(TaskqSubmit *submit)
+{
+	Jsonb	   *claims = taskq_caller_claims();
+	const char *tenant;
+
+	if (claims == NULL)
+		return;
+	taskq_check_size(claims, "claims");
+	taskq_row_set(&submit->row, claims, JsonbPGetDatum(claims));
+	tenant = taskq_in_task() ?
+		(taskq_row_isnull(taskq_current->row, tenant) ? NULL : TextDatumGetCString(taskq_row_value(taskq_current->row, tenant))) :
+		taskq_claims_tenant(claims);
+	if (tenant != NULL)
+		taskq_row_set(&submit->row, tenant, CStringGetTextDatum(tenant));
+}
+
+/* taskq_submit_kind - the kind of this name, which the caller may use; or an error */
+const TaskqKind *
+taskq_submit_kind(const char *name)
+{
+	const TaskqKind *kind = strlen(name) < NAMEDATALEN ? taskq_kind_get(name) : NULL;
+
+	if (kind == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("kind of task \"%s\" does not exist", name),
+				 errhint("Argument \"kind\" names a kind that taskq.kind_define() made; view taskq.kind lists them.")));
+	if (!taskq_kind_may_submit(kind))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to submit tasks of kind \"%s\"", name),
+				 errdetail("They run as role \"%s\".", NameStr(kind->run_as)),
+				 errhint("The owner of the kind can use taskq.kind_grant().")));
+	if (kind->run_as_id != 0 && !OidIsValid(kind->run_as_oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role \"%s\", which tasks of kind \"%s\" run as, does not exist any more", NameStr(kind->run_as), name),
+				 errhint("Define the kind again with taskq.kind_define().")));
+	return kind;
+}
+
+/* Can the handler be called by the role? */
+static void
+check_handler(const TaskqKind *kind, Oid role)
+{
+	taskq_check_role(role);
+	if (kind == NULL)
+		return;
+	if (!OidIsValid(kind->handler_oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("handler %s of kind \"%s\" does not exist any more", kind->handler, NameStr(kind->name)),
+				 errhint("Create the function, or define the kind again with taskq.kind_define().")));
+	if (taskq_function_aclcheck(kind->handler_oid, role) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" may not execute handler %s of kind \"%s\"",
+						GetUserNameFromId(role, false), kind->handler, NameStr(kind->name)),
+				 errhint("Grant EXECUTE on the function to the role.")));
+}
+
+/* taskq_submit_begin - tasks of nothing yet; the definitions' caches are made sure of */
+void
+taskq_submit_begin(TaskqSubmit *submit)
+{
+	taskq_require_preload();
+	PreventCommandIfReadOnly("taskq.task_submit()");
+	PreventCommandDuringRecovery("taskq.task_submit()");
+	taskq_defs_begin();
+	memset(submit, 0, sizeof(*submit));
+	taskq_store_new_row(&submit->row);
+	taskq_row_set(&submit->row, attempt, Int16GetDatum(0));
+	taskq_row_set(&submit->row, state, CharGetDatum(TASKQ_PENDING));
+}
+
+/*
+ * taskq_submit_place - what kind it is and who it runs as; kind NULL: SQL commands
+ *
+ * Checks that it can run.  The submitter is the current user.
+ */
+void
+taskq_submit_place(TaskqSubmit *submit, const char *kind_name, const TaskqKind *kind,
+				   Oid role, const char *queue, int priority)
+{
+	if (kind == NULL || kind->handler != NULL)
+		check_handler(kind, role);
+	submit->lane = taskq_lane_for(role, queue, kind_name, kind ? kind->owner_id : 0, priority);
+	if (submit->lane == NULL)
+		elog(ERROR, "lane not found");
+	taskq_row_set(&submit->row, lane, Int32GetDatum(submit->lane->id));
+	if (role != GetUserId())
+		taskq_row_set(&submit->row, submitted_by, Int32GetDatum(taskq_role_id(GetUserId())));
+}
+
 /* Everything about the tasks but their ids and payloads. */
 static void
-submit_begin(Submit *submit, const char *kind_name, FunctionCallInfo fcinfo, int first)
+submit_begin(TaskqSubmit *submit, const char *kind_name, FunctionCallInfo fcinfo, int first)
 {
 	const TaskqKind *kind = NULL;
 	const char *queue = "default";
 	Oid			role = GetUserId();
 	int			priority = 0;
 
-	taskq_require_preload();
-	PreventCommandIfReadOnly("taskq.task_submit()");
-	PreventCommandDuringRecovery("taskq.task_submit()");
+	taskq_submit_begin(submit);
 	refuse_unsupported(fcinfo, first);
-	taskq_defs_begin();
-
-	memset(submit, 0, sizeof(*submit));
-	taskq_store_new_row(&submit->row);
-	submit->submitter = role;
-
 	if (strcmp(kind_name, TASKQ_SQL_KIND) != 0)
 	{
-		if (strlen(kind_name) < NAMEDATALEN)
-			kind = taskq_kind_get(kind_name);
-		if (kind == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("kind of task \"%s\" does not exist", kind_name),
-					 errhint("Argument \"kind\" names a kind that taskq.kind_define() made; view taskq.kind lists them.")));
+		kind = taskq_submit_kind(kind_name);
 		queue = NameStr(kind->queue);
 		priority = kind->priority;
-		if (NameStr(kind->run_as)[0] != '\0')
-			role = get_role_oid(NameStr(kind->run_as), false);
+		if (kind->run_as_id != 0)
+			role = kind->run_as_oid;
 	}
-	if (kind == NULL || kind->handler != NULL)
-		taskq_check_role(role);
 	if (!PG_ARGISNULL(first + OPT_QUEUE))
-	{
-		queue = text_to_cstring(PG_GETARG_TEXT_PP(first + OPT_QUEUE));
-		taskq_check_name(queue, "queue");
-		if (strcmp(queue, "default") != 0 && taskq_queue_get(queue) == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("queue \"%s\" does not exist", queue),
-					 errhint("Argument \"queue\" names a queue that taskq.queue_define() made; view taskq.queue lists them.")));
-	}
-	submit->lane = taskq_lane_for(role, queue, kind_name, priority_of(fcinfo, first, priority));
-	if (submit->lane == NULL)
-		elog(ERROR, "lane not found");
-
-	taskq_row_set(&submit->row, lane, Int32GetDatum(submit->lane->id));
-	taskq_row_set(&submit->row, attempt, Int16GetDatum(0));
-	if (role != submit->submitter)
-		taskq_row_set(&submit->row, submitted_by, Int32GetDatum(taskq_role_id(submit->submitter)));
+		queue = taskq_arg_queue(fcinfo, first + OPT_QUEUE);
+	taskq_submit_place(submit, kind_name, kind, role, queue, priority_of(fcinfo, first, priority));
 	submit_when(submit, fcinfo, first);
 	submit_options(submit, fcinfo, first);
-	taskq_row_set(&submit->row, state, CharGetDatum(submit->scheduled ? TASKQ_SCHEDULED : TASKQ_PENDING));
+	submit_claims(submit);
 }
 
-/* Insert n tasks, and note them; their ids go to ids. */
-static void
-submit_rows(Submit *submit, Datum *payloads, int n, pg_uuid_t *ids)
+/* Tasks of a role that wait, by estimate, those of this transaction included. */
+static int64
+count_pending(Oid role)
 {
-	TaskqRow   *rows = palloc_extended(sizeof(TaskqRow) * Max(n, 1), MCXT_ALLOC_HUGE);
+	int64		n = taskq_note_pending(role);
+
+	LWLockAcquire(taskq_main_lock, LW_SHARED);
+	for (int i = 0; i < taskq_shared->nlanes; i++)
+	{
+		TaskqLane  *lane = &taskq_shared->lanes[i];
+
+		if (lane->dbid == MyDatabaseId && lane->role == role)
+			n += lane->waiting + lane->later;
+	}
+	LWLockRelease(taskq_main_lock);
+	return n;
+}
+
+/*
+ * Nobody fills the disk or the queue.  The count costs a look at all lanes, so it
+ * is not made for each submit: far from the limit a hundredth of what is left may
+ * be used up unseen.
+ */
+static void
+check_pending(Oid role, int n)
+{
+	static Oid	checked_role = InvalidOid;
+	static int64 allowance = 0;
+	int64		pending;
+
+	if (taskq_max_pending_per_role == 0 || superuser())
+		return;
+	if (role == checked_role && n <= allowance)
+	{
+		allowance -= n;
+		return;
+	}
+	pending = count_pending(role);
+	if (pending + n > taskq_max_pending_per_role)
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_TOO_MANY),
+				 errmsg("too many tasks of role \"%s\" wait to be run", GetUserNameFromId(role, false)),
+				 errdetail("There are about " INT64_FORMAT " of them; the limit is taskq.max_pending_per_role, %d.",
+						   pending, taskq_max_pending_per_role),
+				 errhint("Submit again later, or let a superuser raise the limit.")));
+	checked_role = role;
+	allowance = (taskq_max_pending_per_role - pending - n) / 100;
+}
+
+static void
+check_children(int n)
+{
+	if (!taskq_in_task())
+		return;
+	if (taskq_max_children > 0 && n > taskq_max_children - taskq_current->children)
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_TOO_MANY),
+				 errmsg("task submits too many others"),
+				 errdetail("The limit is taskq.max_children, %d.", taskq_max_children),
+				 errhint("Submit fewer, larger tasks.")));
+	taskq_current->children += n;
+}
+
+/* taskq_submit_rows - insert n tasks, and note them; their ids go to ids */
+void
+taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
+{
+	TaskqRow   *rows;
 	uint32		leaves = 0;
 
+	check_pending(submit->lane->role_oid, n);
+	check_children(n);
+	rows = palloc_extended(sizeof(TaskqRow) * Max(n, 1), MCXT_ALLOC_HUGE);
 	for (int i = 0; i < n; i++)
 	{
 		taskq_id_make(&ids[i]);
@@ -284,24 +416,13 @@ submit_rows(Submit *submit, Datum *payloads, int n, pg_uuid_t *ids)
 	{
 		for (int i = 0; i < n; i++)
 			taskq_timer_insert(submit->run_at, &ids[i], submit->lane->id);
+		taskq_note_later(submit->lane, n);
 		taskq_note_due(submit->run_at);
 	}
 	else if (n > 0)
 		taskq_note_submitted(submit->lane, &ids[0], leaves, n);
 	pfree(rows);
 	CommandCounterIncrement();
-}
-
-/* taskq_check_size - raise an error if a jsonb is larger than taskq.max_payload */
-void
-taskq_check_size(Jsonb *value, const char *argument)
-{
-	if (VARSIZE(value) > (Size) taskq_max_payload * 1024)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s of %zu bytes is too large", argument, (Size) VARSIZE(value)),
-				 errdetail("The limit is taskq.max_payload, %d kB.", taskq_max_payload),
-				 errhint("Put large data into a table and its key into argument \"%s\".", argument)));
 }
 
 static Datum
@@ -322,10 +443,10 @@ kind_arg(FunctionCallInfo fcinfo)
 	char	   *kind;
 
 	if (PG_ARGISNULL(0))
-		invalid("kind must not be null", "Pass the name of a kind as argument \"kind\".");
+		taskq_invalid("kind must not be null", "Pass the name of a kind as argument \"kind\".");
 	kind = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	if (strcmp(kind, TASKQ_SQL_KIND) == 0)
-		invalid("kind \"sql\" is that of SQL commands", "Use taskq.task_submit_sql().");
+		taskq_invalid("kind \"sql\" is that of SQL commands", "Use taskq.task_submit_sql().");
 	return kind;
 }
 
@@ -340,28 +461,28 @@ PG_FUNCTION_INFO_V1(taskq_submit);
 Datum
 taskq_submit(PG_FUNCTION_ARGS)
 {
-	Submit		submit;
+	TaskqSubmit		submit;
 	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
 	Datum		payload;
 
 	submit_begin(&submit, kind_arg(fcinfo), fcinfo, 2);
 	payload = payload_or_default(PG_GETARG_DATUM(1), PG_ARGISNULL(1), "payload");
-	submit_rows(&submit, &payload, 1, id);
+	taskq_submit_rows(&submit, &payload, 1, id);
 	PG_RETURN_UUID_P(id);
 }
 
-/* Submit these and return their ids as a set. */
+/* TaskqSubmit these and return their ids as a set. */
 static void
 submit_set(FunctionCallInfo fcinfo, Datum *payloads, bool *nulls, int n)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Submit		submit;
+	TaskqSubmit		submit;
 	pg_uuid_t  *ids = palloc_extended(sizeof(pg_uuid_t) * Max(n, 1), MCXT_ALLOC_HUGE);
 
 	submit_begin(&submit, kind_arg(fcinfo), fcinfo, 2);
 	for (int i = 0; i < n; i++)
 		payloads[i] = payload_or_default(payloads[i], nulls != NULL && nulls[i], "payloads");
-	submit_rows(&submit, payloads, n, ids);
+	taskq_submit_rows(&submit, payloads, n, ids);
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	for (int i = 0; i < n; i++)
@@ -384,7 +505,7 @@ taskq_submit_many(PG_FUNCTION_ARGS)
 	int			n;
 
 	if (PG_ARGISNULL(1))
-		invalid("payloads must not be null", "Pass an array of jsonb as argument \"payloads\".");
+		taskq_invalid("payloads must not be null", "Pass an array of jsonb as argument \"payloads\".");
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), JSONBOID, -1, false, TYPALIGN_INT, &payloads, &nulls, &n);
 	submit_set(fcinfo, payloads, nulls, n);
 	return (Datum) 0;
@@ -404,10 +525,10 @@ taskq_submit_batch(PG_FUNCTION_ARGS)
 	int			n = 0;
 
 	if (PG_ARGISNULL(1))
-		invalid("payloads must not be null", "Pass a JSON array as argument \"payloads\".");
+		taskq_invalid("payloads must not be null", "Pass a JSON array as argument \"payloads\".");
 	array = PG_GETARG_JSONB_P(1);
 	if (!JB_ROOT_IS_ARRAY(array) || JB_ROOT_IS_SCALAR(array))
-		invalid("payloads is not an array", "Pass a JSON array as argument \"payloads\".");
+		taskq_invalid("payloads is not an array", "Pass a JSON array as argument \"payloads\".");
 	payloads = palloc_extended(sizeof(Datum) * Max(JB_ROOT_COUNT(array), 1), MCXT_ALLOC_HUGE);
 	iterator = JsonbIteratorInit(&array->root);
 	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
@@ -430,7 +551,7 @@ PG_FUNCTION_INFO_V1(taskq_submit_sql);
 Datum
 taskq_submit_sql(PG_FUNCTION_ARGS)
 {
-	Submit		submit;
+	TaskqSubmit		submit;
 	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
 	JsonbParseState *state = NULL;
 	JsonbValue	key = {.type = jbvString, .val.string = {.len = 7, .val = "command"}};
@@ -439,11 +560,11 @@ taskq_submit_sql(PG_FUNCTION_ARGS)
 	Datum		datum;
 
 	if (PG_ARGISNULL(0))
-		invalid("command must not be null", "Pass SQL text as argument \"command\".");
+		taskq_invalid("command must not be null", "Pass SQL text as argument \"command\".");
 	value.val.string.val = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	value.val.string.len = strlen(value.val.string.val);
 	if (strspn(value.val.string.val, " \t\r\n;") == value.val.string.len)
-		invalid("command is empty", "Pass SQL text as argument \"command\".");
+		taskq_invalid("command is empty", "Pass SQL text as argument \"command\".");
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	pushJsonbValue(&state, WJB_KEY, &key);
 	pushJsonbValue(&state, WJB_VALUE, &value);
@@ -452,6 +573,6 @@ taskq_submit_sql(PG_FUNCTION_ARGS)
 
 	submit_begin(&submit, TASKQ_SQL_KIND, fcinfo, 1);
 	datum = JsonbPGetDatum(payload);
-	submit_rows(&submit, &datum, 1, id);
+	taskq_submit_rows(&submit, &datum, 1, id);
 	PG_RETURN_UUID_P(id);
 }

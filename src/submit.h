@@ -1,16 +1,30 @@
-/* submit.h: checks of arguments that submitting and defining share */
+/* submit.h: what submitting, defining and retrying share */
 #ifndef TASKQ_SUBMIT_H
 #define TASKQ_SUBMIT_H
 
 #include "postgres.h"
 
-#include "utils/jsonb.h"
+#include "defs.h"
+#include "id.h"
+#include "store.h"
 
-/* All raise an error, with a hint that names the argument. */
+/* Tasks that are about to be inserted. */
+typedef struct TaskqSubmit
+{
+	const TaskqLaneDef *lane;
+	TaskqRow	row;			/* all but id, slot, payload */
+	bool		scheduled;
+	TimestampTz run_at;
+} TaskqSubmit;
+
+/* Raises an error unless a session of this role can be had in the background. */
 extern void taskq_check_role(Oid role);
-extern void taskq_check_size(Jsonb *value, const char *argument);
-extern void taskq_check_priority(int priority);
-extern void taskq_check_max_attempts(int n);
-extern void taskq_check_name(const char *name, const char *argument);
+
+extern const TaskqKind *taskq_submit_kind(const char *name);
+extern void taskq_submit_begin(TaskqSubmit *submit);
+extern void taskq_submit_place(TaskqSubmit *submit, const char *kind_name, const TaskqKind *kind,
+							   Oid role, const char *queue, int priority);
+extern void taskq_submit_at(TaskqSubmit *submit, TimestampTz run_at);
+extern void taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids);
 
 #endif

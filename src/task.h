@@ -4,6 +4,7 @@
 
 #include "postgres.h"
 
+#include "args.h"
 #include "defs.h"
 #include "id.h"
 #include "shmem.h"
@@ -33,20 +34,16 @@ typedef struct TaskqLive
 	char		reason[TASKQ_MESSAGE_SIZE];
 } TaskqLive;
 
-#define ERRCODE_TASK_NOT_FOUND MAKE_SQLSTATE('P','T','4','0','4')
-#define ERRCODE_TASK_WRONG_STATE MAKE_SQLSTATE('P','T','4','0','9')
-
 extern bool taskq_live_find(const pg_uuid_t *id, TaskqLive *live);
 extern char *taskq_worker_name(int slot);
-extern bool taskq_role_may_see(Oid role);
-extern bool taskq_role_may_steer(const TaskqLaneDef *lane, TaskqRow *row);
+extern bool taskq_worker_is_named(int slot, const char *name);
 extern void taskq_task_require(const pg_uuid_t *id, TaskqRow *row);
 extern const char *taskq_task_state(TaskqRow *row, const TaskqLive *live);
 extern Datum taskq_task_row(const pg_uuid_t *id);
 extern Datum taskq_progress_jsonb(const TaskqLive *live, const char *state_name);
+extern void taskq_progress_read(Datum progress, TaskqLive *live);
+extern void taskq_clip(char *to, const char *from);
 
 extern Datum taskq_slot_progress(int slotno);
-
-extern pg_uuid_t taskq_arg_id(FunctionCallInfo fcinfo, int n);
 
 #endif

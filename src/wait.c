@@ -118,20 +118,13 @@ sleep_until(ConditionVariable *cv, const pg_uuid_t *ids, int n, int needed, bool
 static TimestampTz
 deadline_of(FunctionCallInfo fcinfo, int n)
 {
-	Interval   *timeout;
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz deadline;
+	int64		us;
 
 	if (PG_ARGISNULL(n))
 		return TimestampTzPlusMilliseconds(now, 30000);
-	timeout = PG_GETARG_INTERVAL_P(n);
-	deadline = now + timeout->time + ((int64) timeout->day + (int64) timeout->month * DAYS_PER_MONTH) * USECS_PER_DAY;
-	if (deadline < now)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("timeout must not be negative"),
-				 errhint("Argument \"timeout\" is how long to wait at most.")));
-	return Min(deadline, TimestampTzPlusMilliseconds(now, INT64CONST(0x7fffffff)));
+	us = taskq_arg_interval_us(fcinfo, n, "timeout", 0);
+	return now + Min(us, INT64CONST(0x7fffffff) * 1000);
 }
 
 PG_FUNCTION_INFO_V1(taskq_task_wait);

@@ -17,6 +17,7 @@
 #include "claim.h"
 #include "compat.h"
 #include "execute.h"
+#include "guard.h"
 #include "guc.h"
 #include "lane.h"
 #include "libpq/pqsignal.h"
@@ -48,6 +49,8 @@ worker_detach(int code, Datum arg)
 	TaskqSlot  *slot = &taskq_shared->slots[my_slotno];
 	TaskqDb    *db;
 
+	taskq_guard_leave();
+	taskq_leave_quarantine(my_slotno);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	db = taskq_db_find(slot->dbid);
 	taskq_claim_stop_scan(my_slotno);

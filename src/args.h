@@ -1,0 +1,31 @@
+/* args.h: arguments of SQL functions, checked */
+#ifndef TASKQ_ARGS_H
+#define TASKQ_ARGS_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "id.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#define ERRCODE_TASK_NOT_FOUND MAKE_SQLSTATE('P','T','4','0','4')
+#define ERRCODE_TASK_WRONG_STATE MAKE_SQLSTATE('P','T','4','0','9')
+#define ERRCODE_TASK_TOO_MANY MAKE_SQLSTATE('P','T','4','2','9')
+
+extern int64 taskq_interval_us(const Interval *interval);
+
+/* All raise 22023, with a hint that names the argument. */
+extern void taskq_invalid(const char *message, const char *hint) pg_attribute_noreturn();
+extern void taskq_invalid_argument(const char *argument, const char *message) pg_attribute_noreturn();
+extern pg_uuid_t taskq_arg_id(FunctionCallInfo fcinfo, int n);
+extern char *taskq_arg_name(FunctionCallInfo fcinfo, int n, const char *argument);
+extern int64 taskq_arg_interval_us(FunctionCallInfo fcinfo, int n, const char *argument, int64 min_us);
+extern TimestampTz taskq_arg_delay(FunctionCallInfo fcinfo, int n);
+extern char *taskq_arg_queue(FunctionCallInfo fcinfo, int n);
+extern void taskq_check_size(Jsonb *value, const char *argument);
+extern void taskq_check_priority(int priority);
+extern void taskq_check_max_attempts(int n);
+extern void taskq_check_name(const char *name, const char *argument);
+
+#endif

@@ -1,0 +1,206 @@
+/*-------------------------------------------------------------------------
+ *
+ * guard.c
+ *		Which task brought the server down?
+ *
+ * When a process dies the postmaster ends all others and starts anew with empty
+ * shared memory.  So what each worker is at is written to a file that is mapped
+ * into memory: a store without a system call, which outlives the process.  The
+ * postmaster tells the other workers to quit, and each of them marks its own
+ * entry innocent on its way out.  What is left unmarked was in the process that
+ * died: those tasks are suspects (rescue.c deals with them).
+ *
+ * The file is believed after a crash restart, and after a postmaster that went
+ * out in order.  When everything was killed at once, the postmaster too, nobody
+ * is to blame; it is not meant to outlive the machine.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "access/parallel.h"
+#include "guard.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "shmem.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/pmsignal.h"
+
+/* as storage/ipc/pmsignal.c has it */
+#ifdef SIGINFO
+#define POSTMASTER_DEATH_SIGNAL SIGINFO
+#else
+#define POSTMASTER_DEATH_SIGNAL SIGPWR
+#endif
+
+#define GUARD_FILE PG_STAT_TMP_DIR "/taskq.guard"
+#define GUARD_MAGIC 0x74710001	/* changes with the layout */
+
+enum
+{
+	CELL_EMPTY = 0,
+	CELL_IN_TASK,
+	CELL_INNOCENT
+};
+
+/* What one worker is at. */
+typedef struct GuardCell
+{
+	volatile sig_atomic_t state;
+	Oid			dbid;
+	pg_uuid_t	id;
+	TimestampTz started_at;
+} GuardCell;
+
+typedef struct GuardFile
+{
+	uint32		magic;
+	bool		orderly;		/* the postmaster went out in order */
+	GuardCell	cells[TASKQ_MAX_WORKERS];
+} GuardFile;
+
+static GuardFile *guard = NULL;
+static GuardCell *my_cell = NULL;
+
+static GuardFile *
+guard_map(void)
+{
+	int			fd = OpenTransientFile(GUARD_FILE, O_RDWR | O_CREAT | PG_BINARY);
+	void	   *memory = MAP_FAILED;
+
+	if (fd >= 0)
+	{
+		if (ftruncate(fd, sizeof(GuardFile)) == 0)
+			memory = mmap(NULL, sizeof(GuardFile), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		CloseTransientFile(fd);
+	}
+	if (memory == MAP_FAILED)
+	{
+		ereport(LOG,
+				(errcode_for_file_access(),
+				 errmsg("taskq could not map file \"%s\": %m", GUARD_FILE),
+				 errdetail("A task that crashes the server will not be found out.")));
+		return NULL;
+	}
+	return memory;
+}
+
+static void
+on_postmaster_exit(int code, Datum arg)
+{
+	guard->orderly = true;
+}
+
+static void
+collect_suspects(void)
+{
+	for (int i = 0; i < TASKQ_MAX_WORKERS; i++)
+	{
+		GuardCell  *cell = &guard->cells[i];
+		TaskqSuspect *suspect;
+
+		if (cell->state != CELL_IN_TASK)
+			continue;
+		suspect = &taskq_shared->suspects[taskq_shared->nsuspects++];
+		suspect->dbid = cell->dbid;
+		suspect->id = cell->id;
+		suspect->slot = i;
+		suspect->started_at = cell->started_at;
+	}
+}
+
+/*
+ * taskq_guard_startup - read what the last run left, and start with an empty file
+ *
+ * Called whenever shared memory is set up; fresh_memory tells that it was just
+ * made, so that this is the postmaster and nobody else is there.
+ */
+void
+taskq_guard_startup(bool fresh_memory)
+{
+	bool		believed = true;
+
+	if (!fresh_memory || IsUnderPostmaster)
+		return;
+	if (guard == NULL)
+	{
+		guard = guard_map();
+		if (guard == NULL)
+			return;
+		believed = guard->magic == GUARD_MAGIC && guard->orderly;
+		on_proc_exit(on_postmaster_exit, (Datum) 0);
+	}
+	if (believed)
+		collect_suspects();
+	memset(guard, 0, sizeof(GuardFile));
+	guard->magic = GUARD_MAGIC;
+}
+
+/* SIGQUIT: another process brought the server down, or it is shut down at once. */
+static void
+on_quit(SIGNAL_ARGS)
+{
+	/* a parallel worker's death may be this task's doing */
+	if (my_cell != NULL && !ParallelContextActive())
+		my_cell->state = CELL_INNOCENT;
+	SignalHandlerForCrashExit(postgres_signal_arg);
+}
+
+#ifdef USE_POSTMASTER_DEATH_SIGNAL
+/* The postmaster is gone: nobody restarts anything, and a task that runs on would keep the new one out. */
+static void
+on_postmaster_death(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	postmaster_possibly_dead = true;
+	InterruptPending = true;
+	ProcDiePending = true;
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+#endif
+
+/* taskq_guard_init - once per worker */
+void
+taskq_guard_init(int slotno)
+{
+	if (guard != NULL)
+		my_cell = &guard->cells[slotno];
+	pqsignal(SIGQUIT, on_quit);
+#ifdef USE_POSTMASTER_DEATH_SIGNAL
+	pqsignal(POSTMASTER_DEATH_SIGNAL, on_postmaster_death);
+#endif
+}
+
+/* taskq_guard_enter - from here on a crash of this process is this task's doing */
+void
+taskq_guard_enter(const pg_uuid_t *id, TimestampTz started_at)
+{
+	if (my_cell == NULL)
+		return;
+	my_cell->state = CELL_EMPTY;
+	pg_compiler_barrier();
+	my_cell->dbid = MyDatabaseId;
+	my_cell->id = *id;
+	my_cell->started_at = started_at;
+	pg_compiler_barrier();
+	my_cell->state = CELL_IN_TASK;
+}
+
+/* taskq_guard_leave - ... and no longer */
+void
+taskq_guard_leave(void)
+{
+	if (my_cell != NULL)
+		my_cell->state = CELL_EMPTY;
+}

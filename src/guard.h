@@ -1,0 +1,14 @@
+/* guard.h: which task brought the server down */
+#ifndef TASKQ_GUARD_H
+#define TASKQ_GUARD_H
+
+#include "postgres.h"
+
+#include "id.h"
+
+extern void taskq_guard_startup(bool fresh_memory);
+extern void taskq_guard_init(int slotno);
+extern void taskq_guard_enter(const pg_uuid_t *id, TimestampTz started_at);
+extern void taskq_guard_leave(void);
+
+#endif

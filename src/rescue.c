@@ -1,0 +1,306 @@
+/*-------------------------------------------------------------------------
+ *
+ * rescue.c
+ *		Tasks whose worker, or whole server, ended in the middle of them.
+ *
+ * Part of the dispatcher's pass.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "claim.h"
+#include "complete.h"
+#include "defs.h"
+#include "dispatcher.h"
+#include "event.h"
+#include "execute.h"
+#include "lane.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "rescue.h"
+#include "state.h"
+#include "storage/fd.h"
+#include "task.h"
+#include "utils/pidfile.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#define DIRECTORY_LOCK_FILE "postmaster.pid"	/* relative to the data directory */
+#define STUCK_MS 100			/* in one task for so long, a worker gives the others back */
+
+BackgroundWorkerHandle *taskq_worker_handles[TASKQ_MAX_WORKERS];
+
+/* ---- the server crashed ---- */
+
+static Datum
+crash_error(void)
+{
+	ErrorData	error = {
+		.sqlerrcode = ERRCODE_CRASH_SHUTDOWN,
+		.message = "the process that ran the task crashed, and the server with it",
+		.detail = "The process ended by a signal, or without saying goodbye.",
+		.hint = "The server log names the signal. A task that crashes the server twice is not tried again."
+	};
+
+	return taskq_error_jsonb(&error);
+}
+
+/* Record that a task took the server down; durable before anybody may run it again. */
+static void
+settle_suspect(const TaskqSuspect *suspect)
+{
+	TaskqFailure failure = {
+		.id = suspect->id,
+		.started_at = suspect->started_at,
+		.worker = taskq_worker_name(suspect->slot),
+		.sqlerrcode = ERRCODE_CRASH_SHUTDOWN,
+		.error = crash_error(),
+		.retry_us = -1,
+		.lost = true,
+		.crashed = true
+	};
+	char		state;
+
+	state = taskq_record_failure(&failure);
+	XLogFlush(XactLastCommitEnd);
+	MemoryContextSwitchTo(taskq_dispatcher.context);
+	if (state == 0)
+		return;					/* cancelled, or finished just before */
+	ereport(LOG,
+			(errmsg("task %s was running in the process that crashed; it %s", taskq_id_text(&suspect->id),
+					state == TASKQ_FAILED ? "is not tried again" : "will be tried again, alone")));
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_event_push(taskq_dispatcher.db, &suspect->id, state);
+	LWLockRelease(taskq_main_lock);
+}
+
+/*
+ * taskq_settle_suspects - record which tasks the server crashed in
+ *
+ * Before any worker is started here.
+ */
+void
+taskq_settle_suspects(void)
+{
+	for (int i = taskq_shared->nsuspects - 1; i >= 0; i--)
+	{
+		TaskqSuspect suspect = taskq_shared->suspects[i];
+
+		if (suspect.dbid != MyDatabaseId)
+			continue;
+		settle_suspect(&suspect);
+		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+		/* others may have settled theirs meanwhile: the last one takes its place, wherever it is now */
+		for (int j = 0; j < taskq_shared->nsuspects; j++)
+		{
+			if (taskq_shared->suspects[j].dbid == MyDatabaseId && taskq_id_eq(&taskq_shared->suspects[j].id, &suspect.id))
+			{
+				taskq_shared->suspects[j] = taskq_shared->suspects[--taskq_shared->nsuspects];
+				break;
+			}
+		}
+		i = Min(i, taskq_shared->nsuspects);
+		LWLockRelease(taskq_main_lock);
+	}
+}
+
+/* ---- a worker ended ---- */
+
+/* Why a task's worker ended, as an error. */
+static Datum
+orphan_error(TaskqSlot *slot, int *sqlerrcode)
+{
+	ErrorData	error = {0};
+
+	error.sqlerrcode = slot->timed_out ? ERRCODE_QUERY_CANCELED : ERRCODE_ADMIN_SHUTDOWN;
+	error.message = slot->timed_out ? "task ran longer than its timeout and did not stop when told to" :
+		"the worker process ended before the task did";
+	*sqlerrcode = error.sqlerrcode;
+	return taskq_error_jsonb(&error);
+}
+
+/* The stored state of a task, or 0. */
+static char
+stored_state(const pg_uuid_t *id)
+{
+	Snapshot	snapshot;
+	TaskqRow	row;
+	char		state = 0;
+
+	taskq_pass_begin();
+	taskq_defs_begin();
+	snapshot = taskq_store_snapshot();
+	if (taskq_store_find(id, snapshot, &row))
+		state = taskq_row_state(&row);
+	UnregisterSnapshot(snapshot);
+	taskq_pass_commit();
+	return state;
+}
+
+/*
+ * Is the server being shut down?  The postmaster notes that in its pid file
+ * before it ends anybody, so what ended a worker can be told.
+ */
+static bool
+server_is_stopping(void)
+{
+	FILE	   *file = AllocateFile(DIRECTORY_LOCK_FILE, "r");
+	char		line[MAXPGPATH];
+	bool		stopping = false;
+
+	if (file == NULL)
+		return false;
+	for (int i = 1; i <= LOCK_FILE_LINE_PM_STATUS && fgets(line, sizeof(line), file) != NULL; i++)
+	{
+		if (i == LOCK_FILE_LINE_PM_STATUS)
+			stopping = strncmp(line, PM_STATUS_STOPPING, strlen(PM_STATUS_STOPPING)) == 0;
+	}
+	FreeFile(file);
+	return stopping;
+}
+
+/* The worker was sent away: its task is as if it had never begun. */
+static void
+requeue_orphan(int slotno)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
+	slot->in_task = false;
+	slot->outcome[slot->next - 1] = TASKQ_DROPPED;
+	if (taskq_shared->lanes[slot->lane].generation == slot->lane_generation)
+		taskq_lane_rewind(&taskq_shared->lanes[slot->lane], &slot->task, taskq_leaf_bit(&slot->task));
+	LWLockRelease(taskq_slot_lock(slotno));
+	LWLockRelease(taskq_main_lock);
+}
+
+/* Record the task in which a worker ended, and free the slot. */
+static void
+settle_orphan(int slotno)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+	TaskqFailure failure = {0};
+	char		state;
+
+	if (slot->in_task && (slot->requeue || server_is_stopping()))
+		requeue_orphan(slotno);
+	else if (slot->in_task)
+	{
+		failure.id = slot->task;
+		failure.started_at = slot->task_started_at;
+		failure.worker = taskq_worker_name(slotno);
+		failure.error = orphan_error(slot, &failure.sqlerrcode);
+		failure.progress = taskq_slot_progress(slotno);
+		failure.cancelled = slot->cancel;
+		failure.reason = slot->reason[0] ? slot->reason : NULL;
+		if (failure.cancelled)
+			failure.error = (Datum) 0;
+		CHECK_FOR_INTERRUPTS();
+		state = taskq_record_failure(&failure);
+		MemoryContextSwitchTo(taskq_dispatcher.context);
+		if (state == 0)
+		{
+			/* it had come to its end just before */
+			state = stored_state(&failure.id);
+			if (!taskq_state_final(state))
+				state = TASKQ_DROPPED;
+		}
+		LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
+		slot->in_task = false;
+		slot->outcome[slot->next - 1] = state;
+		slot->flush_to = Max(slot->flush_to, XactLastCommitEnd);
+		LWLockRelease(taskq_slot_lock(slotno));
+	}
+	taskq_announce(slotno);
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_claim_release(slotno);
+	slot->state = TASKQ_SLOT_FREE;
+	taskq_wake_dispatchers();
+	LWLockRelease(taskq_main_lock);
+}
+
+/*
+ * A worker that is long in one task: announce what it finished before, and let
+ * others have what it has not begun.
+ */
+static void
+relieve(int slotno, TimestampTz now)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+	TimestampTz stuck_at;
+	bool		unannounced;
+	bool		waiting;
+
+	LWLockAcquire(taskq_slot_lock(slotno), LW_SHARED);
+	stuck_at = TimestampTzPlusMilliseconds(slot->task_started_at, STUCK_MS);
+	unannounced = slot->in_task && slot->announced < slot->next - 1;
+	waiting = slot->in_task && slot->next < slot->nitems;
+	LWLockRelease(taskq_slot_lock(slotno));
+	if (!unannounced && !waiting)
+		return;
+	if (now < stuck_at)
+	{
+		taskq_look_again_at(stuck_at);
+		return;
+	}
+	if (waiting)
+	{
+		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+		if (slot->state == TASKQ_SLOT_BUSY)
+			taskq_claim_give_back(slotno);
+		LWLockRelease(taskq_main_lock);
+	}
+	if (unannounced)
+		taskq_announce(slotno);
+}
+
+static void
+reap_failed_start(int slotno)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+	TimestampTz now = GetCurrentTimestamp();
+	pid_t		pid;
+	bool		failed;
+
+	if (slot->pid != 0)
+		return;
+	failed = taskq_worker_handles[slotno] != NULL ? GetBackgroundWorkerPid(taskq_worker_handles[slotno], &pid) == BGWH_STOPPED :
+		TimestampDifferenceExceeds(slot->started_at, now, 10 * TASKQ_RETRY_MS);
+	if (!failed)
+	{
+		taskq_look_again_in(TASKQ_RETRY_MS);
+		return;
+	}
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	if (slot->state == TASKQ_SLOT_STARTING && slot->pid == 0)
+	{
+		slot->state = TASKQ_SLOT_FREE;
+		taskq_dispatcher.db->no_worker_before = TimestampTzPlusMilliseconds(now, TASKQ_RETRY_MS);
+		taskq_wake_dispatchers();
+	}
+	LWLockRelease(taskq_main_lock);
+}
+
+/* taskq_look_after_slots - see to workers that ended, never came, or are long in one task */
+void
+taskq_look_after_slots(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	for (int i = 0; i < taskq_shared->nslots; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+		TaskqSlotState state = slot->dbid == MyDatabaseId ? slot->state : TASKQ_SLOT_FREE;
+
+		if (state == TASKQ_SLOT_ORPHAN)
+			settle_orphan(i);
+		else if (state == TASKQ_SLOT_STARTING)
+			reap_failed_start(i);
+		else if (state == TASKQ_SLOT_BUSY)
+			relieve(i, now);
+	}
+}

@@ -1,0 +1,322 @@
+/*-------------------------------------------------------------------------
+ *
+ * rights.c
+ *		Who may see, steer, submit and run what.
+ *
+ * A task belongs to two roles: who submitted it and who it runs as.  Members of
+ * either see and steer it; so do the members of taskq_operator, and those of
+ * taskq_monitor see it.
+ *
+ * Claims (the setting request.jwt.claims) are for everybody to set, so they count
+ * only in the sessions of a trusted gateway: then who the session acts for, its
+ * tenant, is in them, and it has to do with that tenant's tasks only.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "args.h"
+#include "compat.h"
+#include "execute.h"
+#include "fmgr.h"
+#include "guc.h"
+#include "miscadmin.h"
+#include "rights.h"
+#include "shmem.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+
+#define CLAIMS_SETTING "request.jwt.claims"
+
+static bool
+member_of(const char *role)
+{
+	Oid			oid = get_role_oid(role, true);
+
+	return OidIsValid(oid) && has_privs_of_role(GetUserId(), oid);
+}
+
+static bool
+has_role(Oid role)
+{
+	return OidIsValid(role) && has_privs_of_role(GetUserId(), role);
+}
+
+/* ---- tenants ---- */
+
+/* Is the session that of a role which states truly for whom it acts? */
+static bool
+through_gateway(void)
+{
+	if (taskq_shared == NULL || taskq_trusted_gateways[0] == '\0')
+		return false;
+	return taskq_gateway_trusted(GetUserNameFromId(GetSessionUserId(), false));
+}
+
+/*
+ * taskq_caller_claims - what is known of whom the session acts for, or NULL
+ *
+ * Inside of a task it is what the task was submitted with.  A copy in the current
+ * context; raises what jsonb's input raises.
+ */
+Jsonb *
+taskq_caller_claims(void)
+{
+	const char *claims;
+
+	if (taskq_in_task())
+	{
+		TaskqRow   *row = taskq_current->row;
+
+		return taskq_row_isnull(row, claims) ? NULL :
+			(Jsonb *) PG_DETOAST_DATUM_COPY(taskq_row_value(row, claims));
+	}
+	if (!through_gateway())
+		return NULL;
+	claims = GetConfigOption(CLAIMS_SETTING, true, false);
+	if (claims == NULL || claims[0] == '\0')
+		return NULL;
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(claims)));
+}
+
+/* taskq_claims_tenant - whom claims are of, palloc'd, or NULL */
+const char *
+taskq_claims_tenant(Jsonb *claims)
+{
+	JsonbValue	key = {.type = jbvString};
+	JsonbValue *value;
+
+	if (claims == NULL || !JB_ROOT_IS_OBJECT(claims) || taskq_tenant_claim[0] == '\0')
+		return NULL;
+	key.val.string.val = taskq_tenant_claim;
+	key.val.string.len = strlen(taskq_tenant_claim);
+	value = findJsonbValueFromContainer(&claims->root, JB_FOBJECT, &key);
+	if (value == NULL || value->type == jbvNull)
+		return NULL;
+	if (value->type == jbvString)
+		return pnstrdup(value->val.string.val, value->val.string.len);
+	if (value->type == jbvNumeric)
+		return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("claim \"%s\" is neither a string nor a number", taskq_tenant_claim),
+			 errhint("taskq.tenant_claim names the claim that tells a tenant.")));
+	return NULL;
+}
+
+/* What a row of a view is compared with; kept as long as the setting is the same. */
+typedef struct SeenClaims
+{
+	char	   *claims;
+	char	   *claim_name;
+	char	   *tenant;			/* or NULL */
+} SeenClaims;
+
+static void
+set_string(char **where, const char *value)
+{
+	char	   *copy = value ? MemoryContextStrdup(TopMemoryContext, value) : NULL;
+
+	if (*where != NULL)
+		pfree(*where);
+	*where = copy;
+}
+
+static const char *
+gateway_tenant(void)
+{
+	static SeenClaims seen = {NULL, NULL, NULL};
+	const char *claims = GetConfigOption(CLAIMS_SETTING, true, false);
+
+	if (claims == NULL)
+		claims = "";
+	if (seen.claims == NULL || strcmp(seen.claims, claims) != 0 || strcmp(seen.claim_name, taskq_tenant_claim) != 0)
+	{
+		const char *tenant = taskq_claims_tenant(taskq_caller_claims());
+
+		set_string(&seen.tenant, tenant);
+		set_string(&seen.claim_name, taskq_tenant_claim);
+		set_string(&seen.claims, claims);
+	}
+	return seen.tenant;
+}
+
+/* May the caller have to do with tasks of this tenant (or NULL)? */
+static bool
+tenant_visible(const char *tenant)
+{
+	const char *mine;
+
+	if (taskq_in_task())
+	{
+		TaskqRow   *row = taskq_current->row;
+
+		if (taskq_row_isnull(row, tenant))
+			return true;
+		mine = TextDatumGetCString(taskq_row_value(row, tenant));
+	}
+	else if (through_gateway())
+	{
+		if (superuser() || member_of("taskq_monitor") || member_of("taskq_operator"))
+			return true;
+		mine = gateway_tenant();
+	}
+	else
+		return true;
+	if (mine == NULL || tenant == NULL)
+		return mine == tenant;
+	return strcmp(mine, tenant) == 0;
+}
+
+PG_FUNCTION_INFO_V1(taskq_tenant_visible);
+
+/* taskq_tenant_visible - tenant_visible(text), for the views */
+Datum
+taskq_tenant_visible(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(tenant_visible(PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0))));
+}
+
+/* ---- seeing and steering ---- */
+
+/* taskq_role_may_see - may the caller see the tasks of this role?  InvalidOid: one that is gone */
+bool
+taskq_role_may_see(Oid role)
+{
+	return superuser() || has_role(role) || member_of("taskq_monitor") || member_of("taskq_operator");
+}
+
+PG_FUNCTION_INFO_V1(taskq_role_visible);
+
+/* taskq_role_visible - role_visible(name, oid, system), for the views */
+Datum
+taskq_role_visible(PG_FUNCTION_ARGS)
+{
+	int64		system = PG_GETARG_INT64(2);
+
+	if (system == 0)
+		system = (int64) GetSystemIdentifier();
+	PG_RETURN_BOOL(taskq_role_may_see(taskq_role_resolve(NameStr(*PG_GETARG_NAME(0)), PG_GETARG_OID(1), system)));
+}
+
+/* The role that submitted a task, if it is not the one it runs as; else InvalidOid. */
+static Oid
+other_submitter(TaskqRow *row)
+{
+	NameData	name;
+	Oid			oid;
+
+	if (taskq_row_isnull(row, submitted_by) ||
+		!taskq_role_read(DatumGetInt32(taskq_row_value(row, submitted_by)), &name, &oid))
+		return InvalidOid;
+	return oid;
+}
+
+static bool
+row_tenant_visible(TaskqRow *row)
+{
+	return tenant_visible(taskq_row_isnull(row, tenant) ? NULL : TextDatumGetCString(taskq_row_value(row, tenant)));
+}
+
+/* taskq_row_may_see - may the caller see this task? */
+bool
+taskq_row_may_see(const TaskqLaneDef *lane, TaskqRow *row)
+{
+	return (taskq_role_may_see(lane->role_oid) || taskq_role_may_see(other_submitter(row))) && row_tenant_visible(row);
+}
+
+/* taskq_row_may_steer - may the caller cancel, retry and change this task, of which it is known that it may see it? */
+bool
+taskq_row_may_steer(const TaskqLaneDef *lane, TaskqRow *row)
+{
+	return superuser() || member_of("taskq_operator") || has_role(lane->role_oid) || has_role(other_submitter(row));
+}
+
+/* taskq_require_steer - the same, or an error 42501 that says what (verb) was tried */
+void
+taskq_require_steer(const TaskqLaneDef *lane, TaskqRow *row, const char *verb)
+{
+	if (lane == NULL || !taskq_row_may_steer(lane, row))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to %s task %s", verb, taskq_id_text(DatumGetUUIDP(taskq_row_value(row, id)))),
+				 errhint("That is for the role that submitted the task, the role it runs as, and members of taskq_operator.")));
+}
+
+/* ---- kinds ---- */
+
+static bool
+granted(const TaskqKind *kind, char privilege, Oid user)
+{
+	ListCell   *lc;
+
+	foreach(lc, kind->grants)
+	{
+		const TaskqKindGrant *grant = lfirst(lc);
+
+		if (grant->privilege == privilege && OidIsValid(grant->role) && has_privs_of_role(user, grant->role))
+			return true;
+	}
+	return false;
+}
+
+static bool
+role_may_submit(const TaskqKind *kind, Oid user)
+{
+	if (kind->run_as_id == 0)
+		return true;			/* it gets the submitter nothing that it could not do itself */
+	return superuser_arg(user) ||
+		(OidIsValid(kind->owner_oid) && has_privs_of_role(user, kind->owner_oid)) ||
+		(OidIsValid(kind->run_as_oid) && has_privs_of_role(user, kind->run_as_oid)) ||
+		granted(kind, TASKQ_GRANT_SUBMIT, user);
+}
+
+/* taskq_kind_may_submit - may the caller submit tasks of this kind? */
+bool
+taskq_kind_may_submit(const TaskqKind *kind)
+{
+	return role_may_submit(kind, GetUserId());
+}
+
+/* taskq_kind_may_work - may the caller claim tasks of this kind, which has no handler? */
+bool
+taskq_kind_may_work(const TaskqKind *kind)
+{
+	return superuser() || has_role(kind->owner_oid) || has_role(kind->run_as_oid) ||
+		granted(kind, TASKQ_GRANT_WORK, GetUserId());
+}
+
+/*
+ * taskq_kind_check_run - may this task still be run, as things are by now?
+ *
+ * Raises 42501.  That the role may log in, connect and execute the handler is
+ * seen to elsewhere.
+ */
+void
+taskq_kind_check_run(const TaskqKind *kind, const TaskqLaneDef *lane, TaskqRow *row)
+{
+	Oid			submitter;
+
+	if (lane->kind_owner != kind->owner_id)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("kind of task \"%s\" belongs to another role than when the task was submitted", NameStr(kind->name)),
+				 errhint("Submit the task again if it shall be run by the new owner's handler.")));
+	if (taskq_row_isnull(row, submitted_by))
+		return;
+	submitter = other_submitter(row);
+	if (!OidIsValid(submitter) || !role_may_submit(kind, submitter))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the role that submitted the task may not submit tasks of kind \"%s\" any more", NameStr(kind->name)),
+				 errhint("Use taskq.kind_grant() and submit the task again.")));
+	if (!OidIsValid(kind->owner_oid) || !is_member_of_role(kind->owner_oid, lane->role_oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the owner of kind of task \"%s\" is not a member any more of the role its tasks run as", NameStr(kind->name)),
+				 errhint("Grant the role to the owner, or define the kind with another run_as.")));
+}

@@ -1,0 +1,23 @@
+/* rights.h: who may do what */
+#ifndef TASKQ_RIGHTS_H
+#define TASKQ_RIGHTS_H
+
+#include "postgres.h"
+
+#include "defs.h"
+#include "store.h"
+#include "utils/jsonb.h"
+
+extern bool taskq_role_may_see(Oid role);
+extern bool taskq_row_may_see(const TaskqLaneDef *lane, TaskqRow *row);
+extern bool taskq_row_may_steer(const TaskqLaneDef *lane, TaskqRow *row);
+extern void taskq_require_steer(const TaskqLaneDef *lane, TaskqRow *row, const char *verb);
+
+extern bool taskq_kind_may_submit(const TaskqKind *kind);
+extern bool taskq_kind_may_work(const TaskqKind *kind);
+extern void taskq_kind_check_run(const TaskqKind *kind, const TaskqLaneDef *lane, TaskqRow *row);
+
+extern Jsonb *taskq_caller_claims(void);
+extern const char *taskq_claims_tenant(Jsonb *claims);
+
+#endif
