@@ -126,7 +126,7 @@ dirty_lanes(TaskqLane **copy)
 }
 
 static bool
-has_idle_worker(Oid role)
+has_worker(Oid role)
 {
 	bool		found = false;
 
@@ -135,7 +135,7 @@ has_idle_worker(Oid role)
 	{
 		TaskqSlot  *slot = &taskq_shared->slots[i];
 
-		found = (slot->state == TASKQ_SLOT_IDLE || slot->state == TASKQ_SLOT_STARTING) && slot->dbid == MyDatabaseId && slot->role == role;
+		found = slot->state != TASKQ_SLOT_FREE && slot->dbid == MyDatabaseId && slot->role == role;
 	}
 	LWLockRelease(taskq_main_lock);
 	return found;
@@ -167,11 +167,11 @@ find_demand(Demand *demands, int max)
 			problem = role_problem(def->role_oid);
 		runnable = problem == NULL && taskq_lane_runnable(lanes[i].id, lanes[i].role);
 		/*
-		 * What was noted may be gone: no worker is started for nothing.  One that
-		 * idles looks itself; a probe would keep the lane from it, and it might
+		 * What was noted may be gone: no worker is started for nothing.  Where there
+		 * is one it looks itself; a probe would keep the lane from it, and it might
 		 * take one of lower priority.
 		 */
-		if (runnable && lanes[i].scanner < 0 && !has_idle_worker(lanes[i].role))
+		if (runnable && lanes[i].scanner < 0 && !has_worker(lanes[i].role))
 			runnable = taskq_claim_probe(MyDatabaseId, lanes[i].id, taskq_dispatcher.scanner);
 		taskq_pass_commit();
 		if (problem != NULL)

@@ -1,6 +1,6 @@
 -- Kinds: defined, replaced, dropped, and handlers that went away.
 \ir include/prologue.psql
-SELECT plan(25);
+SELECT plan(26);
 
 CREATE FUNCTION kind_one(p jsonb) RETURNS int LANGUAGE sql AS $$ SELECT 1 $$;
 CREATE FUNCTION kind_two(p jsonb) RETURNS int LANGUAGE sql AS $$ SELECT 2 $$;
@@ -73,9 +73,13 @@ CREATE FUNCTION kind_gone(p jsonb) RETURNS int LANGUAGE sql AS $$ SELECT 1 $$;
 SELECT taskq.kind_define('kind_gone', 'kind_gone(jsonb)', max_attempts => 1) \g /dev/null
 SELECT taskq.task_submit('kind_gone') AS id \gset
 SELECT is(t.state, 'completed', 'a handler') FROM taskq.task_wait(:'id') t;
+SELECT taskq.queue_define('kind_held') \g /dev/null
+SELECT taskq.queue_pause('kind_held') \g /dev/null
+SELECT taskq.task_submit('kind_gone', queue => 'kind_held') AS id \gset
 DROP FUNCTION kind_gone(jsonb);
-SELECT taskq.task_submit('kind_gone') AS id \gset
-SELECT is(t.state, 'failed', '... that was dropped fails its tasks') FROM taskq.task_wait(:'id') t;
+SELECT is(error_of($$SELECT taskq.task_submit('kind_gone')$$), '42883', '... that was dropped takes no more tasks');
+SELECT taskq.queue_resume('kind_held') \g /dev/null
+SELECT is(t.state, 'failed', '... and fails those that wait') FROM taskq.task_wait(:'id') t;
 SELECT is(t.error->>'sqlstate', '42883', '... as an undefined function') FROM taskq.task_status(:'id') t;
 CREATE FUNCTION kind_gone(p jsonb) RETURNS int LANGUAGE sql AS $$ SELECT 3 $$;
 SELECT taskq.task_submit('kind_gone') AS id \gset

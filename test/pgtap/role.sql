@@ -1,6 +1,6 @@
 -- Who submits, who it runs as, who sees it.
 \ir include/prologue.psql
-SELECT plan(24);
+SELECT plan(25);
 
 CREATE ROLE role_alice LOGIN;
 CREATE ROLE role_bob LOGIN;
@@ -12,6 +12,7 @@ GRANT role_team TO role_alice;
 CREATE FUNCTION role_who(p jsonb) RETURNS text LANGUAGE sql AS $$ SELECT concat_ws(' ', session_user, current_user) $$;
 SELECT taskq.kind_define('role_who', 'role_who(jsonb)') \g /dev/null
 SELECT taskq.kind_define('role_fixed', 'role_who(jsonb)', run_as => 'role_bob') \g /dev/null
+SELECT taskq.kind_grant('role_fixed', 'role_alice') \g /dev/null
 
 -- in SET ROLE, the role that is set
 SET SESSION AUTHORIZATION role_alice;
@@ -92,11 +93,16 @@ SELECT is(:'mine'::text, 'none', '... of itself is not');
 SELECT is((t.state, t.run_as)::text, '(completed,role_op)', 'SQL text runs as its submitter') FROM taskq.task_wait(:'sql') t;
 
 -- rights that are lost between submit and run
+SET SESSION AUTHORIZATION role_alice;
+SELECT taskq.task_submit('role_who', queue => 'role_held', max_attempts => 1) AS lost \gset
+RESET SESSION AUTHORIZATION;
 REVOKE EXECUTE ON FUNCTION role_who(jsonb) FROM PUBLIC;
 SET SESSION AUTHORIZATION role_alice;
-SELECT taskq.task_submit('role_who', queue => 'default', max_attempts => 1) AS lost \gset
+SELECT error_of($$SELECT taskq.task_submit('role_who')$$) AS refused \gset
 RESET SESSION AUTHORIZATION;
-SELECT is((t.state, t.error->>'sqlstate')::text, '(failed,42501)', 'a handler that its role may not call fails the task') FROM taskq.task_wait(:'lost') t;
+SELECT is(:'refused'::text, '42501', 'a handler that its role may not call takes no task');
+SELECT taskq.queue_resume('role_held') \g /dev/null
+SELECT is((t.state, t.error->>'sqlstate')::text, '(failed,42501)', '... and fails one that waits') FROM taskq.task_wait(:'lost') t;
 GRANT EXECUTE ON FUNCTION role_who(jsonb) TO role_alice;
 SET SESSION AUTHORIZATION role_alice;
 SELECT taskq.task_submit('role_who', queue => 'default') AS again \gset

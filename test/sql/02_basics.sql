@@ -73,7 +73,7 @@ SELECT state, payload, result FROM taskq.task_wait(:'id');
 -- an error is captured whole
 CREATE FUNCTION basics_fail(p jsonb) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-	RAISE EXCEPTION 'could not do %', p->>'what' USING ERRCODE = 'TQ001', DETAIL = 'the detail', HINT = 'the hint';
+	RAISE EXCEPTION 'could not do %', p->>'what' USING ERRCODE = 'TT001', DETAIL = 'the detail', HINT = 'the hint';
 END $$;
 SELECT taskq.kind_define('basics_fail', 'basics_fail(jsonb)', max_attempts => 1);
 SELECT taskq.task_submit('basics_fail', '{"what": "it"}') AS id \gset

@@ -34,7 +34,8 @@ foreach my $db ('postgres', 'other')
 				'role', current_setting('role'), 'submitter', (SELECT submitted_by FROM taskq.current_task()))
 		$$;
 		SELECT taskq.kind_define('who', 'who(jsonb)');
-		SELECT taskq.kind_define('who_as_bob', 'who(jsonb)', run_as => 'bob');});
+		SELECT taskq.kind_define('who_as_bob', 'who(jsonb)', run_as => 'bob');
+		SELECT taskq.kind_grant('who_as_bob', 'taskq_user');});
 }
 
 # --- two databases and two roles at once

@@ -92,7 +92,7 @@ is(wait_task($node, 'restored', $id{pending}),
 is(wait_task($node, 'restored', $id{alice}), 'completed', 'another role\'s task runs');
 is(sql($node, 'restored', "SELECT who FROM effect WHERE task = '$id{alice}'"),
 	'alice', '... as that role');
-task_is($node, 'restored', $id{retrying}, 'state, attempt, error->>\'sqlstate\'', 'retrying|1|TQ001',
+task_is($node, 'restored', $id{retrying}, 'state, attempt, error->>\'sqlstate\'', 'retrying|1|TT001',
 	'a retry waits for its time');
 
 open_gate($node, 'source', 'x');

@@ -94,7 +94,7 @@ sub taskq_database
 		CREATE FUNCTION fail_work(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 		BEGIN
 			INSERT INTO effect (task, note) SELECT id, 'failed' FROM taskq.current_task();
-			RAISE EXCEPTION 'could not do it' USING ERRCODE = 'TQ001', DETAIL = 'the detail', HINT = 'the hint';
+			RAISE EXCEPTION 'could not do it' USING ERRCODE = 'TT001', DETAIL = 'the detail', HINT = 'the hint';
 		END $$;
 
 		SELECT taskq.kind_define('short', 'short_work(jsonb)');
