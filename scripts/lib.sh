@@ -2,7 +2,7 @@
 # and run a throw-away cluster that leaves nothing behind.
 # shellcheck shell=bash
 #
-#   taskq_install                  what is missing, build, install
+#   taskq_install [test]           what is missing (for the tests), build, install
 #   scratch_begin [prefix]         a directory of our own in $scratch, removed at exit
 #   cluster_start [lines of postgresql.conf]    a server in it; PGHOST, PGPORT, PGUSER point there
 #   cluster_stop
@@ -41,7 +41,7 @@ installed() {
 
 # One build at a time: scripts may run side by side in one checkout.
 taskq_install() {
-	"$root/scripts/setup.sh"
+	"$root/scripts/setup.sh" "$@"
 	bindir=$(pg --bindir)
 	pkglibdir=$(pg --pkglibdir)
 	PATH=$bindir:$PATH

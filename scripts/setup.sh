@@ -3,10 +3,14 @@
 # An installed server is neither upgraded nor restarted, and no cluster is made.
 #
 #   PG_CONFIG=/usr/lib/postgresql/17/bin/pg_config scripts/setup.sh     for another version
+#   scripts/setup.sh test                                               also what only some tests need
 
 set -euo pipefail
 
 no_cluster=/etc/postgresql-common/createcluster.d/taskq-setup.conf
+no_services=/usr/sbin/policy-rc.d
+made_no_services=
+for_tests=${1:-}
 log=
 
 # The major version: that of pg_config when it can build, else of the newest
@@ -48,6 +52,10 @@ missing() {
 	[[ -x $bin/postgres && -x $bin/pgbench ]] || echo "postgresql-$v"
 	[[ -e $lib/pg_cron.so ]] || echo "postgresql-$v-cron"
 	[[ -e $share/extension/pgtap.control ]] || echo "postgresql-$v-pgtap"
+	[[ $for_tests = test ]] || return 0
+	compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || echo libfaketime
+	[[ -x /usr/sbin/pgbouncer ]] || echo pgbouncer
+	/usr/bin/python3 -c 'import psycopg2' 2>/dev/null || echo python3-psycopg2
 }
 
 # Packages in the version of the installed server, where apt has it, so that
@@ -79,6 +87,7 @@ cleanup() {
 		as_root rm -f "$no_cluster"
 		as_root rmdir --ignore-fail-on-non-empty "${no_cluster%/*}"
 	fi
+	[[ -z $made_no_services ]] || as_root rm -f "$no_services"
 	[[ $status = 0 ]] || tail -n 30 "$log" >&2
 	rm -f "$log"
 	exit "$status"
@@ -126,6 +135,11 @@ main() {
 	# Debian's package would make a cluster "main" and start it.
 	as_root mkdir -p "${no_cluster%/*}"
 	as_root sh -c "echo 'create_main_cluster = false' >$no_cluster"
+	# ... and that of PgBouncer would start it.
+	if [[ ! -e $no_services ]]; then
+		made_no_services=yes
+		as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$no_services && chmod +x $no_services"
+	fi
 	apt_get install -y -q --no-install-recommends "${need[@]}" >>"$log" 2>&1
 
 	mapfile -t need < <(missing "$v")

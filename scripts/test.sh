@@ -112,7 +112,7 @@ main() {
 	fi
 
 	header "build and install"
-	taskq_install
+	taskq_install test
 	"$bindir/postgres" --version | sed 's/^/   /'
 	rm -rf "$root/build/test"
 	scratch_begin taskq-test

@@ -232,6 +232,11 @@ load_lanes(void)
 				(errmsg("taskq leaves tasks alone that were submitted in another database or server"),
 				 errdetail_plural("They are in %d lane.", "They are in %d lanes.", foreign, foreign),
 				 errhint("To run them here, call taskq.resume() in database \"%s\".", get_database_name(MyDatabaseId))));
+	if (taskq_db_paused(MyDatabaseId) && !taskq_dispatcher.db->loaded)
+		ereport(LOG,
+				(errmsg("taskq runs no tasks in database \"%s\" because the server was started with taskq.start_paused",
+						get_database_name(MyDatabaseId)),
+				 errhint("To run them, call taskq.resume() in the database.")));
 	taskq_pass_commit();
 	taskq_dispatcher.db->loaded = true;
 }

@@ -14,6 +14,8 @@
  * out in order.  When everything was killed at once, the postmaster too, nobody
  * is to blame; it is not meant to outlive the machine.
  *
+ * What taskq.resume() has said is here too: a crash restart does not take it back.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -61,10 +63,13 @@ typedef struct GuardCell
 	TimestampTz started_at;
 } GuardCell;
 
+#define RESUMED_MAX 1024
+
 typedef struct GuardFile
 {
 	uint32		magic;
 	bool		orderly;		/* the postmaster went out in order */
+	Oid			resumed[RESUMED_MAX];	/* databases where taskq.resume() was called */
 	GuardCell	cells[TASKQ_MAX_WORKERS];
 } GuardFile;
 
@@ -128,6 +133,7 @@ void
 taskq_guard_startup(bool fresh_memory)
 {
 	bool		believed = true;
+	bool		fresh_server = guard == NULL;
 
 	if (!fresh_memory || IsUnderPostmaster)
 		return;
@@ -141,8 +147,39 @@ taskq_guard_startup(bool fresh_memory)
 	}
 	if (believed)
 		collect_suspects();
-	memset(guard, 0, sizeof(GuardFile));
+	memset(guard->cells, 0, sizeof(guard->cells));
+	guard->orderly = false;
 	guard->magic = GUARD_MAGIC;
+	if (fresh_server)
+		memset(guard->resumed, 0, sizeof(guard->resumed));
+}
+
+/* taskq_guard_resume - taskq.resume() was called here, and holds until the server is started anew; never fails */
+void
+taskq_guard_resume(Oid dbid)
+{
+	for (int i = 0; guard != NULL && i < RESUMED_MAX; i++)
+	{
+		if (guard->resumed[i] == dbid)
+			return;
+		if (!OidIsValid(guard->resumed[i]))
+		{
+			guard->resumed[i] = dbid;
+			return;
+		}
+	}
+}
+
+/* taskq_guard_resumed - was it? */
+bool
+taskq_guard_resumed(Oid dbid)
+{
+	for (int i = 0; guard != NULL && i < RESUMED_MAX && OidIsValid(guard->resumed[i]); i++)
+	{
+		if (guard->resumed[i] == dbid)
+			return true;
+	}
+	return false;
 }
 
 /* SIGQUIT: another process brought the server down, or it is shut down at once. */

@@ -20,6 +20,7 @@
 #include "access/xact.h"
 #include "cancel.h"
 #include "event.h"
+#include "guard.h"
 #include "lane.h"
 #include "miscadmin.h"
 #include "note.h"
@@ -351,6 +352,7 @@ apply_committed(TaskqDb *db, Note *note)
 		case NOTE_RESCAN:
 			pg_atomic_fetch_add_u64(&taskq_shared->definitions, 1);
 			db->resumed = true;
+			taskq_guard_resume(db->dbid);
 			/* forget the lanes: their roles may be others now */
 			for (int i = 0; i < taskq_shared->nlanes; i++)
 			{

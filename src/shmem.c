@@ -180,7 +180,7 @@ taskq_db_paused(Oid dbid)
 	if (!taskq_shared->start_paused)
 		return false;
 	db = taskq_db_find(dbid);
-	return db == NULL || !db->resumed;
+	return (db == NULL || !db->resumed) && !taskq_guard_resumed(dbid);
 }
 
 /* taskq_db_find - entry of a database, or NULL; caller holds the main lock */

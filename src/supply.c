@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
 #include "claim.h"
 #include "commands/dbcommands.h"
 #include "compat.h"
@@ -304,11 +305,87 @@ allocate_slot(Oid role, uint32 *generation)
 	return slotno;
 }
 
+/* Sessions of a role (or InvalidOid), or of this database, that background workers don't count among. */
+static int
+count_workers(Oid role)
+{
+	int			n = 0;
+
+	LWLockAcquire(taskq_main_lock, LW_SHARED);
+	for (int i = 0; i < taskq_shared->nslots; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+
+		if (slot->state != TASKQ_SLOT_FREE && (OidIsValid(role) ? slot->role == role : slot->dbid == MyDatabaseId))
+			n++;
+	}
+	LWLockRelease(taskq_main_lock);
+	return n;
+}
+
+/*
+ * Would one more session keep to CONNECTION LIMIT of the role and the database?
+ * PostgreSQL does not ask that of background workers.
+ */
+static bool
+connection_free(Oid role)
+{
+	HeapTuple	tuple;
+	int			of_role = -1;
+	int			of_database = -1;
+
+	taskq_pass_begin();
+	if (!superuser_arg(role))
+	{
+		tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+		if (HeapTupleIsValid(tuple))
+		{
+			of_role = ((Form_pg_authid) GETSTRUCT(tuple))->rolconnlimit;
+			ReleaseSysCache(tuple);
+		}
+		tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
+		if (HeapTupleIsValid(tuple))
+		{
+			of_database = ((Form_pg_database) GETSTRUCT(tuple))->datconnlimit;
+			ReleaseSysCache(tuple);
+		}
+	}
+	taskq_pass_commit();
+	return (of_role < 0 || CountUserBackends(role) + count_workers(role) < of_role) &&
+		(of_database < 0 || CountDBConnections(MyDatabaseId) + count_workers(InvalidOid) < of_database);
+}
+
+/* Once a minute say why tasks wait. */
+static void
+warn_connections(Oid role)
+{
+	static TimestampTz last = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (last != 0 && !TimestampDifferenceExceeds(last, now, 60000))
+		return;
+	last = now;
+	taskq_pass_begin();
+	ereport(WARNING,
+			(errcode(ERRCODE_TOO_MANY_CONNECTIONS),
+			 errmsg("taskq could not start a worker: too many connections of role \"%s\" or to the database",
+					GetUserNameFromId(role, true)),
+			 errhint("CONNECTION LIMIT of the role or of the database holds for workers too.")));
+	taskq_pass_commit();
+}
+
 static void
 start_worker(Oid role)
 {
 	TaskqProcessArgs args = {.dbid = MyDatabaseId, .role = role};
 
+	if (!connection_free(role))
+	{
+		if (count_workers(role) == 0)
+			warn_connections(role);
+		taskq_look_again_in(TASKQ_RETRY_MS);
+		return;
+	}
 	args.slot = allocate_slot(role, &args.generation);
 	if (args.slot < 0)
 		return;
