@@ -53,7 +53,6 @@ missing() {
 	[[ -e $lib/pg_cron.so ]] || echo "postgresql-$v-cron"
 	[[ -e $share/extension/pgtap.control ]] || echo "postgresql-$v-pgtap"
 	[[ $for_tests = test ]] || return 0
-	compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || echo libfaketime
 	[[ -x /usr/sbin/pgbouncer ]] || echo pgbouncer
 	/usr/bin/python3 -c 'import psycopg2' 2>/dev/null || echo python3-psycopg2
 }
