@@ -20,6 +20,13 @@ WERROR ?= -Werror
 PG_CPPFLAGS = -Isrc
 PG_CFLAGS = -Wall -Wextra $(WERROR) -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 
+# SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer; the
+# server must then be started with their library preloaded (make test does).
+ifdef SANITIZE
+PG_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=address -fno-omit-frame-pointer -O1
+SHLIB_LINK += -fsanitize=address,undefined
+endif
+
 REGRESS = $(sort $(patsubst test/sql/%.sql,%,$(wildcard test/sql/*.sql)))
 ISOLATION = $(sort $(patsubst test/specs/%.spec,%,$(wildcard test/specs/*.spec)))
 REGRESS_OPTS = --inputdir=test --outputdir=.

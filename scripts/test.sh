@@ -3,6 +3,7 @@
 #
 #   make test                       everything
 #   make test T=t/003_crash.pl      one file; also T=sql/…, T=specs/…, T=pgtap/…
+#   make test SANITIZE=1            with a build that checks memory and undefined behaviour
 #
 # A failed run leaves logs and diffs in build/test.
 
@@ -100,6 +101,27 @@ run_pgtap() {
 	dropdb --force pgtap || true
 }
 
+# Everything from here on runs with the sanitizers' libraries in front; only the
+# extension is built with them, so what they report is its.
+sanitize_begin() {
+	LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
+	ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_abort=0:handle_sigbus=0:handle_sigill=0:handle_sigfpe=0:log_path=$scratch/log/sanitizer
+	UBSAN_OPTIONS=print_stacktrace=1:log_path=$scratch/log/sanitizer
+	chmod 1777 "$scratch/log"
+	export LD_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS
+}
+
+sanitize_end() {
+	local reports
+	unset LD_PRELOAD
+	mapfile -t reports < <(compgen -G "$scratch/log/sanitizer.*")
+	header "sanitizers: ${#reports[@]} reports"
+	((${#reports[@]})) || return 0
+	head -n 40 "${reports[@]:0:5}"
+	keep_for_inspection "${reports[@]}"
+	add 0 "${#reports[@]}"
+}
+
 main() {
 	local sql specs pgtap tap file
 	mapfile -t sql < <(files 'sql/*.sql')
@@ -112,12 +134,16 @@ main() {
 	fi
 
 	header "build and install"
+	[[ -z ${SANITIZE:-} ]] || make -s -C "$root" clean
 	taskq_install test
+	# The next build is another one.
+	[[ -z ${SANITIZE:-} ]] || make -s -C "$root" clean
 	"$bindir/postgres" --version | sed 's/^/   /'
 	rm -rf "$root/build/test"
 	scratch_begin taskq-test
 	cp -r "$root/test" "$scratch/test"
 	mkdir "$scratch/log"
+	[[ -z ${SANITIZE:-} ]] || sanitize_begin
 	[[ $(id -u) != 0 ]] || chown -R "$pg_user": "$scratch"
 
 	if ((${#sql[@]} + ${#specs[@]} + ${#pgtap[@]})); then
@@ -156,6 +182,7 @@ main() {
 		done
 	fi
 
+	[[ -z ${SANITIZE:-} ]] || sanitize_end
 	if [[ $failed != 0 ]]; then
 		keep_for_inspection "$scratch/server.log"
 		: >"$scratch/server.log"
