@@ -14,6 +14,7 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 scratch=
 keep=
+server= # a program to start instead of postgres
 job= # a process group of ours to end as well
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
@@ -124,7 +125,7 @@ cluster_start() {
 		log_line_prefix = '%m [%p] %b %q%u@%d '
 		$(printf '%s\n' "$@")
 	CONF
-	as_pg pg_ctl -D "$scratch/data" -l "$scratch/server.log" -w -t 60 -s start
+	as_pg pg_ctl -D "$scratch/data" ${server:+-p "$server"} -l "$scratch/server.log" -w -t 300 -s start
 }
 
 cluster_stop() {

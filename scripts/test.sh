@@ -3,7 +3,8 @@
 #
 #   make test                       everything
 #   make test T=t/003_crash.pl      one file; also T=sql/…, T=specs/…, T=pgtap/…
-#   make test SANITIZE=1            with a build that checks memory and undefined behaviour
+#   make test SANITIZE=undefined    with a build that checks for undefined behaviour
+#   make test VALGRIND=1 T=…        the server under valgrind; not for T=t/…
 #
 # A failed run leaves logs and diffs in build/test.
 
@@ -101,24 +102,28 @@ run_pgtap() {
 	dropdb --force pgtap || true
 }
 
-# Everything from here on runs with the sanitizers' libraries in front; only the
-# extension is built with them, so what they report is its.
-sanitize_begin() {
-	LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
-	ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_abort=0:handle_sigbus=0:handle_sigill=0:handle_sigfpe=0:log_path=$scratch/log/sanitizer
-	UBSAN_OPTIONS=print_stacktrace=1:log_path=$scratch/log/sanitizer
-	chmod 1777 "$scratch/log"
-	export LD_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS
+# What the sanitizer or valgrind say goes to files, which are looked at in the end.
+checks_begin() {
+	[[ -n ${SANITIZE:-}${VALGRIND:-} ]] || return 0
+	mkdir -m 1777 "$scratch/log/checks"
+	export UBSAN_OPTIONS=print_stacktrace=1:log_path=$scratch/log/checks/sanitizer
+	[[ -n ${VALGRIND:-} ]] || return 0
+	server=$scratch/postgres
+	printf '#!/bin/sh\nexec valgrind -q --trace-children=yes --leak-check=no --error-limit=no --num-callers=30 --log-file=%q %q "$@"\n' \
+		"$scratch/log/checks/valgrind.%p" "$bindir/postgres" >"$server"
+	chmod 755 "$server"
 }
 
-sanitize_end() {
+# The server itself has its reports under valgrind (it is built without the hints
+# that memcheck wants): those count that have a function of taskq.so in the stack.
+checks_end() {
 	local reports
-	unset LD_PRELOAD
-	mapfile -t reports < <(compgen -G "$scratch/log/sanitizer.*")
-	header "sanitizers: ${#reports[@]} reports"
+	[[ -n ${SANITIZE:-}${VALGRIND:-} ]] || return 0
+	mapfile -t reports < <(grep -lE 'runtime error|taskq\.so|/src/[a-z]+\.c:' "$scratch"/log/checks/* 2>/dev/null)
+	header "memory and undefined behaviour: ${#reports[@]} of $(find "$scratch/log/checks" -type f | wc -l) processes have reports"
 	((${#reports[@]})) || return 0
 	head -n 40 "${reports[@]:0:5}"
-	keep_for_inspection "${reports[@]}"
+	keep_for_inspection "$scratch/log/checks"
 	add 0 "${#reports[@]}"
 }
 
@@ -143,7 +148,7 @@ main() {
 	scratch_begin taskq-test
 	cp -r "$root/test" "$scratch/test"
 	mkdir "$scratch/log"
-	[[ -z ${SANITIZE:-} ]] || sanitize_begin
+	checks_begin
 	[[ $(id -u) != 0 ]] || chown -R "$pg_user": "$scratch"
 
 	if ((${#sql[@]} + ${#specs[@]} + ${#pgtap[@]})); then
@@ -182,7 +187,7 @@ main() {
 		done
 	fi
 
-	[[ -z ${SANITIZE:-} ]] || sanitize_end
+	checks_end
 	if [[ $failed != 0 ]]; then
 		keep_for_inspection "$scratch/server.log"
 		: >"$scratch/server.log"
