@@ -1,0 +1,208 @@
+# A task that brings the server down is found out, tried once more alone, and
+# failed if it does it again; nobody else is blamed.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use TaskqTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = taskq_node('poison', 'taskq.max_workers' => 3);
+my $db = 'postgres';
+
+$node->safe_psql(
+	$db, q{
+	-- ends its own process by a signal
+	CREATE FUNCTION poison_work(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO effect (task, note) SELECT id, 'poison' FROM taskq.current_task();
+		EXECUTE format('COPY (SELECT 1) TO PROGRAM %L', format('kill -%s $PPID; sleep 5', p->>'signal'));
+		RETURN p;
+	END $$;
+	SELECT taskq.kind_define('poison', 'poison_work(jsonb)', max_attempts => 10, backoff => '10 ms');
+	SELECT taskq.kind_define('gate_once', 'gate_work(jsonb)', max_attempts => 1);
+	-- what happened to all tasks but the poisonous: states, and effects other than one
+	CREATE FUNCTION others() RETURNS text LANGUAGE sql AS $$
+		SELECT concat_ws(' ', string_agg(DISTINCT t.state, ','), count(*) FILTER (WHERE e.n <> 1),
+			count(*) FILTER (WHERE t.attempt <> 1), (SELECT count(*) FROM taskq_internal.task WHERE crashes > 0
+				AND id NOT IN (SELECT id FROM taskq.task WHERE kind = 'poison')))
+		FROM taskq.task t CROSS JOIN LATERAL (SELECT count(*) AS n FROM effect WHERE task = t.id) e
+		WHERE t.kind <> 'poison'
+	$$;
+});
+
+sub restarts
+{
+	my @lines = grep { /terminated by signal/ } split /\n/, slurp_file($node->logfile);
+	return scalar @lines;
+}
+
+sub all_final
+{
+	return $node->poll_query_until($db,
+		'SELECT count(*) = 0 FROM taskq.task WHERE NOT ready');
+}
+
+# --- a handler that calls abort(), among others
+
+# In one transaction: the server may be down right after it.
+my $beside = submit($node, $db, 'gate', '{"gate": "abort"}');
+wait_state($node, $db, $beside, 'running');
+my $id = $node->safe_psql(
+	$db, q{
+	BEGIN;
+	DO $$ BEGIN PERFORM taskq.task_submit_many('short', array_fill('{}'::jsonb, ARRAY[300])); END $$;
+	SELECT taskq.task_submit('poison', '{"signal": "ABRT"}');
+	DO $$ BEGIN PERFORM taskq.task_submit_many('short', array_fill('{}'::jsonb, ARRAY[300])); END $$;
+	COMMIT;
+});
+ok(all_final_but($beside), 'the others come to their end');
+task_is($node, $db, $id, q{state, attempt, error->>'sqlstate'},
+	'failed|2|57P02', 'a task that aborts twice is failed, though it had more attempts');
+is(effects($node, $db, $id), 0, '... and has no effect');
+is(restarts(), 2, 'it restarted the server twice');
+is( sql($node, $db, "SELECT string_agg(state || ' ' || (error->>'type'), ', ' ORDER BY attempt) FROM taskq.task_attempts('$id')"),
+	'lost crash_shutdown, failed crash_shutdown',
+	'both attempts are on record');
+open_gate($node, $db, 'abort');
+ok(all_final(), 'the one that ran beside it ends');
+is(sql($node, $db, 'SELECT others()'), 'completed 0 0 0',
+	'all others are completed once, by their first attempt, and not blamed');
+
+sub all_final_but
+{
+	my ($one) = @_;
+	return $node->poll_query_until($db,
+		"SELECT count(*) = 0 FROM taskq.task WHERE NOT ready AND id <> '$one'");
+}
+
+# --- two of them at once
+
+my @poison = split /\n/, $node->safe_psql(
+	$db, q{
+	BEGIN;
+	SELECT taskq.task_submit('poison', '{"signal": "KILL"}') FROM generate_series(1, 2);
+	DO $$ BEGIN PERFORM taskq.task_submit_many('short', array_fill('{}'::jsonb, ARRAY[100])); END $$;
+	COMMIT;
+});
+ok(all_final(), 'two of them, and all comes to its end');
+task_is($node, $db, $_, 'state, attempt', 'failed|2', 'each is failed at its second crash') foreach @poison;
+cmp_ok(restarts(), '<=', 2 + 4, 'at most two restarts for each');
+is(sql($node, $db, 'SELECT others()'), 'completed 0 0 0', 'the others are not blamed');
+
+# --- kill -9 of a worker by hand
+
+$id = submit($node, $db, 'gate', '{"gate": "kill"}');
+my $once = submit($node, $db, 'gate_once', '{"gate": "kill"}');
+wait_state($node, $db, $_, 'running') foreach $id, $once;
+
+sub kill_worker_of
+{
+	my ($task, $signal) = @_;
+	my $pid = sql($node, $db, "SELECT pid FROM taskq.worker WHERE task_id = '$task'");
+	kill($signal, $pid);
+	return $node->poll_query_until($db,
+		"SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)");
+}
+
+ok(kill_worker_of($id, 'KILL'), 'a worker is killed');
+wait_state($node, $db, $_, 'running') foreach $id, $once;
+task_is($node, $db, $id, 'attempt', '2', 'its task counts an attempt');
+task_is($node, $db, $once, 'attempt', '1', 'the one beside it does not');
+is(effects($node, $db, $id), 0, 'nothing of the first attempt is left');
+ok(kill_worker_of($once, 'KILL'), 'a worker is killed whose task has one attempt');
+ok($node->poll_query_until($db, "SELECT ready FROM taskq.task_status('$once')"), '... which is over');
+task_is($node, $db, $once, q{state, error->>'sqlstate'}, 'failed|57P02', '... and failed');
+open_gate($node, $db, 'kill');
+ok($node->poll_query_until($db, "SELECT ready FROM taskq.task_status('$id')"), 'the other');
+task_is($node, $db, $id, 'state, attempt', 'completed|2', '... is completed by its second attempt');
+is(effects($node, $db, $id), 1, '... with one effect');
+$node->safe_psql($db, "SELECT taskq.task_delete('$_')") foreach $id, $once;
+
+# --- nobody's fault: another backend crashes, the server is stopped at once, everything is killed
+
+$id = submit($node, $db, 'gate', '{"gate": "innocent"}');
+wait_state($node, $db, $id, 'running');
+
+sub runs_again_unblamed
+{
+	my ($what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	$node->poll_query_until($db, "SELECT state = 'running' FROM taskq.task_status('$id')");
+	return task_is($node, $db, $id, q{attempt, (SELECT count(*) FROM taskq_internal.task t WHERE t.id = task_status.id AND crashes > 0)},
+		'1|0', "$what: the running task is not blamed");
+}
+
+my ($stdin, $stdout, $stderr) = ('', '', '');
+my $backend = IPC::Run::start(
+	[ 'psql', '-XAtq', '-d', $node->connstr($db), '-f', '-' ],
+	'<', \$stdin, '>', \$stdout, '2>', \$stderr);
+$stdin .= "SELECT pg_backend_pid();\n";
+$backend->pump until $stdout =~ /(\d+)/;
+my ($pid) = $stdout =~ /(\d+)/;
+kill('SEGV', $pid);
+$backend->finish;
+ok($node->poll_query_until($db, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)"), 'a backend crashes');
+runs_again_unblamed('another backend crashed');
+$node->stop('immediate');
+$node->start;
+runs_again_unblamed('immediate shutdown');
+my @pids = backend_pids($node, '%');
+$node->kill9;
+foreach my $gone (@pids)
+{
+	for (1 .. 600)
+	{
+		last if !kill(0, $gone);
+		select(undef, undef, undef, 0.1);
+	}
+}
+$node->start;
+runs_again_unblamed('the postmaster was killed');
+
+# --- FATAL is no crash
+
+$node->safe_psql(
+	$db, q{
+	CREATE FUNCTION fatal_work(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM pg_terminate_backend(pg_backend_pid());
+		PERFORM pg_sleep(60);
+		RETURN p;
+	END $$;
+	SELECT taskq.kind_define('fatal', 'fatal_work(jsonb)', max_attempts => 3, backoff => '10 ms');
+});
+my $before = restarts();
+my $fatal = submit($node, $db, 'fatal');
+is(wait_task($node, $db, $fatal), 'failed', 'a task that ends its process fails');
+task_is($node, $db, $fatal, q{attempt, error->>'sqlstate'}, '3|57P01', '... at its last attempt');
+is(restarts(), $before, '... and nothing crashed');
+open_gate($node, $db, 'innocent');
+is(wait_task($node, $db, $id), 'completed', 'the others go on');
+
+# --- a server that does not restart by itself
+
+$node->append_conf('postgresql.conf', 'restart_after_crash = off');
+$node->restart;
+# pg_ctl shall see the server start before the second attempt
+sql($node, $db, q{SELECT taskq.kind_define('poison', 'poison_work(jsonb)', max_attempts => 10, backoff => '6 s')});
+$id = submit($node, $db, 'poison', '{"signal": "SEGV"}');
+foreach my $crash (1, 2)
+{
+	my $pidfile = $node->data_dir . '/postmaster.pid';
+	for (1 .. 600)
+	{
+		last if !-e $pidfile;
+		select(undef, undef, undef, 0.1);
+	}
+	ok(!-e $pidfile, "crash $crash takes the server down");
+	$node->_update_pid(0);
+	$node->start;
+}
+ok($node->poll_query_until($db, "SELECT ready FROM taskq.task_status('$id')"), 'the guard survives that');
+task_is($node, $db, $id, q{state, attempt, error->>'sqlstate'}, 'failed|2|57P02', '... and fails the task');
+$id = submit($node, $db, 'short');
+is(wait_task($node, $db, $id), 'completed', 'the server serves others');
+
+done_testing();
