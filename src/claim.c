@@ -481,7 +481,8 @@ taskq_claim_stop_scan(int scanner)
 /*
  * taskq_claim_probe - is there something to claim in a lane?
  *
- * Moves the watermark up to it.  For the dispatcher, which thus spares starting
+ * Moves the watermark up to it, or (scanner -1) only looks, and so does not keep
+ * the lane from anybody meanwhile.  For the dispatcher, which thus spares starting
  * a worker for a lane in which everything is done.  Needs a transaction.
  */
 bool
@@ -499,11 +500,19 @@ taskq_claim_probe(Oid dbid, int32 lane_id, int scanner)
 		LWLockRelease(taskq_main_lock);
 		return dirty;
 	}
-	scan_begin(scanner, lane, &scan);
+	if (scanner < 0)
+	{
+		scan.start = lane->watermark;
+		scan.leaves = lane->leaves;
+	}
+	else
+		scan_begin(scanner, lane, &scan);
 	scan.max = 1;
 	LWLockRelease(taskq_main_lock);
 
 	scan_leaves(lane_id, &scan);
+	if (scanner < 0)
+		return scan.nfound > 0;
 
 	/* an entry that is being scanned is never reused */
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);

@@ -169,11 +169,12 @@ find_demand(Demand *demands, int max)
 		runnable = problem == NULL && taskq_lane_runnable(lanes[i].id, lanes[i].role);
 		/*
 		 * What was noted may be gone: no worker is started for nothing.  Where there
-		 * is one it looks itself; a probe would keep the lane from it, and it might
-		 * take one of lower priority.
+		 * is one already we only look: it shall not find the lane taken, and turn to
+		 * one of lower priority.
 		 */
-		if (runnable && lanes[i].scanner < 0 && !has_worker(lanes[i].role))
-			runnable = taskq_claim_probe(MyDatabaseId, lanes[i].id, taskq_dispatcher.scanner);
+		if (runnable && lanes[i].scanner < 0)
+			runnable = taskq_claim_probe(MyDatabaseId, lanes[i].id,
+										 has_worker(lanes[i].role) ? -1 : taskq_dispatcher.scanner);
 		taskq_pass_commit();
 		if (problem != NULL)
 		{
