@@ -2,6 +2,7 @@
 #
 #   make demo   see it work          make test   run all tests
 #   make        build                make bench  measure
+#   make torture   one long test: SECONDS_EACH=600
 #
 # On a bare machine start with any of these but plain "make": they install
 # what is missing first.  PG_CONFIG=/path/to/pg_config picks a server.
@@ -33,7 +34,7 @@ REGRESS_OPTS = --inputdir=test --outputdir=.
 ISOLATION_OPTS = --inputdir=test --outputdir=.
 
 .DEFAULT_GOAL := all
-.PHONY: setup demo test bench
+.PHONY: setup demo test torture bench
 
 setup:
 	@scripts/setup.sh
@@ -41,6 +42,8 @@ demo:
 	@scripts/demo.sh
 test:
 	@scripts/test.sh
+torture:
+	@T=t/020_torture.pl TASKQ_TORTURE_SECONDS=$${SECONDS_EACH:-600} TEST_TIMEOUT=$$(($${SECONDS_EACH:-600} + 300)) scripts/test.sh
 bench:
 	@bench/run.sh
 
