@@ -303,13 +303,13 @@ FROM (
 		NULL::timestamptz AS live_started, NULL::float8 AS live_current, NULL::float8 AS live_total,
 		NULL::int4 AS live_failed, NULL::text AS live_message, NULL::jsonb AS live_info,
 		NULL::timestamptz AS live_updated, NULL::bool AS live_cancel, NULL::text AS live_reason
-	FROM taskq_internal.task t WHERE t.state = 'c' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
+	FROM taskq_internal.task t WHERE t.state = 'c' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id AND l.state = 'running')
 	UNION ALL
 	SELECT t.*, 'failed', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-	FROM taskq_internal.task t WHERE t.state = 'f' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
+	FROM taskq_internal.task t WHERE t.state = 'f' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id AND l.state = 'running')
 	UNION ALL
 	SELECT t.*, 'cancelled', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-	FROM taskq_internal.task t WHERE t.state = 'x' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
+	FROM taskq_internal.task t WHERE t.state = 'x' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id AND l.state = 'running')
 	UNION ALL
 	-- 'r' that no worker holds: its worker is gone and it will be claimed again
 	SELECT t.*, 'pending', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
@@ -332,7 +332,7 @@ FROM (
 	FROM taskq_internal.task t JOIN taskq_internal.lease e ON e.task = t.id WHERE t.state = 'e'
 	UNION ALL
 	SELECT t.*, 'reserved', l.attempt, l.worker, NULL, NULL, NULL, NULL, NULL, NULL, NULL, l.cancel_requested, l.cancel_reason
-	FROM live l JOIN taskq_internal.task t ON t.id = l.id WHERE l.state = 'reserved'
+	FROM live l JOIN taskq_internal.task t ON t.id = l.id WHERE l.state = 'reserved' AND t.state NOT IN ('c', 'f', 'x')
 ) s
 JOIN taskq_internal.lane n ON n.id = s.lane
 JOIN taskq_internal.role r ON r.id = n.role

@@ -145,6 +145,28 @@ is_reserved(TaskqSlot *mine, const pg_uuid_t *id)
 	return false;
 }
 
+/* taskq_claim_runs_elsewhere - is another worker in the midst of this task? */
+bool
+taskq_claim_runs_elsewhere(int slotno, const pg_uuid_t *id)
+{
+	bool		found = false;
+
+	LWLockAcquire(taskq_main_lock, LW_SHARED);
+	for (int i = 0; i < taskq_shared->nslots && !found; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+
+		if (i == slotno || slot->dbid != MyDatabaseId ||
+			(slot->state != TASKQ_SLOT_BUSY && slot->state != TASKQ_SLOT_ORPHAN))
+			continue;
+		LWLockAcquire(taskq_slot_lock(i), LW_SHARED);
+		found = slot->in_task && taskq_id_eq(&slot->task, id);
+		LWLockRelease(taskq_slot_lock(i));
+	}
+	LWLockRelease(taskq_main_lock);
+	return found;
+}
+
 static int
 id_qsort_cmp(const void *a, const void *b)
 {
@@ -229,14 +251,21 @@ reserve(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, const pg_uuid_t
 static int
 take_again(TaskqSlot *slot, int slotno, int index, TaskqLane *lane)
 {
-	int			n = Min(lane->nagain, batch_size(lane));
+	int			taken = Min(lane->nagain, batch_size(lane));
 	pg_uuid_t	ids[TASKQ_AGAIN_MAX];
+	int			n = 0;
 
-	memcpy(ids, lane->again, n * sizeof(pg_uuid_t));
-	lane->nagain -= n;
-	memmove(lane->again, lane->again + n, lane->nagain * sizeof(pg_uuid_t));
+	/* a scan may have found one before it was noted */
+	for (int i = 0; i < taken; i++)
+	{
+		if (!is_reserved(slot, &lane->again[i]))
+			ids[n++] = lane->again[i];
+	}
+	lane->nagain -= taken;
+	memmove(lane->again, lane->again + taken, lane->nagain * sizeof(pg_uuid_t));
 	lane->dirty = lane->leaves != 0 || lane->nagain > 0;
-	reserve(slot, slotno, index, lane, ids, n);
+	if (n > 0)
+		reserve(slot, slotno, index, lane, ids, n);
 	return n;
 }
 

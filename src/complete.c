@@ -190,20 +190,27 @@ taskq_fail_row(TaskqRow *row, const TaskqFailure *failure)
 /*
  * taskq_record_failure - record an attempt that failed or was cancelled
  *
- * In a transaction of its own; returns the new state, or 0 if the task was
- * brought to its end by somebody else meanwhile.
+ * In a transaction of its own; returns the new state, 0 if the task was brought
+ * to its end by somebody else meanwhile, or (unless it is to wait) TASKQ_ROW_BUSY
+ * if another transaction has it locked.  The commit is durable when the session's
+ * synchronous_commit says so: see taskq_flush.
  */
 char
-taskq_record_failure(const TaskqFailure *failure)
+taskq_record_failure(const TaskqFailure *failure, bool wait)
 {
+	TaskqLockResult locked;
 	char		state = 0;
 	TaskqRow	row;
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	taskq_defs_begin();
-	if (taskq_store_lock(&failure->id, true, &row) == TASKQ_LOCKED &&
-		(taskq_row_state(&row) == TASKQ_PENDING || taskq_row_state(&row) == TASKQ_RUNNING))
+	locked = taskq_store_lock(&failure->id, wait, &row);
+	if (locked == TASKQ_BUSY)
+		state = TASKQ_ROW_BUSY;
+	if (locked == TASKQ_LOCKED &&
+		(taskq_row_state(&row) == TASKQ_PENDING || taskq_row_state(&row) == TASKQ_RUNNING) &&
+		(failure->attempt == 0 || failure->attempt == taskq_row_attempt(&row)))
 		state = taskq_fail_row(&row, failure);
 	PopActiveSnapshot();
 	CommitTransactionCommand();

@@ -12,6 +12,7 @@
 typedef struct TaskqFailure
 {
 	pg_uuid_t	id;
+	int			attempt;		/* which, or 0; another one's failure is not recorded */
 	TimestampTz started_at;
 	const char *worker;
 	int			sqlerrcode;
@@ -37,7 +38,9 @@ extern int	taskq_row_attempt(TaskqRow *row);
 extern char taskq_complete(TaskqRow *row, TimestampTz started_at, const char *worker,
 						   Datum result, bool isnull, Datum progress, bool cancelled, const char *reason);
 extern char taskq_fail_row(TaskqRow *row, const TaskqFailure *failure);
-extern char taskq_record_failure(const TaskqFailure *failure);
+/* what taskq_record_failure returns when the row is locked and it shall not wait */
+#define TASKQ_ROW_BUSY '?'
+extern char taskq_record_failure(const TaskqFailure *failure, bool wait);
 
 /* error.c */
 extern Datum taskq_error_jsonb(const ErrorData *error);

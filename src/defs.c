@@ -69,7 +69,7 @@ static HTAB *lanes_by_key = NULL;
 static HTAB *roles = NULL;
 static bool stale = true;
 static uint64 seen_definitions = 0;
-static bool made_here = false;	/* the cache has lanes or roles of an open transaction */
+static bool made_here = false;	/* this transaction has made lanes or roles, which the cache may have */
 
 static void
 on_relcache_change(Datum arg, Oid relid)
@@ -89,10 +89,34 @@ on_catalog_change(Datum arg, int cacheid, uint32 hashvalue)
 	stale = true;
 }
 
+/*
+ * Rows that this transaction made may be undone, or, when it is prepared, belong to
+ * nobody yet.  What the cache has of them can't be told from the rest, also when it
+ * was filled anew since they were made.
+ */
+static void
+on_xact_end(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	if (made_here && event != XACT_EVENT_COMMIT)
+		stale = true;
+	made_here = false;
+}
+
+static void
+on_subxact_end(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+{
+	if (made_here && event == SUBXACT_EVENT_ABORT_SUB)
+		stale = true;
+}
+
 /* taskq_defs_init - once per process */
 void
 taskq_defs_init(void)
 {
+	RegisterXactCallback(on_xact_end, NULL);
+	RegisterSubXactCallback(on_subxact_end, NULL);
 	CacheRegisterRelcacheCallback(on_relcache_change, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, on_catalog_change, (Datum) 0);
 	CacheRegisterSyscacheCallback(PROCOID, on_catalog_change, (Datum) 0);
@@ -136,17 +160,9 @@ taskq_defs_begin(void)
 	lanes = make_cache("taskq lanes", sizeof(int32), sizeof(TaskqLaneDef), HASH_BLOBS);
 	lanes_by_key = make_cache("taskq lanes by key", sizeof(LaneKey), sizeof(LaneByKey), HASH_BLOBS);
 	roles = make_cache("taskq roles", sizeof(Oid), sizeof(RoleEntry), HASH_BLOBS);
-	made_here = false;
 	stale = false;
 }
 
-/* taskq_defs_aborted - a (sub)transaction was undone, and with it rows that the cache may have */
-void
-taskq_defs_aborted(void)
-{
-	if (made_here)
-		stale = true;
-}
 
 static Relation
 open_scan(TaskqRelation table, TaskqRelation index, int nkeys, ScanKey keys,

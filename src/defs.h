@@ -98,7 +98,6 @@ typedef struct TaskqLaneDef
 
 extern void taskq_defs_init(void);
 extern void taskq_defs_begin(void);
-extern void taskq_defs_aborted(void);
 
 extern const TaskqKind *taskq_kind_get(const char *name);
 extern void taskq_kind_write(const char *name, Datum *values, bool *nulls);

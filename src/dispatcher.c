@@ -68,6 +68,7 @@ dispatcher_detach(int code, Datum arg)
 		if (!clean_exit)
 		{
 			taskq_dispatcher.db->wanted = true;
+			taskq_dispatcher.db->rescan = true;
 			taskq_dispatcher.db->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TASKQ_RETRY_MS);
 		}
 		taskq_wake_launcher();
@@ -90,6 +91,8 @@ dispatcher_attach(Oid dbid)
 		taskq_dispatcher.db->procno = taskq_my_procno();
 		taskq_dispatcher.db->since = GetCurrentTimestamp();
 		taskq_dispatcher.db->wanted = false;
+		/* whoever was here before may have ended in the middle of its timers */
+		taskq_dispatcher.db->next_due = DT_NOBEGIN;
 		taskq_wake_launcher();	/* it need not watch over our start any longer */
 		taskq_dispatcher.scanner = TASKQ_MAX_WORKERS + (taskq_dispatcher.db - taskq_shared->dbs);
 	}
@@ -372,7 +375,8 @@ may_leave(bool has_work)
 	leave = taskq_dispatcher.db->blocked > 0 || taskq_dispatcher.db->leave;
 	if (leave)
 		taskq_dispatcher.db->wanted = taskq_dispatcher.db->blocked == 0 &&
-			(has_work || taskq_dispatcher.db->rescan || MyLatch->is_set || orphans_left() || events_left());
+			(has_work || (taskq_dispatcher.wake_at != DT_NOEND && taskq_dispatcher.wake_at != taskq_dispatcher.db->next_due) ||
+			 taskq_dispatcher.db->rescan || MyLatch->is_set || orphans_left() || events_left());
 	else
 		leave = !has_work && !taskq_dispatcher.db->rescan && !MyLatch->is_set && !slots_in_use() && !events_left() &&
 			(taskq_dispatcher.wake_at == taskq_dispatcher.db->next_due || taskq_dispatcher.wake_at == DT_NOEND) &&
@@ -410,7 +414,9 @@ forget_database(void)
 	if (forget)
 	{
 		taskq_dispatcher.db->dispatcher = 0;
+		/* when it is found again, everything is to be looked through */
 		taskq_dispatcher.db->next_due = DT_NOEND;
+		taskq_dispatcher.db->loaded = false;
 		if (!slots_in_use() && taskq_dispatcher.db->blocked == 0)
 			taskq_db_forget(MyDatabaseId);
 		clean_exit = true;
@@ -431,8 +437,6 @@ taskq_dispatcher_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(args.dbid, InvalidOid, 0);
 	taskq_dispatcher.context = AllocSetContextCreate(TopMemoryContext, "taskq dispatcher", ALLOCSET_DEFAULT_SIZES);
-	if (args.find)
-		find_databases();
 
 	for (;;)
 	{
@@ -450,6 +454,8 @@ taskq_dispatcher_main(Datum arg)
 		MemoryContextSwitchTo(taskq_dispatcher.context);
 		taskq_dispatcher.wake_at = DT_NOEND;
 
+		if (taskq_shared->find)
+			find_databases();
 		if (!serves_here())
 		{
 			if (forget_database())

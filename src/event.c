@@ -64,6 +64,17 @@ taskq_event_push(TaskqDb *db, const pg_uuid_t *id, char state)
 	taskq_wake_dispatcher(db);
 }
 
+/* taskq_event_wake_waiters - everybody who waits for a task looks again */
+void
+taskq_event_wake_waiters(void)
+{
+	if (pg_atomic_read_u32(&taskq_shared->waiters) == 0)
+		return;
+	for (int i = 0; i < TASKQ_WAIT_BUCKETS; i++)
+		ConditionVariableBroadcast(&taskq_shared->finished[i]);
+	ConditionVariableBroadcast(&taskq_shared->finished_any);
+}
+
 /* taskq_event_take - up to max events of a database, out of shared memory */
 int
 taskq_event_take(Oid dbid, TaskqEvent *events, int max)

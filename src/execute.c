@@ -23,6 +23,7 @@
 #include "catalog/pg_type.h"
 #include "claim.h"
 #include "command.h"
+#include "commands/trigger.h"
 #include "compat.h"
 #include "complete.h"
 #include "event.h"
@@ -71,6 +72,8 @@ static bool cancel_seen = false;	/* the handler asked, and was told to stop */
 
 static TimeoutId task_timeout;
 static TimeoutId grace_timeout;
+static TimeoutId relief_timeout;
+static TaskqDb *my_db = NULL;
 
 /* ---- signals ---- */
 
@@ -127,6 +130,45 @@ on_grace_timeout(void)
 		ProcDiePending = true;
 		SetLatch(MyLatch);
 	}
+}
+
+/*
+ * The batch lasts long: the dispatcher shall look whether this worker is stuck in
+ * one task, while others wait behind it.  In a signal handler, so without the lock;
+ * what is read may be old, and then somebody is woken for nothing.
+ */
+static void
+on_relief_timeout(void)
+{
+	TaskqDb    *db = my_db;
+
+	if (db == NULL || db->dbid != MyDatabaseId)
+		return;
+	if (db->dispatcher > 0)
+		taskq_wake_proc(db->procno);
+	else
+	{
+		db->wanted = true;
+		taskq_wake_launcher();
+	}
+}
+
+/* taskq_relief_begin - a batch begins: if others wait behind a long task, they are seen to */
+void
+taskq_relief_begin(void)
+{
+	LWLockAcquire(taskq_main_lock, LW_SHARED);
+	my_db = taskq_db_find(MyDatabaseId);
+	LWLockRelease(taskq_main_lock);
+	if (my_slot->nitems > 1)
+		enable_timeout_after(relief_timeout, TASKQ_STUCK_MS);
+}
+
+/* taskq_relief_end - ... and ends */
+void
+taskq_relief_end(void)
+{
+	disable_timeout(relief_timeout, false);
 }
 
 /* From here on until handler_end the task can be interrupted. */
@@ -335,6 +377,14 @@ sql_of_payload(Datum payload)
 	return text_to_cstring(command);
 }
 
+static void
+tell_attempt(Attempt *attempt)
+{
+	LWLockAcquire(taskq_slot_lock(attempt->current.slotno), LW_EXCLUSIVE);
+	my_slot->attempt = attempt->current.attempt;
+	LWLockRelease(taskq_slot_lock(attempt->current.slotno));
+}
+
 /* Read the task, its kind and whose it is into the attempt. */
 static void
 load_attempt(Attempt *attempt)
@@ -383,29 +433,36 @@ load_attempt(Attempt *attempt)
 		attempt->handler = pstrdup(kind->handler);
 	}
 
-	LWLockAcquire(taskq_slot_lock(current->slotno), LW_EXCLUSIVE);
-	my_slot->attempt = current->attempt;
-	LWLockRelease(taskq_slot_lock(current->slotno));
+	tell_attempt(attempt);
 }
 
-/* Commit without waiting for the disk, and note how far to flush before it is announced. */
+/* What this session has committed is to be flushed before it is announced. */
 static void
-commit_attempt(void)
+note_commit(void)
 {
-	int			session_setting = synchronous_commit;
-
-	synchronous_commit = SYNCHRONOUS_COMMIT_OFF;
-	CommitTransactionCommand();
-	synchronous_commit = session_setting;
 	LWLockAcquire(taskq_slot_lock(my_slot - taskq_shared->slots), LW_EXCLUSIVE);
 	if (XactLastCommitEnd > my_slot->flush_to)
 		my_slot->flush_to = XactLastCommitEnd;
 	LWLockRelease(taskq_slot_lock(my_slot - taskq_shared->slots));
 }
 
+/* of the transaction that is open, when it began: SET LOCAL may change it meanwhile */
+static int	session_synchronous_commit;
+
+/* Commit without waiting for the disk. */
+static void
+commit_attempt(void)
+{
+	synchronous_commit = SYNCHRONOUS_COMMIT_OFF;
+	CommitTransactionCommand();
+	synchronous_commit = session_synchronous_commit;
+	note_commit();
+}
+
 static void
 begin_transaction(void)
 {
+	session_synchronous_commit = synchronous_commit;
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	MemoryContextSwitchTo(task_context);
@@ -436,6 +493,7 @@ check_lost(Attempt *attempt)
 				(errcode(ERRCODE_ADMIN_SHUTDOWN),
 				 errmsg("the worker or the server ended in each of %d attempts", attempt->current.attempt)));
 	attempt->current.attempt++;
+	tell_attempt(attempt);
 }
 
 /* Commands with transactions of their own. */
@@ -489,6 +547,8 @@ run_in_one_transaction(Attempt *attempt, List *commands)
 		result = taskq_command_run(attempt->sql, commands, false);
 	else
 		result = call_handler(attempt->handler, taskq_row_value(&attempt->row, payload), &isnull);
+	/* deferred triggers are the handler's too: they can be cancelled, and run out of time */
+	AfterTriggerFireDeferred();
 	stopped = handler_end();
 	MemoryContextSwitchTo(task_context);
 	state = finish_row(attempt, result, isnull, stopped);
@@ -567,6 +627,14 @@ run_attempt(Attempt *attempt)
 		CommitTransactionCommand();
 		return TASKQ_DROPPED;
 	}
+	/* stored as running without a lock: it may be so */
+	if (taskq_row_state(&attempt->row) == TASKQ_RUNNING &&
+		taskq_claim_runs_elsewhere(attempt->current.slotno, &attempt->id))
+	{
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		return TASKQ_DROPPED;
+	}
 	load_attempt(attempt);
 	taskq_current = &attempt->current;
 	set_claims(&attempt->row);
@@ -594,11 +662,12 @@ slot_cancel(bool *cancelled, char *reason)
 
 /* Record what was thrown; the failed transaction has been aborted. */
 static char
-record_error(Attempt *attempt, ErrorData *error, bool was_timeout, bool was_cancel)
+record_error(Attempt *attempt, ErrorData *error, bool was_timeout)
 {
-	TaskqFailure failure = {.id = attempt->id, .started_at = attempt->started_at, .worker = worker_name};
+	TaskqFailure failure = {.id = attempt->id, .attempt = attempt->managed ? attempt->current.attempt : 0, .started_at = attempt->started_at, .worker = worker_name};
 	char		reason[TASKQ_MESSAGE_SIZE];
 	bool		asked;
+	char		state;
 
 	slot_cancel(&asked, reason);
 	if (was_timeout)
@@ -611,11 +680,14 @@ record_error(Attempt *attempt, ErrorData *error, bool was_timeout, bool was_canc
 	failure.retry_us = failure.retry ? taskq_retry_us : -1;
 	failure.error = taskq_error_jsonb(error);
 	failure.progress = taskq_slot_progress(my_slot - taskq_shared->slots);
-	failure.cancelled = was_cancel && asked;
+	/* also when it failed before it noticed */
+	failure.cancelled = asked;
 	failure.reason = reason[0] ? reason : NULL;
 	if (failure.cancelled && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		failure.error = (Datum) 0;
-	return taskq_record_failure(&failure);
+	state = taskq_record_failure(&failure, true);
+	note_commit();
+	return state;
 }
 
 static char
@@ -632,7 +704,6 @@ attempt_task(Attempt *attempt)
 	{
 		ErrorData  *error;
 		bool		was_timeout = timed_out;
-		bool		was_cancel = cancel_raised || cancel_seen;
 
 		HOLD_INTERRUPTS();
 		(void) handler_end();
@@ -645,7 +716,7 @@ attempt_task(Attempt *attempt)
 		RESUME_INTERRUPTS();
 		taskq_current = NULL;
 		pgstat_report_activity(STATE_RUNNING, NULL);
-		state = record_error(attempt, error, was_timeout && error->sqlerrcode == ERRCODE_QUERY_CANCELED, was_cancel);
+		state = record_error(attempt, error, was_timeout && error->sqlerrcode == ERRCODE_QUERY_CANCELED);
 		if (state == 0)
 			state = TASKQ_DROPPED;
 	}
@@ -656,11 +727,16 @@ attempt_task(Attempt *attempt)
 
 /* ---- the slot's view of it ---- */
 
-static void
+static bool
 task_begin(int slotno, Attempt *attempt)
 {
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
-	Assert(my_slot->next < my_slot->nitems);
+	if (my_slot->next >= my_slot->nitems)
+	{
+		/* the dispatcher has just given the rest of the batch to others */
+		LWLockRelease(taskq_slot_lock(slotno));
+		return false;
+	}
 	attempt->id = my_slot->items[my_slot->next++];
 	attempt->started_at = GetCurrentTimestamp();
 	attempt->current.slotno = slotno;
@@ -676,6 +752,7 @@ task_begin(int slotno, Attempt *attempt)
 	my_slot->force = false;
 	my_slot->reason[0] = '\0';
 	LWLockRelease(taskq_slot_lock(slotno));
+	return true;
 }
 
 static void
@@ -699,6 +776,18 @@ task_end(int slotno, Attempt *attempt, char outcome)
 	LWLockRelease(taskq_slot_lock(slotno));
 	if (outcome != TASKQ_DROPPED)
 		taskq_claim_finished(slotno, us);
+}
+
+/* taskq_flush - wait until what was committed up to there is durable, here and on synchronous standbys */
+void
+taskq_flush(XLogRecPtr upto)
+{
+	if (upto == InvalidXLogRecPtr)
+		return;
+	XLogFlush(upto);
+	HOLD_INTERRUPTS();
+	SyncRepWaitForLSN(upto, true);
+	RESUME_INTERRUPTS();
 }
 
 /*
@@ -728,13 +817,7 @@ taskq_announce(int slotno)
 	if (until == first)
 		return;
 
-	if (flush_to != InvalidXLogRecPtr)
-	{
-		XLogFlush(flush_to);
-		HOLD_INTERRUPTS();
-		SyncRepWaitForLSN(flush_to, true);
-		RESUME_INTERRUPTS();
-	}
+	taskq_flush(flush_to);
 	taskq_event_wait_for_room(slot->dbid, until - first);
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
@@ -771,7 +854,8 @@ taskq_execute_next(int slotno)
 	MemoryContextReset(task_context);
 	MemoryContextSwitchTo(task_context);
 	taskq_retry_us = -1;
-	task_begin(slotno, &attempt);
+	if (!task_begin(slotno, &attempt))
+		return;
 	taskq_guard_enter(&attempt.id, attempt.started_at);
 	outcome = attempt_task(&attempt);
 	pgstat_report_activity(STATE_IDLE, "");
@@ -798,6 +882,7 @@ taskq_execute_init(int slotno)
 	CacheRegisterSyscacheCallback(NAMESPACEOID, on_function_change, (Datum) 0);
 	task_timeout = RegisterTimeout(USER_TIMEOUT, on_task_timeout);
 	grace_timeout = RegisterTimeout(USER_TIMEOUT, on_grace_timeout);
+	relief_timeout = RegisterTimeout(USER_TIMEOUT, on_relief_timeout);
 	pqsignal(SIGUSR2, on_cancel);
 	pqsignal(SIGINT, on_interrupt);
 	taskq_guard_init(slotno);

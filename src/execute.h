@@ -4,6 +4,7 @@
 
 #include "postgres.h"
 
+#include "access/xlogdefs.h"
 #include "id.h"
 #include "store.h"
 
@@ -21,6 +22,8 @@ typedef struct TaskqCurrent
 	int			children;		/* tasks it submitted */
 } TaskqCurrent;
 
+#define TASKQ_STUCK_MS 100		/* in one task for so long, a worker gives the others back */
+
 extern TaskqCurrent *taskq_current; /* NULL outside of a task */
 extern int64 taskq_retry_us;		/* what the running task asked for with taskq.retry(); -1: nothing */
 
@@ -28,7 +31,10 @@ extern int64 taskq_retry_us;		/* what the running task asked for with taskq.retr
 
 extern void taskq_execute_init(int slotno);
 extern void taskq_execute_next(int slotno);
+extern void taskq_relief_begin(void);
+extern void taskq_relief_end(void);
 extern void taskq_announce(int slotno);
+extern void taskq_flush(XLogRecPtr upto);
 extern void taskq_leave_quarantine(int slotno);
 extern bool taskq_cancel_noticed(void);
 

@@ -238,3 +238,17 @@ taskq_lane_wake(TaskqDb *db, Oid role)
 	if (of_role == 0 || in_all < taskq_max_workers || idle_other || db->dispatcher == 0)
 		taskq_wake_dispatcher(db);
 }
+
+/* taskq_lanes_dirty - may there be something to claim for this role? */
+bool
+taskq_lanes_dirty(Oid dbid, Oid role)
+{
+	for (int i = 0; i < taskq_shared->nlanes; i++)
+	{
+		TaskqLane  *lane = &taskq_shared->lanes[i];
+
+		if (lane->dbid == dbid && lane->role == role && lane->dirty)
+			return true;
+	}
+	return false;
+}

@@ -17,6 +17,7 @@ extern void taskq_lane_skipped(TaskqLane *lane, const pg_uuid_t *id, TimestampTz
 extern void taskq_lane_retry_skipped(TaskqLane *lane);
 extern void taskq_lanes_rewind_all(Oid dbid);
 extern void taskq_lane_wake(TaskqDb *db, Oid role);
+extern bool taskq_lanes_dirty(Oid dbid, Oid role);
 
 #define taskq_leaf_bit(id) (1u << taskq_id_slot(id))
 #define TASKQ_ALL_LEAVES ((1u << TASKQ_LEAVES) - 1)

@@ -172,8 +172,9 @@ find_databases(void)
 		db = taskq_db_enter(dbid);
 	if (db != NULL)
 	{
+		/* a dispatcher that is there does it with its next pass, wherever it is */
 		taskq_shared->find = true;
-		db->wanted = true;
+		taskq_wake_dispatcher(db);
 	}
 	LWLockRelease(taskq_main_lock);
 }
@@ -241,7 +242,7 @@ static void
 start_dispatcher(int i, TimestampTz now)
 {
 	TaskqDb    *db = &taskq_shared->dbs[i];
-	TaskqProcessArgs args = {.dbid = db->dbid, .find = taskq_shared->find};
+	TaskqProcessArgs args = {.dbid = db->dbid};
 
 	if (!check_database(db))
 		return;

@@ -265,6 +265,8 @@ taskq_note_unknown(void)
 		taskq_wake_dispatcher(db);
 	}
 	LWLockRelease(taskq_main_lock);
+	/* it may have cancelled what somebody waits for */
+	taskq_event_wake_waiters();
 }
 
 /* Everyone idle in this database looks for work. */
@@ -410,8 +412,6 @@ on_xact_end(XactEvent event, void *arg)
 		refuse_prepared_cancel();
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
-	if (event == XACT_EVENT_ABORT)
-		taskq_defs_aborted();
 	if (nnotes > 0 && event != XACT_EVENT_PREPARE)
 	{
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
@@ -436,8 +436,6 @@ on_subxact_end(SubXactEvent event, SubTransactionId mySubid,
 {
 	TaskqDb    *db;
 
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		taskq_defs_aborted();
 	if (nnotes == 0 || (event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB))
 		return;
 	/* its notes are the last ones: those of its own children carry its name by now */

@@ -13,7 +13,6 @@ typedef struct TaskqProcessArgs
 	Oid			role;
 	int			slot;
 	uint32		generation;
-	bool		find;			/* a dispatcher: find the databases with taskq first */
 } TaskqProcessArgs;
 
 StaticAssertDecl(sizeof(TaskqProcessArgs) <= BGW_EXTRALEN, "arguments fit into bgw_extra");

@@ -9,7 +9,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "access/xlog.h"
 #include "claim.h"
 #include "complete.h"
@@ -29,7 +28,6 @@
 #include "utils/timestamp.h"
 
 #define DIRECTORY_LOCK_FILE "postmaster.pid"	/* relative to the data directory */
-#define STUCK_MS 100			/* in one task for so long, a worker gives the others back */
 
 BackgroundWorkerHandle *taskq_worker_handles[TASKQ_MAX_WORKERS];
 
@@ -48,8 +46,11 @@ crash_error(void)
 	return taskq_error_jsonb(&error);
 }
 
-/* Record that a task took the server down; durable before anybody may run it again. */
-static void
+/*
+ * Record that a task took the server down; durable before anybody may run it again.
+ * False if its row is locked: so nobody runs it.
+ */
+static bool
 settle_suspect(const TaskqSuspect *suspect)
 {
 	TaskqFailure failure = {
@@ -64,17 +65,20 @@ settle_suspect(const TaskqSuspect *suspect)
 	};
 	char		state;
 
-	state = taskq_record_failure(&failure);
-	XLogFlush(XactLastCommitEnd);
+	state = taskq_record_failure(&failure, false);
+	taskq_flush(XactLastCommitEnd);
 	MemoryContextSwitchTo(taskq_dispatcher.context);
+	if (state == TASKQ_ROW_BUSY)
+		return false;
 	if (state == 0)
-		return;					/* cancelled, or finished just before */
+		return true;			/* cancelled, or finished just before */
 	ereport(LOG,
 			(errmsg("task %s was running in the process that crashed; it %s", taskq_id_text(&suspect->id),
 					state == TASKQ_FAILED ? "is not tried again" : "will be tried again, alone")));
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	taskq_event_push(taskq_dispatcher.db, &suspect->id, state);
 	LWLockRelease(taskq_main_lock);
+	return true;
 }
 
 /*
@@ -91,7 +95,11 @@ taskq_settle_suspects(void)
 
 		if (suspect.dbid != MyDatabaseId)
 			continue;
-		settle_suspect(&suspect);
+		if (!settle_suspect(&suspect))
+		{
+			taskq_look_again_in(TASKQ_RETRY_MS);
+			continue;
+		}
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 		/* others may have settled theirs meanwhile: the last one takes its place, wherever it is now */
 		for (int j = 0; j < taskq_shared->nsuspects; j++)
@@ -191,6 +199,7 @@ settle_orphan(int slotno)
 	else if (slot->in_task)
 	{
 		failure.id = slot->task;
+		failure.attempt = slot->attempt;
 		failure.started_at = slot->task_started_at;
 		failure.worker = taskq_worker_name(slotno);
 		failure.error = orphan_error(slot, &failure.sqlerrcode);
@@ -200,8 +209,13 @@ settle_orphan(int slotno)
 		if (failure.cancelled)
 			failure.error = (Datum) 0;
 		CHECK_FOR_INTERRUPTS();
-		state = taskq_record_failure(&failure);
+		state = taskq_record_failure(&failure, false);
 		MemoryContextSwitchTo(taskq_dispatcher.context);
+		if (state == TASKQ_ROW_BUSY)
+		{
+			taskq_look_again_in(TASKQ_RETRY_MS);
+			return;
+		}
 		if (state == 0)
 		{
 			/* it had come to its end just before */
@@ -236,7 +250,7 @@ relieve(int slotno, TimestampTz now)
 	bool		waiting;
 
 	LWLockAcquire(taskq_slot_lock(slotno), LW_SHARED);
-	stuck_at = TimestampTzPlusMilliseconds(slot->task_started_at, STUCK_MS);
+	stuck_at = TimestampTzPlusMilliseconds(slot->task_started_at, TASKQ_STUCK_MS);
 	unannounced = slot->in_task && slot->announced < slot->next - 1;
 	waiting = slot->in_task && slot->next < slot->nitems;
 	LWLockRelease(taskq_slot_lock(slotno));

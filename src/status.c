@@ -141,6 +141,18 @@ taskq_live_find(const pg_uuid_t *id, TaskqLive *live)
 	return found;
 }
 
+/*
+ * taskq_task_held - does a worker of this database hold a task that was just read?
+ *
+ * Not one that somebody brought to its end before the worker came to it.
+ */
+bool
+taskq_task_held(TaskqRow *row, TaskqLive *live)
+{
+	return taskq_live_find(DatumGetUUIDP(taskq_row_value(row, id)), live) &&
+		(live->running || !taskq_state_final(taskq_row_state(row)));
+}
+
 static Datum
 info_datum(const TaskqLive *live)
 {
@@ -564,7 +576,7 @@ taskq_task_result(PG_FUNCTION_ARGS)
 
 	taskq_defs_begin();
 	taskq_task_require(&id, &row);
-	held = taskq_live_find(&id, live);
+	held = taskq_task_held(&row, live);
 	state = taskq_row_state(&row);
 	if (held || !taskq_state_final(state))
 		ereport(ERROR,
@@ -738,7 +750,7 @@ taskq_task_progress(PG_FUNCTION_ARGS)
 
 	taskq_defs_begin();
 	taskq_task_require(&id, &row);
-	if (taskq_live_find(&id, live))
+	if (taskq_task_held(&row, live))
 		PG_RETURN_DATUM(taskq_progress_jsonb(live, taskq_task_state(&row, live)));
 	/* what it told last was kept with the row, or with the lease of an external worker */
 	if (taskq_row_state(&row) == TASKQ_LEASED && taskq_lease_find(&id, &lease) && lease.progress != 0)

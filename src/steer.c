@@ -48,7 +48,7 @@ lock_final(const pg_uuid_t *id, const char *verb, const char *hint, TaskqRow *ro
 	taskq_task_require(id, row);
 	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
 	taskq_require_steer(lane, row, verb);
-	held = taskq_live_find(id, live);
+	held = taskq_task_held(row, live);
 	if (!held && taskq_state_final(taskq_row_state(row)))
 	{
 		if (taskq_store_lock(id, true, row) != TASKQ_LOCKED)

@@ -418,42 +418,6 @@ taskq_timer_delete(TimestampTz due, const pg_uuid_t *id)
 }
 
 /*
- * taskq_timer_due - tasks that are due, at most max, the earliest first
- *
- * *next is when the first of the others is due, or DT_NOEND.
- */
-int
-taskq_timer_due(TimestampTz now, int max, pg_uuid_t *ids, TimestampTz *dues, TimestampTz *next)
-{
-	Relation	rel = taskq_store_open(TASKQ_REL_TIMER, AccessShareLock);
-	Relation	index = index_open(oids[TASKQ_REL_TIMER_PKEY], AccessShareLock);
-	Snapshot	snapshot = taskq_store_snapshot();
-	SysScanDesc scan = systable_beginscan_ordered(rel, index, snapshot, 0, NULL);
-	HeapTuple	tuple;
-	int			n = 0;
-
-	*next = DT_NOEND;
-	while ((tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
-	{
-		bool		isnull;
-		TimestampTz due = DatumGetTimestampTz(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
-
-		if (due > now || n == max)
-		{
-			*next = due;
-			break;
-		}
-		dues[n] = due;
-		ids[n++] = *DatumGetUUIDP(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
-	}
-	systable_endscan_ordered(scan);
-	UnregisterSnapshot(snapshot);
-	index_close(index, AccessShareLock);
-	table_close(rel, AccessShareLock);
-	return n;
-}
-
-/*
  * taskq_timer_next - timers from *due and *id on, in order, for going through all of them
  *
  * Returns how many, at most max, and moves *due and *id past the last.

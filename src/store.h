@@ -158,7 +158,6 @@ extern int	taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapsho
 
 extern void taskq_timer_insert(TimestampTz due, const pg_uuid_t *id, int32 lane);
 extern void taskq_timer_delete(TimestampTz due, const pg_uuid_t *id);
-extern int	taskq_timer_due(TimestampTz now, int max, pg_uuid_t *ids, TimestampTz *dues, TimestampTz *next);
 
 extern int	taskq_timer_next(TimestampTz *due, pg_uuid_t *id, int max, pg_uuid_t *ids, TimestampTz *dues);
 

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "claim.h"
@@ -19,6 +20,7 @@
 #include "defs.h"
 #include "dispatcher.h"
 #include "event.h"
+#include "execute.h"
 #include "guc.h"
 #include "lane.h"
 #include "miscadmin.h"
@@ -95,9 +97,12 @@ fail_lane(int32 lane, const char *why)
 		if (taskq_live_find(&ids[i], live))
 			continue;			/* a session from before still runs it */
 		failure.id = ids[i];
-		state = taskq_record_failure(&failure);
+		state = taskq_record_failure(&failure, false);
+		taskq_flush(XactLastCommitEnd);
 		MemoryContextSwitchTo(taskq_dispatcher.context);
-		if (state != 0)
+		if (state == TASKQ_ROW_BUSY)
+			taskq_look_again_in(TASKQ_RETRY_MS);
+		else if (state != 0)
 		{
 			LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 			taskq_event_push(taskq_dispatcher.db, &ids[i], state);

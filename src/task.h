@@ -35,6 +35,7 @@ typedef struct TaskqLive
 } TaskqLive;
 
 extern bool taskq_live_find(const pg_uuid_t *id, TaskqLive *live);
+extern bool taskq_task_held(TaskqRow *row, TaskqLive *live);
 extern char *taskq_worker_name(int slot);
 extern bool taskq_worker_is_named(int slot, const char *name);
 extern void taskq_task_require(const pg_uuid_t *id, TaskqRow *row);

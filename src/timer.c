@@ -22,6 +22,8 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#define MAX_FIRED (10 * TASKQ_PORTION)	/* in one pass */
+
 /* A lease's timer at its end, or now if that is past. */
 static void
 set_lease_timer(TaskqLease *lease, int32 lane)
@@ -167,15 +169,55 @@ fire_timer(const pg_uuid_t *id, TimestampTz due)
 	return true;
 }
 
-/* taskq_fire_timers - make pending what is due, at most a portion of it */
+/*
+ * One transaction's share of what is due, from (*due, *id) on, which are moved past
+ * it.  False if nothing due is left; *next is when the first of the others is.
+ * Counts in *fired, and lowers *next for rows that are locked now.
+ */
+static bool
+fire_portion(TimestampTz now, TimestampTz *due, pg_uuid_t *id, int *fired, TimestampTz *next)
+{
+	pg_uuid_t	ids[TASKQ_PORTION];
+	TimestampTz dues[TASKQ_PORTION];
+	int			n;
+	bool		more;
+
+	taskq_pass_begin();
+	taskq_defs_begin();
+	n = taskq_timer_next(due, id, TASKQ_PORTION, ids, dues);
+	more = n == TASKQ_PORTION;
+	for (int i = 0; i < n; i++)
+	{
+		if (dues[i] > now)
+		{
+			*next = Min(*next, dues[i]);
+			more = false;
+			break;
+		}
+		if (fire_timer(&ids[i], dues[i]))
+			(*fired)++;
+		else
+			*next = Min(*next, TimestampTzPlusMilliseconds(now, TASKQ_RETRY_MS));
+	}
+	taskq_pass_commit();
+	return more;
+}
+
+/*
+ * taskq_fire_timers - make pending what is due
+ *
+ * A large number of them in several passes, so that other things are seen to
+ * meanwhile; those whose rows are locked hold up none of the others.
+ */
 void
 taskq_fire_timers(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz next;
-	pg_uuid_t  *ids = palloc(sizeof(pg_uuid_t) * TASKQ_PORTION);
-	TimestampTz *dues = palloc(sizeof(TimestampTz) * TASKQ_PORTION);
-	int			n;
+	TimestampTz next = DT_NOEND;
+	TimestampTz due = DT_NOBEGIN;
+	pg_uuid_t	id = {{0}};
+	int			fired = 0;
+	bool		more = true;
 
 	if (taskq_dispatcher.db->next_due > now)
 	{
@@ -187,15 +229,13 @@ taskq_fire_timers(void)
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	taskq_dispatcher.db->next_due = DT_NOEND;
 	LWLockRelease(taskq_main_lock);
-	taskq_pass_begin();
-	taskq_defs_begin();
-	n = taskq_timer_due(now, TASKQ_PORTION, ids, dues, &next);
-	for (int i = 0; i < n; i++)
+	while (more && fired < MAX_FIRED)
 	{
-		if (!fire_timer(&ids[i], dues[i]))
-			next = Min(next, TimestampTzPlusMilliseconds(now, TASKQ_RETRY_MS));
+		more = fire_portion(now, &due, &id, &fired, &next);
+		CHECK_FOR_INTERRUPTS();
 	}
-	taskq_pass_commit();
+	if (more)
+		next = now;
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	taskq_dispatcher.db->next_due = Min(taskq_dispatcher.db->next_due, next);
 	LWLockRelease(taskq_main_lock);

@@ -26,6 +26,7 @@
 #include "task.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -33,16 +34,13 @@ static bool
 is_finished(const pg_uuid_t *id)
 {
 	Snapshot	snapshot = taskq_store_snapshot();
-	TaskqLive  *live = palloc(sizeof(TaskqLive));
+	TaskqLive	live;
 	TaskqRow	row;
 	bool		found = taskq_store_find(id, snapshot, &row);
-	bool		finished;
 
 	UnregisterSnapshot(snapshot);
 	/* gone: cancelled and deleted, or its retention is over */
-	finished = !found || (taskq_state_final(taskq_row_state(&row)) && !taskq_live_find(id, live));
-	pfree(live);
-	return finished;
+	return !found || (taskq_state_final(taskq_row_state(&row)) && !taskq_task_held(&row, &live));
 }
 
 static void
@@ -79,13 +77,22 @@ refuse_where_it_never_ends(const pg_uuid_t *ids, int n)
 static int
 count_finished(const pg_uuid_t *ids, int n, bool *finished)
 {
+	/* a waiter looks many times: nothing of that is kept */
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "taskq wait", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
 	int			count = 0;
 
 	for (int i = 0; i < n; i++)
 	{
-		finished[i] = finished[i] || is_finished(&ids[i]);
+		if (!finished[i])
+		{
+			finished[i] = is_finished(&ids[i]);
+			MemoryContextReset(context);
+		}
 		count += finished[i];
 	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
 	return count;
 }
 
@@ -185,7 +192,7 @@ taskq_task_wait_long(PG_FUNCTION_ARGS)
 	taskq_defs_begin();
 	taskq_task_require(&id, &row);
 	live = palloc(sizeof(TaskqLive));
-	value = CStringGetTextDatum(taskq_task_state(&row, taskq_live_find(&id, live) ? live : NULL));
+	value = CStringGetTextDatum(taskq_task_state(&row, taskq_task_held(&row, live) ? live : NULL));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), &value, &isnull)));
 }
 

@@ -69,7 +69,8 @@ worker_detach(int code, Datum arg)
 	if (db != NULL && !slot->connected)
 		db->no_worker_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000);
 	slot->pid = 0;
-	if (db != NULL && slot->state == TASKQ_SLOT_ORPHAN)
+	/* whoever brought work may have relied on us */
+	if (db != NULL && (slot->state == TASKQ_SLOT_ORPHAN || slot->woken || taskq_lanes_dirty(slot->dbid, slot->role)))
 		taskq_wake_dispatcher(db);
 	taskq_wake_dispatchers();
 	LWLockRelease(taskq_main_lock);
@@ -122,6 +123,7 @@ should_leave(TaskqSlot *slot)
 static void
 run_batch(TaskqSlot *slot)
 {
+	taskq_relief_begin();
 	while (slot->next < slot->nitems)
 	{
 		taskq_execute_next(my_slotno);
@@ -135,6 +137,7 @@ run_batch(TaskqSlot *slot)
 			LWLockRelease(taskq_main_lock);
 		}
 	}
+	taskq_relief_end();
 	taskq_announce(my_slotno);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	taskq_claim_release(my_slotno);
