@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/heapam.h"
+#include "access/heaptoast.h"
 #include "access/skey.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -168,6 +169,54 @@ taskq_store_new_row(TaskqRow *row)
 }
 
 /*
+ * Must the tuple go in by itself?  A multi-insert leaves the caller without the
+ * place of a tuple that was toasted on the way, and index entries would point nowhere.
+ */
+static bool
+insert_alone(HeapTuple tuple)
+{
+	return tuple->t_len > TOAST_TUPLE_THRESHOLD || HeapTupleHasExternal(tuple);
+}
+
+/* Insert the tuples collected so far. */
+static void
+insert_collected(Relation rel, TupleTableSlot **slots, int n, CatalogIndexState indexes)
+{
+	if (n > 0)
+		CatalogTuplesMultiInsertWithInfo(rel, slots, n, indexes);
+	for (int i = 0; i < n; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+}
+
+/* Insert n tasks of one leaf. */
+static void
+insert_into_leaf(int leaf, TaskqRow *rows, int n)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, RowExclusiveLock);
+	CatalogIndexState indexes = CatalogOpenIndexes(rel);
+	TupleTableSlot **slots = palloc(n * sizeof(TupleTableSlot *));
+	int			collected = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), rows[i].values, rows[i].nulls);
+
+		if (n == 1 || insert_alone(tuple))
+		{
+			CatalogTupleInsertWithInfo(rel, tuple, indexes);
+			heap_freetuple(tuple);
+			continue;
+		}
+		slots[collected] = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
+		ExecStoreHeapTuple(tuple, slots[collected++], true);
+	}
+	insert_collected(rel, slots, collected, indexes);
+	pfree(slots);
+	CatalogCloseIndexes(indexes);
+	table_close(rel, NoLock);
+}
+
+/*
  * taskq_store_insert - insert tasks
  *
  * The leaf of each is the one its id names; runs of rows for the same leaf go
@@ -180,41 +229,11 @@ taskq_store_insert(TaskqRow *rows, int nrows)
 
 	while (start < nrows)
 	{
-		int			leaf = rows[start].leaf;
 		int			n = 1;
-		Relation	rel;
-		CatalogIndexState indexes;
 
-		while (start + n < nrows && rows[start + n].leaf == leaf && n < 1000)
+		while (start + n < nrows && rows[start + n].leaf == rows[start].leaf && n < 1000)
 			n++;
-
-		rel = taskq_store_open(TASKQ_REL_LEAF + leaf, RowExclusiveLock);
-		indexes = CatalogOpenIndexes(rel);
-		if (n == 1)
-		{
-			HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), rows[start].values, rows[start].nulls);
-
-			CatalogTupleInsertWithInfo(rel, tuple, indexes);
-			heap_freetuple(tuple);
-		}
-		else
-		{
-			TupleTableSlot **slots = palloc(n * sizeof(TupleTableSlot *));
-
-			for (int i = 0; i < n; i++)
-			{
-				slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
-				ExecStoreHeapTuple(heap_form_tuple(RelationGetDescr(rel), rows[start + i].values,
-												   rows[start + i].nulls),
-								   slots[i], true);
-			}
-			CatalogTuplesMultiInsertWithInfo(rel, slots, n, indexes);
-			for (int i = 0; i < n; i++)
-				ExecDropSingleTupleTableSlot(slots[i]);
-			pfree(slots);
-		}
-		CatalogCloseIndexes(indexes);
-		table_close(rel, NoLock);
+		insert_into_leaf(rows[start].leaf, rows + start, n);
 		start += n;
 	}
 }

@@ -1,6 +1,6 @@
 -- What task_submit takes, and where it shows.
 \ir include/prologue.psql
-SELECT plan(36);
+SELECT plan(37);
 
 SELECT count(taskq.kind_define('submit', 'echo(jsonb)', queue => 'submit_q', priority => 3, max_attempts => 5, timeout => '10 min')::text) \g /dev/null
 SELECT taskq.queue_define('other_q') \g /dev/null
@@ -81,5 +81,11 @@ SELECT is(count(*)::int, 10000, 'ten thousand in one statement')
 FROM taskq.task_submit_many('submit', ARRAY(SELECT to_jsonb(n) FROM generate_series(1, 10000) n), tags => '{ten}');
 SELECT is(count(*) FILTER (WHERE t.state = 'completed' AND t.result = t.payload)::int, 10000, '... all run')
 FROM taskq.task_wait_all(ARRAY(SELECT id FROM taskq.task WHERE tags = '{ten}'), '60 s') t;
+
+-- large and small ones together: the large ones are stored apart
+CREATE TEMP TABLE mixed AS SELECT m.id, m.n FROM taskq.task_submit_many('submit',
+	ARRAY(SELECT to_jsonb(repeat(md5(n::text), CASE WHEN n % 3 = 0 THEN 1 WHEN n % 3 = 1 THEN 100 ELSE 3000 END)) FROM generate_series(1, 300) n)) WITH ORDINALITY AS m(id, n);
+SELECT is(count(*) FILTER (WHERE t.state = 'completed' AND t.result = t.payload AND t.payload #>> '{}' LIKE md5(m.n::text) || '%')::int, 300, 'large and small payloads in one statement, each found by its id')
+FROM mixed m JOIN taskq.task_wait_all(ARRAY(SELECT id FROM mixed), '60 s') t USING (id);
 
 SELECT * FROM finish();
