@@ -33,16 +33,12 @@
 
 #define BUSY_WAIT_MS 5000
 
-/*
- * taskq_cancel_deliver - tell the worker in this slot to end this task
- *
- * Nothing happens if it has moved on.  Caller holds the main lock, under which
- * a slot's process can't leave.
- */
-void
-taskq_cancel_deliver(int slotno, const pg_uuid_t *id, bool force, const char *reason)
+/* Tell the worker in this slot, if it is at this task. */
+static bool
+deliver(int slotno, const pg_uuid_t *id, bool force, const char *reason)
 {
 	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+	bool		found = false;
 
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
 	if (slot->state == TASKQ_SLOT_BUSY && slot->in_task && taskq_id_eq(&slot->task, id))
@@ -53,8 +49,29 @@ taskq_cancel_deliver(int slotno, const pg_uuid_t *id, bool force, const char *re
 			strlcpy(slot->reason, reason, sizeof(slot->reason));
 		pg_atomic_write_u64(&slot->cancel_generation, pg_atomic_read_u64(&slot->task_generation));
 		kill(slot->pid, force ? SIGTERM : SIGUSR2);
+		found = true;
 	}
 	LWLockRelease(taskq_slot_lock(slotno));
+	return found;
+}
+
+/*
+ * taskq_cancel_deliver - tell the worker in this slot to end this task
+ *
+ * Nothing happens if it has moved on.  Caller holds the main lock, under which
+ * a slot's process can't leave.
+ */
+void
+taskq_cancel_deliver(int slotno, const pg_uuid_t *id, bool force, const char *reason)
+{
+	/* by now another worker may be at its next attempt */
+	if (deliver(slotno, id, force, reason))
+		return;
+	for (int i = 0; i < taskq_shared->nslots; i++)
+	{
+		if (taskq_shared->slots[i].dbid == MyDatabaseId && deliver(i, id, force, reason))
+			return;
+	}
 }
 
 typedef struct CancelAnswer

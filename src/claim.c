@@ -14,6 +14,7 @@
 
 #include "access/xact.h"
 #include "claim.h"
+#include "compat.h"
 #include "defs.h"
 #include "lane.h"
 #include "miscadmin.h"
@@ -174,7 +175,7 @@ id_qsort_cmp(const void *a, const void *b)
 }
 
 /* What a scan needs to know, and what it finds. */
-typedef struct Scan
+typedef struct LaneScan
 {
 	pg_uuid_t	start;
 	pg_uuid_t	high;
@@ -184,11 +185,11 @@ typedef struct Scan
 	pg_uuid_t	found[TASKQ_BATCH_MAX];
 	uint32		remaining;		/* leaves that hold more */
 	pg_uuid_t	next;			/* the new watermark */
-} Scan;
+} LaneScan;
 
 /* Read the lane's leaves; outside of any lock of ours. */
 static void
-scan_leaves(int32 lane, Scan *scan)
+scan_leaves(int32 lane, LaneScan *scan)
 {
 	pg_uuid_t  *all = palloc(sizeof(pg_uuid_t) * scan->max * TASKQ_LEAVES);
 	pg_uuid_t	last_seen = scan->start;
@@ -236,6 +237,7 @@ reserve(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, const pg_uuid_t
 	slot->lane_id = lane->id;
 	slot->lane_generation = lane->generation;
 	slot->next = 0;
+	slot->batch++;
 	slot->announced = 0;
 	slot->nitems = n;
 	memcpy(slot->items, ids, n * sizeof(pg_uuid_t));
@@ -274,7 +276,7 @@ take_again(TaskqSlot *slot, int slotno, int index, TaskqLane *lane)
  * told apart from what the snapshot, taken later, will see.
  */
 static void
-scan_begin(int slotno, TaskqLane *lane, Scan *scan)
+scan_begin(int slotno, TaskqLane *lane, LaneScan *scan)
 {
 	lane->scanner = slotno;
 	memset(&lane->min_noted, 0xff, UUID_LEN);
@@ -286,7 +288,7 @@ scan_begin(int slotno, TaskqLane *lane, Scan *scan)
 }
 
 static int
-scan_end(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, Scan *scan)
+scan_end(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, LaneScan *scan)
 {
 	int			n = 0;
 
@@ -319,7 +321,7 @@ claim_from(int slotno, Candidate *candidate)
 	TaskqSlot  *slot = &taskq_shared->slots[slotno];
 	TaskqLane  *lane = &taskq_shared->lanes[candidate->index];
 	TaskqDb    *db;
-	Scan		scan;
+	LaneScan		scan;
 	int			n = 0;
 	bool		scanning = false;
 	bool		woken;
@@ -391,8 +393,7 @@ taskq_claim(int slotno)
 	slot->woken = false;
 	LWLockRelease(taskq_main_lock);
 
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
+	taskq_store_begin();
 	taskq_defs_begin();
 	do
 	{
@@ -496,6 +497,13 @@ taskq_claim_release(int slotno)
 	LWLockRelease(taskq_slot_lock(slotno));
 }
 
+/* taskq_claim_scanner - this process's name as scanner of a lane, unless it is a worker, which has its slot's number */
+int
+taskq_claim_scanner(void)
+{
+	return TASKQ_MAX_WORKERS + taskq_my_procno();
+}
+
 /* taskq_claim_stop_scan - a process ended in mid-scan; caller holds the main lock exclusively */
 void
 taskq_claim_stop_scan(int scanner)
@@ -518,7 +526,7 @@ bool
 taskq_claim_probe(Oid dbid, int32 lane_id, int scanner)
 {
 	TaskqLane  *lane;
-	Scan		scan;
+	LaneScan		scan;
 	bool		dirty;
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);

@@ -13,6 +13,7 @@ extern bool taskq_claim_runs_elsewhere(int slotno, const pg_uuid_t *id);
 extern void taskq_claim_finished(int slotno, int64 run_us);
 extern void taskq_claim_give_back(int slotno);
 extern void taskq_claim_release(int slotno);
+extern int	taskq_claim_scanner(void);
 extern void taskq_claim_stop_scan(int scanner);
 extern bool taskq_claim_probe(Oid dbid, int32 lane_id, int scanner);
 extern bool taskq_lane_runnable(int32 id, Oid role);

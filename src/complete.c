@@ -202,8 +202,7 @@ taskq_record_failure(const TaskqFailure *failure, bool wait)
 	char		state = 0;
 	TaskqRow	row;
 
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
+	taskq_store_begin();
 	taskq_defs_begin();
 	locked = taskq_store_lock(&failure->id, wait, &row);
 	if (locked == TASKQ_BUSY)

@@ -42,6 +42,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -94,7 +95,7 @@ dispatcher_attach(Oid dbid)
 		/* whoever was here before may have ended in the middle of its timers */
 		taskq_dispatcher.db->next_due = DT_NOBEGIN;
 		taskq_wake_launcher();	/* it need not watch over our start any longer */
-		taskq_dispatcher.scanner = TASKQ_MAX_WORKERS + (taskq_dispatcher.db - taskq_shared->dbs);
+		taskq_dispatcher.scanner = taskq_claim_scanner();
 	}
 	else if (taskq_dispatcher.db != NULL && taskq_dispatcher.db->dispatcher == -1)
 		taskq_dispatcher.db->dispatcher = 0;
@@ -116,8 +117,7 @@ void
 taskq_pass_begin(void)
 {
 	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
+	taskq_store_begin();
 }
 
 /* taskq_pass_commit - ... and its end */
@@ -203,6 +203,7 @@ load_lanes(void)
 	List	   *ids;
 	ListCell   *lc;
 	int			foreign = 0;
+	bool		scarce = false;
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	taskq_dispatcher.db->rescan = false;
@@ -215,6 +216,7 @@ load_lanes(void)
 	{
 		const TaskqLaneDef *lane = taskq_lane_get(lfirst_int(lc));
 		bool		entered;
+		bool		open;
 
 		CHECK_FOR_INTERRUPTS();
 		if (lane == NULL)
@@ -222,7 +224,16 @@ load_lanes(void)
 		foreign += lane->foreign;
 		if (lane->foreign)
 			continue;
+		open = taskq_lane_runnable(lane->id, lane->role_oid) || taskq_lane_claimable(lane);
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+		/* where room is scarce, not for those that cannot be run now: a change of definitions brings them back */
+		scarce |= taskq_lanes_full();
+		if (!open && scarce)
+		{
+			taskq_lane_leave_out(taskq_dispatcher.db, lane->id);
+			LWLockRelease(taskq_main_lock);
+			continue;
+		}
 		entered = taskq_lane_enter(taskq_dispatcher.db, lane->id, lane->role_oid, lane->priority) != NULL;
 		LWLockRelease(taskq_main_lock);
 		if (!entered)
@@ -425,6 +436,20 @@ forget_database(void)
 	return forget;
 }
 
+/* What the database has set for its sessions is not meant for us. */
+static void
+pin_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"lock_timeout", "0"}, {"statement_timeout", "0"}, {"idle_in_transaction_session_timeout", "0"},
+		{"default_transaction_isolation", "read committed"}, {"default_transaction_read_only", "off"},
+		{"search_path", "pg_catalog"}, {"row_security", "on"}
+	};
+
+	for (int i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
 /* taskq_dispatcher_main - entry point of a dispatcher */
 void
 taskq_dispatcher_main(Datum arg)
@@ -436,6 +461,7 @@ taskq_dispatcher_main(Datum arg)
 		proc_exit(0);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(args.dbid, InvalidOid, 0);
+	pin_settings();
 	taskq_dispatcher.context = AllocSetContextCreate(TopMemoryContext, "taskq dispatcher", ALLOCSET_DEFAULT_SIZES);
 
 	for (;;)

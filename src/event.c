@@ -14,6 +14,7 @@
 #include "access/xact.h"
 #include "commands/async.h"
 #include "compat.h"
+#include "dispatcher.h"
 #include "event.h"
 #include "guc.h"
 #include "mb/pg_wchar.h"
@@ -104,7 +105,8 @@ taskq_event_take(Oid dbid, TaskqEvent *events, int max)
 void
 taskq_event_wait_for_room(Oid dbid, int n)
 {
-	if (taskq_notify == TASKQ_NOTIFY_OFF || taskq_shared->nevents + n <= TASKQ_EVENTS)
+	if (taskq_notify == TASKQ_NOTIFY_OFF || taskq_shared->nevents + n <= TASKQ_EVENTS ||
+		taskq_dispatcher.db != NULL)	/* it is the one who makes room */
 		return;
 	ConditionVariablePrepareToSleep(&taskq_shared->event_room);
 	for (int tries = 0; tries < 5; tries++)

@@ -804,11 +804,13 @@ taskq_announce(int slotno)
 	TaskqDb    *db;
 	XLogRecPtr	flush_to;
 	uint32		generation;
+	uint32		batch;
 	int			until;
 	int			first;
 
 	LWLockAcquire(taskq_slot_lock(slotno), LW_SHARED);
 	generation = slot->generation;
+	batch = slot->batch;
 	first = slot->announced;
 	for (until = first; until < slot->next && slot->outcome[until] != TASKQ_UNDONE;)
 		until++;
@@ -822,12 +824,15 @@ taskq_announce(int slotno)
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
-	if (slot->generation != generation || slot->announced != first)
+	if (slot->generation != generation || slot->batch != batch || slot->announced != first)
 		until = first;			/* somebody else did it meanwhile */
 	memcpy(ids, slot->items, sizeof(ids));
 	memcpy(outcome, slot->outcome, sizeof(outcome));
-	slot->announced = Max(slot->announced, until);
-	slot->finished_at = 0;
+	if (until > first)
+	{
+		slot->announced = until;
+		slot->finished_at = 0;
+	}
 	LWLockRelease(taskq_slot_lock(slotno));
 	db = taskq_db_find(slot->dbid);
 	for (int i = first; i < until && db != NULL; i++)

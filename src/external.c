@@ -113,18 +113,11 @@ source_suits(const Claim *claim, int32 id)
 		taskq_kind_may_work(taskq_kind_get(NameStr(lane->kind)));
 }
 
-/* Our name as scanner of a lane: after those of workers and dispatchers. */
-static int
-my_scanner(void)
-{
-	return TASKQ_MAX_WORKERS + taskq_max_databases + taskq_my_procno();
-}
-
 static void
 stop_scan(int code, Datum arg)
 {
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	taskq_claim_stop_scan(my_scanner());
+	taskq_claim_stop_scan(taskq_claim_scanner());
 	LWLockRelease(taskq_main_lock);
 }
 
@@ -134,7 +127,7 @@ probe(int32 lane)
 {
 	PG_ENSURE_ERROR_CLEANUP(stop_scan, (Datum) 0);
 	{
-		(void) taskq_claim_probe(MyDatabaseId, lane, my_scanner());
+		(void) taskq_claim_probe(MyDatabaseId, lane, taskq_claim_scanner());
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(stop_scan, (Datum) 0);
 }

@@ -66,9 +66,9 @@ taskq_lane_find(Oid dbid, int32 id)
 	return NULL;
 }
 
-/* A free entry; else one that nothing is known of but its watermark. */
+/* A free entry, a new one (which is taken into use only if so told), or one that nothing is known of but its watermark; NULL if all are needed. */
 static TaskqLane *
-lane_allocate(void)
+lane_allocate_from(bool take)
 {
 	TaskqLane  *idle = NULL;
 
@@ -82,7 +82,10 @@ lane_allocate(void)
 			idle = lane;
 	}
 	if (taskq_shared->nlanes < taskq_max_lanes)
-		return &taskq_shared->lanes[taskq_shared->nlanes++];
+	{
+		idle = &taskq_shared->lanes[taskq_shared->nlanes];
+		taskq_shared->nlanes += take;
+	}
 	return idle;
 }
 
@@ -99,7 +102,7 @@ taskq_lane_enter(TaskqDb *db, int32 id, Oid role, int16 priority)
 
 	if (lane != NULL)
 		return lane;
-	lane = lane_allocate();
+	lane = lane_allocate_from(true);
 	if (lane == NULL)
 	{
 		db->rescan = true;
@@ -251,4 +254,22 @@ taskq_lanes_dirty(Oid dbid, Oid role)
 			return true;
 	}
 	return false;
+}
+
+/* taskq_lanes_full - is there no room for another lane? */
+bool
+taskq_lanes_full(void)
+{
+	return lane_allocate_from(false) == NULL;
+}
+
+/* taskq_lane_leave_out - forget a lane that cannot be run now; when it can, it is scanned from the beginning */
+void
+taskq_lane_leave_out(TaskqDb *db, int32 id)
+{
+	TaskqLane  *lane = taskq_lane_find(db->dbid, id);
+
+	db->left_out = true;
+	if (lane != NULL && lane->running <= 0 && lane->scanner < 0)
+		lane->dbid = InvalidOid;
 }

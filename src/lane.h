@@ -17,6 +17,8 @@ extern void taskq_lane_skipped(TaskqLane *lane, const pg_uuid_t *id, TimestampTz
 extern void taskq_lane_retry_skipped(TaskqLane *lane);
 extern void taskq_lanes_rewind_all(Oid dbid);
 extern void taskq_lane_wake(TaskqDb *db, Oid role);
+extern bool taskq_lanes_full(void);
+extern void taskq_lane_leave_out(TaskqDb *db, int32 id);
 extern bool taskq_lanes_dirty(Oid dbid, Oid role);
 
 #define taskq_leaf_bit(id) (1u << taskq_id_slot(id))

@@ -256,7 +256,7 @@ taskq_note_unknown(void)
 	TaskqDb    *db;
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	db = taskq_db_find(MyDatabaseId);
+	db = taskq_db_enter(MyDatabaseId);
 	if (db != NULL)
 	{
 		taskq_lanes_rewind_all(MyDatabaseId);
@@ -349,6 +349,8 @@ apply_committed(TaskqDb *db, Note *note)
 			break;
 		case NOTE_WAKE:
 			pg_atomic_fetch_add_u64(&taskq_shared->definitions, 1);
+			db->rescan |= db->left_out;
+			db->left_out = false;
 			wake_everyone(db);
 			break;
 		case NOTE_RESCAN:

@@ -46,6 +46,7 @@ typedef struct TaskqDb
 	TimestampTz next_due;		/* earliest timer, DT_NOEND for none, DT_NOBEGIN if not known */
 	TimestampTz not_before;		/* no dispatcher earlier, after one that failed */
 	TimestampTz no_worker_before;	/* no worker earlier, after one that could not connect */
+	bool		left_out;		/* lanes that cannot be run now are not in shared memory */
 	bool		resumed;		/* runs tasks though the server was started paused */
 	int64		clock_offset;	/* of the system's clock, when timers were set right last */
 } TaskqDb;
@@ -117,6 +118,7 @@ typedef struct TaskqSlot
 	uint32		lane_generation;
 	int			nitems;
 	int			next;
+	uint32		batch;			/* counts batches, so that one is told from the next */
 	int			announced;		/* items before it are announced and gone for everyone */
 	pg_uuid_t	items[TASKQ_BATCH_MAX];
 	char		outcome[TASKQ_BATCH_MAX];

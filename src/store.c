@@ -149,6 +149,21 @@ taskq_store_snapshot(void)
 	return RegisterSnapshot(GetLatestSnapshot());
 }
 
+/*
+ * taskq_store_begin - begin a transaction of taskq's own, with an active snapshot
+ *
+ * Whatever the role or the database has for a default: a serializable one would
+ * fail because of what others do.
+ */
+void
+taskq_store_begin(void)
+{
+	StartTransactionCommand();
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactReadOnly = false;
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
 static void
 row_from_tuple(TaskqRow *row, int leaf, HeapTuple tuple, TupleDesc desc)
 {

@@ -140,6 +140,7 @@ typedef struct TaskqLease
 	Datum		progress;		/* jsonb, or 0 */
 } TaskqLease;
 
+extern void taskq_store_begin(void);
 extern void taskq_store_init(void);
 extern bool taskq_store_ready(void);
 extern void taskq_store_require(void);

@@ -19,6 +19,7 @@
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "compat.h"
+#include "execute.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "note.h"
@@ -97,6 +98,12 @@ block_database(Oid dbid, bool dropped)
 	TimestampTz start = GetCurrentTimestamp();
 	bool		ended = false;
 
+	if (taskq_in_task() && dbid == MyDatabaseId)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("this command cannot be used in a task of the same database"),
+				 errdetail("It needs all tasks of the database to be stopped."),
+				 errhint("Run it in a session of its own.")));
 	if (nblocked == MAX_BLOCKED)
 		return;
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);

@@ -268,5 +268,43 @@ $node->append_conf('postgresql.conf', "taskq.databases = '*'");
 $node->reload;
 is(wait_task($node, 'turn', $id), 'completed', '... and served when it is put back');
 
+# --- a task that wants all tasks of its database stopped
+
+$id = sql($node, $db, q{SELECT taskq.task_submit_sql('ALTER EXTENSION taskq UPDATE')});
+done_is($id, 'failed', 'a task that changes the extension');
+task_is($node, $db, $id, q{attempt, error->>'sqlstate'}, '1|0A000', '... is refused, and does not wait for itself');
+
+# --- a role whose transactions are serializable by default
+
+$node->safe_psql($db, q{
+	CREATE ROLE serious LOGIN;
+	GRANT taskq_user TO serious;
+	ALTER ROLE serious SET default_transaction_isolation = serializable;
+	ALTER DATABASE postgres SET lock_timeout = '1ms'});
+as_role($node, $db, 'serious', q{DO $$ BEGIN
+	PERFORM taskq.task_submit_many('fail', array_fill('{}'::jsonb, ARRAY[100]));
+	PERFORM taskq.task_submit_many('mixed', array_fill('{}'::jsonb, ARRAY[200]), max_attempts => 50);
+END $$});
+ok( $node->poll_query_until($db, q{SELECT count(*) = 0 FROM taskq.task WHERE submitted_by = 'serious' AND NOT ready}),
+	'serializable transactions by default: all tasks come to their end');
+is( sql($node, $db, q{SELECT string_agg(DISTINCT concat_ws(' ', kind, state, error->>'sqlstate'), ', ') FROM taskq.task WHERE submitted_by = 'serious'}),
+	'fail failed TT001, mixed completed',
+	'... as they should, each with its own error');
+
 end_session($s);
+
+# --- more lanes than shared memory has room for, which cannot run
+
+my $small = taskq_node('small', 'taskq.max_lanes' => 16);
+$small->safe_psql($db, q{
+	SELECT taskq.queue_define('held'), taskq.queue_pause('held');
+	SELECT count(taskq.task_submit('short', queue => 'held', priority => i)) FROM generate_series(-20, 20) i});
+$id = submit($small, $db, 'short');
+is(wait_task($small, $db, $id, '30 s'), 'completed', 'lanes of a paused queue do not keep out others');
+$small->safe_psql($db, q{SELECT count(taskq.task_submit('short', priority => i)) FROM generate_series(-20, 20) i});
+ok( $small->poll_query_until($db, q{SELECT count(*) = 0 FROM taskq.task WHERE queue = 'default' AND NOT ready}),
+	'... nor do many');
+$small->safe_psql($db, q{SELECT taskq.queue_resume('held')});
+ok($small->poll_query_until($db, 'SELECT count(*) = 0 FROM taskq.task WHERE NOT ready'), 'resumed, they run');
+
 done_testing();
