@@ -416,6 +416,12 @@ taskq_task_claim(PG_FUNCTION_ARGS)
 
 /* ---- with the token ---- */
 
+static bool
+has_lease(const pg_uuid_t *id, const pg_uuid_t *token, TaskqLease *lease)
+{
+	return taskq_lease_find(id, lease) && taskq_id_eq(&lease->token, token);
+}
+
 /*
  * Lock the task of this lease.  Raises PT409 when the token is not, or not any more,
  * that of its lease, and PT404 to those who may not know that there is such a task.
@@ -428,8 +434,10 @@ lock_claimed(FunctionCallInfo fcinfo, TaskqRow *row, TaskqLease *lease)
 
 	if (PG_ARGISNULL(1))
 		taskq_invalid_argument("token", "must not be null");
-	valid = taskq_store_lock(&id, true, row) == TASKQ_LOCKED && taskq_row_state(row) == TASKQ_LEASED &&
-		taskq_lease_find(&id, lease) && taskq_id_eq(&lease->token, PG_GETARG_UUID_P(1)) &&
+	/* first without the lock: who guesses shall not keep others from the row */
+	valid = has_lease(&id, PG_GETARG_UUID_P(1), lease) &&
+		taskq_store_lock(&id, true, row) == TASKQ_LOCKED && taskq_row_state(row) == TASKQ_LEASED &&
+		has_lease(&id, PG_GETARG_UUID_P(1), lease) &&
 		Min(lease->until, lease->deadline) > taskq_steady_now();
 	if (valid)
 		return;

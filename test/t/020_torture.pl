@@ -53,7 +53,7 @@ $node->safe_psql(
 		payload jsonb;
 	BEGIN
 		FOR i IN 1..n LOOP
-			payload := jsonb_build_object('counter', (random() * 15)::int);
+			payload := jsonb_build_object('counter', (random() * 15)::int, 'secret', 's3cr3t');
 			IF random() < 0.05 THEN
 				payload := payload || jsonb_build_object('sleep', random() * 0.05);
 			END IF;
@@ -173,5 +173,7 @@ is( sql($node, $db, q{
 cmp_ok(sql($node, $db, q{SELECT count(*) FROM taskq.task WHERE state = 'completed'}), '>=', 1000, 'thousands were counted');
 my $log = slurp_file($node->logfile);
 unlike($log, qr/PANIC:|TRAP:|could not find tuple|unexpected result|cannot change from/, 'nothing in the log that should not be');
+
+unlike($log, qr/s3cr3t/, '... and nothing of a payload');
 
 done_testing();

@@ -268,6 +268,18 @@ $node->append_conf('postgresql.conf', "taskq.databases = '*'");
 $node->reload;
 is(wait_task($node, 'turn', $id), 'completed', '... and served when it is put back');
 
+# --- a claim in a transaction that is left open
+
+$node->safe_psql($db, q{SELECT taskq.kind_define('open_a'), taskq.kind_define('open_b')});
+my @open = split /\n/, sql($node, $db, q{SELECT taskq.task_submit(k) FROM unnest(ARRAY['open_a', 'open_a', 'open_b']) k});
+is(say_to($s, q{BEGIN; SELECT id FROM taskq.task_claim('sleepy', kinds => '{open_a}')}), $open[0], 'a claim that is not committed');
+is( sql($node, $db, q{SELECT string_agg(id::text, ' ' ORDER BY id) FROM taskq.task_claim('other', kinds => '{open_a,open_b}', n => 10)}),
+	"$open[1] $open[2]", '... keeps from others that one task and no more');
+$id = submit($node, $db, 'short');
+done_is($id, 'completed', '... nor workers from theirs');
+say_to($s, 'ROLLBACK');
+is(sql($node, $db, q{SELECT id FROM taskq.task_claim('other', kinds => '{open_a}')}), $open[0], '... and is there again when that ends');
+
 # --- a task that wants all tasks of its database stopped
 
 $id = sql($node, $db, q{SELECT taskq.task_submit_sql('ALTER EXTENSION taskq UPDATE')});
