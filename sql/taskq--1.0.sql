@@ -32,8 +32,6 @@ BEGIN
 END
 $$;
 
-GRANT USAGE ON SCHEMA taskq TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
-
 /* ---------------------------------------------------------------- tables */
 
 -- A role as taskq knows it: its own number, the name, and the oid the name
@@ -444,9 +442,6 @@ COMMENT ON VIEW taskq.worker IS
 
 A worker is a background process with a session of its role; it comes when there is work and leaves after taskq.worker_idle_timeout.';
 
-GRANT SELECT ON taskq.task, taskq.task_attempt, taskq.kind, taskq.queue, taskq.worker
-	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
-
 /* ---------------------------------------------------------------- definitions */
 
 CREATE FUNCTION taskq.kind_define(
@@ -774,9 +769,33 @@ One JSON object: processes, what waits and runs, what is paused and what to do a
 
 /* ---------------------------------------------------------------- rights */
 
--- Nothing for PUBLIC, also not for functions.
-REVOKE ALL ON ALL ROUTINES IN SCHEMA taskq, taskq_internal FROM PUBLIC;
-REVOKE ALL ON ALL TABLES IN SCHEMA taskq_internal FROM PUBLIC;
+-- Nothing for PUBLIC, also not for functions; nor for those whom the default
+-- privileges of the installing role would let in.
+DO $$
+DECLARE
+	who text;
+BEGIN
+	FOR who IN
+		SELECT 'PUBLIC'
+		UNION SELECT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee))
+		FROM (SELECT oid, nspowner AS owner, nspacl AS acl FROM pg_catalog.pg_namespace
+			UNION ALL SELECT relnamespace, relowner, relacl FROM pg_catalog.pg_class
+			UNION ALL SELECT pronamespace, proowner, proacl FROM pg_catalog.pg_proc) o,
+			pg_catalog.aclexplode(o.acl) a
+		WHERE o.oid IN ('taskq'::regnamespace, 'taskq_internal'::regnamespace)
+			AND a.grantee <> 0 AND a.grantee <> o.owner
+	LOOP
+		EXECUTE pg_catalog.format('REVOKE ALL ON SCHEMA taskq, taskq_internal FROM %s', who);
+		EXECUTE pg_catalog.format('REVOKE ALL ON ALL TABLES IN SCHEMA taskq, taskq_internal FROM %s', who);
+		EXECUTE pg_catalog.format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA taskq, taskq_internal FROM %s', who);
+		EXECUTE pg_catalog.format('REVOKE ALL ON ALL ROUTINES IN SCHEMA taskq, taskq_internal FROM %s', who);
+	END LOOP;
+END
+$$;
+
+GRANT USAGE ON SCHEMA taskq TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
+GRANT SELECT ON taskq.task, taskq.task_attempt, taskq.kind, taskq.queue, taskq.worker
+	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 
 GRANT EXECUTE ON FUNCTION
 	taskq_internal.live(), taskq_internal.lanes(), taskq_internal.workers(), taskq_internal.role_visible(name, oid, int8),
