@@ -12,10 +12,15 @@
  *		complete.c		how an attempt ended; state.c is the only one to change states
  *		event.c			telling waiters and listeners
  *
- * launcher.c, dispatcher.c and worker.c are the processes, utility.c keeps them
- * away from databases that are to be dropped or copied.  store.c and defs.c are
- * the only ones to touch the tables; status.c, wait.c, cancel.c and progress.c
- * are the rest of the SQL functions.  docs/architecture.md has the whole.
+ * launcher.c, dispatcher.c and worker.c are the processes.  Parts of the
+ * dispatcher's pass: timer.c (what is due), supply.c (workers for what waits) and
+ * rescue.c (what a process that ended leaves); guard.c knows after a crash which
+ * task it was.  utility.c keeps all of them away from databases that are to be
+ * dropped or copied.  store.c and defs.c are the only ones to touch the tables.
+ *
+ * The other SQL functions: define.c (kinds, queues), rights.c (who may see, steer,
+ * submit, run), status.c, wait.c, progress.c, cancel.c, steer.c (retry, delete, stop),
+ * external.c (workers of another kind).  docs/architecture.md has the whole.
  *
  *-------------------------------------------------------------------------
  */
