@@ -4,10 +4,10 @@ CREATE EXTENSION taskq;
 CREATE FUNCTION noop(p jsonb) RETURNS void LANGUAGE plpgsql AS $$BEGIN END$$;
 SELECT taskq.kind_define('noop', 'noop(jsonb)');
 
-CREATE TABLE floor_task (LIKE taskq_internal.task) WITH (fillfactor = 45);
+CREATE TABLE floor_task (LIKE taskq_internal.task) WITH (fillfactor = 40);
 ALTER TABLE floor_task ADD PRIMARY KEY (id, slot);
 CREATE INDEX ON floor_task (lane, id);
-CREATE TABLE floor_plain (LIKE floor_task) WITH (fillfactor = 45);
+CREATE TABLE floor_plain (LIKE floor_task) WITH (fillfactor = 40);
 ALTER TABLE floor_plain ADD PRIMARY KEY (id, slot);
 CREATE INDEX ON floor_plain (lane, id);
 CREATE INDEX floor_ready ON floor_task (id) WHERE state = 'p';

@@ -181,7 +181,7 @@ BEGIN
 	FOR i IN 0..16 LOOP
 		leaf := CASE WHEN i = 16 THEN 'task_keep' ELSE 'task_' || pg_catalog.lpad(i::text, 2, '0') END;
 		EXECUTE pg_catalog.format('CREATE TABLE taskq_internal.%I PARTITION OF taskq_internal.task FOR VALUES IN (%s)
-			USING heap WITH (fillfactor = 45)', leaf, i);
+			USING heap WITH (fillfactor = 40)', leaf, i);
 		EXECUTE pg_catalog.format('ALTER TABLE taskq_internal.%I ADD CONSTRAINT %I PRIMARY KEY (id, slot)', leaf, leaf || '_pkey');
 		EXECUTE pg_catalog.format('CREATE INDEX %I ON taskq_internal.%I (lane, id)', leaf || '_lane_idx', leaf);
 		PERFORM pg_catalog.pg_extension_config_dump(('taskq_internal.' || leaf)::regclass, '');

@@ -138,7 +138,7 @@ is_reserved(TaskqSlot *mine, const pg_uuid_t *id)
 		LWLockAcquire(taskq_slot_lock(i), LW_SHARED);
 		/* one that it is through with may be claimable again: failed, or skipped */
 		for (int j = slot->announced; j < slot->nitems && !found; j++)
-			found = slot->outcome[j] == TASKQ_UNDONE && taskq_id_eq(&slot->items[j], id);
+			found = slot->outcome[j] == TASKQ_UNDONE && taskq_id_eq(&slot->items[j].id, id);
 		LWLockRelease(taskq_slot_lock(i));
 		if (found)
 			return true;
@@ -169,9 +169,9 @@ taskq_claim_runs_elsewhere(int slotno, const pg_uuid_t *id)
 }
 
 static int
-id_qsort_cmp(const void *a, const void *b)
+ref_qsort_cmp(const void *a, const void *b)
 {
-	return taskq_id_cmp(a, b);
+	return taskq_id_cmp(&((const TaskqRef *) a)->id, &((const TaskqRef *) b)->id);
 }
 
 /* What a scan needs to know, and what it finds. */
@@ -182,7 +182,7 @@ typedef struct LaneScan
 	uint32		leaves;
 	int			max;
 	int			nfound;
-	pg_uuid_t	found[TASKQ_BATCH_MAX];
+	TaskqRef	found[TASKQ_BATCH_MAX];
 	uint32		remaining;		/* leaves that hold more */
 	pg_uuid_t	next;			/* the new watermark */
 } LaneScan;
@@ -191,7 +191,7 @@ typedef struct LaneScan
 static void
 scan_leaves(int32 lane, LaneScan *scan)
 {
-	pg_uuid_t  *all = palloc(sizeof(pg_uuid_t) * scan->max * TASKQ_LEAVES);
+	TaskqRef   *all = palloc(sizeof(TaskqRef) * scan->max * TASKQ_LEAVES);
 	pg_uuid_t	last_seen = scan->start;
 	Snapshot	snapshot = taskq_store_snapshot();
 	int			nall = 0;
@@ -212,17 +212,17 @@ scan_leaves(int32 lane, LaneScan *scan)
 	}
 	UnregisterSnapshot(snapshot);
 
-	qsort(all, nall, sizeof(pg_uuid_t), id_qsort_cmp);
+	qsort(all, nall, sizeof(TaskqRef), ref_qsort_cmp);
 	scan->nfound = Min(nall, scan->max);
-	memcpy(scan->found, all, scan->nfound * sizeof(pg_uuid_t));
+	memcpy(scan->found, all, scan->nfound * sizeof(TaskqRef));
 	if (nall > scan->max)
 	{
 		/* what is left over will be found again, wherever it is */
 		for (int i = scan->max; i < nall; i++)
-			scan->remaining |= taskq_leaf_bit(&all[i]) | 1u << TASKQ_KEEP;
+			scan->remaining |= taskq_leaf_bit(&all[i].id) | 1u << TASKQ_KEEP;
 	}
 	if (scan->remaining != 0)
-		last_seen = scan->nfound > 0 ? scan->found[scan->nfound - 1] : scan->start;
+		last_seen = scan->nfound > 0 ? scan->found[scan->nfound - 1].id : scan->start;
 	scan->next = last_seen;
 	taskq_id_next(&scan->next);
 	pfree(all);
@@ -230,7 +230,7 @@ scan_leaves(int32 lane, LaneScan *scan)
 
 /* Put ids into the worker's slot; caller holds the main lock. */
 static void
-reserve(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, const pg_uuid_t *ids, int n)
+reserve(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, const TaskqRef *refs, int n)
 {
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
 	slot->lane = index;
@@ -240,7 +240,7 @@ reserve(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, const pg_uuid_t
 	slot->batch++;
 	slot->announced = 0;
 	slot->nitems = n;
-	memcpy(slot->items, ids, n * sizeof(pg_uuid_t));
+	memcpy(slot->items, refs, n * sizeof(TaskqRef));
 	memset(slot->outcome, 0, sizeof(slot->outcome));
 	LWLockRelease(taskq_slot_lock(slotno));
 
@@ -254,20 +254,23 @@ static int
 take_again(TaskqSlot *slot, int slotno, int index, TaskqLane *lane)
 {
 	int			taken = Min(lane->nagain, batch_size(lane));
-	pg_uuid_t	ids[TASKQ_AGAIN_MAX];
+	TaskqRef	refs[TASKQ_AGAIN_MAX];
 	int			n = 0;
 
 	/* a scan may have found one before it was noted */
 	for (int i = 0; i < taken; i++)
 	{
-		if (!is_reserved(slot, &lane->again[i]))
-			ids[n++] = lane->again[i];
+		if (is_reserved(slot, &lane->again[i]))
+			continue;
+		refs[n].id = lane->again[i];
+		ItemPointerSetInvalid(&refs[n].tid);
+		n++;
 	}
 	lane->nagain -= taken;
 	memmove(lane->again, lane->again + taken, lane->nagain * sizeof(pg_uuid_t));
 	lane->dirty = lane->leaves != 0 || lane->nagain > 0;
 	if (n > 0)
-		reserve(slot, slotno, index, lane, ids, n);
+		reserve(slot, slotno, index, lane, refs, n);
 	return n;
 }
 
@@ -295,7 +298,7 @@ scan_end(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, LaneScan *scan
 	/* only behind an earlier scan's end can there be what others hold */
 	for (int i = 0; i < scan->nfound; i++)
 	{
-		if (taskq_id_cmp(&scan->found[i], &scan->high) > 0 || !is_reserved(slot, &scan->found[i]))
+		if (taskq_id_cmp(&scan->found[i].id, &scan->high) > 0 || !is_reserved(slot, &scan->found[i].id))
 			scan->found[n++] = scan->found[i];
 	}
 	if (n > 0)
@@ -467,7 +470,7 @@ taskq_claim_give_back(int slotno)
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
 	n = slot->nitems - slot->next;
 	for (int i = slot->next; i < slot->nitems && valid; i++)
-		taskq_lane_rewind(lane, &slot->items[i], taskq_leaf_bit(&slot->items[i]));
+		taskq_lane_rewind(lane, &slot->items[i].id, taskq_leaf_bit(&slot->items[i].id));
 	slot->nitems = slot->next;
 	LWLockRelease(taskq_slot_lock(slotno));
 	if (n > 0 && valid)
@@ -555,8 +558,8 @@ taskq_claim_probe(Oid dbid, int32 lane_id, int scanner)
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	if (scan.nfound > 0)
 	{
-		scan.next = scan.found[0];
-		scan.remaining |= taskq_leaf_bit(&scan.found[0]) | 1u << TASKQ_KEEP;
+		scan.next = scan.found[0].id;
+		scan.remaining |= taskq_leaf_bit(&scan.found[0].id) | 1u << TASKQ_KEEP;
 	}
 	lane->watermark = scan.next;
 	taskq_id_lower(&lane->watermark, &lane->min_noted);

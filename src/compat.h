@@ -11,7 +11,9 @@
 #ifndef TASKQ_COMPAT_H
 #define TASKQ_COMPAT_H
 
+#include "access/heapam.h"
 #include "access/htup_details.h"
+#include "access/tableam.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
 #include "miscadmin.h"
@@ -104,6 +106,19 @@ taskq_my_procno(void)
 #define TASKQ_NOLOGIN_SESSIONS true
 #define TASKQ_SESSION_FLAGS BGWORKER_BYPASS_ROLELOGINCHECK
 #endif
+
+/* simple_heap_update tells more since 16. */
+static inline void
+taskq_heap_update(Relation rel, ItemPointer tid, HeapTuple tuple)
+{
+#if PG_VERSION_NUM < 160000
+	simple_heap_update(rel, tid, tuple);
+#else
+	TU_UpdateIndexes ignored;
+
+	simple_heap_update(rel, tid, tuple, &ignored);
+#endif
+}
 
 /* PortalRun lost an argument in 18. */
 #if PG_VERSION_NUM < 180000

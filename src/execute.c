@@ -15,12 +15,8 @@
  */
 #include "postgres.h"
 
-#include <signal.h>
-
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/pg_proc.h"
-#include "catalog/pg_type.h"
 #include "claim.h"
 #include "command.h"
 #include "commands/trigger.h"
@@ -28,9 +24,9 @@
 #include "complete.h"
 #include "event.h"
 #include "execute.h"
-#include "executor/spi.h"
 #include "guard.h"
-#include "guc.h"
+#include "handler.h"
+#include "interrupt.h"
 #include "lane.h"
 #include "miscadmin.h"
 #include "note.h"
@@ -39,22 +35,14 @@
 #include "rights.h"
 #include "session.h"
 #include "state.h"
-#include "storage/latch.h"
 #include "task.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
-#include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/jsonb.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
-
-#define TIMEOUT_GRACE_MS 5000	/* from asking a task to stop to ending its process */
 
 TaskqCurrent *taskq_current = NULL;
 int64		taskq_retry_us = -1;
@@ -63,302 +51,12 @@ static MemoryContext task_context = NULL;
 static TaskqSlot *my_slot = NULL;
 static char *worker_name;
 
-/* shared with signal handlers */
-static volatile sig_atomic_t in_handler = false;
-static volatile sig_atomic_t cancel_raised = false;
-static volatile sig_atomic_t timed_out = false;
-
-static bool cancel_seen = false;	/* the handler asked, and was told to stop */
-
-static TimeoutId task_timeout;
-static TimeoutId grace_timeout;
-static TimeoutId relief_timeout;
-static TaskqDb *my_db = NULL;
-
-/* ---- signals ---- */
-
-/* Raise a query cancel in the running handler; the cause is kept apart. */
-static void
-interrupt_handler(void)
-{
-	InterruptPending = true;
-	QueryCancelPending = true;
-	SetLatch(MyLatch);
-}
-
-/* SIGUSR2: somebody cancels a task; is it the one that runs? */
-static void
-on_cancel(SIGNAL_ARGS)
-{
-	int			save_errno = errno;
-
-	if (my_slot != NULL && in_handler &&
-		pg_atomic_read_u64(&my_slot->cancel_generation) == pg_atomic_read_u64(&my_slot->task_generation))
-	{
-		cancel_raised = true;
-		interrupt_handler();
-	}
-	errno = save_errno;
-}
-
-/* SIGINT: pg_cancel_backend, or a lock timeout of the task's own */
-static void
-on_interrupt(SIGNAL_ARGS)
-{
-	if (in_handler)
-		StatementCancelHandler(postgres_signal_arg);
-}
-
-static void
-on_task_timeout(void)
-{
-	if (in_handler)
-	{
-		timed_out = true;
-		interrupt_handler();
-	}
-}
-
-/* The task has caught the cancel and goes on: end the process. */
-static void
-on_grace_timeout(void)
-{
-	if (in_handler)
-	{
-		my_slot->timed_out = true;
-		InterruptPending = true;
-		ProcDiePending = true;
-		SetLatch(MyLatch);
-	}
-}
-
-/*
- * The batch lasts long: the dispatcher shall look whether this worker is stuck in
- * one task, while others wait behind it.  In a signal handler, so without the lock;
- * what is read may be old, and then somebody is woken for nothing.
- */
-static void
-on_relief_timeout(void)
-{
-	TaskqDb    *db = my_db;
-
-	if (db == NULL || db->dbid != MyDatabaseId)
-		return;
-	if (db->dispatcher > 0)
-		taskq_wake_proc(db->procno);
-	else
-	{
-		db->wanted = true;
-		taskq_wake_launcher();
-	}
-}
-
-/* taskq_relief_begin - a batch begins: if others wait behind a long task, they are seen to */
-void
-taskq_relief_begin(void)
-{
-	LWLockAcquire(taskq_main_lock, LW_SHARED);
-	my_db = taskq_db_find(MyDatabaseId);
-	LWLockRelease(taskq_main_lock);
-	if (my_slot->nitems > 1)
-		enable_timeout_after(relief_timeout, TASKQ_STUCK_MS);
-}
-
-/* taskq_relief_end - ... and ends */
-void
-taskq_relief_end(void)
-{
-	disable_timeout(relief_timeout, false);
-}
-
-/* From here on until handler_end the task can be interrupted. */
-static void
-handler_begin(int64 timeout_ms)
-{
-	cancel_raised = false;
-	timed_out = false;
-	cancel_seen = false;
-	my_slot->timed_out = false;
-	in_handler = true;
-	pg_memory_barrier();
-	if (pg_atomic_read_u64(&my_slot->cancel_generation) == pg_atomic_read_u64(&my_slot->task_generation))
-	{
-		cancel_raised = true;
-		interrupt_handler();
-	}
-	if (timeout_ms > 0)
-	{
-		enable_timeout_after(task_timeout, (int) Min(timeout_ms, PG_INT32_MAX - TIMEOUT_GRACE_MS));
-		enable_timeout_after(grace_timeout, (int) Min(timeout_ms, PG_INT32_MAX - TIMEOUT_GRACE_MS) + TIMEOUT_GRACE_MS);
-	}
-	CHECK_FOR_INTERRUPTS();
-}
-
-/*
- * From here on the task can't be cancelled any more.  True if it was asked to
- * stop and took notice, by catching the cancel or by asking.
- */
-static bool
-handler_end(void)
-{
-	bool		pending = QueryCancelPending;
-
-	in_handler = false;
-	disable_timeout(task_timeout, false);
-	disable_timeout(grace_timeout, false);
-	QueryCancelPending = false;
-	return (cancel_raised && !pending) || cancel_seen;
-}
-
-/* taskq_cancel_noticed - has this task been asked to stop?  And now it knows. */
-bool
-taskq_cancel_noticed(void)
-{
-	bool		asked = my_slot != NULL && in_handler &&
-		pg_atomic_read_u64(&my_slot->cancel_generation) == pg_atomic_read_u64(&my_slot->task_generation);
-
-	cancel_seen |= asked;
-	return asked;
-}
-
-/* ---- handlers: a kept plan each ---- */
-
-typedef struct Handler
-{
-	char		signature[NAMEDATALEN * 4];
-	SPIPlanPtr	plan;
-	bool		has_arg;
-	Oid			result_type;	/* of the plan: jsonb, or void */
-} Handler;
-
-static HTAB *handlers = NULL;
-static bool handlers_stale = false;
-
-static void
-on_function_change(Datum arg, int cacheid, uint32 hashvalue)
-{
-	handlers_stale = true;
-}
-
-static void
-forget_handlers(void)
-{
-	HASH_SEQ_STATUS status;
-	Handler    *handler;
-
-	hash_seq_init(&status, handlers);
-	while ((handler = hash_seq_search(&status)) != NULL)
-	{
-		SPI_freeplan(handler->plan);
-		hash_search(handlers, handler->signature, HASH_REMOVE, NULL);
-	}
-	handlers_stale = false;
-}
-
-/* The query that calls a function and makes jsonb of what it returns. */
-static char *
-handler_query(Oid function, bool *has_arg, Oid *result_type)
-{
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	Form_pg_proc form;
-	char	   *name;
-	char	   *call;
-	char	   *query;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for function %u", function);
-	form = (Form_pg_proc) GETSTRUCT(tuple);
-	name = quote_qualified_identifier(get_namespace_name(form->pronamespace), NameStr(form->proname));
-	*has_arg = form->pronargs == 1;
-	*result_type = JSONBOID;
-	call = psprintf("%s(%s)", name, *has_arg ? "$1" : "");
-	if (form->proretset)
-		query = psprintf("SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r)), '[]') FROM %s r", call);
-	else if (form->prorettype == JSONBOID)
-		query = psprintf("SELECT %s", call);
-	else if (form->prorettype == VOIDOID)
-	{
-		query = psprintf("SELECT %s", call);
-		*result_type = VOIDOID;
-	}
-	else
-		query = psprintf("SELECT pg_catalog.to_jsonb(%s)", call);
-	ReleaseSysCache(tuple);
-	return query;
-}
-
-/* SPI is connected. */
-static Handler *
-get_handler(const char *signature)
-{
-	Handler    *handler;
-	bool		found;
-	char		key[NAMEDATALEN * 4];
-	Oid			function;
-	Oid			argtype = JSONBOID;
-	char	   *query;
-	SPIPlanPtr	plan;
-	bool		has_arg;
-	Oid			result_type;
-
-	if (strlen(signature) >= sizeof(key))
-		elog(ERROR, "handler name is too long");
-	memset(key, 0, sizeof(key));
-	strlcpy(key, signature, sizeof(key));
-	if (handlers_stale)
-		forget_handlers();
-	handler = hash_search(handlers, key, HASH_FIND, NULL);
-	if (handler != NULL)
-		return handler;
-
-	/* schema and types are spelled out, so search_path does not matter */
-	function = DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(key)));
-	query = handler_query(function, &has_arg, &result_type);
-	plan = SPI_prepare(query, has_arg ? 1 : 0, &argtype);
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	handler = hash_search(handlers, key, HASH_ENTER, &found);
-	handler->has_arg = has_arg;
-	handler->result_type = result_type;
-	handler->plan = plan;
-	SPI_keepplan(plan);
-	return handler;
-}
-
-/* Call the kind's handler with the task's payload. */
-static Datum
-call_handler(const char *signature, Datum payload, bool *isnull)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	Handler    *handler;
-	Datum		args[1];
-	Datum		result = (Datum) 0;
-
-	SPI_connect();
-	handler = get_handler(signature);
-	args[0] = payload;
-	if (SPI_execute_plan(handler->plan, handler->has_arg ? args : NULL, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not call handler %s", signature);
-	*isnull = true;
-	if (SPI_processed > 0 && handler->result_type != VOIDOID)
-		result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, isnull);
-	if (!*isnull)
-	{
-		MemoryContext old = MemoryContextSwitchTo(caller);
-
-		result = PointerGetDatum(PG_DETOAST_DATUM_COPY(result));
-		MemoryContextSwitchTo(old);
-	}
-	SPI_finish();
-	return result;
-}
-
 /* ---- one attempt ---- */
 
 /* What an attempt needs to know of itself; survives an error. */
 typedef struct Attempt
 {
-	pg_uuid_t	id;
+	TaskqRef	ref;
 	TimestampTz started_at;
 	bool		managed;		/* its row is committed as running */
 	TaskqRow	row;
@@ -396,8 +94,8 @@ load_attempt(Attempt *attempt)
 	Oid			oid;
 
 	if (lane == NULL)
-		elog(ERROR, "lane of task %s not found", taskq_id_text(&attempt->id));
-	current->id = attempt->id;
+		elog(ERROR, "lane of task %s not found", taskq_id_text(&attempt->ref.id));
+	current->id = attempt->ref.id;
 	current->kind = lane->kind;
 	current->queue = lane->queue;
 	current->attempt = taskq_row_attempt(row);
@@ -463,7 +161,6 @@ static void
 begin_transaction(void)
 {
 	session_synchronous_commit = synchronous_commit;
-	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	MemoryContextSwitchTo(task_context);
 }
@@ -496,6 +193,18 @@ check_lost(Attempt *attempt)
 	tell_attempt(attempt);
 }
 
+/* The handler finds the claims of whoever the task is for where a gateway would put them. */
+static void
+set_claims(TaskqRow *row)
+{
+	Jsonb	   *claims;
+
+	if (taskq_row_isnull(row, claims))
+		return;
+	claims = DatumGetJsonbP(taskq_row_value(row, claims));
+	SetConfigOption("request.jwt.claims", JsonbToCString(NULL, &claims->root, VARSIZE(claims)), PGC_USERSET, PGC_S_SESSION);
+}
+
 /* Commands with transactions of their own. */
 static char
 run_managed(Attempt *attempt, List *commands)
@@ -509,20 +218,22 @@ run_managed(Attempt *attempt, List *commands)
 	started.attempt = attempt->current.attempt;
 	started.worker = worker_name;
 	started.started_at = attempt->started_at;
+	set_claims(&attempt->row);
 	taskq_state_change(&attempt->row, &started);
 	PopActiveSnapshot();
 	commit_attempt();
 	attempt->managed = true;
 	MemoryContextSwitchTo(task_context);
 
-	handler_begin(attempt->timeout_ms);
+	taskq_interrupts_begin(attempt->timeout_ms);
 	result = taskq_command_run(attempt->sql, commands, true);
-	stopped = handler_end();
+	stopped = taskq_interrupts_end();
 
+	SetCurrentStatementStartTimestamp();
 	begin_transaction();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	taskq_defs_begin();
-	if (taskq_store_lock(&attempt->id, true, &attempt->row) != TASKQ_LOCKED ||
+	if (taskq_store_lock(&attempt->ref.id, true, &attempt->row) != TASKQ_LOCKED ||
 		taskq_row_state(&attempt->row) != TASKQ_RUNNING ||
 		DatumGetInt16(taskq_row_value(&attempt->row, attempt)) != attempt->current.attempt)
 		state = TASKQ_DROPPED;	/* somebody else's by now */
@@ -540,16 +251,20 @@ run_in_one_transaction(Attempt *attempt, List *commands)
 	bool		isnull = false;
 	bool		stopped;
 	char		state;
+	int			settings;
 
 	check_lost(attempt);
-	handler_begin(attempt->timeout_ms);
+	settings = NewGUCNestLevel();
+	set_claims(&attempt->row);
+	taskq_interrupts_begin(attempt->timeout_ms);
 	if (attempt->sql != NULL)
 		result = taskq_command_run(attempt->sql, commands, false);
 	else
-		result = call_handler(attempt->handler, taskq_row_value(&attempt->row, payload), &isnull);
+		result = taskq_handler_call(attempt->handler, taskq_row_value(&attempt->row, payload), &isnull);
 	/* deferred triggers are the handler's too: they can be cancelled, and run out of time */
 	AfterTriggerFireDeferred();
-	stopped = handler_end();
+	stopped = taskq_interrupts_end();
+	AtEOXact_GUC(false, settings);
 	MemoryContextSwitchTo(task_context);
 	state = finish_row(attempt, result, isnull, stopped);
 	PopActiveSnapshot();
@@ -593,18 +308,6 @@ taskq_leave_quarantine(int slotno)
 	LWLockRelease(taskq_main_lock);
 }
 
-/* The handler finds the claims of whoever the task is for where a gateway would put them. */
-static void
-set_claims(TaskqRow *row)
-{
-	Jsonb	   *claims;
-
-	if (taskq_row_isnull(row, claims))
-		return;
-	claims = DatumGetJsonbP(taskq_row_value(row, claims));
-	SetConfigOption("request.jwt.claims", JsonbToCString(NULL, &claims->root, VARSIZE(claims)), PGC_USERSET, PGC_S_SESSION);
-}
-
 /* Lock the task and run it; returns its new state, or TASKQ_DROPPED. */
 static char
 run_attempt(Attempt *attempt)
@@ -615,11 +318,11 @@ run_attempt(Attempt *attempt)
 	begin_transaction();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	taskq_defs_begin();
-	locked = taskq_store_lock(&attempt->id, false, &attempt->row);
+	locked = taskq_store_lock_seen(&attempt->ref, &attempt->row);
 	if (locked == TASKQ_LOCKED && !taskq_row_isnull(&attempt->row, crashes) && !enter_quarantine())
 		locked = TASKQ_BUSY;
 	if (locked == TASKQ_BUSY)
-		taskq_claim_skipped(attempt->current.slotno, &attempt->id);
+		taskq_claim_skipped(attempt->current.slotno, &attempt->ref.id);
 	if (locked != TASKQ_LOCKED ||
 		(taskq_row_state(&attempt->row) != TASKQ_PENDING && taskq_row_state(&attempt->row) != TASKQ_RUNNING))
 	{
@@ -629,7 +332,7 @@ run_attempt(Attempt *attempt)
 	}
 	/* stored as running without a lock: it may be so */
 	if (taskq_row_state(&attempt->row) == TASKQ_RUNNING &&
-		taskq_claim_runs_elsewhere(attempt->current.slotno, &attempt->id))
+		taskq_claim_runs_elsewhere(attempt->current.slotno, &attempt->ref.id))
 	{
 		PopActiveSnapshot();
 		CommitTransactionCommand();
@@ -637,8 +340,7 @@ run_attempt(Attempt *attempt)
 	}
 	load_attempt(attempt);
 	taskq_current = &attempt->current;
-	set_claims(&attempt->row);
-	pgstat_report_activity(STATE_RUNNING, psprintf("taskq: %s %s", NameStr(attempt->current.kind), taskq_id_text(&attempt->id)));
+	pgstat_report_activity(STATE_RUNNING, psprintf("taskq: %s %s", NameStr(attempt->current.kind), taskq_id_text(&attempt->ref.id)));
 
 	if (attempt->sql != NULL)
 	{
@@ -664,7 +366,7 @@ slot_cancel(bool *cancelled, char *reason)
 static char
 record_error(Attempt *attempt, ErrorData *error, bool was_timeout)
 {
-	TaskqFailure failure = {.id = attempt->id, .attempt = attempt->managed ? attempt->current.attempt : 0, .started_at = attempt->started_at, .worker = worker_name};
+	TaskqFailure failure = {.id = attempt->ref.id, .attempt = attempt->managed ? attempt->current.attempt : 0, .started_at = attempt->started_at, .worker = worker_name};
 	char		reason[TASKQ_MESSAGE_SIZE];
 	bool		asked;
 	char		state;
@@ -703,10 +405,10 @@ attempt_task(Attempt *attempt)
 	PG_CATCH();
 	{
 		ErrorData  *error;
-		bool		was_timeout = timed_out;
+		bool		was_timeout = taskq_interrupts_timed_out();
 
 		HOLD_INTERRUPTS();
-		(void) handler_end();
+		(void) taskq_interrupts_end();
 		synchronous_commit = session_setting;
 		MemoryContextSwitchTo(task_context);
 		error = CopyErrorData();
@@ -737,12 +439,13 @@ task_begin(int slotno, Attempt *attempt)
 		LWLockRelease(taskq_slot_lock(slotno));
 		return false;
 	}
-	attempt->id = my_slot->items[my_slot->next++];
-	attempt->started_at = GetCurrentTimestamp();
+	attempt->ref = my_slot->items[my_slot->next++];
+	SetCurrentStatementStartTimestamp();
+	attempt->started_at = GetCurrentStatementStartTimestamp();
 	attempt->current.slotno = slotno;
 	pg_atomic_fetch_add_u64(&my_slot->task_generation, 1);
 	my_slot->in_task = true;
-	my_slot->task = attempt->id;
+	my_slot->task = attempt->ref.id;
 	my_slot->attempt = 0;
 	my_slot->task_started_at = my_slot->updated_at = attempt->started_at;
 	my_slot->has_progress = false;
@@ -799,7 +502,7 @@ void
 taskq_announce(int slotno)
 {
 	TaskqSlot  *slot = &taskq_shared->slots[slotno];
-	pg_uuid_t	ids[TASKQ_BATCH_MAX];
+	TaskqRef	items[TASKQ_BATCH_MAX];
 	char		outcome[TASKQ_BATCH_MAX];
 	TaskqDb    *db;
 	XLogRecPtr	flush_to;
@@ -826,7 +529,7 @@ taskq_announce(int slotno)
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
 	if (slot->generation != generation || slot->batch != batch || slot->announced != first)
 		until = first;			/* somebody else did it meanwhile */
-	memcpy(ids, slot->items, sizeof(ids));
+	memcpy(items, slot->items, sizeof(items));
 	memcpy(outcome, slot->outcome, sizeof(outcome));
 	if (until > first)
 	{
@@ -838,7 +541,7 @@ taskq_announce(int slotno)
 	for (int i = first; i < until && db != NULL; i++)
 	{
 		if (outcome[i] != TASKQ_DROPPED)
-			taskq_event_push(db, &ids[i], outcome[i]);
+			taskq_event_push(db, &items[i].id, outcome[i]);
 	}
 	LWLockRelease(taskq_main_lock);
 }
@@ -861,34 +564,22 @@ taskq_execute_next(int slotno)
 	taskq_retry_us = -1;
 	if (!task_begin(slotno, &attempt))
 		return;
-	taskq_guard_enter(&attempt.id, attempt.started_at);
+	taskq_guard_enter(&attempt.ref.id, attempt.started_at);
 	outcome = attempt_task(&attempt);
-	pgstat_report_activity(STATE_IDLE, "");
 	task_end(slotno, &attempt, outcome);
-	taskq_session_reset();
+	taskq_session_reset(attempt.managed);
 	taskq_guard_leave();
 	taskq_leave_quarantine(slotno);
-	pgstat_report_stat(false);
 }
 
 /* taskq_execute_init - once per worker, after it has connected */
 void
 taskq_execute_init(int slotno)
 {
-	HASHCTL		ctl;
-
 	my_slot = &taskq_shared->slots[slotno];
 	task_context = AllocSetContextCreate(TopMemoryContext, "taskq task", ALLOCSET_DEFAULT_SIZES);
 	worker_name = MemoryContextStrdup(TopMemoryContext, taskq_worker_name(slotno));
-	ctl.keysize = sizeof(((Handler *) NULL)->signature);
-	ctl.entrysize = sizeof(Handler);
-	handlers = hash_create("taskq handlers", 32, &ctl, HASH_ELEM | HASH_BLOBS);
-	CacheRegisterSyscacheCallback(PROCOID, on_function_change, (Datum) 0);
-	CacheRegisterSyscacheCallback(NAMESPACEOID, on_function_change, (Datum) 0);
-	task_timeout = RegisterTimeout(USER_TIMEOUT, on_task_timeout);
-	grace_timeout = RegisterTimeout(USER_TIMEOUT, on_grace_timeout);
-	relief_timeout = RegisterTimeout(USER_TIMEOUT, on_relief_timeout);
-	pqsignal(SIGUSR2, on_cancel);
-	pqsignal(SIGINT, on_interrupt);
+	taskq_handler_init();
+	taskq_interrupts_init(slotno);
 	taskq_guard_init(slotno);
 }

@@ -291,7 +291,7 @@ claim_one(const Claim *claim, const pg_uuid_t *id, ReturnSetInfo *rsinfo)
 static int
 claim_from(const Claim *claim, Source *source, int wanted, ReturnSetInfo *rsinfo)
 {
-	pg_uuid_t  *ids = palloc(sizeof(pg_uuid_t) * (wanted + 1));
+	TaskqRef   *refs = palloc(sizeof(TaskqRef) * (wanted + 1));
 	int			claimed = 0;
 
 	probe(source->id);
@@ -306,11 +306,11 @@ claim_from(const Claim *claim, Source *source, int wanted, ReturnSetInfo *rsinfo
 		{
 			Snapshot	snapshot = taskq_store_snapshot();
 			pg_uuid_t	seen = from;
-			int			n = taskq_store_scan(leaf, source->id, &from, snapshot, wanted, ids, &seen, &exhausted);
+			int			n = taskq_store_scan(leaf, source->id, &from, snapshot, wanted, refs, &seen, &exhausted);
 
 			UnregisterSnapshot(snapshot);
 			for (int i = 0; i < n && claimed < wanted; i++)
-				claimed += claim_one(claim, &ids[i], rsinfo);
+				claimed += claim_one(claim, &refs[i].id, rsinfo);
 			from = seen;
 			taskq_id_next(&from);
 		}

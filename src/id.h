@@ -4,11 +4,20 @@
 
 #include "postgres.h"
 #include "datatype/timestamp.h"
+#include "storage/itemptr.h"
 #include "utils/uuid.h"
 
 #define TASKQ_RING 16			/* leaves of the ring */
 #define TASKQ_KEEP 16			/* the leaf for what outlives a turn of the ring */
 #define TASKQ_LEAVES 17
+
+/* A task, and where its row was when it was seen last (tid invalid: not known). */
+typedef struct TaskqRef
+{
+	pg_uuid_t	id;
+	ItemPointerData tid;
+	int16		leaf;
+} TaskqRef;
 
 extern void taskq_id_make(pg_uuid_t *id);
 extern int	taskq_id_slot(const pg_uuid_t *id);

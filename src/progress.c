@@ -11,6 +11,7 @@
 
 #include "complete.h"
 #include "execute.h"
+#include "interrupt.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"

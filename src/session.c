@@ -45,21 +45,28 @@ has_temp_objects(void)
 /*
  * taskq_session_reset - make the session as it was before the task
  *
- * Outside of a transaction.  Raises whatever dropping the leftovers raises; the
+ * Outside of a transaction.  The settings too, where they were not left to the
+ * end of a transaction or of a part of one.  Raises whatever dropping the leftovers raises; the
  * caller then gives up the process.
  */
 void
-taskq_session_reset(void)
+taskq_session_reset(bool settings)
 {
 	if (GetSessionUserId() != session_role || GetOuterUserId() != session_role)
 		SetConfigOption("session_authorization", NULL, PGC_USERSET, PGC_S_SESSION);
-	ResetAllOptions();
+	if (settings)
+		ResetAllOptions();
 	ResetSequenceCaches();
 	LockReleaseAll(USER_LOCKMETHOD, true);
 	DropAllPreparedStatements();
 	DirectFunctionCall1(setseed, Float8GetDatum(((double) random() / RAND_MAX) * 2 - 1));
 
-	/* closing a cursor and dropping a table can run code: in a transaction, as the role */
+	/* closing an open cursor and dropping a table can run code: in a transaction, as the role */
+	if (ThereAreNoReadyPortals() && !has_temp_objects())
+	{
+		PortalHashTableDeleteAll();
+		return;
+	}
 	StartTransactionCommand();
 	PortalHashTableDeleteAll();
 	if (has_temp_objects())

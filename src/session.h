@@ -3,6 +3,6 @@
 #define TASKQ_SESSION_H
 
 extern void taskq_session_init(void);
-extern void taskq_session_reset(void);
+extern void taskq_session_reset(bool settings);
 
 #endif

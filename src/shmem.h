@@ -120,7 +120,7 @@ typedef struct TaskqSlot
 	int			next;
 	uint32		batch;			/* counts batches, so that one is told from the next */
 	int			announced;		/* items before it are announced and gone for everyone */
-	pg_uuid_t	items[TASKQ_BATCH_MAX];
+	TaskqRef	items[TASKQ_BATCH_MAX];
 	char		outcome[TASKQ_BATCH_MAX];
 	XLogRecPtr	flush_to;		/* end of the last finished task's commit record */
 	TimestampTz finished_at;	/* when the first not announced one finished */

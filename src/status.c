@@ -56,7 +56,7 @@ copy_live(int slotno, int item, TaskqLive *live)
 
 	memset(live, 0, offsetof(TaskqLive, message));
 	live->slot = slotno;
-	live->id = slot->items[item];
+	live->id = slot->items[item].id;
 	/* those done and not announced yet are running, for all that others can know */
 	live->running = item < slot->next;
 	live->failed_steps = -1;
@@ -130,7 +130,7 @@ taskq_live_find(const pg_uuid_t *id, TaskqLive *live)
 		LWLockAcquire(taskq_slot_lock(i), LW_SHARED);
 		for (int j = slot->announced; j < slot->nitems && !found; j++)
 		{
-			if (is_held(slot, j) && taskq_id_eq(&slot->items[j], id))
+			if (is_held(slot, j) && taskq_id_eq(&slot->items[j].id, id))
 			{
 				copy_live(i, j, live);
 				found = true;

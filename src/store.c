@@ -16,10 +16,14 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/index.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "compat.h"
+#include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "store.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -283,24 +287,29 @@ taskq_store_find(const pg_uuid_t *id, Snapshot snapshot, TaskqRow *row)
 		find_in_leaf(TASKQ_KEEP, id, snapshot, row);
 }
 
+/* Lock the row at a place, and read it; the slot keeps its page in memory. */
+static TM_Result
+lock_tuple(Relation rel, int leaf, ItemPointer tid, Snapshot snapshot, TupleTableSlot *slot, bool wait, TaskqRow *row)
+{
+	TM_FailureData failure;
+	TM_Result	result;
+	bool		should_free;
+
+	result = table_tuple_lock(rel, tid, snapshot, slot, GetCurrentCommandId(false),
+							  LockTupleNoKeyExclusive, wait ? LockWaitBlock : LockWaitSkip,
+							  0, &failure);
+	if (result == TM_Ok)
+		row_from_tuple(row, leaf, ExecFetchSlotHeapTuple(slot, false, &should_free), RelationGetDescr(rel));
+	return result;
+}
+
 static TM_Result
 lock_row(TaskqRow *row, Snapshot snapshot, bool wait)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + row->leaf, RowExclusiveLock);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsBufferHeapTuple);
-	TM_FailureData failure;
-	TM_Result	result;
+	TM_Result	result = lock_tuple(rel, row->leaf, &row->tid, snapshot, slot, wait, row);
 
-	result = table_tuple_lock(rel, &row->tid, snapshot, slot, GetCurrentCommandId(false),
-							  LockTupleNoKeyExclusive, wait ? LockWaitBlock : LockWaitSkip,
-							  0, &failure);
-	if (result == TM_Ok)
-	{
-		bool		should_free;
-
-		row_from_tuple(row, row->leaf, ExecFetchSlotHeapTuple(slot, false, &should_free),
-					   RelationGetDescr(rel));
-	}
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, NoLock);
 	return result;
@@ -342,10 +351,79 @@ taskq_store_lock(const pg_uuid_t *id, bool wait, TaskqRow *row)
 	}
 }
 
+/* Is the task where it was seen?  Its page may have gone, or the place be another row's, by now. */
+static bool
+still_there(Relation rel, const TaskqRef *ref, Snapshot snapshot, TupleTableSlot *slot)
+{
+	ItemPointerData tid = ref->tid;
+	bool		isnull;
+
+	return ItemPointerGetBlockNumber(&tid) < RelationGetNumberOfBlocks(rel) &&
+		table_tuple_fetch_row_version(rel, &tid, snapshot, slot) &&
+		taskq_id_eq(DatumGetUUIDP(slot_getattr(slot, Anum_task_id, &isnull)), &ref->id);
+}
+
+/*
+ * taskq_store_lock_seen - as taskq_store_lock without wait, first where the task was seen
+ *
+ * Spares the look into an index.  Uses the active snapshot, which shall be new.
+ */
+TaskqLockResult
+taskq_store_lock_seen(const TaskqRef *ref, TaskqRow *row)
+{
+	Relation	rel;
+	TupleTableSlot *slot;
+	TM_Result	result = TM_Deleted;
+
+	if (!ItemPointerIsValid(&ref->tid))
+		return taskq_store_lock(&ref->id, false, row);
+	rel = taskq_store_open(TASKQ_REL_LEAF + ref->leaf, RowExclusiveLock);
+	slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsBufferHeapTuple);
+	if (still_there(rel, ref, GetActiveSnapshot(), slot))
+	{
+		ItemPointerData tid = ref->tid;
+
+		result = lock_tuple(rel, ref->leaf, &tid, GetActiveSnapshot(), slot, false, row);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+	if (result == TM_Ok)
+		return TASKQ_LOCKED;
+	if (result == TM_WouldBlock || result == TM_BeingModified)
+		return TASKQ_BUSY;
+	return taskq_store_lock(&ref->id, false, row);
+}
+
+/* Enter a new version of a row, which is not in place, into the indexes. */
+static void
+insert_index_entries(Relation rel, HeapTuple tuple)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *lc;
+
+	ExecStoreHeapTuple(tuple, slot, false);
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), RowExclusiveLock);
+		IndexInfo  *info = BuildIndexInfo(index);
+		Datum		values[INDEX_MAX_KEYS];
+		bool		nulls[INDEX_MAX_KEYS];
+
+		FormIndexDatum(info, slot, NULL, values, nulls);
+		index_insert(index, values, nulls, &tuple->t_self, rel,
+					 index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, info);
+		index_close(index, NoLock);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	list_free(indexes);
+}
+
 /*
  * taskq_store_update - write back a row that this transaction has locked
  *
- * In place (HOT) unless the page is full or the lane changed.
+ * In place (HOT) unless the page is full or the lane changed; then no index is
+ * even opened.
  */
 void
 taskq_store_update(TaskqRow *row)
@@ -354,7 +432,9 @@ taskq_store_update(TaskqRow *row)
 	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), row->values, row->nulls);
 
 	tuple->t_self = row->tid;
-	CatalogTupleUpdate(rel, &row->tid, tuple);
+	taskq_heap_update(rel, &row->tid, tuple);
+	if (!HeapTupleIsHeapOnly(tuple))
+		insert_index_entries(rel, tuple);
 	row->tid = tuple->t_self;
 	heap_freetuple(tuple);
 	table_close(rel, NoLock);
@@ -382,7 +462,7 @@ taskq_store_delete(TaskqRow *row)
  */
 int
 taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapshot snapshot,
-				 int max, pg_uuid_t *found, pg_uuid_t *seen, bool *exhausted)
+				 int max, TaskqRef *found, pg_uuid_t *seen, bool *exhausted)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
 	Relation	index = index_open(oids[TASKQ_REL_LEAF_LANE + leaf], AccessShareLock);
@@ -404,7 +484,9 @@ taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapshot snapshot,
 		*seen = *DatumGetUUIDP(heap_getattr(tuple, Anum_task_id, RelationGetDescr(rel), &isnull));
 		if (state != TASKQ_PENDING && state != TASKQ_RUNNING)
 			continue;
-		found[n++] = *seen;
+		found[n].id = *seen;
+		found[n].tid = tuple->t_self;
+		found[n++].leaf = leaf;
 		if (n == max)
 		{
 			*exhausted = false;

@@ -152,10 +152,11 @@ extern void taskq_store_new_row(TaskqRow *row);
 extern void taskq_store_insert(TaskqRow *rows, int nrows);
 extern bool taskq_store_find(const pg_uuid_t *id, Snapshot snapshot, TaskqRow *row);
 extern TaskqLockResult taskq_store_lock(const pg_uuid_t *id, bool wait, TaskqRow *row);
+extern TaskqLockResult taskq_store_lock_seen(const TaskqRef *ref, TaskqRow *row);
 extern void taskq_store_update(TaskqRow *row);
 extern void taskq_store_delete(TaskqRow *row);
 extern int	taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapshot snapshot,
-							 int max, pg_uuid_t *found, pg_uuid_t *seen, bool *exhausted);
+							 int max, TaskqRef *found, pg_uuid_t *seen, bool *exhausted);
 
 extern void taskq_timer_insert(TimestampTz due, const pg_uuid_t *id, int32 lane);
 extern void taskq_timer_delete(TimestampTz due, const pg_uuid_t *id);

@@ -69,7 +69,7 @@ fail_lane(int32 lane, const char *why)
 {
 	ErrorData	error = {.sqlerrcode = ERRCODE_INSUFFICIENT_PRIVILEGE, .message = unconstify(char *, why)};
 	TaskqFailure failure = {.sqlerrcode = ERRCODE_INSUFFICIENT_PRIVILEGE};
-	pg_uuid_t  *ids = palloc(sizeof(pg_uuid_t) * TASKQ_PORTION * TASKQ_LEAVES);
+	TaskqRef   *refs = palloc(sizeof(TaskqRef) * TASKQ_PORTION * TASKQ_LEAVES);
 	pg_uuid_t	from;
 	Snapshot	snapshot;
 	int			n = 0;
@@ -82,7 +82,7 @@ fail_lane(int32 lane, const char *why)
 		pg_uuid_t	seen;
 		bool		exhausted;
 
-		n += taskq_store_scan(leaf, lane, &from, snapshot, TASKQ_PORTION, ids + n, &seen, &exhausted);
+		n += taskq_store_scan(leaf, lane, &from, snapshot, TASKQ_PORTION, refs + n, &seen, &exhausted);
 	}
 	UnregisterSnapshot(snapshot);
 	taskq_pass_commit();
@@ -94,9 +94,9 @@ fail_lane(int32 lane, const char *why)
 		TaskqLive  *live = palloc(sizeof(TaskqLive));
 		char		state;
 
-		if (taskq_live_find(&ids[i], live))
+		if (taskq_live_find(&refs[i].id, live))
 			continue;			/* a session from before still runs it */
-		failure.id = ids[i];
+		failure.id = refs[i].id;
 		state = taskq_record_failure(&failure, false);
 		taskq_flush(XactLastCommitEnd);
 		MemoryContextSwitchTo(taskq_dispatcher.context);
@@ -105,7 +105,7 @@ fail_lane(int32 lane, const char *why)
 		else if (state != 0)
 		{
 			LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-			taskq_event_push(taskq_dispatcher.db, &ids[i], state);
+			taskq_event_push(taskq_dispatcher.db, &refs[i].id, state);
 			LWLockRelease(taskq_main_lock);
 		}
 	}

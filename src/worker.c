@@ -19,6 +19,7 @@
 #include "execute.h"
 #include "guard.h"
 #include "guc.h"
+#include "interrupt.h"
 #include "lane.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
@@ -128,7 +129,7 @@ run_batch(TaskqSlot *slot)
 	{
 		taskq_execute_next(my_slotno);
 		CHECK_FOR_INTERRUPTS();
-		if (slot->finished_at != 0 && GetCurrentTimestamp() - slot->finished_at > ANNOUNCE_US)
+		if (slot->finished_at != 0 && slot->last_active - slot->finished_at > ANNOUNCE_US)
 			taskq_announce(my_slotno);
 		if (slot->next < slot->nitems && should_leave(slot))
 		{
@@ -138,11 +139,13 @@ run_batch(TaskqSlot *slot)
 		}
 	}
 	taskq_relief_end();
+	pgstat_report_activity(STATE_IDLE, "");
 	taskq_announce(my_slotno);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	taskq_claim_release(my_slotno);
 	slot->state = TASKQ_SLOT_IDLE;
 	LWLockRelease(taskq_main_lock);
+	pgstat_report_stat(false);
 }
 
 /* Sleep until there may be work; false when it took too long. */

@@ -1,0 +1,202 @@
+/*-------------------------------------------------------------------------
+ *
+ * interrupt.c
+ *		Making the task that runs in this worker stop: cancels and timeouts.
+ *
+ * A cancel names the task by a number that the signal handler compares, so one
+ * that comes late never hits the next task.  Who catches the error and goes on
+ * loses the process.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "execute.h"
+#include "interrupt.h"
+#include "miscadmin.h"
+#include "shmem.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/timeout.h"
+
+#define TIMEOUT_GRACE_MS 5000	/* from asking a task to stop to ending its process */
+
+static TaskqSlot *my_slot = NULL;
+static TaskqDb *my_db = NULL;
+
+/* shared with signal handlers */
+static volatile sig_atomic_t in_handler = false;
+static volatile sig_atomic_t cancel_raised = false;
+static volatile sig_atomic_t timed_out = false;
+
+static bool cancel_seen = false;	/* the handler asked, and was told to stop */
+
+static TimeoutId task_timeout;
+static TimeoutId grace_timeout;
+static TimeoutId relief_timeout;
+
+/* Raise a query cancel in the running handler; the cause is kept apart. */
+static void
+interrupt_handler(void)
+{
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+/* SIGUSR2: somebody cancels a task; is it the one that runs? */
+static void
+on_cancel(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	if (my_slot != NULL && in_handler &&
+		pg_atomic_read_u64(&my_slot->cancel_generation) == pg_atomic_read_u64(&my_slot->task_generation))
+	{
+		cancel_raised = true;
+		interrupt_handler();
+	}
+	errno = save_errno;
+}
+
+/* SIGINT: pg_cancel_backend, or a lock timeout of the task's own */
+static void
+on_interrupt(SIGNAL_ARGS)
+{
+	if (in_handler)
+		StatementCancelHandler(postgres_signal_arg);
+}
+
+static void
+on_task_timeout(void)
+{
+	if (in_handler)
+	{
+		timed_out = true;
+		interrupt_handler();
+	}
+}
+
+/* The task has caught the cancel and goes on: end the process. */
+static void
+on_grace_timeout(void)
+{
+	if (in_handler)
+	{
+		my_slot->timed_out = true;
+		InterruptPending = true;
+		ProcDiePending = true;
+		SetLatch(MyLatch);
+	}
+}
+
+/*
+ * The batch lasts long: the dispatcher shall look whether this worker is stuck in
+ * one task, while others wait behind it.  In a signal handler, so without the lock;
+ * what is read may be old, and then somebody is woken for nothing.
+ */
+static void
+on_relief_timeout(void)
+{
+	TaskqDb    *db = my_db;
+
+	if (db == NULL || db->dbid != MyDatabaseId)
+		return;
+	if (db->dispatcher > 0)
+		taskq_wake_proc(db->procno);
+	else
+	{
+		db->wanted = true;
+		taskq_wake_launcher();
+	}
+}
+
+/* taskq_relief_begin - a batch begins: if others wait behind a long task, they are seen to */
+void
+taskq_relief_begin(void)
+{
+	LWLockAcquire(taskq_main_lock, LW_SHARED);
+	my_db = taskq_db_find(MyDatabaseId);
+	LWLockRelease(taskq_main_lock);
+	if (my_slot->nitems > 1)
+		enable_timeout_after(relief_timeout, TASKQ_STUCK_MS);
+}
+
+/* taskq_relief_end - ... and ends */
+void
+taskq_relief_end(void)
+{
+	disable_timeout(relief_timeout, false);
+}
+
+/* taskq_interrupts_begin - from here on the task can be interrupted, and is when its time is over */
+void
+taskq_interrupts_begin(int64 timeout_ms)
+{
+	cancel_raised = false;
+	timed_out = false;
+	cancel_seen = false;
+	my_slot->timed_out = false;
+	in_handler = true;
+	pg_memory_barrier();
+	if (pg_atomic_read_u64(&my_slot->cancel_generation) == pg_atomic_read_u64(&my_slot->task_generation))
+	{
+		cancel_raised = true;
+		interrupt_handler();
+	}
+	if (timeout_ms > 0)
+	{
+		enable_timeout_after(task_timeout, (int) Min(timeout_ms, PG_INT32_MAX - TIMEOUT_GRACE_MS));
+		enable_timeout_after(grace_timeout, (int) Min(timeout_ms, PG_INT32_MAX - TIMEOUT_GRACE_MS) + TIMEOUT_GRACE_MS);
+	}
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * taskq_interrupts_end - from here on the task can't be cancelled any more
+ *
+ * True if it was asked to stop and took notice, by catching the cancel or by asking.
+ */
+bool
+taskq_interrupts_end(void)
+{
+	bool		pending = QueryCancelPending;
+
+	in_handler = false;
+	disable_timeout(task_timeout, false);
+	disable_timeout(grace_timeout, false);
+	QueryCancelPending = false;
+	return (cancel_raised && !pending) || cancel_seen;
+}
+
+/* taskq_cancel_noticed - has this task been asked to stop?  And now it knows. */
+bool
+taskq_cancel_noticed(void)
+{
+	bool		asked = my_slot != NULL && in_handler &&
+		pg_atomic_read_u64(&my_slot->cancel_generation) == pg_atomic_read_u64(&my_slot->task_generation);
+
+	cancel_seen |= asked;
+	return asked;
+}
+
+/* taskq_interrupts_timed_out - was the task interrupted because its time was over? */
+bool
+taskq_interrupts_timed_out(void)
+{
+	return timed_out;
+}
+
+/* taskq_interrupts_init - once per worker */
+void
+taskq_interrupts_init(int slotno)
+{
+	my_slot = &taskq_shared->slots[slotno];
+	task_timeout = RegisterTimeout(USER_TIMEOUT, on_task_timeout);
+	grace_timeout = RegisterTimeout(USER_TIMEOUT, on_grace_timeout);
+	relief_timeout = RegisterTimeout(USER_TIMEOUT, on_relief_timeout);
+	pqsignal(SIGUSR2, on_cancel);
+	pqsignal(SIGINT, on_interrupt);
+}
