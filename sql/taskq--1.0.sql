@@ -278,7 +278,7 @@ SELECT
 	t.finished_at,
 	CASE WHEN t.started_at IS NOT NULL
 		 THEN coalesce(t.finished_at, pg_catalog.clock_timestamp()) - t.started_at END AS duration,
-	CASE WHEN s.state_name = 'running' AND p.total > 0 AND p.current > 0 AND p.current <= p.total
+	CASE WHEN s.state_name = 'running' AND p.current > 0 AND p.total BETWEEN p.current AND 10000 * p.current
 		 THEN t.started_at + (s.live_updated - t.started_at) * (p.total / p.current) END AS estimated_completion,
 	sub.name AS submitted_by,
 	r.name AS run_as,
@@ -430,11 +430,12 @@ COMMENT ON VIEW taskq.queue IS
 waiting is an estimate kept in shared memory; after a restart of the server it starts from the queue''s first tasks.';
 
 CREATE VIEW taskq.worker WITH (security_barrier) AS
-SELECT w.name, w.role, w.pid, w.state, w.task_id, t.kind, w.task_started_at, w.reserved, w.completed, w.failed, w.busy,
+SELECT w.name, w.role, w.pid, w.state, t.id AS task_id, t.kind, w.task_started_at, w.reserved, w.completed, w.failed, w.busy,
 	w.started_at, w.last_active
 FROM taskq_internal.workers() w
 LEFT JOIN LATERAL (
-	SELECT n.kind FROM taskq_internal.task t JOIN taskq_internal.lane n ON n.id = t.lane WHERE t.id = w.task_id
+	SELECT t.id, n.kind FROM taskq_internal.task t JOIN taskq_internal.lane n ON n.id = t.lane
+	WHERE t.id = w.task_id AND taskq_internal.tenant_visible(t.tenant)
 ) t ON true
 WHERE taskq_internal.role_visible(w.role, w.role_oid, 0);
 COMMENT ON VIEW taskq.worker IS

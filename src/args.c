@@ -7,11 +7,14 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "args.h"
 #include "common/int.h"
 #include "defs.h"
 #include "guc.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/uuid.h"
 
 /*
@@ -70,7 +73,9 @@ taskq_arg_name(FunctionCallInfo fcinfo, int n, const char *argument)
 	return name;
 }
 
-/* taskq_arg_interval_us - an interval that is not null, of at least min_us */
+#define MAX_INTERVAL_US (3653 * USECS_PER_DAY)
+
+/* taskq_arg_interval_us - an interval that is not null, of at least min_us and at most ten years */
 int64
 taskq_arg_interval_us(FunctionCallInfo fcinfo, int n, const char *argument, int64 min_us)
 {
@@ -78,7 +83,24 @@ taskq_arg_interval_us(FunctionCallInfo fcinfo, int n, const char *argument, int6
 
 	if (us < min_us)
 		taskq_invalid_argument(argument, min_us == 0 ? "must not be negative" : "must be at least a millisecond");
+	if (us > MAX_INTERVAL_US)
+		taskq_invalid_argument(argument, "must not be longer than ten years");
 	return us;
+}
+
+/*
+ * taskq_arg_number - of progress: 0 to 1e15
+ *
+ * Views divide one by the other, so what is nearly nothing is nothing.
+ */
+double
+taskq_arg_number(FunctionCallInfo fcinfo, int n, const char *argument)
+{
+	double		number = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, PG_GETARG_DATUM(n)));
+
+	if (isnan(number) || number < 0 || number > 1e15)
+		taskq_invalid_argument(argument, "must be a number between 0 and 1e15");
+	return number < 1e-6 ? 0 : number;
 }
 
 /* taskq_arg_delay - the moment an argument "delay" from now */

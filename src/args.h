@@ -21,6 +21,7 @@ extern void taskq_invalid_argument(const char *argument, const char *message) pg
 extern pg_uuid_t taskq_arg_id(FunctionCallInfo fcinfo, int n);
 extern char *taskq_arg_name(FunctionCallInfo fcinfo, int n, const char *argument);
 extern int64 taskq_arg_interval_us(FunctionCallInfo fcinfo, int n, const char *argument, int64 min_us);
+extern double taskq_arg_number(FunctionCallInfo fcinfo, int n, const char *argument);
 extern TimestampTz taskq_arg_delay(FunctionCallInfo fcinfo, int n);
 extern char *taskq_arg_queue(FunctionCallInfo fcinfo, int n);
 extern void taskq_check_size(Jsonb *value, const char *argument);

@@ -739,7 +739,7 @@ taskq_lane_ids(void)
 static void
 roles_take_over(void)
 {
-	Relation	rel = taskq_store_open(TASKQ_REL_ROLE, ShareRowExclusiveLock);
+	Relation	rel = taskq_store_open(TASKQ_REL_ROLE, ShareUpdateExclusiveLock);
 	Snapshot	snapshot = taskq_store_snapshot();
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 	HeapTuple	tuple;
@@ -774,7 +774,7 @@ roles_take_over(void)
 int
 taskq_lanes_take_over(void)
 {
-	Relation	rel = taskq_store_open(TASKQ_REL_LANE, ShareRowExclusiveLock);
+	Relation	rel = taskq_store_open(TASKQ_REL_LANE, ShareUpdateExclusiveLock);
 	Snapshot	snapshot = taskq_store_snapshot();
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 	HeapTuple	tuple;

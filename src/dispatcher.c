@@ -234,7 +234,8 @@ load_lanes(void)
 			LWLockRelease(taskq_main_lock);
 			continue;
 		}
-		entered = taskq_lane_enter(taskq_dispatcher.db, lane->id, lane->role_oid, lane->priority) != NULL;
+		entered = taskq_lane_enter(taskq_dispatcher.db, lane->id, lane->role_oid, lane->priority) != NULL ||
+			taskq_lane_take_turn(taskq_dispatcher.db, lane->id, lane->role_oid, lane->priority) != NULL;
 		LWLockRelease(taskq_main_lock);
 		if (!entered)
 			taskq_look_again_at(TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TASKQ_RETRY_MS));
@@ -428,6 +429,7 @@ forget_database(void)
 		/* when it is found again, everything is to be looked through */
 		taskq_dispatcher.db->next_due = DT_NOEND;
 		taskq_dispatcher.db->loaded = false;
+		taskq_event_drop(MyDatabaseId);
 		if (!slots_in_use() && taskq_dispatcher.db->blocked == 0)
 			taskq_db_forget(MyDatabaseId);
 		clean_exit = true;

@@ -33,6 +33,13 @@ taskq_event_bucket(const pg_uuid_t *id)
 	return &taskq_shared->finished[id->data[UUID_LEN - 1] % TASKQ_WAIT_BUCKETS];
 }
 
+/* Is there room for n events of a database?  Of one that is gone nobody wants any. */
+static bool
+has_room(const TaskqDb *db, int n)
+{
+	return db == NULL || (taskq_shared->nevents + n <= TASKQ_EVENTS && db->nevents + n <= TASKQ_DB_EVENTS);
+}
+
 /*
  * taskq_event_push - a task came to this state
  *
@@ -53,7 +60,7 @@ taskq_event_push(TaskqDb *db, const pg_uuid_t *id, char state)
 	if (taskq_notify == TASKQ_NOTIFY_OFF ||
 		(taskq_notify == TASKQ_NOTIFY_FINAL && !taskq_state_final(state)))
 		return;
-	if (taskq_shared->nevents == TASKQ_EVENTS)
+	if (!has_room(db, 1))
 	{
 		taskq_shared->events_lost++;
 		return;
@@ -62,6 +69,7 @@ taskq_event_push(TaskqDb *db, const pg_uuid_t *id, char state)
 	event->dbid = db->dbid;
 	event->id = *id;
 	event->state = state;
+	db->nevents++;
 	taskq_wake_dispatcher(db);
 }
 
@@ -80,6 +88,7 @@ taskq_event_wake_waiters(void)
 int
 taskq_event_take(Oid dbid, TaskqEvent *events, int max)
 {
+	TaskqDb    *db = taskq_db_find(dbid);
 	int			taken = 0;
 	int			kept = 0;
 
@@ -91,9 +100,21 @@ taskq_event_take(Oid dbid, TaskqEvent *events, int max)
 			taskq_shared->events[kept++] = taskq_shared->events[i];
 	}
 	taskq_shared->nevents = kept;
+	if (db != NULL)
+		db->nevents -= taken;
 	if (taken > 0)
 		ConditionVariableBroadcast(&taskq_shared->event_room);
 	return taken;
+}
+
+/* taskq_event_drop - forget the events of a database that nobody serves; caller holds the main lock exclusively */
+void
+taskq_event_drop(Oid dbid)
+{
+	TaskqEvent	events[64];
+
+	while (taskq_event_take(dbid, events, lengthof(events)) > 0)
+		;
 }
 
 /*
@@ -105,7 +126,7 @@ taskq_event_take(Oid dbid, TaskqEvent *events, int max)
 void
 taskq_event_wait_for_room(Oid dbid, int n)
 {
-	if (taskq_notify == TASKQ_NOTIFY_OFF || taskq_shared->nevents + n <= TASKQ_EVENTS ||
+	if (taskq_notify == TASKQ_NOTIFY_OFF || taskq_shared->nevents + n <= TASKQ_DB_EVENTS ||
 		taskq_dispatcher.db != NULL)	/* it is the one who makes room */
 		return;
 	ConditionVariablePrepareToSleep(&taskq_shared->event_room);
@@ -115,9 +136,9 @@ taskq_event_wait_for_room(Oid dbid, int n)
 		bool		room;
 
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-		room = taskq_shared->nevents + n <= TASKQ_EVENTS;
 		db = taskq_db_find(dbid);
-		if (!room && db != NULL)
+		room = has_room(db, n);
+		if (!room)
 			taskq_wake_dispatcher(db);
 		LWLockRelease(taskq_main_lock);
 		if (room)

@@ -409,6 +409,7 @@ attempt_task(Attempt *attempt)
 
 		HOLD_INTERRUPTS();
 		(void) taskq_interrupts_end();
+		taskq_interrupts_over();
 		synchronous_commit = session_setting;
 		MemoryContextSwitchTo(task_context);
 		error = CopyErrorData();
@@ -566,8 +567,9 @@ taskq_execute_next(int slotno)
 		return;
 	taskq_guard_enter(&attempt.ref.id, attempt.started_at);
 	outcome = attempt_task(&attempt);
-	task_end(slotno, &attempt, outcome);
 	taskq_session_reset(attempt.managed);
+	taskq_interrupts_over();
+	task_end(slotno, &attempt, outcome);
 	taskq_guard_leave();
 	taskq_leave_quarantine(slotno);
 }

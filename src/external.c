@@ -15,8 +15,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
@@ -46,6 +44,7 @@
 #include "utils/timestamp.h"
 
 #define MAX_CLAIM 1000
+#define BUSY_WAIT_MS 1000		/* for a row that another session holds */
 #define MAX_WAIT_US (60 * USECS_PER_SEC)
 #define MIN_LEASE_US USECS_PER_SEC
 #define MAX_LEASE_US (30 * USECS_PER_DAY)
@@ -261,7 +260,8 @@ claim_one(const Claim *claim, const pg_uuid_t *id, ReturnSetInfo *rsinfo)
 	const TaskqKind *kind;
 	int64		timeout_ms;
 
-	if (taskq_store_lock(id, false, &row) != TASKQ_LOCKED || taskq_row_state(&row) != TASKQ_PENDING)
+	if (taskq_store_lock(id, false, &row) != TASKQ_LOCKED || taskq_row_state(&row) != TASKQ_PENDING ||
+		!taskq_row_tenant_visible(&row))
 		return false;
 	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane)));
 	kind = taskq_kind_get(NameStr(lane->kind));
@@ -332,6 +332,12 @@ claim_now(const Claim *claim, ReturnSetInfo *rsinfo)
 	return claimed;
 }
 
+static void
+claimer_leaves(int code, Datum arg)
+{
+	pg_atomic_fetch_sub_u32(&taskq_shared->claimers, 1);
+}
+
 /* Wait until there may be something, at most until the deadline. */
 static int
 claim_or_wait(const Claim *claim, TimestampTz deadline, ReturnSetInfo *rsinfo)
@@ -339,7 +345,7 @@ claim_or_wait(const Claim *claim, TimestampTz deadline, ReturnSetInfo *rsinfo)
 	volatile int claimed = 0;
 
 	pg_atomic_fetch_add_u32(&taskq_shared->claimers, 1);
-	PG_TRY();
+	PG_ENSURE_ERROR_CLEANUP(claimer_leaves, (Datum) 0);
 	{
 		ConditionVariablePrepareToSleep(&taskq_shared->claimable);
 		while ((claimed = claim_now(claim, rsinfo)) == 0)
@@ -354,11 +360,8 @@ claim_or_wait(const Claim *claim, TimestampTz deadline, ReturnSetInfo *rsinfo)
 		}
 		ConditionVariableCancelSleep();
 	}
-	PG_FINALLY();
-	{
-		pg_atomic_fetch_sub_u32(&taskq_shared->claimers, 1);
-	}
-	PG_END_TRY();
+	PG_END_ENSURE_ERROR_CLEANUP(claimer_leaves, (Datum) 0);
+	claimer_leaves(0, (Datum) 0);
 	return claimed;
 }
 
@@ -422,41 +425,67 @@ has_lease(const pg_uuid_t *id, const pg_uuid_t *token, TaskqLease *lease)
 	return taskq_lease_find(id, lease) && taskq_id_eq(&lease->token, token);
 }
 
+/* Lock a row that somebody may hold who is in no hurry; false if it is gone. */
+static bool
+lock_patiently(const pg_uuid_t *id, TaskqRow *row)
+{
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_WAIT_MS);
+	TaskqLockResult result;
+
+	while ((result = taskq_store_lock(id, false, row)) == TASKQ_BUSY)
+	{
+		if (GetCurrentTimestamp() > deadline)
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("task %s is being changed by another session", taskq_id_text(id)),
+					 errhint("Try again. Whoever cancels a task in a transaction should commit soon.")));
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 5, taskq_wait_event("TaskqHeartbeat"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return result == TASKQ_LOCKED;
+}
+
+/* Who works on tasks of this kind may know that there is one. */
+static bool
+may_know(TaskqRow *row)
+{
+	const TaskqLaneDef *lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
+	const TaskqKind *kind = lane ? taskq_kind_get(NameStr(lane->kind)) : NULL;
+
+	return kind != NULL && taskq_kind_may_work(kind) && taskq_row_tenant_visible(row);
+}
+
 /*
  * Lock the task of this lease.  Raises PT409 when the token is not, or not any more,
- * that of its lease, and PT404 to those who may not know that there is such a task.
+ * that of its lease, PT404 to those who may not know that there is such a task, and
+ * 55P03 when another session keeps the row for too long.
  */
 static void
 lock_claimed(FunctionCallInfo fcinfo, TaskqRow *row, TaskqLease *lease)
 {
 	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
 	bool		valid;
+	Snapshot	snapshot;
 
 	if (PG_ARGISNULL(1))
 		taskq_invalid_argument("token", "must not be null");
 	/* first without the lock: who guesses shall not keep others from the row */
 	valid = has_lease(&id, PG_GETARG_UUID_P(1), lease) &&
-		taskq_store_lock(&id, true, row) == TASKQ_LOCKED && taskq_row_state(row) == TASKQ_LEASED &&
+		lock_patiently(&id, row) && taskq_row_state(row) == TASKQ_LEASED &&
 		has_lease(&id, PG_GETARG_UUID_P(1), lease) &&
 		Min(lease->until, lease->deadline) > taskq_steady_now();
 	if (valid)
 		return;
-	taskq_task_require(&id, row);
+	snapshot = taskq_store_snapshot();
+	if (!taskq_store_find(&id, snapshot, row) || !may_know(row))
+		taskq_task_require(&id, row);
+	UnregisterSnapshot(snapshot);
 	ereport(ERROR,
 			(errcode(ERRCODE_TASK_WRONG_STATE),
 			 errmsg("task %s is not claimed with this token", taskq_id_text(&id)),
 			 errdetail("The lease has expired, the task was cancelled, or the attempt has been ended already."),
 			 errhint("Drop the work. Shorter intervals between heartbeats, or a longer lease, keep a claim.")));
-}
-
-static double
-number_arg(FunctionCallInfo fcinfo, int n, const char *argument)
-{
-	double		number = DatumGetFloat8(DirectFunctionCall1(numeric_float8, PG_GETARG_DATUM(n)));
-
-	if (isnan(number) || isinf(number) || number < 0)
-		taskq_invalid_argument(argument, "must be a finite number that is not negative");
-	return number;
 }
 
 /* What the worker says of its progress, over what it said before. */
@@ -473,11 +502,11 @@ update_progress(FunctionCallInfo fcinfo, TaskqLease *lease)
 		taskq_progress_read(lease->progress, live);
 	live->has_progress = true;
 	if (!PG_ARGISNULL(3))
-		live->current = number_arg(fcinfo, 3, "current");
+		live->current = taskq_arg_number(fcinfo, 3, "current");
 	if (!PG_ARGISNULL(4))
 	{
 		live->has_total = true;
-		live->total = number_arg(fcinfo, 4, "total");
+		live->total = taskq_arg_number(fcinfo, 4, "total");
 	}
 	if (!PG_ARGISNULL(5))
 	{

@@ -18,6 +18,7 @@
 #include "utils/varlena.h"
 
 int			taskq_max_workers = 4;
+int			taskq_max_workers_per_role = 0;
 int			taskq_max_dispatchers = 2;
 int			taskq_max_databases = 64;
 int			taskq_max_lanes = 1024;
@@ -74,6 +75,11 @@ taskq_guc_init(void)
 							"Maximum number of databases that taskq serves at the same moment.",
 							"Each takes one of max_worker_processes while it has tasks to run; others take turns.",
 							&taskq_max_dispatchers, 2, 1, 1024, PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.max_workers_per_role",
+							"Maximum number of workers of one role in one database; 0: as many as there are.",
+							"With a limit below taskq.max_workers, long tasks of one role never keep others from running.",
+							&taskq_max_workers_per_role, 0, 0, TASKQ_MAX_WORKERS, PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("taskq.max_databases",
 							"Number of databases with taskq that shared memory has room for.",

@@ -12,6 +12,7 @@ typedef enum TaskqNotify
 } TaskqNotify;
 
 extern int	taskq_max_workers;
+extern int	taskq_max_workers_per_role;
 extern int	taskq_max_dispatchers;
 extern int	taskq_max_databases;
 extern int	taskq_max_lanes;

@@ -28,6 +28,7 @@ static TaskqDb *my_db = NULL;
 
 /* shared with signal handlers */
 static volatile sig_atomic_t in_handler = false;
+static volatile sig_atomic_t closing = false;	/* what a task left is seen to */
 static volatile sig_atomic_t cancel_raised = false;
 static volatile sig_atomic_t timed_out = false;
 
@@ -79,11 +80,11 @@ on_task_timeout(void)
 	}
 }
 
-/* The task has caught the cancel and goes on: end the process. */
+/* The task has caught the cancel and goes on, or its commit does not come to an end: end the process. */
 static void
 on_grace_timeout(void)
 {
-	if (in_handler)
+	if (in_handler || closing)
 	{
 		my_slot->timed_out = true;
 		InterruptPending = true;
@@ -157,16 +158,17 @@ taskq_interrupts_begin(int64 timeout_ms)
 /*
  * taskq_interrupts_end - from here on the task can't be cancelled any more
  *
- * True if it was asked to stop and took notice, by catching the cancel or by asking.
+ * Where it has a timeout, its process still ends some seconds after that.  True if it
+ * was asked to stop and took notice, by catching the cancel or by asking.
  */
 bool
 taskq_interrupts_end(void)
 {
 	bool		pending = QueryCancelPending;
 
+	closing = true;
 	in_handler = false;
 	disable_timeout(task_timeout, false);
-	disable_timeout(grace_timeout, false);
 	QueryCancelPending = false;
 	return (cancel_raised && !pending) || cancel_seen;
 }
@@ -180,6 +182,26 @@ taskq_cancel_noticed(void)
 
 	cancel_seen |= asked;
 	return asked;
+}
+
+/*
+ * taskq_interrupts_limit - what is done from here on ends soon, or the process does
+ *
+ * For code of the task's role that runs outside of its task.
+ */
+void
+taskq_interrupts_limit(void)
+{
+	closing = true;
+	enable_timeout_after(grace_timeout, TIMEOUT_GRACE_MS);
+}
+
+/* taskq_interrupts_over - nothing of the task is left that could go on */
+void
+taskq_interrupts_over(void)
+{
+	closing = false;
+	disable_timeout(grace_timeout, false);
 }
 
 /* taskq_interrupts_timed_out - was the task interrupted because its time was over? */

@@ -89,25 +89,46 @@ lane_allocate_from(bool take)
 	return idle;
 }
 
-/*
- * taskq_lane_enter - find a lane or make room for it
- *
- * A new entry is scanned from the beginning.  NULL if there is no room: the
- * database is marked, and its dispatcher comes back to the lane when there is.
- */
-TaskqLane *
-taskq_lane_enter(TaskqDb *db, int32 id, Oid role, int16 priority)
+static int
+lanes_of(Oid dbid, Oid role)
 {
-	TaskqLane  *lane = taskq_lane_find(db->dbid, id);
+	int			n = 0;
 
-	if (lane != NULL)
-		return lane;
-	lane = lane_allocate_from(true);
-	if (lane == NULL)
+	for (int i = 0; i < taskq_shared->nlanes; i++)
+		n += taskq_shared->lanes[i].dbid == dbid && taskq_shared->lanes[i].role == role;
+	return n;
+}
+
+/*
+ * Take away the entry of a lane that is not in use now, so that it has to be found
+ * again: one of this role's own, or one of a role that has more of them.  Looks at
+ * a few, drawn by lot: who has most of the entries is met soon.
+ */
+static TaskqLane *
+take_away(Oid dbid, Oid role, bool own)
+{
+	int			mine = lanes_of(dbid, role);
+
+	for (int tries = 0; tries < 16; tries++)
 	{
-		db->rescan = true;
-		return NULL;
+		TaskqLane  *lane = &taskq_shared->lanes[random() % taskq_shared->nlanes];
+		bool		is_own = lane->dbid == dbid && lane->role == role;
+		TaskqDb    *db;
+
+		if (lane->running > 0 || lane->scanner >= 0 || is_own != own ||
+			(!own && lanes_of(lane->dbid, lane->role) <= mine + 1))
+			continue;
+		db = taskq_db_find(lane->dbid);
+		if (db != NULL)
+			db->rescan = true;
+		return lane;
 	}
+	return NULL;
+}
+
+static void
+fill_entry(TaskqLane *lane, TaskqDb *db, int32 id, Oid role, int16 priority)
+{
 	memset(lane, 0, sizeof(*lane));
 	lane->dbid = db->dbid;
 	lane->id = id;
@@ -122,6 +143,45 @@ taskq_lane_enter(TaskqDb *db, int32 id, Oid role, int16 priority)
 	memset(&lane->min_noted, 0xff, UUID_LEN);
 	memset(&lane->head, 0xff, UUID_LEN);
 	memset(&lane->skipped, 0xff, UUID_LEN);
+}
+
+/*
+ * taskq_lane_enter - find a lane or make room for it
+ *
+ * A new entry is scanned from the beginning.  NULL if there is no room, also at
+ * the cost of a role that has more lanes than this one: the database is marked, and
+ * its dispatcher comes back to the lane.
+ */
+TaskqLane *
+taskq_lane_enter(TaskqDb *db, int32 id, Oid role, int16 priority)
+{
+	TaskqLane  *lane = taskq_lane_find(db->dbid, id);
+
+	if (lane != NULL)
+		return lane;
+	lane = lane_allocate_from(true);
+	if (lane == NULL)
+		lane = take_away(db->dbid, role, false);
+	if (lane == NULL)
+		db->rescan = true;
+	else
+		fill_entry(lane, db, id, role, priority);
+	return lane;
+}
+
+/*
+ * taskq_lane_take_turn - let a lane that found no room have that of another one of its role
+ *
+ * The dispatcher goes through all of them again and again, so each is there now and
+ * then.  NULL if that is not possible now.
+ */
+TaskqLane *
+taskq_lane_take_turn(TaskqDb *db, int32 id, Oid role, int16 priority)
+{
+	TaskqLane  *lane = take_away(db->dbid, role, true);
+
+	if (lane != NULL)
+		fill_entry(lane, db, id, role, priority);
 	return lane;
 }
 

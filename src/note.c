@@ -11,7 +11,8 @@
  *
  * The notes of a prepared transaction are not kept.  COMMIT PREPARED and
  * ROLLBACK PREPARED make the lanes be looked through from the beginning (see
- * utility.c), whichever session or server run issues them.
+ * utility.c), whichever session or server run issues them, unless it is known
+ * that there were none.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,6 +20,7 @@
 
 #include "access/xact.h"
 #include "cancel.h"
+#include "common/hashfn.h"
 #include "event.h"
 #include "guard.h"
 #include "lane.h"
@@ -404,6 +406,60 @@ refuse_prepared_cancel(void)
 	}
 }
 
+/* ---- prepared transactions ---- */
+
+static uint64 preparing = 0;	/* hash of the name that PREPARE TRANSACTION gives */
+
+static uint64
+name_hash(const char *gid)
+{
+	return DatumGetUInt64(hash_any_extended((const unsigned char *) gid, strlen(gid), 0));
+}
+
+/* Forget a name; was it known?  Caller holds the main lock. */
+static bool
+forget_quiet(uint64 hash)
+{
+	for (int i = 0; i < taskq_shared->nquiet; i++)
+	{
+		if (taskq_shared->quiet[i] == hash)
+		{
+			taskq_shared->quiet[i] = taskq_shared->quiet[--taskq_shared->nquiet];
+			return true;
+		}
+	}
+	return false;
+}
+
+/* taskq_note_preparing - the transaction is to be prepared under this name */
+void
+taskq_note_preparing(const char *gid)
+{
+	preparing = name_hash(gid);
+}
+
+/* taskq_note_quiet - did the transaction of this name do nothing to tasks?  Forgets it */
+bool
+taskq_note_quiet(const char *gid)
+{
+	bool		quiet;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	quiet = forget_quiet(name_hash(gid));
+	LWLockRelease(taskq_main_lock);
+	return quiet;
+}
+
+static void
+on_prepared(void)
+{
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	(void) forget_quiet(preparing);
+	if (nnotes == 0 && taskq_shared->nquiet < TASKQ_QUIET)
+		taskq_shared->quiet[taskq_shared->nquiet++] = preparing;
+	LWLockRelease(taskq_main_lock);
+}
+
 static void
 on_xact_end(XactEvent event, void *arg)
 {
@@ -428,6 +484,8 @@ on_xact_end(XactEvent event, void *arg)
 		}
 		LWLockRelease(taskq_main_lock);
 	}
+	if (event == XACT_EVENT_PREPARE)
+		on_prepared();
 	notes = NULL;
 	nnotes = 0;
 }

@@ -45,6 +45,8 @@ extern void taskq_note_rescan(void);
 extern void taskq_note_dropped(void);
 
 /* forget what is known about this database's claimable tasks, at once */
+extern void taskq_note_preparing(const char *gid);
+extern bool taskq_note_quiet(const char *gid);
 extern void taskq_note_unknown(void);
 
 #endif

@@ -7,8 +7,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "complete.h"
 #include "execute.h"
 #include "interrupt.h"
@@ -32,19 +30,6 @@ outside_of_task(const char *function)
 	ereport(NOTICE,
 			(errmsg("%s does nothing outside of a task", function)));
 	return true;
-}
-
-static double
-number_arg(FunctionCallInfo fcinfo, int n, const char *argument)
-{
-	double		number = DatumGetFloat8(DirectFunctionCall1(numeric_float8, PG_GETARG_DATUM(n)));
-
-	if (isnan(number) || isinf(number) || number < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s of a task's progress must be a finite number that is not negative", argument),
-				 errhint("See argument \"%s\".", argument)));
-	return number;
 }
 
 PG_FUNCTION_INFO_V1(taskq_progress);
@@ -73,9 +58,9 @@ taskq_progress(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("current must not be null"),
 				 errhint("Pass how much is done as argument \"current\".")));
-	current = number_arg(fcinfo, 0, "current");
+	current = taskq_arg_number(fcinfo, 0, "current");
 	if (!PG_ARGISNULL(1))
-		total = number_arg(fcinfo, 1, "total");
+		total = taskq_arg_number(fcinfo, 1, "total");
 	if (!PG_ARGISNULL(2))
 		message = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	if (!PG_ARGISNULL(4))

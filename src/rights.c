@@ -155,9 +155,9 @@ tenant_visible(const char *tenant)
 	{
 		TaskqRow   *row = taskq_current->row;
 
-		if (taskq_row_isnull(row, tenant))
+		if (taskq_row_isnull(row, claims))
 			return true;
-		mine = TextDatumGetCString(taskq_row_value(row, tenant));
+		mine = taskq_row_isnull(row, tenant) ? NULL : TextDatumGetCString(taskq_row_value(row, tenant));
 	}
 	else if (through_gateway())
 	{
@@ -216,8 +216,9 @@ other_submitter(TaskqRow *row)
 	return oid;
 }
 
-static bool
-row_tenant_visible(TaskqRow *row)
+/* taskq_row_tenant_visible - may the caller, whatever its role, have to do with tasks of this one's tenant? */
+bool
+taskq_row_tenant_visible(TaskqRow *row)
 {
 	return tenant_visible(taskq_row_isnull(row, tenant) ? NULL : TextDatumGetCString(taskq_row_value(row, tenant)));
 }
@@ -226,7 +227,7 @@ row_tenant_visible(TaskqRow *row)
 bool
 taskq_row_may_see(const TaskqLaneDef *lane, TaskqRow *row)
 {
-	return (taskq_role_may_see(lane->role_oid) || taskq_role_may_see(other_submitter(row))) && row_tenant_visible(row);
+	return (taskq_role_may_see(lane->role_oid) || taskq_role_may_see(other_submitter(row))) && taskq_row_tenant_visible(row);
 }
 
 /* taskq_row_may_steer - may the caller cancel, retry and change this task, of which it is known that it may see it? */

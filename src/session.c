@@ -15,6 +15,7 @@
 #include "commands/async.h"
 #include "commands/prepare.h"
 #include "commands/sequence.h"
+#include "interrupt.h"
 #include "miscadmin.h"
 #include "session.h"
 #include "storage/lock.h"
@@ -67,6 +68,7 @@ taskq_session_reset(bool settings)
 		PortalHashTableDeleteAll();
 		return;
 	}
+	taskq_interrupts_limit();
 	StartTransactionCommand();
 	PortalHashTableDeleteAll();
 	if (has_temp_objects())

@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "compat.h"
+#include "event.h"
 #include "guard.h"
 #include "guc.h"
 #include "miscadmin.h"
@@ -244,6 +245,7 @@ taskq_db_forget(Oid dbid)
 	}
 	if (db != NULL)
 	{
+		taskq_event_drop(dbid);
 		db->dbid = InvalidOid;
 		db->wanted = false;
 	}

@@ -28,6 +28,8 @@
 #define TASKQ_AGAIN_MAX 8
 #define TASKQ_WAIT_BUCKETS 128
 #define TASKQ_EVENTS 8192
+#define TASKQ_DB_EVENTS 6144	/* of one database: some room is left for others */
+#define TASKQ_QUIET 64
 #define TASKQ_MESSAGE_SIZE 256
 #define TASKQ_INFO_SIZE 2048
 
@@ -49,6 +51,7 @@ typedef struct TaskqDb
 	bool		left_out;		/* lanes that cannot be run now are not in shared memory */
 	bool		resumed;		/* runs tasks though the server was started paused */
 	int64		clock_offset;	/* of the system's clock, when timers were set right last */
+	int			nevents;		/* of its own among the events */
 } TaskqDb;
 
 /* A lane that has, or may have, something to claim. */
@@ -183,6 +186,10 @@ typedef struct TaskqShared
 	int			nsuspects;
 	TaskqSuspect suspects[TASKQ_MAX_WORKERS];
 	int			quarantine;		/* slot that runs a task which crashed the server before, or -1 */
+
+	/* prepared transactions that did nothing to tasks, by the hashes of their names */
+	int			nquiet;
+	uint64		quiet[TASKQ_QUIET];
 
 	/* the role that waits for a slot which others hold; InvalidOid: none */
 	Oid			starved_db;

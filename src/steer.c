@@ -63,6 +63,17 @@ lock_final(const pg_uuid_t *id, const char *verb, const char *hint, TaskqRow *ro
 	return NULL;
 }
 
+/* Who may not act as a superuser does not make tasks for one, not even those it had before. */
+static void
+check_superuser(const TaskqLaneDef *lane)
+{
+	if (superuser_arg(lane->role_oid) && !superuser() && !has_privs_of_role(GetUserId(), lane->role_oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to retry a task of superuser \"%s\"", NameStr(lane->role_name)),
+				 errhint("That is for superusers.")));
+}
+
 /* Another payload is for those who could have submitted the task with it. */
 static Datum
 other_payload(FunctionCallInfo fcinfo, int n, const TaskqKind *kind, const TaskqLaneDef *lane)
@@ -90,16 +101,28 @@ other_payload(FunctionCallInfo fcinfo, int n, const TaskqKind *kind, const Taskq
 static void
 copy_task(TaskqRow *new, TaskqRow *old)
 {
-	copy_column(new, old, submitted_by);
 	copy_column(new, old, timeout_ms);
 	copy_column(new, old, max_attempts);
 	copy_column(new, old, parent);
 	copy_column(new, old, depth);
 	copy_column(new, old, tags);
 	copy_column(new, old, metadata);
-	copy_column(new, old, claims);
-	copy_column(new, old, tenant);
 	taskq_row_set(new, retry_of, taskq_row_value(old, id));
+}
+
+/* For whom it is: with the old payload for whom it was, with another for who asks for that. */
+static void
+copy_submitter(TaskqSubmit *submit, TaskqRow *old, const TaskqKind *kind, bool other_payload)
+{
+	if (!other_payload || kind->run_as_id == 0)
+		copy_column(&submit->row, old, submitted_by);
+	if (other_payload)
+		taskq_submit_claims(submit);
+	else
+	{
+		copy_column(&submit->row, old, claims);
+		copy_column(&submit->row, old, tenant);
+	}
 }
 
 PG_FUNCTION_INFO_V1(taskq_task_retry);
@@ -108,7 +131,7 @@ PG_FUNCTION_INFO_V1(taskq_task_retry);
  * taskq_task_retry - task_retry(id, priority, timeout, payload, queue, max_attempts, delay) returns uuid
  *
  * Locks the old task's row, so that it is not deleted meanwhile.  The new task
- * belongs to whom the old one did.
+ * belongs to whom the old one did, unless it has another payload.
  */
 Datum
 taskq_task_retry(PG_FUNCTION_ARGS)
@@ -138,6 +161,7 @@ taskq_task_retry(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("role \"%s\", which the task ran as, does not exist any more", NameStr(lane->role_name))));
+	check_superuser(lane);
 	payload = PG_ARGISNULL(3) ? taskq_row_value(&old, payload) : other_payload(fcinfo, 3, kind, lane);
 	priority = PG_ARGISNULL(1) ? lane->priority : PG_GETARG_INT32(1);
 	taskq_check_priority(priority);
@@ -145,6 +169,8 @@ taskq_task_retry(PG_FUNCTION_ARGS)
 	taskq_submit_place(&submit, NameStr(lane->kind), kind, lane->role_oid,
 					   PG_ARGISNULL(4) ? pstrdup(NameStr(lane->queue)) : taskq_arg_queue(fcinfo, 4), priority);
 	copy_task(&submit.row, &old);
+	copy_submitter(&submit, &old, kind, !PG_ARGISNULL(3));
+	taskq_submit_depth(&submit);
 	if (!PG_ARGISNULL(2))
 		taskq_row_set(&submit.row, timeout_ms, Int64GetDatum(taskq_arg_interval_us(fcinfo, 2, "timeout", 1000) / 1000));
 	if (!PG_ARGISNULL(5))

@@ -143,13 +143,41 @@ submit_when(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 		taskq_submit_at(submit, taskq_arg_delay(fcinfo, first + OPT_DELAY));
 }
 
+static int
+row_depth(TaskqRow *row)
+{
+	return taskq_row_isnull(row, depth) ? 0 : DatumGetInt16(taskq_row_value(row, depth));
+}
+
+/*
+ * taskq_submit_depth - a task is deeper than the one that submits it
+ *
+ * Whatever its parent is said to be.  Raises PT429 beyond taskq.max_depth.
+ */
+void
+taskq_submit_depth(TaskqSubmit *submit)
+{
+	int			depth = row_depth(&submit->row);
+
+	if (taskq_in_task())
+		depth = Max(depth, row_depth(taskq_current->row) + 1);
+	if (depth == 0)
+		return;
+	if ((taskq_max_depth > 0 && depth > taskq_max_depth) || depth > PG_INT16_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_TOO_MANY),
+				 errmsg("task would be a descendant of %d others", depth),
+				 errdetail("The limit is taskq.max_depth, %d.", taskq_max_depth),
+				 errhint("A task that submits its own successor for ever is better a schedule.")));
+	taskq_row_set(&submit->row, depth, Int16GetDatum(depth));
+}
+
 /* The task that it descends from: the one named, or the one that runs in this session. */
 static void
 submit_parent(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 {
 	TaskqRow	named;
 	TaskqRow   *parent;
-	int			depth;
 
 	if (!PG_ARGISNULL(first + OPT_PARENT))
 	{
@@ -160,15 +188,9 @@ submit_parent(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 		parent = taskq_current->row;
 	else
 		return;
-	depth = (taskq_row_isnull(parent, depth) ? 0 : DatumGetInt16(taskq_row_value(parent, depth))) + 1;
-	if ((taskq_max_depth > 0 && depth > taskq_max_depth) || depth > PG_INT16_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_TASK_TOO_MANY),
-				 errmsg("task would be a descendant of %d others", depth),
-				 errdetail("The limit is taskq.max_depth, %d.", taskq_max_depth),
-				 errhint("A task that submits its own successor for ever is better a schedule.")));
 	taskq_row_set(&submit->row, parent, taskq_row_value(parent, id));
-	taskq_row_set(&submit->row, depth, Int16GetDatum(depth));
+	taskq_row_set(&submit->row, depth, Int16GetDatum(Min(row_depth(parent), PG_INT16_MAX - 1) + 1));
+	taskq_submit_depth(submit);
 }
 
 static void
@@ -205,9 +227,9 @@ submit_options(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 	}
 }
 
-/* For whom the session acts, where that is known for sure. */
-static void
-submit_claims(TaskqSubmit *submit)
+/* taskq_submit_claims - for whom the session acts, where that is known for sure */
+void
+taskq_submit_claims(TaskqSubmit *submit)
 {
 	Jsonb	   *claims = taskq_caller_claims();
 	const char *tenant;
@@ -325,7 +347,7 @@ submit_begin(TaskqSubmit *submit, const char *kind_name, FunctionCallInfo fcinfo
 	taskq_submit_place(submit, kind_name, kind, role, queue, priority_of(fcinfo, first, priority));
 	submit_when(submit, fcinfo, first);
 	submit_options(submit, fcinfo, first);
-	submit_claims(submit);
+	taskq_submit_claims(submit);
 }
 
 /* Tasks of a role that wait, by estimate, those of this transaction included. */

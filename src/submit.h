@@ -25,6 +25,8 @@ extern void taskq_submit_begin(TaskqSubmit *submit);
 extern void taskq_submit_place(TaskqSubmit *submit, const char *kind_name, const TaskqKind *kind,
 							   Oid role, const char *queue, int priority);
 extern void taskq_submit_at(TaskqSubmit *submit, TimestampTz run_at);
+extern void taskq_submit_depth(TaskqSubmit *submit);
+extern void taskq_submit_claims(TaskqSubmit *submit);
 extern void taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids);
 
 #endif

@@ -43,19 +43,23 @@ typedef struct Demand
 } Demand;
 
 /*
- * Why no session of this role can be had here, or NULL.  Its tasks would wait
- * for ever, so they fail with that.
+ * Why no session of this lane's role can be had here, or NULL.  Its tasks would wait
+ * for ever, so they fail with that.  External workers need none.
  */
 static const char *
-role_problem(Oid role)
+role_problem(const TaskqLaneDef *lane)
 {
+	Oid			role = lane->role_oid;
 	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	const TaskqKind *kind = taskq_kind_get(NameStr(lane->kind));
 	bool		login;
 
 	if (!HeapTupleIsValid(tuple))
 		return "the role the task runs as does not exist any more";
 	login = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
 	ReleaseSysCache(tuple);
+	if (kind != NULL && kind->handler == NULL)
+		return NULL;
 	if (!login && !TASKQ_NOLOGIN_SESSIONS)
 		return "the role the task runs as may not log in any more";
 	if (taskq_database_aclcheck(MyDatabaseId, role) != ACLCHECK_OK)
@@ -170,7 +174,7 @@ find_demand(Demand *demands, int max)
 		taskq_defs_begin();
 		def = taskq_lane_get(lanes[i].id);
 		if (def != NULL && !def->foreign)
-			problem = role_problem(def->role_oid);
+			problem = role_problem(def);
 		runnable = problem == NULL && taskq_lane_runnable(lanes[i].id, lanes[i].role);
 		/*
 		 * What was noted may be gone: no worker is started for nothing.  Where there
@@ -287,6 +291,8 @@ allocate_slot(Oid role, uint32 *generation)
 	supply = count_supply(role);
 	if (supply.idle || supply.starting)
 		;						/* when it is busy or there, we are told */
+	else if (taskq_max_workers_per_role > 0 && supply.of_role >= taskq_max_workers_per_role)
+		;						/* they look when they are through */
 	else if (supply.in_all < taskq_max_workers && supply.free >= 0 && !ticket_of_other(role, now))
 	{
 		slotno = supply.free;

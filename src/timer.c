@@ -97,11 +97,26 @@ lease_timer(TaskqRow *row, const pg_uuid_t *id, TimestampTz due)
 		expire(row, &lease);
 }
 
+static void
+renew_lease(const pg_uuid_t *id)
+{
+	TaskqLease	lease;
+	TaskqRow	row;
+
+	if (taskq_store_lock(id, false, &row) != TASKQ_LOCKED || !taskq_lease_find(id, &lease))
+		return;
+	if (lease.deadline != DT_NOEND)
+		lease.deadline = lease.deadline - lease.until + taskq_steady_now() + lease.lease_ms * 1000;
+	lease.until = taskq_steady_now() + lease.lease_ms * 1000;
+	set_lease_timer(&lease, DatumGetInt32(taskq_row_value(&row, lane)));
+}
+
 /*
  * taskq_renew_leases - after the server was down every lease begins anew
  *
  * Its holder could not send heartbeats meanwhile, and steady time starts again
- * with the system's clock.
+ * with the system's clock.  A lease whose row another session has is left as it
+ * is: that session is its holder, or cancels it.
  */
 void
 taskq_renew_leases(void)
@@ -114,17 +129,8 @@ taskq_renew_leases(void)
 	ids = taskq_lease_ids();
 	foreach(lc, ids)
 	{
-		pg_uuid_t  *id = lfirst(lc);
-		TaskqLease	lease;
-		TaskqRow	row;
-
 		CHECK_FOR_INTERRUPTS();
-		if (taskq_store_lock(id, true, &row) != TASKQ_LOCKED || !taskq_lease_find(id, &lease))
-			continue;
-		if (lease.deadline != DT_NOEND)
-			lease.deadline = lease.deadline - lease.until + taskq_steady_now() + lease.lease_ms * 1000;
-		lease.until = taskq_steady_now() + lease.lease_ms * 1000;
-		set_lease_timer(&lease, DatumGetInt32(taskq_row_value(&row, lane)));
+		renew_lease(lfirst(lc));
 	}
 	taskq_pass_commit();
 }

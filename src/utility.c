@@ -15,6 +15,7 @@
 #include <signal.h>
 
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -237,6 +238,20 @@ drops_extension(DropStmt *stmt)
 	return false;
 }
 
+static bool
+may_create_databases(void)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	bool		may = superuser();
+
+	if (HeapTupleIsValid(tuple))
+	{
+		may |= ((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb;
+		ReleaseSysCache(tuple);
+	}
+	return may;
+}
+
 /* Make room for the command, if it needs that. */
 static void
 before_command(Node *stmt)
@@ -255,7 +270,8 @@ before_command(Node *stmt)
 				block_named(((AlterDatabaseStmt *) stmt)->dbname, false, false);
 			break;
 		case T_CreatedbStmt:
-			block_named(string_option(((CreatedbStmt *) stmt)->options, "template", "template1"), false, true);
+			if (may_create_databases())
+				block_named(string_option(((CreatedbStmt *) stmt)->options, "template", "template1"), false, true);
 			break;
 		case T_DropStmt:
 			if (drops_extension((DropStmt *) stmt) && superuser())
@@ -271,15 +287,20 @@ before_command(Node *stmt)
 }
 
 /*
- * What a prepared transaction did to tasks is not known here: everything is
- * looked through again.
+ * Does the command end a prepared transaction that may have done something to tasks?
+ * What it was is not known here: everything is looked through again.
  */
 static bool
 ends_prepared(Node *stmt)
 {
-	return IsA(stmt, TransactionStmt) &&
-		(((TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED ||
-		 ((TransactionStmt *) stmt)->kind == TRANS_STMT_ROLLBACK_PREPARED);
+	TransactionStmt *transaction = (TransactionStmt *) stmt;
+
+	if (!IsA(stmt, TransactionStmt))
+		return false;
+	if (transaction->kind == TRANS_STMT_PREPARE)
+		taskq_note_preparing(transaction->gid);
+	return (transaction->kind == TRANS_STMT_COMMIT_PREPARED || transaction->kind == TRANS_STMT_ROLLBACK_PREPARED) &&
+		!taskq_note_quiet(transaction->gid);
 }
 
 static void

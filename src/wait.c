@@ -23,6 +23,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "state.h"
+#include "storage/ipc.h"
 #include "task.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -84,6 +85,7 @@ count_finished(const pg_uuid_t *ids, int n, bool *finished)
 
 	for (int i = 0; i < n; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (!finished[i])
 		{
 			finished[i] = is_finished(&ids[i]);
@@ -96,12 +98,18 @@ count_finished(const pg_uuid_t *ids, int n, bool *finished)
 	return count;
 }
 
+static void
+waiter_leaves(int code, Datum arg)
+{
+	pg_atomic_fetch_sub_u32(&taskq_shared->waiters, 1);
+}
+
 /* Sleep on cv until needed of the tasks are finished or the time is over. */
 static void
 sleep_until(ConditionVariable *cv, const pg_uuid_t *ids, int n, int needed, bool *finished, TimestampTz deadline)
 {
 	pg_atomic_fetch_add_u32(&taskq_shared->waiters, 1);
-	PG_TRY();
+	PG_ENSURE_ERROR_CLEANUP(waiter_leaves, (Datum) 0);
 	{
 		ConditionVariablePrepareToSleep(cv);
 		while (count_finished(ids, n, finished) < needed)
@@ -115,11 +123,8 @@ sleep_until(ConditionVariable *cv, const pg_uuid_t *ids, int n, int needed, bool
 		}
 		ConditionVariableCancelSleep();
 	}
-	PG_FINALLY();
-	{
-		pg_atomic_fetch_sub_u32(&taskq_shared->waiters, 1);
-	}
-	PG_END_TRY();
+	PG_END_ENSURE_ERROR_CLEANUP(waiter_leaves, (Datum) 0);
+	waiter_leaves(0, (Datum) 0);
 }
 
 static TimestampTz

@@ -76,7 +76,7 @@ SELECT taskq.task_complete(:'id', :'token', '{"done": true}') \g /dev/null
 SELECT error_of(format('SELECT taskq.task_complete(%L, %L)', :'id', :'token')) AS twice \gset
 RESET SESSION AUTHORIZATION;
 SELECT is((t.state, t.result, t.progress, t.message)::text, '(completed,"{""done"": true}",100,"at it")', 'it is completed, with result and last progress') FROM taskq.task_status(:'id') t;
-SELECT is(:'twice'::text, 'PT404', 'its token is worth nothing any more, and who may not see the task learns nothing');
+SELECT is(:'twice'::text, 'PT409', 'its token is worth nothing any more');
 SELECT is(error_of(format('SELECT taskq.task_heartbeat(%L, %L)', :'id', :'token')), 'PT409', 'who may see it is told so');
 
 -- order, filters
