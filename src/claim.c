@@ -106,6 +106,16 @@ taskq_lane_runnable(int32 id, Oid role)
 	return (kind == NULL || kind->handler != NULL) && lane_open(lane);
 }
 
+/* May tasks of this lane share transactions? */
+static bool
+lane_shares(int32 id)
+{
+	const TaskqLaneDef *lane = taskq_lane_get(id);
+	const TaskqKind *kind = lane ? taskq_kind_get(NameStr(lane->kind)) : NULL;
+
+	return kind != NULL && kind->batch;
+}
+
 /* taskq_lane_claimable - may external workers claim tasks of this lane (or NULL) now? */
 bool
 taskq_lane_claimable(const TaskqLaneDef *lane)
@@ -408,6 +418,7 @@ taskq_claim(int slotno)
 			if (!taskq_lane_runnable(candidates[i].id, slot->role))
 				continue;
 			n = claim_from(slotno, &candidates[i]);
+			slot->together = n > 1 && lane_shares(candidates[i].id);
 			/* we were called to all of them, and see to one */
 			if (n > 0 && ncandidates > 1)
 				wake_another(slot);

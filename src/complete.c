@@ -14,6 +14,7 @@
 #include <math.h>
 
 #include "access/xact.h"
+#include "announce.h"
 #include "complete.h"
 #include "defs.h"
 #include "guc.h"

@@ -172,10 +172,10 @@ taskq_kind_define(PG_FUNCTION_ARGS)
 	if (nulls[Anum_kind_rate_period - 1])
 		values[Anum_kind_rate_period - 1] = DirectFunctionCall3(interval_in, CStringGetDatum("1 s"), InvalidOid, Int32GetDatum(-1));
 	nulls[Anum_kind_rate_period - 1] = false;
-	if (!nulls[Anum_kind_max_running - 1] || !nulls[Anum_kind_rate - 1] || (!PG_ARGISNULL(14) && PG_GETARG_BOOL(14)) || !PG_ARGISNULL(13))
+	if (!nulls[Anum_kind_max_running - 1] || !nulls[Anum_kind_rate - 1] || !PG_ARGISNULL(13))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("max_running, rate, retention and batch of a kind are not supported by this version of taskq"),
+				 errmsg("max_running, rate and retention of a kind are not supported by this version of taskq"),
 				 errhint("Leave these arguments out.")));
 	nulls[Anum_kind_retention - 1] = true;
 	/* replacing does not make it somebody else's */
@@ -193,7 +193,7 @@ taskq_kind_define(PG_FUNCTION_ARGS)
 			taskq_check_role(role);
 		values[Anum_kind_run_as - 1] = Int32GetDatum(taskq_role_id(role));
 	}
-	values[Anum_kind_batch - 1] = BoolGetDatum(false);
+	values[Anum_kind_batch - 1] = BoolGetDatum(!PG_ARGISNULL(14) && PG_GETARG_BOOL(14));
 	nulls[Anum_kind_description - 1] = PG_ARGISNULL(15);
 	if (!PG_ARGISNULL(15))
 		values[Anum_kind_description - 1] = PG_GETARG_DATUM(15);

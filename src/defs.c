@@ -234,6 +234,7 @@ kind_from_row(TaskqKind *kind, Datum *values, bool *nulls)
 	namestrcpy(&kind->queue, TextDatumGetCString(values[Anum_kind_queue - 1]));
 	kind->priority = DatumGetInt16(values[Anum_kind_priority - 1]);
 	kind->max_attempts = DatumGetInt16(values[Anum_kind_max_attempts - 1]);
+	kind->batch = DatumGetBool(values[Anum_kind_batch - 1]);
 	kind->timeout_ms = nulls[Anum_kind_timeout - 1] ? 0 : interval_ms(values[Anum_kind_timeout - 1]);
 	kind->backoff_ms = interval_ms(values[Anum_kind_backoff - 1]);
 	kind->backoff_max_ms = interval_ms(values[Anum_kind_backoff_max - 1]);

@@ -63,6 +63,7 @@ typedef struct TaskqKind
 	NameData	queue;
 	int16		priority;
 	int16		max_attempts;
+	bool		batch;			/* tasks may share transactions */
 	int64		timeout_ms;		/* 0: none */
 	int64		backoff_ms;
 	int64		backoff_max_ms;

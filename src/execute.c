@@ -16,13 +16,12 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "access/xlog.h"
+#include "announce.h"
 #include "claim.h"
 #include "command.h"
 #include "commands/trigger.h"
 #include "compat.h"
 #include "complete.h"
-#include "event.h"
 #include "execute.h"
 #include "guard.h"
 #include "handler.h"
@@ -31,7 +30,6 @@
 #include "miscadmin.h"
 #include "note.h"
 #include "pgstat.h"
-#include "replication/syncrep.h"
 #include "rights.h"
 #include "session.h"
 #include "state.h"
@@ -430,10 +428,24 @@ attempt_task(Attempt *attempt)
 
 /* ---- the slot's view of it ---- */
 
+/* A task is through; caller holds the slot's lock. */
+static void
+count_outcome(int item, char outcome)
+{
+	my_slot->outcome[item] = outcome;
+	if (outcome == TASKQ_COMPLETED)
+		my_slot->completed++;
+	else if (outcome == TASKQ_FAILED)
+		my_slot->failed++;
+}
+
 static bool
 task_begin(int slotno, Attempt *attempt)
 {
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
+	/* some may be through already, of several that were tried together */
+	while (my_slot->next < my_slot->nitems && my_slot->outcome[my_slot->next] != TASKQ_UNDONE)
+		my_slot->next++;
 	if (my_slot->next >= my_slot->nitems)
 	{
 		/* the dispatcher has just given the rest of the batch to others */
@@ -468,83 +480,14 @@ task_end(int slotno, Attempt *attempt, char outcome)
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
 	my_slot->in_task = false;
 	/* others may have announced the earlier ones and taken away the later ones */
-	my_slot->outcome[my_slot->next - 1] = outcome;
+	count_outcome(my_slot->next - 1, outcome);
 	if (my_slot->finished_at == 0)
 		my_slot->finished_at = now;
-	if (outcome == TASKQ_COMPLETED)
-		my_slot->completed++;
-	else if (outcome == TASKQ_FAILED)
-		my_slot->failed++;
 	my_slot->busy_us += us;
 	my_slot->last_active = now;
 	LWLockRelease(taskq_slot_lock(slotno));
 	if (outcome != TASKQ_DROPPED)
 		taskq_claim_finished(slotno, us);
-}
-
-/* taskq_flush - wait until what was committed up to there is durable, here and on synchronous standbys */
-void
-taskq_flush(XLogRecPtr upto)
-{
-	if (upto == InvalidXLogRecPtr)
-		return;
-	XLogFlush(upto);
-	HOLD_INTERRUPTS();
-	SyncRepWaitForLSN(upto, true);
-	RESUME_INTERRUPTS();
-}
-
-/*
- * taskq_announce - make what a worker has finished durable, then tell everybody
- *
- * Also called by the dispatcher for a worker that is long in its next task.
- */
-void
-taskq_announce(int slotno)
-{
-	TaskqSlot  *slot = &taskq_shared->slots[slotno];
-	TaskqRef	items[TASKQ_BATCH_MAX];
-	char		outcome[TASKQ_BATCH_MAX];
-	TaskqDb    *db;
-	XLogRecPtr	flush_to;
-	uint32		generation;
-	uint32		batch;
-	int			until;
-	int			first;
-
-	LWLockAcquire(taskq_slot_lock(slotno), LW_SHARED);
-	generation = slot->generation;
-	batch = slot->batch;
-	first = slot->announced;
-	for (until = first; until < slot->next && slot->outcome[until] != TASKQ_UNDONE;)
-		until++;
-	flush_to = slot->flush_to;
-	LWLockRelease(taskq_slot_lock(slotno));
-	if (until == first)
-		return;
-
-	taskq_flush(flush_to);
-	taskq_event_wait_for_room(slot->dbid, until - first);
-
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
-	if (slot->generation != generation || slot->batch != batch || slot->announced != first)
-		until = first;			/* somebody else did it meanwhile */
-	memcpy(items, slot->items, sizeof(items));
-	memcpy(outcome, slot->outcome, sizeof(outcome));
-	if (until > first)
-	{
-		slot->announced = until;
-		slot->finished_at = 0;
-	}
-	LWLockRelease(taskq_slot_lock(slotno));
-	db = taskq_db_find(slot->dbid);
-	for (int i = first; i < until && db != NULL; i++)
-	{
-		if (outcome[i] != TASKQ_DROPPED)
-			taskq_event_push(db, &items[i].id, outcome[i]);
-	}
-	LWLockRelease(taskq_main_lock);
 }
 
 /*
@@ -572,6 +515,221 @@ taskq_execute_next(int slotno)
 	task_end(slotno, &attempt, outcome);
 	taskq_guard_leave();
 	taskq_leave_quarantine(slotno);
+}
+
+/* ---- several tasks in one transaction ---- */
+
+#define TOGETHER_US 5000		/* others wait for what such a transaction has locked, and for its results */
+
+static struct
+{
+	int			size;			/* how many are tried together: doubled when it works, halved when not */
+	int			alone;			/* so many are to be run one by one first */
+	int			first;			/* index of the first */
+	int			done;
+	TimestampTz started_at;
+	char		outcomes[TASKQ_BATCH_MAX];	/* by their indexes in the slot */
+}			together = {.size = 1};
+
+/* The task just begun is to be run by itself after all. */
+static void
+together_put_back(int slotno)
+{
+	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
+	my_slot->next--;
+	my_slot->in_task = false;
+	LWLockRelease(taskq_slot_lock(slotno));
+	together.alone = 1;
+}
+
+/* Run one of them; false if it has to be run by itself. */
+static bool
+together_run_one(Attempt *attempt)
+{
+	TaskqLockResult locked;
+	Datum		result;
+	bool		isnull = false;
+	bool		stopped;
+	int			settings;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	taskq_defs_begin();
+	locked = taskq_store_lock_seen(&attempt->ref, &attempt->row);
+	if (locked == TASKQ_LOCKED && (taskq_row_state(&attempt->row) == TASKQ_RUNNING || !taskq_row_isnull(&attempt->row, crashes)))
+		return false;
+	if (locked == TASKQ_BUSY)
+		taskq_claim_skipped(attempt->current.slotno, &attempt->ref.id);
+	together.outcomes[my_slot->next - 1] = TASKQ_DROPPED;
+	if (locked == TASKQ_LOCKED && taskq_row_state(&attempt->row) == TASKQ_PENDING)
+	{
+		load_attempt(attempt);
+		taskq_current = &attempt->current;
+		if (together.done == 0)
+			pgstat_report_activity(STATE_RUNNING, psprintf("taskq: %s (batch)", NameStr(attempt->current.kind)));
+		settings = NewGUCNestLevel();
+		set_claims(&attempt->row);
+		taskq_interrupts_begin(attempt->timeout_ms);
+		result = taskq_handler_call(attempt->handler, taskq_row_value(&attempt->row, payload), &isnull);
+		stopped = taskq_interrupts_end();
+		AtEOXact_GUC(false, settings);
+		MemoryContextSwitchTo(task_context);
+		together.outcomes[my_slot->next - 1] = finish_row(attempt, result, isnull, stopped);
+		taskq_current = NULL;
+		taskq_session_clean();
+		taskq_interrupts_over();
+	}
+	PopActiveSnapshot();
+	together.done++;
+	return true;
+}
+
+static bool
+together_begin_one(int slotno, Attempt *attempt)
+{
+	memset(attempt, 0, sizeof(*attempt));
+	MemoryContextReset(task_context);
+	MemoryContextSwitchTo(task_context);
+	if (together.done == together.size ||
+		(together.done > 0 && GetCurrentTimestamp() - together.started_at > TOGETHER_US) ||
+		!task_begin(slotno, attempt))
+		return false;
+	taskq_guard_enter(&attempt->ref.id, attempt->started_at);
+	return true;
+}
+
+/* One transaction. */
+static void
+together_run(int slotno, Attempt *attempt)
+{
+	together.started_at = GetCurrentTimestamp();
+	SetCurrentStatementStartTimestamp();
+	begin_transaction();
+	while (together_begin_one(slotno, attempt))
+	{
+		if (!together_run_one(attempt))
+		{
+			PopActiveSnapshot();
+			together_put_back(slotno);
+			break;
+		}
+	}
+	PushActiveSnapshot(GetTransactionSnapshot());
+	taskq_interrupts_begin(attempt->timeout_ms);
+	AfterTriggerFireDeferred();
+	(void) taskq_interrupts_end();
+	PopActiveSnapshot();
+	commit_attempt();
+	taskq_interrupts_over();
+}
+
+/* All of it came to nothing: they are run again, one by one. */
+static void
+together_failed(int slotno, Attempt *attempt)
+{
+	ErrorData  *error;
+	bool		was_timeout = taskq_interrupts_timed_out();
+	bool		asked;
+	char		reason[TASKQ_MESSAGE_SIZE];
+	int			current = my_slot->next - 1;
+	char		state = TASKQ_UNDONE;
+
+	HOLD_INTERRUPTS();
+	(void) taskq_interrupts_end();
+	taskq_interrupts_over();
+	MemoryContextSwitchTo(task_context);
+	error = CopyErrorData();
+	FlushErrorState();
+	AbortOutOfAnyTransaction();
+	MemoryContextSwitchTo(task_context);
+	RESUME_INTERRUPTS();
+	taskq_current = NULL;
+
+	/* who was asked to stop is not run again for that */
+	slot_cancel(&asked, reason);
+	if (asked)
+	{
+		state = record_error(attempt, error, was_timeout && error->sqlerrcode == ERRCODE_QUERY_CANCELED);
+		if (state == 0)
+			state = TASKQ_DROPPED;
+	}
+	together.alone = current - together.first + 1;
+	together.size = Max(1, together.size / 2);
+	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
+	if (state != TASKQ_UNDONE)
+		count_outcome(current, state);
+	my_slot->next = together.first;
+	my_slot->in_task = false;
+	LWLockRelease(taskq_slot_lock(slotno));
+}
+
+static void
+together_end(int slotno)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		us = now - together.started_at;
+	bool		full = together.done == together.size;
+
+	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
+	my_slot->in_task = false;
+	for (int i = together.first; i < my_slot->next && together.done > 0; i++)
+	{
+		if (together.outcomes[i] != TASKQ_UNDONE)
+			count_outcome(i, together.outcomes[i]);
+	}
+	if (my_slot->finished_at == 0)
+		my_slot->finished_at = now;
+	my_slot->busy_us += us;
+	my_slot->last_active = now;
+	LWLockRelease(taskq_slot_lock(slotno));
+	if (together.done > 0)
+		taskq_claim_finished(slotno, us / together.done);
+	if (full)
+		together.size = Min(together.size * 2, TASKQ_BATCH_MAX);
+}
+
+/*
+ * taskq_execute_together - run the next tasks of this worker's batch in one transaction
+ *
+ * For kinds that allow it.  No subtransactions: if one of them fails, all of them are
+ * undone and run one by one, as if nothing had been.  That is much cheaper while
+ * failures are rare, and where they are not, few are tried together.  A new worker
+ * begins with one at a time: after a crash the task that caused it is by itself.
+ */
+void
+taskq_execute_together(int slotno)
+{
+	static Attempt attempt;
+	int			session_setting = synchronous_commit;
+
+	/* each of them shall see what those before it did */
+	if (together.alone > 0 || together.size == 1 || DefaultXactIsoLevel != XACT_READ_COMMITTED)
+	{
+		if (together.alone > 0)
+			together.alone--;
+		else
+			together.size = 2;
+		taskq_execute_next(slotno);
+		return;
+	}
+	together.first = my_slot->next;
+	together.done = 0;
+	memset(together.outcomes, TASKQ_UNDONE, sizeof(together.outcomes));
+	PG_TRY();
+	{
+		together_run(slotno, &attempt);
+	}
+	PG_CATCH();
+	{
+		synchronous_commit = session_setting;
+		together_failed(slotno, &attempt);
+		together.done = 0;
+	}
+	PG_END_TRY();
+	taskq_current = NULL;
+	together_end(slotno);
+	taskq_session_reset(false);
+	taskq_interrupts_over();
+	taskq_guard_leave();
 }
 
 /* taskq_execute_init - once per worker, after it has connected */

@@ -31,8 +31,7 @@ extern int64 taskq_retry_us;		/* what the running task asked for with taskq.retr
 
 extern void taskq_execute_init(int slotno);
 extern void taskq_execute_next(int slotno);
-extern void taskq_announce(int slotno);
-extern void taskq_flush(XLogRecPtr upto);
+extern void taskq_execute_together(int slotno);
 extern void taskq_leave_quarantine(int slotno);
 
 #endif

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
+#include "announce.h"
 #include "claim.h"
 #include "complete.h"
 #include "defs.h"
@@ -170,20 +171,50 @@ server_is_stopping(void)
 	return stopping;
 }
 
+static void
+outcome_is(int slotno, int item, char outcome)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
+	slot->outcome[item] = outcome;
+	if (outcome == TASKQ_DROPPED && taskq_shared->lanes[slot->lane].generation == slot->lane_generation)
+		taskq_lane_rewind(&taskq_shared->lanes[slot->lane], &slot->items[item].id, taskq_leaf_bit(&slot->items[item].id));
+	LWLockRelease(taskq_slot_lock(slotno));
+	LWLockRelease(taskq_main_lock);
+}
+
+/*
+ * The worker ended in a transaction of several tasks: those before the last one
+ * are done, if it was in the commit, or as if they had never begun.
+ */
+static void
+settle_shared(int slotno)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+
+	for (int i = slot->announced; i < slot->next - slot->in_task; i++)
+	{
+		char		state;
+
+		if (slot->outcome[i] != TASKQ_UNDONE)
+			continue;
+		state = stored_state(&slot->items[i].id);
+		outcome_is(slotno, i, taskq_state_final(state) ? state : TASKQ_DROPPED);
+	}
+}
+
 /* The worker was sent away: its task is as if it had never begun. */
 static void
 requeue_orphan(int slotno)
 {
 	TaskqSlot  *slot = &taskq_shared->slots[slotno];
 
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
 	slot->in_task = false;
-	slot->outcome[slot->next - 1] = TASKQ_DROPPED;
-	if (taskq_shared->lanes[slot->lane].generation == slot->lane_generation)
-		taskq_lane_rewind(&taskq_shared->lanes[slot->lane], &slot->task, taskq_leaf_bit(&slot->task));
 	LWLockRelease(taskq_slot_lock(slotno));
-	LWLockRelease(taskq_main_lock);
+	outcome_is(slotno, slot->next - 1, TASKQ_DROPPED);
 }
 
 /* Record the task in which a worker ended, and free the slot. */
@@ -194,6 +225,7 @@ settle_orphan(int slotno)
 	TaskqFailure failure = {0};
 	char		state;
 
+	settle_shared(slotno);
 	if (slot->in_task && (slot->requeue || server_is_stopping()))
 		requeue_orphan(slotno);
 	else if (slot->in_task)

@@ -44,6 +44,23 @@ has_temp_objects(void)
 }
 
 /*
+ * taskq_session_clean - what a task leaves, between two tasks of one transaction
+ *
+ * Raises whatever dropping the leftovers raises.
+ */
+void
+taskq_session_clean(void)
+{
+	ResetSequenceCaches();
+	LockReleaseSession(USER_LOCKMETHOD);
+	DropAllPreparedStatements();
+	DirectFunctionCall1(setseed, Float8GetDatum(((double) random() / RAND_MAX) * 2 - 1));
+	PortalHashTableDeleteAll();
+	if (has_temp_objects())
+		ResetTempTableNamespace();
+}
+
+/*
  * taskq_session_reset - make the session as it was before the task
  *
  * Outside of a transaction.  The settings too, where they were not left to the

@@ -24,7 +24,7 @@
 #include "storage/lwlock.h"
 
 #define TASKQ_MAX_WORKERS 128
-#define TASKQ_BATCH_MAX 100
+#define TASKQ_BATCH_MAX 400
 #define TASKQ_AGAIN_MAX 8
 #define TASKQ_WAIT_BUCKETS 128
 #define TASKQ_EVENTS 8192
@@ -114,6 +114,7 @@ typedef struct TaskqSlot
 	bool		leave;			/* end after the current task */
 	bool		requeue;		/* it was told to end now; its task shall run again */
 	bool		woken;			/* its latch was set since it went idle */
+	bool		together;		/* the tasks of its batch may share transactions; the worker's own */
 
 	/* from here on: guarded by the slot's lock */
 	int			lane;			/* index into lanes */

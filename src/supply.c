@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
+#include "announce.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "claim.h"

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "announce.h"
 #include "claim.h"
 #include "compat.h"
 #include "execute.h"
@@ -127,7 +128,10 @@ run_batch(TaskqSlot *slot)
 	taskq_relief_begin();
 	while (slot->next < slot->nitems)
 	{
-		taskq_execute_next(my_slotno);
+		if (slot->together)
+			taskq_execute_together(my_slotno);
+		else
+			taskq_execute_next(my_slotno);
 		CHECK_FOR_INTERRUPTS();
 		if (slot->finished_at != 0 && slot->last_active - slot->finished_at > ANNOUNCE_US)
 			taskq_announce(my_slotno);
