@@ -45,14 +45,17 @@ $node->safe_psql(
 		RETURN p;
 	END $$;
 	SELECT taskq.kind_define('count', 'count_work(jsonb)', max_attempts => 1000, backoff => '20 ms', backoff_max => '200 ms');
+	SELECT taskq.kind_define('count_together', 'count_work(jsonb)', max_attempts => 1000, backoff => '20 ms', backoff_max => '200 ms', batch => true);
 	CREATE INDEX ON effect (task);
 
 	-- a mix of tasks; part of it is undone
 	CREATE FUNCTION submit_mix(n int) RETURNS void LANGUAGE plpgsql AS $$
 	DECLARE
 		payload jsonb;
+		what text;
 	BEGIN
 		FOR i IN 1..n LOOP
+			what := CASE WHEN random() < 0.5 THEN 'count' ELSE 'count_together' END;
 			payload := jsonb_build_object('counter', (random() * 15)::int, 'secret', 's3cr3t');
 			IF random() < 0.05 THEN
 				payload := payload || jsonb_build_object('sleep', random() * 0.05);
@@ -61,8 +64,8 @@ $node->safe_psql(
 				payload := payload || '{"fail": 1}';
 			END IF;
 			BEGIN
-				INSERT INTO submitted SELECT taskq.task_submit('count', payload, priority => (random() * 2)::int,
-					delay => CASE WHEN random() < 0.1 THEN random() * interval '300 ms' END), 'count';
+				INSERT INTO submitted SELECT taskq.task_submit(what, payload, priority => (random() * 2)::int,
+					delay => CASE WHEN random() < 0.1 THEN random() * interval '300 ms' END), what;
 				IF random() < 0.05 THEN
 					RAISE EXCEPTION 'undone';
 				END IF;

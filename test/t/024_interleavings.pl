@@ -303,6 +303,38 @@ is( sql($node, $db, q{SELECT string_agg(DISTINCT concat_ws(' ', kind, state, err
 	'fail failed TT001, mixed completed',
 	'... as they should, each with its own error');
 
+# --- a worker that ends in a transaction of several tasks
+
+$node->safe_psql($db, q{
+	ALTER DATABASE postgres RESET lock_timeout;
+	CREATE FUNCTION ending_work(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO effect (task, note) SELECT id, 'together' FROM taskq.current_task();
+		IF p ? 'end' AND (SELECT attempt FROM taskq.current_task()) = 1 THEN
+			PERFORM pg_terminate_backend(pg_backend_pid());
+			PERFORM pg_sleep(60);
+		END IF;
+		RETURN p;
+	END $$;
+	SELECT taskq.kind_define('ending', 'ending_work(jsonb)', batch => true, max_attempts => 2, backoff => '10 ms');
+	ALTER SYSTEM SET taskq.max_workers = 1;
+	SELECT pg_reload_conf()});
+for my $round (1 .. 3)
+{
+	$node->safe_psql($db, q{SELECT count(*) FROM taskq.task_submit_many('ending', array_fill('{}'::jsonb, ARRAY[300]))});
+	$node->safe_psql($db, q{SELECT taskq.queue_pause('default')});
+	$node->safe_psql($db, qq{SELECT count(taskq.task_submit('ending', CASE WHEN i = 60 THEN '{"end": 1}' ELSE '{}' END::jsonb, tags => '{round$round}')) FROM generate_series(1, 100) i});
+	$node->safe_psql($db, q{SELECT taskq.queue_resume('default')});
+	ok($node->poll_query_until($db, q{SELECT NOT EXISTS (SELECT FROM taskq.task WHERE kind = 'ending' AND NOT ready)}), "round $round: all tasks come to their end");
+	is( sql($node, $db, qq{SELECT string_agg(concat_ws(' ', attempt, n), ', ' ORDER BY attempt) FROM
+		(SELECT attempt, count(*) AS n FROM taskq.task WHERE tags = '{round$round}' AND state = 'completed' GROUP BY attempt) s}),
+		'1 99, 2 1', '... only the one whose process ended has a second attempt');
+}
+is( sql($node, $db, q{SELECT count(*), count(DISTINCT task) FROM effect WHERE note = 'together'}), '1200|1200', '... and each has run once');
+$id = sql($node, $db, q{SELECT taskq.task_submit('ending')});
+done_is($id, 'completed', 'it goes on');
+$node->safe_psql($db, q{ALTER SYSTEM RESET taskq.max_workers; SELECT pg_reload_conf()});
+
 end_session($s);
 
 # --- more lanes than shared memory has room for, which cannot run
