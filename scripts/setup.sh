@@ -3,14 +3,14 @@
 # An installed server is neither upgraded nor restarted, and no cluster is made.
 #
 #   PG_CONFIG=/usr/lib/postgresql/17/bin/pg_config scripts/setup.sh     for another version
-#   scripts/setup.sh test                                               also what only some tests need
+#   scripts/setup.sh test|bench                                         also what only some tests, or the other systems in the benchmark, need
 
 set -euo pipefail
 
 no_cluster=/etc/postgresql-common/createcluster.d/taskq-setup.conf
 no_services=/usr/sbin/policy-rc.d
 made_no_services=
-for_tests=${1:-}
+purpose=${1:-}
 log=
 
 # The major version: that of pg_config when it can build, else of the newest
@@ -52,9 +52,15 @@ missing() {
 	[[ -x $bin/postgres && -x $bin/pgbench ]] || echo "postgresql-$v"
 	[[ -e $lib/pg_cron.so ]] || echo "postgresql-$v-cron"
 	[[ -e $share/extension/pgtap.control ]] || echo "postgresql-$v-pgtap"
-	[[ $for_tests = test ]] || return 0
-	[[ -x /usr/sbin/pgbouncer ]] || echo pgbouncer
-	/usr/bin/python3 -c 'import psycopg2' 2>/dev/null || echo python3-psycopg2
+	if [[ $purpose = test ]]; then
+		[[ -x /usr/sbin/pgbouncer ]] || echo pgbouncer
+		/usr/bin/python3 -c 'import psycopg2' 2>/dev/null || echo python3-psycopg2
+	elif [[ $purpose = bench ]]; then
+		/usr/bin/python3 -c 'import celery' 2>/dev/null || echo python3-celery
+		/usr/bin/python3 -c 'import redis' 2>/dev/null || echo python3-redis
+		command -v redis-server >/dev/null || echo redis-server
+		command -v npm >/dev/null || echo npm
+	fi
 }
 
 # Packages in the version of the installed server, where apt has it, so that
@@ -134,7 +140,7 @@ main() {
 	# Debian's package would make a cluster "main" and start it.
 	as_root mkdir -p "${no_cluster%/*}"
 	as_root sh -c "echo 'create_main_cluster = false' >$no_cluster"
-	# ... and that of PgBouncer would start it.
+	# ... and those of PgBouncer and Redis would start them.
 	if [[ ! -e $no_services ]]; then
 		made_no_services=yes
 		as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$no_services && chmod +x $no_services"

@@ -2,7 +2,7 @@
 
     celery_noop.py submit CLIENTS SECONDS    one delay() after the other in each process; prints how many a second
     celery_noop.py bulk N                    N without a pause over one connection; prints how many a second
-    celery_noop.py drained                   returns when nothing waits any more
+    celery_noop.py drain N                   waits for a worker to work off N tasks; prints how many a second
     celery_noop.py latency N MS              N tasks with results, MS apart: milliseconds from delay()'s return to the result
     celery -A celery_noop worker             the worker
 """
@@ -51,10 +51,14 @@ def bulk(n):
     print(round(n / (time.monotonic() - start)))
 
 
-def drained():
+def drain(n):
     connection = redis.Redis(unix_socket_path=os.environ['REDIS_SOCKET'])
+    while connection.llen('celery') >= n:
+        time.sleep(0.002)
+    start = time.monotonic()
     while connection.llen('celery') or connection.hlen('unacked'):
-        time.sleep(0.01)
+        time.sleep(0.005)
+    print(round(n / (time.monotonic() - start)))
 
 
 def latency(n, ms):
@@ -67,4 +71,4 @@ def latency(n, ms):
 
 
 if __name__ == '__main__':
-    {'submit': submit, 'bulk': bulk, 'drained': drained, 'latency': latency}[sys.argv[1]](*map(int, sys.argv[2:]))
+    {'submit': submit, 'bulk': bulk, 'drain': drain, 'latency': latency}[sys.argv[1]](*map(int, sys.argv[2:]))

@@ -21,7 +21,13 @@ const settings = args.includes("defaults") ? {} : tuned;
 const pgPool = new pg.Pool({ max: 25 });
 const logger = new Logger(() => () => {});
 const preset = { worker: settings };
-const options = { preset, pgPool, logger, noHandleSignals: true, taskList: { noop() {} } };
+const taskList = {
+	noop() {},
+	async write_row(_payload, { query }) {
+		await query("INSERT INTO written DEFAULT VALUES");
+	},
+};
+const options = { preset, pgPool, logger, noHandleSignals: true, taskList };
 
 async function work() {
 	const input = createInterface({ input: process.stdin });

@@ -1,0 +1,359 @@
+# Sourced by run.sh: what is measured.  In each run the systems come one after the
+# other, so that what disturbs the machine disturbs all of them.
+# shellcheck shell=bash
+# shellcheck disable=SC2154
+
+pause() { q -c "SELECT taskq.queue_pause('default')" >/dev/null; }
+resume() { q -c "SELECT taskq.queue_resume('default')" >/dev/null; }
+workers_are() { q -c "ALTER SYSTEM SET taskq.max_workers = $1" -c 'SELECT pg_reload_conf()' >/dev/null; }
+peers_too() { [[ $with_peers = yes ]] && has "$1"; }
+
+clean() {
+	for leaf in $(q -c "SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'taskq_internal.task'::regclass"); do
+		q -c "TRUNCATE $leaf"
+	done
+	q -c 'TRUNCATE floor_task, floor_plain, pgmq_task, pgmq_archive, written' -c CHECKPOINT
+}
+
+# Transactions a second of a pgbench script with $2 clients.
+tps() {
+	as_pg pgbench -n -M prepared -f "$1" -c "$2" -j "$2" -T "$seconds" 2>/dev/null | awk '/^tps/ { printf "%.0f\n", $3 }'
+}
+
+submit_tasks() {
+	q -c "SELECT count(*) FROM taskq.task_submit_many('$1', array_fill('{}'::jsonb, ARRAY[$2]))" >/dev/null
+}
+
+# Tasks a second of a kind, from when the queue is opened to when nothing is left.
+taskq_drain() {
+	local start
+	pause
+	submit_tasks "$1" "$2"
+	start=$(now)
+	q -c "SELECT taskq.queue_resume('default')" -c 'CALL wait_drained()' >/dev/null
+	rate "$2" "$start" "$(now)"
+}
+
+# The same of a procedure in $3 sessions; $4 fills the table.
+sql_drain() {
+	local start pids=() i
+	q -c "$4" >/dev/null
+	start=$(now)
+	for ((i = 0; i < $3; i++)); do
+		q -c "CALL $1" &
+		pids+=($!)
+	done
+	wait "${pids[@]}"
+	rate "$2" "$start" "$(now)"
+}
+
+fill_floor() {
+	echo "INSERT INTO floor_task (id, lane, slot, attempt, state, payload)
+		SELECT gen_random_uuid(), 1, 1, 0, 'p', '{}' FROM generate_series(1, $1); ANALYZE floor_task"
+}
+
+fill_pgmq() {
+	echo "INSERT INTO pgmq_task (message) SELECT '{}' FROM generate_series(1, $1); ANALYZE pgmq_task"
+}
+
+case_submit() {
+	local clients i
+	echo 'SELECT floor_insert();' >"$scratch/floor.sql"
+	echo "SELECT taskq.task_submit('noop');" >"$scratch/submit.sql"
+	echo "INSERT INTO pgmq_task (message) VALUES ('{}');" >"$scratch/pgmq.sql"
+	echo "SELECT graphile_worker.add_job('noop', '{}');" >"$scratch/graphile.sql"
+	for clients in 1 8; do
+		for ((i = 0; i < runs; i++)); do
+			add floor "$(tps "$scratch/floor.sql" "$clients")"
+			# only the submit is measured: the floor has nobody who works the tasks off either
+			pause
+			add taskq "$(tps "$scratch/submit.sql" "$clients")"
+			add pgmq "$(tps "$scratch/pgmq.sql" "$clients")"
+			if peers_too graphile; then
+				add graphile "$(tps "$scratch/graphile.sql" "$clients")"
+				q -c 'TRUNCATE graphile_worker._private_jobs'
+				add pgboss "$(run_node pgboss submit "$clients" "$seconds")"
+				q -c 'TRUNCATE pgboss.job_common' >/dev/null 2>&1 || q -c 'DELETE FROM pgboss.job' >/dev/null
+			fi
+			if peers_too celery; then
+				add celery "$(run_celery /usr/bin/python3 "$peers/celery_noop.py" submit "$clients" "$seconds")"
+				as_pg redis-cli -s "$scratch/redis.sock" flushall >/dev/null
+			fi
+			clean
+			resume
+		done
+		row submit "one a commit, $clients client(s), tasks/s" more
+	done
+}
+
+case_bulk() {
+	local start i
+	pause
+	for ((i = 0; i < runs; i++)); do
+		start=$(now)
+		q -c "INSERT INTO floor_plain (id, lane, slot, attempt, state, payload)
+			SELECT gen_random_uuid(), 1, 1, 0, 'p', '{}' FROM generate_series(1, $tasks)"
+		add floor "$(rate "$tasks" "$start" "$(now)")"
+		start=$(now)
+		submit_tasks noop "$tasks"
+		add taskq "$(rate "$tasks" "$start" "$(now)")"
+		start=$(now)
+		q -c "INSERT INTO pgmq_task (message) SELECT '{}' FROM generate_series(1, $tasks)"
+		add pgmq "$(rate "$tasks" "$start" "$(now)")"
+		if peers_too graphile; then
+			start=$(now)
+			graphile_fill "$tasks"
+			add graphile "$(rate "$tasks" "$start" "$(now)")"
+			q -c 'TRUNCATE graphile_worker._private_jobs'
+			add pgboss "$(run_node pgboss bulk "$tasks")"
+			q -c 'TRUNCATE pgboss.job_common' >/dev/null 2>&1 || q -c 'DELETE FROM pgboss.job' >/dev/null
+		fi
+		if peers_too celery; then
+			add celery "$(run_celery /usr/bin/python3 "$peers/celery_noop.py" bulk $((tasks / 10)))"
+			as_pg redis-cli -s "$scratch/redis.sock" flushall >/dev/null
+		fi
+		clean
+	done
+	resume
+	row bulk "$tasks at once (Celery: a tenth), tasks/s" more
+}
+
+case_drain() {
+	local n i
+	for n in 1 2 4; do
+		workers_are "$n"
+		for ((i = 0; i < runs; i++)); do
+			add floor "$(sql_drain "floor_drain(false)" "$tasks" "$n" "$(fill_floor "$tasks")")"
+			add taskq "$(taskq_drain noop "$tasks")"
+			if [[ $n = 2 ]]; then
+				add pgmq "$(sql_drain "pgmq_drain()" "$tasks" 2 "$(fill_pgmq "$tasks")")"
+				if peers_too graphile; then
+					add graphile "$(graphile_drain "$tasks")"
+					add pgboss "$(pgboss_drain "$tasks")"
+				fi
+				! peers_too celery || add celery "$(celery_drain $((tasks / 20)))"
+			fi
+			clean
+		done
+		[[ $n != 2 ]] || graphile_median=$(median "${got[graphile]:-0}")
+		row drain "no-op, one transaction a task, $n worker(s), tasks/s; the SQL claims 100, calls, updates them at once" more
+	done
+	for n in 1 2; do
+		workers_are "$n"
+		for ((i = 0; i < runs; i++)); do
+			add floor "$(sql_drain "floor_drain(false)" "$tasks" "$n" "$(fill_floor "$tasks")")"
+			add taskq "$(taskq_drain noop_batch "$tasks")"
+			clean
+		done
+		[[ $n != 2 || $graphile_median = 0 ]] || add graphile "$graphile_median"
+		row drain "no-op, kind with batch => true, $n worker(s), tasks/s" more
+	done
+	for ((i = 0; i < runs; i++)); do
+		add floor "$(sql_drain "floor_drain(true)" "$tasks" 2 "$(fill_floor "$tasks")")"
+		add taskq "$(taskq_drain noop "$tasks")"
+		clean
+	done
+	row drain "no-op, 2 workers; the SQL marks 100 as running, commits, calls and updates each" more
+	echo "    updates in place (HOT): $(q -c "SELECT round(100.0 * sum(n_tup_hot_upd) / nullif(sum(n_tup_upd), 0), 1) FROM pg_stat_user_tables WHERE schemaname = 'taskq_internal' AND relname LIKE 'task\_%'") %"
+	workers_are 2
+}
+
+# Handlers that write a row.
+case_write() {
+	local i
+	for ((i = 0; i < runs; i++)); do
+		add floor "$(sql_drain "floor_drain(false, true)" "$tasks" 2 "$(fill_floor "$tasks")")"
+		add taskq "$(taskq_drain write_row "$tasks")"
+		! peers_too graphile || add graphile "$(graphile_drain "$tasks" write_row)"
+		clean
+	done
+	row write 'handlers that insert a row, 2 workers, tasks/s' more
+	for ((i = 0; i < runs; i++)); do
+		add floor "$(sql_drain "floor_drain(false, true)" "$tasks" 2 "$(fill_floor "$tasks")")"
+		add taskq "$(taskq_drain write_row_batch "$tasks")"
+		clean
+	done
+	row write 'the same, batch => true' more
+}
+
+# p50, p99 and the most of a list of milliseconds, one a line.
+add_latency() {
+	local p50 p99 most
+	sort -n "$2" | awk -v s="$1" '{ v[NR] = $1 }
+		function at(p) { i = int(NR * p + 0.999999); return v[i < 1 ? 1 : i > NR ? NR : i] }
+		END { print at(0.5), at(0.99), v[NR] }' >"$scratch/latency"
+	read -r p50 p99 most <"$scratch/latency"
+	p50s[$1]+=" $p50" p99s[$1]+=" $p99" mosts[$1]+=" $most"
+}
+
+latency_rows() {
+	local s
+	for s in "${!p50s[@]}"; do got[$s]="${p50s[$s]}"; done
+	row latency "$1, p50, ms" less
+	for s in "${!p99s[@]}"; do got[$s]="${p99s[$s]}"; done
+	row latency '… p99, ms' less
+	for s in "${!mosts[@]}"; do got[$s]="${mosts[$s]}"; done
+	row latency '… the most, ms' less
+}
+
+# From the submit's commit to the waiter's return; 10 a second, then under load.
+case_latency() {
+	local i load
+	declare -A p50s=() p99s=() mosts=()
+	for ((i = 0; i < runs; i++)); do
+		q -v n=200 -v pause=0.1 -f "$root/bench/sql/latency.sql" >"$scratch/ms"
+		add_latency taskq "$scratch/ms"
+		if peers_too graphile; then
+			run_node graphile latency 200 100 >"$scratch/ms"
+			add_latency graphile "$scratch/ms"
+			run_node pgboss latency 50 100 >"$scratch/ms"
+			add_latency pgboss "$scratch/ms"
+		fi
+		if peers_too celery; then
+			celery_worker
+			run_celery /usr/bin/python3 "$peers/celery_noop.py" latency 20 10 >/dev/null
+			run_celery /usr/bin/python3 "$peers/celery_noop.py" latency 200 100 >"$scratch/ms"
+			celery_worker_stop
+			add_latency celery "$scratch/ms"
+		fi
+	done
+	latency_rows 'submit committed → result at the waiter, 10 a second'
+	p50s=() p99s=() mosts=()
+	echo "SELECT taskq.task_submit('noop');" >"$scratch/submit.sql"
+	for ((i = 0; i < runs; i++)); do
+		as_pg pgbench -n -M prepared -f "$scratch/submit.sql" -c 2 -R 2000 -T 100 >/dev/null 2>&1 &
+		load=$!
+		q -v n=200 -v pause=0.02 -f "$root/bench/sql/latency.sql" >"$scratch/ms"
+		pkill -TERM -P "$load" 2>/dev/null || true
+		kill "$load" 2>/dev/null || true
+		wait "$load" 2>/dev/null || true
+		add_latency taskq "$scratch/ms"
+	done
+	latency_rows 'the same while 2,000 other tasks a second are submitted and run'
+	clean
+}
+
+# Short tasks that were submitted behind long ones of the same kind.
+case_mixed() {
+	local i
+	for ((i = 0; i < runs; i++)); do
+		q -f "$root/bench/sql/mixed.sql" >"$scratch/ms"
+		add taskq "$(sed -n 1p "$scratch/ms")"
+	done
+	row mixed '2 workers; 5,000 short tasks, among them 3 that take 1 s: the last short one is done after, s' less
+	clean
+}
+
+# Rounds while the snapshot of before is held: the last round's rate by the first's.
+case_snapshot() {
+	local holder i r s rounds=10 n=20000
+	declare -A first last
+	for ((i = 0; i < runs; i++)); do
+		q -c 'BEGIN ISOLATION LEVEL REPEATABLE READ' -c 'SELECT 1' -c 'SELECT pg_sleep(3600)' >/dev/null 2>&1 &
+		holder=$!
+		q -c "DO \$\$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(3600)%' AND backend_xmin IS NOT NULL) LOOP PERFORM pg_sleep(0.05); END LOOP; END \$\$"
+		for ((r = 1; r <= rounds; r++)); do
+			last[taskq]=$(taskq_drain noop "$n")
+			last[floor]=$(sql_drain "floor_drain(false)" "$n" 2 "INSERT INTO floor_task (id, lane, slot, attempt, state, payload) SELECT gen_random_uuid(), 1, 1, 0, 'p', '{}' FROM generate_series(1, $n)")
+			last[pgmq]=$(sql_drain "pgmq_drain()" "$n" 2 "INSERT INTO pgmq_task (message) SELECT '{}' FROM generate_series(1, $n)")
+			if [[ $r = 1 ]]; then
+				for s in taskq floor pgmq; do first[$s]=${last[$s]}; done
+			fi
+		done
+		for s in taskq floor pgmq; do add "$s" "$(awk -v a="${first[$s]}" -v b="${last[$s]}" 'BEGIN { printf "%.2f\n", b / a }')"; done
+		q -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(3600)%'" >/dev/null
+		wait "$holder" 2>/dev/null || true
+		clean
+	done
+	row snapshot "$rounds rounds of $n no-ops while an old snapshot is held, rate of the last by that of the first" more
+}
+
+# Tasks a second of the first so many of a backlog.
+head_rate() {
+	local start
+	q -c "SELECT taskq.worker_stop(name) FROM taskq.worker" >/dev/null
+	until [[ $(q -c 'SELECT count(*) FROM taskq.worker') = 0 ]]; do :; done
+	start=$(now)
+	q -c "SELECT taskq.queue_resume('default')" -c "CALL wait_completed($1)" >/dev/null
+	rate "$1" "$start" "$(now)"
+	pause
+}
+
+case_backlog() {
+	local i n=100000
+	declare -a small=() large=() beside=()
+	pause
+	for ((i = 0; i < runs; i++)); do
+		submit_tasks noop $((n + 10000))
+		small+=("$(head_rate "$n")")
+		clean
+	done
+	for ((i = 0; i < pending; i += 500000)); do
+		submit_tasks noop 500000
+	done
+	q -c CHECKPOINT
+	for ((i = 0; i < runs; i++)); do
+		large+=("$(head_rate "$n")")
+	done
+	clean
+	q -c "SELECT taskq.queue_define('other')" -c "SELECT taskq.queue_pause('other')" >/dev/null
+	for i in 1 2; do
+		q -c "SELECT count(*) FROM taskq.task_submit_many('noop', array_fill('{}'::jsonb, ARRAY[500000]), queue => 'other', priority => 50)" >/dev/null
+	done
+	for ((i = 0; i < runs; i++)); do
+		submit_tasks noop $((n + 10000))
+		beside+=("$(head_rate "$n")")
+	done
+	clean
+	q -c "SELECT taskq.queue_resume('other')" >/dev/null
+	resume
+	got[taskq]=" ${large[*]}" got[floor]=" ${small[*]}"
+	row backlog "first $n of $pending pending, tasks/s; instead of plain SQL: of 110,000" more
+	got[taskq]=" ${beside[*]}" got[floor]=" ${small[*]}"
+	row backlog "the same beside 1,000,000 of higher priority that may not run" more
+}
+
+ticks() { local t=0 p; for p in $1; do [[ ! -r /proc/$p/stat ]] || t=$((t + $(awk '{ print $14 + $15 }' "/proc/$p/stat"))); done; echo "$t"; }
+pss() { local t=0 p; for p in $1; do [[ ! -r /proc/$p/smaps_rollup ]] || t=$((t + $(awk '/^Pss:/ { print $2 }' "/proc/$p/smaps_rollup"))); done; awk -v t="$t" 'BEGIN { printf "%.1f\n", t / 1024 }'; }
+
+# CPU-seconds a minute of these processes, from 20 seconds.
+idle_cpu() {
+	local before
+	before=$(ticks "$1")
+	sleep 20
+	awk -v t=$(($(ticks "$1") - before)) -v hz="$(getconf CLK_TCK)" 'BEGIN { printf "%.2f\n", t / hz * 3 }'
+}
+
+case_idle() {
+	local pids worker node_pids celery_pids
+	q -c "SELECT taskq.task_submit('noop')" -c 'SELECT pg_sleep(1)' >/dev/null
+	pids=$(q -c "SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'taskq %'")
+	worker=$(q -c "SELECT pid FROM pg_stat_activity WHERE backend_type = 'taskq worker' LIMIT 1")
+	add taskq "$(idle_cpu "$pids")"
+	local worker_pss
+	worker_pss=$(pss "$worker")
+	local graphile_pss='' celery_pss=''
+	if peers_too graphile; then
+		start_nodes graphile 1
+		go
+		sleep 2
+		node_pids="$(pgrep -f graphile.mjs | tr '\n' ' ') $(q -c "SELECT pid FROM pg_stat_activity WHERE application_name <> 'psql' AND backend_type = 'client backend'" | tr '\n' ' ')"
+		add graphile "$(idle_cpu "$node_pids")"
+		graphile_pss=$(pss "$(pgrep -f graphile.mjs | tail -n 1)")
+		pkill -TERM -f graphile.mjs || true
+		wait "${workers[@]}" 2>/dev/null || true
+	fi
+	if peers_too celery; then
+		celery_worker
+		sleep 5
+		celery_pids="$(pgrep -f celery_noop | tr '\n' ' ') $(cat "$scratch/redis.pid")"
+		add celery "$(idle_cpu "$celery_pids")"
+		celery_pss=$(pss "$(pgrep -f celery_noop | tr '\n' ' ')")
+		celery_worker_stop
+	fi
+	row idle 'CPU-seconds a minute, all processes' less
+	add taskq "$worker_pss"
+	[[ -z $graphile_pss ]] || add graphile "$graphile_pss"
+	[[ -z $celery_pss ]] || add celery "$celery_pss"
+	row idle 'an idle worker process, MiB PSS (Celery: all of its processes)' less
+}

@@ -1,0 +1,104 @@
+-- Kinds of taskq, and the floors in SQL: a table of the same columns and indexes
+-- (floor_plain), one with an index of what is ready in addition, to be claimed with
+-- SKIP LOCKED (floor_task), and a queue that is read and archived as pgmq does it.
+CREATE EXTENSION taskq;
+CREATE TABLE written (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz DEFAULT now());
+CREATE FUNCTION noop(p jsonb) RETURNS void LANGUAGE plpgsql AS $$BEGIN END$$;
+CREATE FUNCTION write_row(p jsonb) RETURNS void LANGUAGE plpgsql AS $$BEGIN INSERT INTO written DEFAULT VALUES; END$$;
+CREATE FUNCTION mixed(p jsonb) RETURNS void LANGUAGE plpgsql AS $$BEGIN
+	IF p->>'sleep' IS NOT NULL THEN PERFORM pg_sleep((p->>'sleep')::float8); END IF;
+END$$;
+SELECT taskq.kind_define('noop', 'noop(jsonb)'), taskq.kind_define('noop_batch', 'noop(jsonb)', batch => true),
+	taskq.kind_define('write_row', 'write_row(jsonb)'), taskq.kind_define('write_row_batch', 'write_row(jsonb)', batch => true),
+	taskq.kind_define('mixed', 'mixed(jsonb)');
+
+CREATE TABLE floor_task (LIKE taskq_internal.task) WITH (fillfactor = 40);
+ALTER TABLE floor_task ADD PRIMARY KEY (id, slot);
+CREATE INDEX ON floor_task (lane, id);
+CREATE TABLE floor_plain (LIKE floor_task) WITH (fillfactor = 40);
+ALTER TABLE floor_plain ADD PRIMARY KEY (id, slot);
+CREATE INDEX ON floor_plain (lane, id);
+CREATE INDEX floor_ready ON floor_task (id) WHERE state = 'p';
+
+CREATE FUNCTION floor_insert() RETURNS void LANGUAGE sql AS $$
+	INSERT INTO floor_plain (id, lane, slot, attempt, state, payload)
+	VALUES (gen_random_uuid(), 1, 1, 0, 'p', '{}')
+$$;
+
+-- Claim 100, call the handler for each, finish them, commit; until nothing is left.
+-- marks: others shall see what runs, so it is marked and committed first, and each
+-- is finished by itself.
+CREATE PROCEDURE floor_drain(marks bool, writes bool DEFAULT false) LANGUAGE plpgsql AS $$
+DECLARE
+	ids uuid[];
+BEGIN
+	LOOP
+		IF marks THEN
+			WITH claimed AS (
+				UPDATE floor_task SET state = 'r', started_at = clock_timestamp()
+				WHERE id IN (SELECT id FROM floor_task WHERE state = 'p' ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED)
+				RETURNING id)
+			SELECT array_agg(id) INTO ids FROM claimed;
+			COMMIT;
+		ELSE
+			SELECT array_agg(id) INTO ids FROM (
+				SELECT id FROM floor_task WHERE state = 'p' ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED) t;
+		END IF;
+		EXIT WHEN ids IS NULL;
+		FOR i IN 1..cardinality(ids) LOOP
+			IF writes THEN
+				PERFORM write_row('{}');
+			ELSE
+				PERFORM noop('{}');
+			END IF;
+			IF marks THEN
+				UPDATE floor_task SET state = 'c', finished_at = clock_timestamp() WHERE id = ids[i];
+			END IF;
+		END LOOP;
+		IF NOT marks THEN
+			UPDATE floor_task SET state = 'c', finished_at = clock_timestamp() WHERE id = ANY (ids);
+		END IF;
+		COMMIT;
+	END LOOP;
+END $$;
+
+-- pgmq: a message is hidden for a while when it is read, and moved when it is done.
+CREATE TABLE pgmq_task (msg_id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY, read_ct int DEFAULT 0 NOT NULL,
+	enqueued_at timestamptz DEFAULT now() NOT NULL, vt timestamptz DEFAULT clock_timestamp() NOT NULL, message jsonb) WITH (fillfactor = 70);
+CREATE INDEX ON pgmq_task (vt);
+CREATE TABLE pgmq_archive (msg_id bigint PRIMARY KEY, read_ct int, enqueued_at timestamptz, archived_at timestamptz DEFAULT now(), vt timestamptz, message jsonb);
+CREATE INDEX ON pgmq_archive (archived_at);
+CREATE PROCEDURE pgmq_drain() LANGUAGE plpgsql AS $$
+DECLARE
+	ids bigint[];
+BEGIN
+	LOOP
+		WITH next AS (SELECT msg_id FROM pgmq_task WHERE vt <= clock_timestamp() ORDER BY msg_id LIMIT 100 FOR UPDATE SKIP LOCKED),
+		hidden AS (UPDATE pgmq_task m SET vt = clock_timestamp() + interval '30 s', read_ct = read_ct + 1 FROM next WHERE m.msg_id = next.msg_id RETURNING m.msg_id)
+		SELECT array_agg(msg_id) INTO ids FROM hidden;
+		COMMIT;
+		EXIT WHEN ids IS NULL;
+		WITH done AS (DELETE FROM pgmq_task WHERE msg_id = ANY (ids) RETURNING msg_id, read_ct, enqueued_at, vt, message)
+		INSERT INTO pgmq_archive (msg_id, read_ct, enqueued_at, vt, message) SELECT * FROM done;
+		COMMIT;
+	END LOOP;
+END $$;
+
+CREATE PROCEDURE wait_drained() LANGUAGE plpgsql AS $$
+BEGIN
+	LOOP
+		EXIT WHEN NOT EXISTS (SELECT FROM taskq.queue WHERE name = 'default' AND waiting + running > 0);
+		COMMIT;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END $$;
+
+-- Until the workers that are there now have completed so many.
+CREATE PROCEDURE wait_completed(n bigint) LANGUAGE plpgsql AS $$
+BEGIN
+	LOOP
+		EXIT WHEN (SELECT coalesce(sum(completed), 0) FROM taskq.worker) >= n;
+		COMMIT;
+		PERFORM pg_sleep(0.005);
+	END LOOP;
+END $$;
