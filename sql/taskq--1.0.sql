@@ -202,22 +202,23 @@ SELECT pg_catalog.pg_extension_config_dump('taskq_internal.timer', '');
 
 /* ---------------------------------------------------------------- what the views need */
 
+-- ROWS: few, however large the tables are, so they are joined by index.
 CREATE FUNCTION taskq_internal.live(
 	OUT id uuid, OUT slot int2, OUT state text, OUT attempt int2, OUT worker text, OUT started_at timestamptz,
 	OUT current float8, OUT total float8, OUT failed int4, OUT message text, OUT info jsonb,
 	OUT updated_at timestamptz, OUT cancel_requested bool, OUT cancel_reason text)
-RETURNS SETOF record LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'taskq_live';
+RETURNS SETOF record LANGUAGE c VOLATILE STRICT ROWS 100 AS 'MODULE_PATHNAME', 'taskq_live';
 COMMENT ON FUNCTION taskq_internal.live() IS 'tasks that workers of this database hold now, from shared memory';
 
 CREATE FUNCTION taskq_internal.lanes(
 	OUT lane int4, OUT waiting int8, OUT running int4, OUT average_run interval)
-RETURNS SETOF record LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'taskq_lanes';
+RETURNS SETOF record LANGUAGE c VOLATILE STRICT ROWS 50 AS 'MODULE_PATHNAME', 'taskq_lanes';
 COMMENT ON FUNCTION taskq_internal.lanes() IS 'lanes of this database in shared memory';
 
 CREATE FUNCTION taskq_internal.workers(
 	OUT name text, OUT role name, OUT role_oid oid, OUT pid int4, OUT state text, OUT task_id uuid, OUT task_started_at timestamptz,
 	OUT reserved int4, OUT completed int8, OUT failed int8, OUT busy interval, OUT started_at timestamptz, OUT last_active timestamptz)
-RETURNS SETOF record LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'taskq_workers';
+RETURNS SETOF record LANGUAGE c VOLATILE STRICT ROWS 4 AS 'MODULE_PATHNAME', 'taskq_workers';
 COMMENT ON FUNCTION taskq_internal.workers() IS 'workers of this database, from shared memory';
 
 CREATE FUNCTION taskq_internal.role_visible(name name, oid oid, system int8) RETURNS bool

@@ -7,7 +7,8 @@ DECLARE
 	id uuid;
 	committed timestamptz;
 BEGIN
-	FOR i IN 1..current_setting('bench.n')::int LOOP
+	-- the first ones find no worker
+	FOR i IN -4..current_setting('bench.n')::int LOOP
 		id := taskq.task_submit('noop');
 		COMMIT;
 		committed := clock_timestamp();
@@ -17,4 +18,4 @@ BEGIN
 	END LOOP;
 END $$;
 CALL pg_temp.measure();
-SELECT round(ms::numeric, 2) FROM latency;
+SELECT round(ms::numeric, 2) FROM latency OFFSET 5;
