@@ -16,6 +16,7 @@
 #include "access/tableam.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
+#include "commands/tablecmds.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
@@ -118,6 +119,17 @@ taskq_heap_update(Relation rel, ItemPointer tid, HeapTuple tuple)
 
 	simple_heap_update(rel, tid, tuple, &ignored);
 #endif
+}
+
+/* ExecuteTruncateGuts has an argument more since 16. */
+static inline void
+taskq_truncate(Relation rel)
+{
+	ExecuteTruncateGuts(list_make1(rel), list_make1_oid(RelationGetRelid(rel)), NIL, DROP_RESTRICT, false
+#if PG_VERSION_NUM >= 160000
+						,false
+#endif
+		);
 }
 
 /* PortalRun lost an argument in 18. */

@@ -373,6 +373,15 @@ events_left(void)
 	return false;
 }
 
+/* Is there no reason to look again that the launcher does not know of? */
+static bool
+launcher_will_see(void)
+{
+	return taskq_dispatcher.wake_at == DT_NOEND ||
+		taskq_dispatcher.wake_at == taskq_dispatcher.db->next_due ||
+		taskq_dispatcher.wake_at == taskq_dispatcher.db->next_sweep;
+}
+
 /*
  * Leave if there is nothing to do, or others want a turn.  Whatever comes up
  * later finds no dispatcher and asks the launcher for one.
@@ -387,12 +396,12 @@ may_leave(bool has_work)
 	leave = taskq_dispatcher.db->blocked > 0 || taskq_dispatcher.db->leave;
 	if (leave)
 		taskq_dispatcher.db->wanted = taskq_dispatcher.db->blocked == 0 &&
-			(has_work || (taskq_dispatcher.wake_at != DT_NOEND && taskq_dispatcher.wake_at != taskq_dispatcher.db->next_due) ||
+			(has_work || !launcher_will_see() ||
 			 taskq_dispatcher.db->rescan || MyLatch->is_set || orphans_left() || events_left());
 	else
 		leave = !has_work && !taskq_dispatcher.db->rescan && !MyLatch->is_set && !slots_in_use() && !events_left() &&
-			(taskq_dispatcher.wake_at == taskq_dispatcher.db->next_due || taskq_dispatcher.wake_at == DT_NOEND) &&
-			TimestampDifferenceMilliseconds(now, taskq_dispatcher.db->next_due) > TASKQ_RETRY_MS;
+			launcher_will_see() &&
+			TimestampDifferenceMilliseconds(now, Min(taskq_dispatcher.db->next_due, taskq_dispatcher.db->next_sweep)) > TASKQ_RETRY_MS;
 	if (leave)
 	{
 		taskq_dispatcher.db->dispatcher = 0;
@@ -428,6 +437,7 @@ forget_database(void)
 		taskq_dispatcher.db->dispatcher = 0;
 		/* when it is found again, everything is to be looked through */
 		taskq_dispatcher.db->next_due = DT_NOEND;
+		taskq_dispatcher.db->next_sweep = DT_NOEND;
 		taskq_dispatcher.db->loaded = false;
 		taskq_event_drop(MyDatabaseId);
 		if (!slots_in_use() && taskq_dispatcher.db->blocked == 0)
@@ -477,6 +487,7 @@ taskq_dispatcher_main(Datum arg)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			taskq_dispatcher.db->next_sweep = DT_NOBEGIN;
 		}
 		MemoryContextReset(taskq_dispatcher.context);
 		MemoryContextSwitchTo(taskq_dispatcher.context);
@@ -498,6 +509,7 @@ taskq_dispatcher_main(Datum arg)
 		taskq_look_after_slots();
 		taskq_follow_clock();
 		taskq_fire_timers();
+		taskq_sweep();
 		retry_skipped();
 		send_events();
 		tell_external_workers();

@@ -36,4 +36,7 @@ extern void taskq_fire_timers(void);
 /* supply.c: workers where there is work */
 extern bool taskq_start_workers(void);
 
+/* retention.c */
+extern void taskq_sweep(void);
+
 #endif

@@ -42,6 +42,26 @@ random_bytes(void)
 	return pool + used - 7;
 }
 
+/* taskq_ring_period_ms - how long ids name the same leaf: a twelfth of the retention, so that there is room to empty others */
+int64
+taskq_ring_period_ms(void)
+{
+	return Max((int64) taskq_retention * 60 * 1000 / 12, 1000);
+}
+
+static int
+leaf_at(int64 unix_ms)
+{
+	return (unix_ms / taskq_ring_period_ms()) % TASKQ_RING;
+}
+
+/* taskq_ring_leaf - the leaf that ids made at this time name */
+int
+taskq_ring_leaf(TimestampTz when)
+{
+	return leaf_at((when + UNIX_EPOCH_US) / 1000);
+}
+
 /*
  * taskq_id_make - make a new id
  *
@@ -52,7 +72,6 @@ taskq_id_make(pg_uuid_t *id)
 {
 	static int64 last = 0;
 	int64		us = GetCurrentTimestamp() + UNIX_EPOCH_US;
-	int64		period = Max((int64) taskq_retention * 60 * 1000 / 12, 1000);
 	uint64		ms;
 	uint64		high;
 
@@ -63,7 +82,7 @@ taskq_id_make(pg_uuid_t *id)
 	ms = us / 1000;
 	high = pg_hton64(ms << 16 | UINT64CONST(0x7000) | (uint64) (us % 1000) * 4096 / 1000);
 	memcpy(id->data, &high, 8);
-	id->data[8] = 0x80 | (uint8) ((ms / period) % TASKQ_RING);
+	id->data[8] = 0x80 | (uint8) leaf_at(ms);
 	memcpy(id->data + 9, random_bytes(), 7);
 }
 

@@ -20,6 +20,8 @@ typedef struct TaskqRef
 } TaskqRef;
 
 extern void taskq_id_make(pg_uuid_t *id);
+extern int64 taskq_ring_period_ms(void);
+extern int	taskq_ring_leaf(TimestampTz when);
 extern int	taskq_id_slot(const pg_uuid_t *id);
 extern TimestampTz taskq_id_time(const pg_uuid_t *id);
 extern void taskq_id_next(pg_uuid_t *id);

@@ -293,7 +293,7 @@ when_wanted(TaskqDb *db)
 
 	LWLockAcquire(taskq_main_lock, LW_SHARED);
 	if (OidIsValid(db->dbid) && db->blocked == 0 && db->dispatcher == 0)
-		when = Max(db->wanted ? DT_NOBEGIN : db->next_due, db->not_before);
+		when = Max(db->wanted ? DT_NOBEGIN : Min(db->next_due, db->next_sweep), db->not_before);
 	LWLockRelease(taskq_main_lock);
 	return when;
 }
@@ -370,6 +370,7 @@ watch_clock(void)
 		db->not_before = db->no_worker_before = DT_NOBEGIN;
 		db->since = Min(db->since, GetCurrentTimestamp());
 		db->next_due = DT_NOBEGIN;
+		db->next_sweep = DT_NOBEGIN;
 		taskq_wake_dispatcher(db);
 	}
 	LWLockRelease(taskq_main_lock);

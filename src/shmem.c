@@ -215,6 +215,7 @@ taskq_db_enter(Oid dbid)
 	db->dbid = dbid;
 	db->next_due = DT_NOBEGIN;	/* not known */
 	db->clock_offset = taskq_clock_offset();
+	db->next_sweep = DT_NOBEGIN;
 	db->not_before = DT_NOBEGIN;
 	db->no_worker_before = DT_NOBEGIN;
 	return db;

@@ -52,6 +52,7 @@ typedef struct TaskqDb
 	bool		resumed;		/* runs tasks though the server was started paused */
 	int64		clock_offset;	/* of the system's clock, when timers were set right last */
 	int			nevents;		/* of its own among the events */
+	TimestampTz next_sweep;		/* when old tasks are to be looked for */
 } TaskqDb;
 
 /* A lane that has, or may have, something to claim. */

@@ -499,6 +499,99 @@ taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapshot snapshot,
 	return n;
 }
 
+/* ---- leaves as a whole ---- */
+
+/*
+ * taskq_store_read - tasks of a leaf in order of id, for going through all of them
+ *
+ * Reads up to max rows from *from on, and moves that past the last.  Returns how many.
+ */
+int
+taskq_store_read(int leaf, pg_uuid_t *from, int max, TaskqRow *rows)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
+	Relation	index = index_open(oids[TASKQ_REL_LEAF_PKEY + leaf], AccessShareLock);
+	Snapshot	snapshot = taskq_store_snapshot();
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	int			n = 0;
+
+	ScanKeyInit(&key, Anum_task_id, BTGreaterEqualStrategyNumber, F_UUID_GE, UUIDPGetDatum(from));
+	scan = systable_beginscan_ordered(rel, index, snapshot, 1, &key);
+	while (n < max && (tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
+		row_from_tuple(&rows[n++], leaf, tuple, RelationGetDescr(rel));
+	systable_endscan_ordered(scan);
+	if (n > 0)
+	{
+		*from = *DatumGetUUIDP(taskq_row_value(&rows[n - 1], id));
+		taskq_id_next(from);
+	}
+	UnregisterSnapshot(snapshot);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return n;
+}
+
+/* taskq_store_newest - the highest id in a leaf; false if there is none */
+bool
+taskq_store_newest(int leaf, pg_uuid_t *id)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
+	Relation	index = index_open(oids[TASKQ_REL_LEAF_PKEY + leaf], AccessShareLock);
+	Snapshot	snapshot = taskq_store_snapshot();
+	SysScanDesc scan = systable_beginscan_ordered(rel, index, snapshot, 0, NULL);
+	HeapTuple	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
+	bool		isnull;
+
+	if (tuple != NULL)
+		*id = *DatumGetUUIDP(heap_getattr(tuple, Anum_task_id, RelationGetDescr(rel), &isnull));
+	systable_endscan_ordered(scan);
+	UnregisterSnapshot(snapshot);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return tuple != NULL;
+}
+
+/* taskq_store_all_over - has every task of a leaf been finished before cutoff? */
+bool
+taskq_store_all_over(int leaf, TimestampTz cutoff)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
+	Snapshot	snapshot = taskq_store_snapshot();
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	HeapTuple	tuple;
+	bool		all = true;
+
+	while (all && (tuple = systable_getnext(scan)) != NULL)
+	{
+		TupleDesc	desc = RelationGetDescr(rel);
+		bool		isnull;
+		char		state = DatumGetChar(heap_getattr(tuple, Anum_task_state, desc, &isnull));
+		Datum		finished_at = heap_getattr(tuple, Anum_task_finished_at, desc, &isnull);
+
+		CHECK_FOR_INTERRUPTS();
+		all = (state == TASKQ_COMPLETED || state == TASKQ_FAILED || state == TASKQ_CANCELLED) &&
+			(isnull || DatumGetTimestampTz(finished_at) <= cutoff);
+	}
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	return all;
+}
+
+/* taskq_store_truncate - empty a leaf, on which the transaction has an access exclusive lock */
+void
+taskq_store_truncate(int leaf)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, NoLock);
+
+	taskq_truncate(rel);
+	table_close(rel, NoLock);
+}
+
+/* ---- timers ---- */
+
 /* taskq_timer_insert - remember that a task is due at some time */
 void
 taskq_timer_insert(TimestampTz due, const pg_uuid_t *id, int32 lane)

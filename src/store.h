@@ -158,6 +158,11 @@ extern void taskq_store_delete(TaskqRow *row);
 extern int	taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapshot snapshot,
 							 int max, TaskqRef *found, pg_uuid_t *seen, bool *exhausted);
 
+extern int	taskq_store_read(int leaf, pg_uuid_t *from, int max, TaskqRow *rows);
+extern bool taskq_store_newest(int leaf, pg_uuid_t *id);
+extern bool taskq_store_all_over(int leaf, TimestampTz cutoff);
+extern void taskq_store_truncate(int leaf);
+
 extern void taskq_timer_insert(TimestampTz due, const pg_uuid_t *id, int32 lane);
 extern void taskq_timer_delete(TimestampTz due, const pg_uuid_t *id);
 

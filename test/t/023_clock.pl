@@ -2,39 +2,13 @@
 # early, nothing is stuck, a task that is due by the clock runs.
 use strict;
 use warnings;
-use Fcntl;
 use FindBin;
 use lib $FindBin::RealBin;
 use TaskqTest;
+use TurnedClock;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-# A library in front of the C library turns the time of the server's processes, as a file says.
-my $dir = PostgreSQL::Test::Utils::tempdir();
-my $lib = "$dir/turn_clock.so";
-my $turn = "$dir/turn";
-plan skip_all => 'no C compiler'
-  if system('cc', '-shared', '-fPIC', '-O', '-o', $lib, "$FindBin::RealBin/turn_clock.c") != 0;
-
-sub set_clock
-{
-	my ($seconds) = @_;
-	# in place: the processes have the file mapped
-	sysopen(my $file, $turn, Fcntl::O_RDWR | Fcntl::O_CREAT) or die "$turn: $!";
-	syswrite($file, pack('q', $seconds)) == 8 or die "$turn: $!";
-	close $file;
-	return;
-}
-
-sub start_turned
-{
-	my ($start) = @_;
-	local $ENV{LD_PRELOAD} = $lib;
-	local $ENV{TURN_CLOCK} = $turn;
-	return $start->();
-}
-
-set_clock(0);
 my $node = start_turned(sub { taskq_node('clock', 'taskq.max_workers' => 2) });
 my $db = 'postgres';
 
