@@ -163,7 +163,7 @@ CREATE TABLE taskq_internal.lease (
 	told bool NOT NULL,			-- ... and the worker has been told
 	updated_at timestamptz NOT NULL,
 	progress jsonb
-) USING heap WITH (fillfactor = 50);
+) USING heap WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 
 -- Due time of scheduled and retrying tasks, where run_at of the task is the same
 -- moment, and of leases.
@@ -172,8 +172,10 @@ CREATE TABLE taskq_internal.timer (
 	id uuid NOT NULL,
 	lane int4 NOT NULL,
 	CONSTRAINT timer_pkey PRIMARY KEY (due, id)
-) USING heap;
+) USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 
+-- Tasks take a transaction number each, so rows are frozen with the first vacuum.  Dead
+-- rows are pruned as pages are used, and leave with their leaf.
 DO $$
 DECLARE
 	leaf text;
@@ -181,7 +183,7 @@ BEGIN
 	FOR i IN 0..16 LOOP
 		leaf := CASE WHEN i = 16 THEN 'task_keep' ELSE 'task_' || pg_catalog.lpad(i::text, 2, '0') END;
 		EXECUTE pg_catalog.format('CREATE TABLE taskq_internal.%I PARTITION OF taskq_internal.task FOR VALUES IN (%s)
-			USING heap WITH (fillfactor = 40)', leaf, i);
+			USING heap WITH (fillfactor = 40, autovacuum_freeze_min_age = 0)', leaf, i);
 		EXECUTE pg_catalog.format('ALTER TABLE taskq_internal.%I ADD CONSTRAINT %I PRIMARY KEY (id, slot)', leaf, leaf || '_pkey');
 		EXECUTE pg_catalog.format('CREATE INDEX %I ON taskq_internal.%I (lane, id)', leaf || '_lane_idx', leaf);
 		PERFORM pg_catalog.pg_extension_config_dump(('taskq_internal.' || leaf)::regclass, '');
@@ -740,6 +742,31 @@ CREATE FUNCTION taskq_internal.server(
 RETURNS record LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'taskq_server';
 COMMENT ON FUNCTION taskq_internal.server() IS 'the state of taskq in this server and database, from shared memory';
 
+CREATE FUNCTION taskq_internal.oldest_snapshot(OUT holder text, OUT since timestamptz, OUT transactions int8)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+SELECT holder, since, transactions FROM (
+	SELECT format('process %s (%s of %s in database %s, %s)', a.pid, a.backend_type, coalesce(a.usename, 'nobody'),
+			coalesce(a.datname, 'none'), coalesce(a.state, 'active')),
+		a.xact_start, age(a.backend_xmin)
+	FROM pg_stat_activity a WHERE a.backend_xmin IS NOT NULL AND a.pid <> pg_backend_pid()
+	UNION ALL
+	SELECT format('prepared transaction %L of %s in database %s', p.gid, p.owner, p.database), p.prepared, age(p.transaction)
+	FROM pg_prepared_xacts p
+	UNION ALL
+	SELECT format('replication slot %L', s.slot_name), NULL, greatest(age(s.xmin), age(s.catalog_xmin))
+	FROM pg_replication_slots s WHERE s.xmin IS NOT NULL
+) s(holder, since, transactions)
+ORDER BY transactions DESC, since LIMIT 1
+$$;
+COMMENT ON FUNCTION taskq_internal.oldest_snapshot() IS
+'who keeps rows that died after it from being removed, since when, and for how many transactions';
+
+CREATE FUNCTION taskq_internal.dead_rows() RETURNS int8
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+SELECT coalesce(sum(s.n_dead_tup), 0)::int8 FROM pg_stat_user_tables s WHERE s.schemaname = 'taskq_internal'
+$$;
+COMMENT ON FUNCTION taskq_internal.dead_rows() IS 'dead rows in the tables of taskq, as the statistics have them';
+
 CREATE FUNCTION taskq.sitrep() RETURNS jsonb LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 SELECT jsonb_build_object(
 	'running', NOT s.paused AND s.launcher IS NOT NULL,
@@ -757,7 +784,11 @@ SELECT jsonb_build_object(
 	'workers', s.workers,
 	'max_workers', s.max_workers,
 	'quarantined', s.quarantined,
-	'events_lost', s.events_lost)
+	'events_lost', s.events_lost,
+	'dead_rows', taskq_internal.dead_rows(),
+	'oldest_snapshot', (SELECT to_jsonb(o) FROM taskq_internal.oldest_snapshot() o WHERE o.holder IS NOT NULL),
+	'oldest_xid_age', (SELECT max(age(c.relfrozenxid)) FROM pg_class c
+		WHERE c.relnamespace = 'taskq_internal'::regnamespace AND c.relkind = 'r'))
 FROM taskq_internal.server() s
 CROSS JOIN (SELECT count(*) AS n FROM taskq_internal.lane n
 	WHERE n.system <> (SELECT system_identifier FROM pg_control_system())

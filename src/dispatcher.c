@@ -510,6 +510,7 @@ taskq_dispatcher_main(Datum arg)
 		taskq_follow_clock();
 		taskq_fire_timers();
 		taskq_sweep();
+		taskq_watch_snapshots();
 		retry_skipped();
 		send_events();
 		tell_external_workers();

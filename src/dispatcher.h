@@ -39,4 +39,7 @@ extern bool taskq_start_workers(void);
 /* retention.c */
 extern void taskq_sweep(void);
 
+/* watch.c */
+extern void taskq_watch_snapshots(void);
+
 #endif

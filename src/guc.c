@@ -29,6 +29,7 @@ int			taskq_notify = TASKQ_NOTIFY_FINAL;
 int			taskq_max_payload = 1024;
 int			taskq_max_result = 1024;
 int			taskq_retention = 24 * 60;
+int			taskq_warn_snapshot_age = 10 * 60 * 1000;
 int			taskq_max_pending_per_role = 1000000;
 int			taskq_max_children = 100000;
 int			taskq_max_depth = 100;
@@ -120,6 +121,11 @@ taskq_guc_init(void)
 							"Maximum size of a task's result.",
 							"A task that returns more fails.",
 							&taskq_max_result, 1024, 1, 255 * 1024, PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.warn_snapshot_age",
+							"Age of the oldest snapshot from which on the log warns of dead rows; -1: never.",
+							"The warning names who holds it, when taskq has many dead rows.",
+							&taskq_warn_snapshot_age, 10 * 60 * 1000, -1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("taskq.retention",
 							"How long finished tasks are kept.",

@@ -22,7 +22,8 @@ extern char *taskq_databases;
 extern int	taskq_notify;
 extern int	taskq_max_payload;	/* kB */
 extern int	taskq_max_result;	/* kB */
-extern int	taskq_retention;	/* minutes */
+extern int	taskq_retention;
+extern int	taskq_warn_snapshot_age;	/* minutes */
 extern int	taskq_max_pending_per_role;
 extern int	taskq_max_children;
 extern int	taskq_max_depth;

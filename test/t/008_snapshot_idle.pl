@@ -92,5 +92,28 @@ $node->safe_psql($db, "SELECT taskq.queue_resume('held')");
 is(wait_task($node, $db, $held), 'completed',
 	'resuming the queue runs what waited there');
 
+# --- who holds an old snapshot
+
+$node->append_conf('postgresql.conf', "taskq.warn_snapshot_age = '500ms'");
+$node->reload;
+my ($in, $out, $err) = ('', '', '');
+my $holder = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr($db), '-f', '-' ], '<', \$in, '>', \$out, '2>', \$err);
+$in .= "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 'pid ' || pg_backend_pid();\n";
+$holder->pump until $out =~ /pid (\d+)\n/;
+my ($pid) = $out =~ /pid (\d+)/;
+$node->safe_psql($db, q{
+	CREATE FUNCTION nothing_work(p jsonb) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
+	SELECT taskq.kind_define('nothing', 'nothing_work(jsonb)')});
+$node->safe_psql($db, q{SELECT count(*) FROM taskq.task_submit_many('nothing', array_fill('{}'::jsonb, ARRAY[60000]))});
+ok($node->poll_query_until($db, q{SELECT (taskq.sitrep()->>'dead_rows')::int >= 60000}), 'dead rows are in the situation report');
+like(sql($node, $db, q{SELECT taskq.sitrep()->'oldest_snapshot'->>'holder'}), qr/process $pid \(client backend of \w+ in database postgres, idle in transaction\)/,
+	'... and who keeps them');
+# its age has to come first
+ok($node->poll_query_until($db, qq{SELECT clock_timestamp() - xact_start > interval '1 s' FROM pg_stat_activity WHERE pid = $pid}), 'when it is old enough');
+submit($node, $db, 'nothing');
+ok($node->wait_for_log(qr/taskq has \d+ dead rows that cannot be removed\n.*held by process $pid /), 'the log names who it is');
+$in .= "COMMIT;\n\\q\n";
+$holder->finish;
+
 $node->stop;
 done_testing();
