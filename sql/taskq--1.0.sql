@@ -458,7 +458,7 @@ RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_kind_define';
 COMMENT ON FUNCTION taskq.kind_define IS
 'Create or replace a kind of task
 
-handler is a function of (jsonb) or of no argument in any language; what it returns becomes the result. Without handler the tasks are for external workers. A task runs as whoever submits it, or as run_as; then only the owner of the kind and those given it with kind_grant may submit.';
+handler is a function of (jsonb) or of no argument in any language; what it returns becomes the result. Without handler the tasks are for external workers. A task runs as whoever submits it, or as run_as; then only the owner of the kind and those given it with kind_grant may submit. batch: several of its tasks may share a transaction, which suits short handlers that touch only the database.';
 
 CREATE FUNCTION taskq.kind_drop(name text)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_kind_drop';

@@ -8,13 +8,15 @@
  *		submit.c		a row in the caller's transaction
  *		note.c			… made known to shared memory when that commits
  *		lane.c, claim.c	where the claimable tasks begin; reserving a batch
- *		execute.c		row lock, handler, state, commit; command.c for SQL text
+ *		execute.c		row lock, handler (handler.c; command.c for SQL text), state, commit
+ *		interrupt.c		cancels and timeouts; session.c: nothing is left for the next
  *		complete.c		how an attempt ended; state.c is the only one to change states
- *		event.c			telling waiters and listeners
+ *		announce.c		made durable, then told; event.c: to waiters and listeners
  *
  * launcher.c, dispatcher.c and worker.c are the processes.  Parts of the
- * dispatcher's pass: timer.c (what is due), supply.c (workers for what waits) and
- * rescue.c (what a process that ended leaves); guard.c knows after a crash which
+ * dispatcher's pass: timer.c (what is due), supply.c (workers for what waits),
+ * rescue.c (what a process that ended leaves), retention.c (what is old) and watch.c
+ * (who keeps it); guard.c knows after a crash which
  * task it was.  utility.c keeps all of them away from databases that are to be
  * dropped or copied.  store.c and defs.c are the only ones to touch the tables.
  *

@@ -48,7 +48,7 @@ SELECT count(*) FROM taskq.kind WHERE name = 'errors_x';
 -- options of kinds that are not there yet are refused, not ignored
 SELECT taskq.kind_define('errors_x', 'errors_work(jsonb)', max_running => 1);
 \echo :SQLSTATE
-SELECT taskq.kind_define('errors_x', 'errors_work(jsonb)', batch => true);
+SELECT taskq.kind_define('errors_x', 'errors_work(jsonb)', retention => '1 day');
 \echo :SQLSTATE
 SELECT taskq.kind_define('errors_x', 'errors_work(jsonb)', retry_on => ARRAY['no state']);
 \echo :SQLSTATE

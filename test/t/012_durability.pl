@@ -10,6 +10,7 @@ use Test::More;
 # Nothing but taskq itself flushes the log soon.
 my $node = taskq_node(
 	'durability',
+	'allows_streaming' => 1,
 	'synchronous_commit' => 'off',
 	'wal_writer_delay' => '10s',
 	'checkpoint_timeout' => '1d');
@@ -42,6 +43,21 @@ foreach my $round (1 .. 3)
 	is(crash_and_count($ids), '50|50|50', '... they still are, with their effects');
 }
 
+# several tasks in one transaction
+$node->safe_psql($db, q{SELECT taskq.kind_define('shared', 'short_work(jsonb)', batch => true)});
+for my $round (1 .. 3)
+{
+	my $ids = sql($node, $db,
+		"SELECT array_agg(id) FROM taskq.task_submit_many('shared', array_fill('{}'::jsonb, ARRAY[300])) AS id");
+	is( sql($node, $db,
+			"SELECT count(*) FROM taskq.task_wait_all('$ids', '50 s') WHERE state = 'completed'"),
+		'300',
+		"shared transactions, round $round: task_wait_all says completed");
+	is(crash_and_count($ids), '300|300|300', '... they still are, with their effects');
+}
+cmp_ok(sql($node, $db, q{SELECT count(DISTINCT xmin::text) FROM effect WHERE task IN (SELECT id FROM taskq.task WHERE kind = 'shared')}),
+	'<', 900, '... which some had in common');
+
 my $id = submit($node, $db, 'short');
 ok( $node->poll_query_until(
 		$db, "SELECT state = 'completed' FROM taskq.task_status('$id')"),
@@ -67,6 +83,24 @@ foreach my $try (1 .. 600)
 like($got, qr/"state":\s*"completed"/, 'an event says completed');
 eval { $listener->quit };
 is(crash_and_count("{$id}"), '1|1|1', '... it still is');
+
+# A synchronous standby that is not there: nobody is told before it has the batch.
+$node->safe_psql($db, q{ALTER DATABASE postgres SET synchronous_commit = on;
+	ALTER SYSTEM SET synchronous_standby_names = 'nowhere'; SELECT pg_reload_conf(); SELECT taskq.worker_restart()});
+for my $kind ('short', 'shared')
+{
+	my $ids = sql($node, $db, "SET synchronous_commit = local;
+		SELECT array_agg(id) FROM taskq.task_submit_many('$kind', array_fill('{}'::jsonb, ARRAY[100])) AS id");
+	ok($node->poll_query_until($db, "SELECT EXISTS (SELECT FROM effect WHERE task = ANY ('$ids'))"), "$kind: tasks have committed");
+	ok($node->poll_query_until($db, q{SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'taskq worker' AND wait_event = 'SyncRep')}),
+		'... and the worker waits for the standby');
+	is(sql($node, $db, "SELECT count(*) FROM taskq.task WHERE id = ANY ('$ids') AND ready"), '0', '... so nobody is told');
+	is(sql($node, $db, "SELECT count(*) FROM unnest('$ids'::uuid[]) i, taskq.task_status(i) t WHERE t.ready"), '0', '... by no function');
+	$node->safe_psql($db, q{ALTER SYSTEM RESET synchronous_standby_names; SELECT pg_reload_conf()});
+	is(sql($node, $db, "SELECT count(*) FROM taskq.task_wait_all('$ids', '50 s') WHERE state = 'completed'"), '100', '... until that is not needed');
+	$node->safe_psql($db, q{ALTER SYSTEM SET synchronous_standby_names = 'nowhere'; SELECT pg_reload_conf()});
+}
+$node->safe_psql($db, q{ALTER SYSTEM RESET synchronous_standby_names; SELECT pg_reload_conf()});
 
 $node->stop;
 done_testing();
