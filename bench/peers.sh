@@ -82,6 +82,8 @@ graphile_fill() {
 graphile_drain() {
 	local start end
 	graphile_fill "$1" "${2:-noop}"
+	# what was deleted before is out of its way, and the planner knows how much there is
+	q -c 'VACUUM ANALYZE graphile_worker._private_jobs'
 	start_nodes graphile 2
 	start=$(now)
 	go
@@ -96,6 +98,7 @@ graphile_drain() {
 pgboss_drain() {
 	local start
 	run_node pgboss bulk "$1" >/dev/null
+	q -c 'VACUUM ANALYZE' >/dev/null 2>&1
 	start_nodes pgboss 2
 	start=$(now)
 	go

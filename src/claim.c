@@ -133,9 +133,9 @@ batch_size(TaskqLane *lane)
 	return Max(1, Min(BATCH_US / lane->average_us, TASKQ_BATCH_MAX));
 }
 
-/* Does another worker hold it?  Caller holds the main lock, under which batches are filled. */
+/* Does another worker hold this task of the lane?  Caller holds the main lock, under which batches are filled. */
 static bool
-is_reserved(TaskqSlot *mine, const pg_uuid_t *id)
+is_reserved(TaskqSlot *mine, int32 lane, const pg_uuid_t *id)
 {
 	for (int i = 0; i < taskq_shared->nslots; i++)
 	{
@@ -147,7 +147,7 @@ is_reserved(TaskqSlot *mine, const pg_uuid_t *id)
 			continue;
 		LWLockAcquire(taskq_slot_lock(i), LW_SHARED);
 		/* one that it is through with may be claimable again: failed, or skipped */
-		for (int j = slot->announced; j < slot->nitems && !found; j++)
+		for (int j = slot->announced; slot->lane_id == lane && j < slot->nitems && !found; j++)
 			found = slot->outcome[j] == TASKQ_UNDONE && taskq_id_eq(&slot->items[j].id, id);
 		LWLockRelease(taskq_slot_lock(i));
 		if (found)
@@ -270,7 +270,7 @@ take_again(TaskqSlot *slot, int slotno, int index, TaskqLane *lane)
 	/* a scan may have found one before it was noted */
 	for (int i = 0; i < taken; i++)
 	{
-		if (is_reserved(slot, &lane->again[i]))
+		if (is_reserved(slot, lane->id, &lane->again[i]))
 			continue;
 		refs[n].id = lane->again[i];
 		ItemPointerSetInvalid(&refs[n].tid);
@@ -308,7 +308,7 @@ scan_end(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, LaneScan *scan
 	/* only behind an earlier scan's end can there be what others hold */
 	for (int i = 0; i < scan->nfound; i++)
 	{
-		if (taskq_id_cmp(&scan->found[i].id, &scan->high) > 0 || !is_reserved(slot, &scan->found[i].id))
+		if (taskq_id_cmp(&scan->found[i].id, &scan->high) > 0 || !is_reserved(slot, lane->id, &scan->found[i].id))
 			scan->found[n++] = scan->found[i];
 	}
 	if (n > 0)

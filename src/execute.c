@@ -527,6 +527,7 @@ static struct
 	int			alone;			/* so many are to be run one by one first */
 	int			first;			/* index of the first */
 	int			done;
+	int64		timeout_ms;		/* of the last one, for what comes after it */
 	TimestampTz started_at;
 	char		outcomes[TASKQ_BATCH_MAX];	/* by their indexes in the slot */
 }			together = {.size = 1};
@@ -563,6 +564,7 @@ together_run_one(Attempt *attempt)
 	if (locked == TASKQ_LOCKED && taskq_row_state(&attempt->row) == TASKQ_PENDING)
 	{
 		load_attempt(attempt);
+		together.timeout_ms = attempt->timeout_ms;
 		taskq_current = &attempt->current;
 		if (together.done == 0)
 			pgstat_report_activity(STATE_RUNNING, psprintf("taskq: %s (batch)", NameStr(attempt->current.kind)));
@@ -614,7 +616,7 @@ together_run(int slotno, Attempt *attempt)
 		}
 	}
 	PushActiveSnapshot(GetTransactionSnapshot());
-	taskq_interrupts_begin(attempt->timeout_ms);
+	taskq_interrupts_begin(together.timeout_ms);
 	AfterTriggerFireDeferred();
 	(void) taskq_interrupts_end();
 	PopActiveSnapshot();
@@ -652,7 +654,7 @@ together_failed(int slotno, Attempt *attempt)
 		if (state == 0)
 			state = TASKQ_DROPPED;
 	}
-	together.alone = current - together.first + 1;
+	together.alone = Max(1, current - together.first + 1);
 	together.size = Max(1, together.size / 2);
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
 	if (state != TASKQ_UNDONE)
