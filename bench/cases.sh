@@ -164,7 +164,7 @@ case_write() {
 	for ((i = 0; i < runs; i++)); do
 		add floor "$(sql_drain "floor_drain(false, true)" "$tasks" 2 "$(fill_floor "$tasks")")"
 		add taskq "$(taskq_drain write_row "$tasks")"
-		! peers_too graphile || add graphile "$(graphile_drain "$tasks" write_row)"
+		! peers_too graphile || add graphile "$(graphile_drain "$((tasks / 4))" write_row)"
 		clean
 	done
 	row write 'handlers that insert a row, 2 workers, tasks/s' more

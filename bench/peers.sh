@@ -81,8 +81,9 @@ graphile_fill() {
 
 graphile_drain() {
 	local start end
+	# a new table, and the planner knows how much there is: with what earlier rounds left it is six times slower
+	q -c 'TRUNCATE graphile_worker._private_jobs'
 	graphile_fill "$1" "${2:-noop}"
-	# what was deleted before is out of its way, and the planner knows how much there is
 	q -c 'VACUUM ANALYZE graphile_worker._private_jobs'
 	start_nodes graphile 2
 	start=$(now)
