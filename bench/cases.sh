@@ -341,11 +341,10 @@ case_idle() {
 		start_nodes graphile 1
 		go
 		sleep 2
-		node_pids="$(pgrep -f graphile.mjs | tr '\n' ' ') $(q -c "SELECT pid FROM pg_stat_activity WHERE application_name <> 'psql' AND backend_type = 'client backend'" | tr '\n' ' ')"
+		node_pids="$(pgrep -f "$peers/graphile.mjs" | tr '\n' ' ') $(q -c "SELECT pid FROM pg_stat_activity WHERE application_name <> 'psql' AND backend_type = 'client backend'" | tr '\n' ' ')"
 		add graphile "$(idle_cpu "$node_pids")"
-		graphile_pss=$(pss "$(pgrep -f graphile.mjs | tail -n 1)")
-		pkill -TERM -f graphile.mjs || true
-		wait "${workers[@]}" 2>/dev/null || true
+		graphile_pss=$(pss "$(pgrep -f "$peers/graphile.mjs" | tail -n 1)")
+		stop_nodes graphile
 	fi
 	if peers_too celery; then
 		celery_worker

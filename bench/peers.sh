@@ -74,6 +74,12 @@ go() {
 	done
 }
 
+# The shells that started them are not the processes themselves.
+stop_nodes() {
+	pkill -TERM -f "$peers/$1.mjs" 2>/dev/null || true
+	wait "${workers[@]}" 2>/dev/null || true
+}
+
 graphile_fill() {
 	q -c "SELECT count(*) FROM (SELECT graphile_worker.add_jobs(array_agg(json_populate_record(NULL::graphile_worker.job_spec,
 		json_build_object('identifier', '${2:-noop}', 'payload', '{}'::json)))) FROM generate_series(1, $1)) s" >/dev/null
@@ -81,7 +87,7 @@ graphile_fill() {
 
 graphile_drain() {
 	local start end
-	# a new table, and the planner knows how much there is: with what earlier rounds left it is six times slower
+	# a new table, and the planner knows how much there is
 	q -c 'TRUNCATE graphile_worker._private_jobs'
 	graphile_fill "$1" "${2:-noop}"
 	q -c 'VACUUM ANALYZE graphile_worker._private_jobs'
@@ -90,9 +96,7 @@ graphile_drain() {
 	go
 	q -c 'CALL graphile_wait()'
 	end=$(now)
-	pkill -TERM -P $$ -f graphile.mjs 2>/dev/null || true
-	kill "${workers[@]}" 2>/dev/null || true
-	wait "${workers[@]}" 2>/dev/null || true
+	stop_nodes graphile
 	rate "$1" "$start" "$end"
 }
 
