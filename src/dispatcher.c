@@ -329,9 +329,14 @@ tell_external_workers(void)
 	for (int i = 0; i < n; i++)
 	{
 		const TaskqLaneDef *lane = taskq_lane_get(lanes[i]);
+		MemoryContext transaction;
 
-		if (taskq_lane_claimable(lane))
-			queues = list_append_unique(queues, makeString(MemoryContextStrdup(taskq_dispatcher.context, NameStr(lane->queue))));
+		if (!taskq_lane_claimable(lane))
+			continue;
+		/* the list outlives the transaction */
+		transaction = MemoryContextSwitchTo(taskq_dispatcher.context);
+		queues = list_append_unique(queues, makeString(pstrdup(NameStr(lane->queue))));
+		MemoryContextSwitchTo(transaction);
 	}
 	taskq_pass_commit();
 	if (queues != NIL)

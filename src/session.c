@@ -23,6 +23,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/portal.h"
+#include "utils/snapmgr.h"
 
 static Oid	session_role = InvalidOid;
 
@@ -87,8 +88,10 @@ taskq_session_reset(bool settings)
 	}
 	taskq_interrupts_limit();
 	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
 	PortalHashTableDeleteAll();
 	if (has_temp_objects())
 		ResetTempTableNamespace();
+	PopActiveSnapshot();
 	CommitTransactionCommand();
 }

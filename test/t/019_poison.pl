@@ -44,13 +44,21 @@ sub all_final
 		'SELECT count(*) = 0 FROM taskq.task WHERE NOT ready');
 }
 
+# The server may be down before it can say that the submit has committed.
+sub submit_poison
+{
+	my ($query) = @_;
+	my ($out, $err);
+	$node->psql($db, $query, stdout => \$out, stderr => \$err);
+	return $out;
+}
+
 # --- a handler that calls abort(), among others
 
 # In one transaction: the server may be down right after it.
 my $beside = submit($node, $db, 'gate', '{"gate": "abort"}');
 wait_state($node, $db, $beside, 'running');
-my $id = $node->safe_psql(
-	$db, q{
+my $id = submit_poison(q{
 	BEGIN;
 	DO $$ BEGIN PERFORM taskq.task_submit_many('short', array_fill('{}'::jsonb, ARRAY[300])); END $$;
 	SELECT taskq.task_submit('poison', '{"signal": "ABRT"}');
@@ -79,8 +87,7 @@ sub all_final_but
 
 # --- two of them at once
 
-my @poison = split /\n/, $node->safe_psql(
-	$db, q{
+my @poison = split /\n/, submit_poison(q{
 	BEGIN;
 	SELECT taskq.task_submit('poison', '{"signal": "KILL"}') FROM generate_series(1, 2);
 	DO $$ BEGIN PERFORM taskq.task_submit_many('short', array_fill('{}'::jsonb, ARRAY[100])); END $$;
