@@ -330,7 +330,7 @@ idle_cpu() {
 
 case_idle() {
 	local pids worker node_pids celery_pids
-	q -c "SELECT taskq.task_submit('noop')" -c 'SELECT pg_sleep(1)' >/dev/null
+	q -c "SELECT taskq.task_submit('noop')" -c 'CALL wait_drained()' >/dev/null
 	pids=$(q -c "SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'taskq %'")
 	worker=$(q -c "SELECT pid FROM pg_stat_activity WHERE backend_type = 'taskq worker' LIMIT 1")
 	add taskq "$(idle_cpu "$pids")"
@@ -340,7 +340,7 @@ case_idle() {
 	if peers_too graphile; then
 		start_nodes graphile 1
 		go
-		sleep 2
+		until [[ $(q -c "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN \"jobs:insert\"%'") != 0 ]]; do :; done
 		node_pids="$(pgrep -f "$peers/graphile.mjs" | tr '\n' ' ') $(q -c "SELECT pid FROM pg_stat_activity WHERE application_name <> 'psql' AND backend_type = 'client backend'" | tr '\n' ' ')"
 		add graphile "$(idle_cpu "$node_pids")"
 		graphile_pss=$(pss "$(pgrep -f "$peers/graphile.mjs" | tail -n 1)")
@@ -348,7 +348,8 @@ case_idle() {
 	fi
 	if peers_too celery; then
 		celery_worker
-		sleep 5
+		# it is there when it has answered
+		run_celery /usr/bin/python3 "$peers/celery_noop.py" latency 1 0 >/dev/null
 		celery_pids="$(pgrep -f celery_noop | tr '\n' ' ') $(cat "$scratch/redis.pid")"
 		add celery "$(idle_cpu "$celery_pids")"
 		celery_pss=$(pss "$(pgrep -f celery_noop | tr '\n' ' ')")

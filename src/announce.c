@@ -78,3 +78,21 @@ taskq_announce(int slotno)
 	}
 	LWLockRelease(taskq_main_lock);
 }
+
+/*
+ * taskq_announce_task - the same for one task of this database that this session has just recorded
+ *
+ * For those that no worker's slot will announce.
+ */
+void
+taskq_announce_task(const pg_uuid_t *id, char state)
+{
+	TaskqDb    *db;
+
+	taskq_flush(XactLastCommitEnd);
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	db = taskq_db_find(MyDatabaseId);
+	if (db != NULL)
+		taskq_event_push(db, id, state);
+	LWLockRelease(taskq_main_lock);
+}

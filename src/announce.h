@@ -5,8 +5,10 @@
 #include "postgres.h"
 
 #include "access/xlogdefs.h"
+#include "id.h"
 
 extern void taskq_announce(int slotno);
+extern void taskq_announce_task(const pg_uuid_t *id, char state);
 extern void taskq_flush(XLogRecPtr upto);
 
 #endif

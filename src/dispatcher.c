@@ -253,6 +253,11 @@ load_lanes(void)
 						get_database_name(MyDatabaseId)),
 				 errhint("To run them, call taskq.resume() in the database.")));
 	taskq_pass_commit();
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_dispatcher.db->foreign = foreign > 0;
+	/* taskq.resume() makes the lanes be read again */
+	taskq_dispatcher.db->next_sweep = foreign > 0 || taskq_db_paused(MyDatabaseId) ? DT_NOEND : DT_NOBEGIN;
+	LWLockRelease(taskq_main_lock);
 	taskq_dispatcher.db->loaded = true;
 }
 

@@ -390,6 +390,25 @@ record_error(Attempt *attempt, ErrorData *error, bool was_timeout)
 	return state;
 }
 
+/* In PG_CATCH: undo the transaction, and take the error out of its way. */
+static ErrorData *
+abort_attempt(void)
+{
+	ErrorData  *error;
+
+	HOLD_INTERRUPTS();
+	(void) taskq_interrupts_end();
+	taskq_interrupts_over();
+	MemoryContextSwitchTo(task_context);
+	error = CopyErrorData();
+	FlushErrorState();
+	AbortOutOfAnyTransaction();
+	MemoryContextSwitchTo(task_context);
+	RESUME_INTERRUPTS();
+	taskq_current = NULL;
+	return error;
+}
+
 static char
 attempt_task(Attempt *attempt)
 {
@@ -402,20 +421,11 @@ attempt_task(Attempt *attempt)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
 		bool		was_timeout = taskq_interrupts_timed_out();
+		ErrorData  *error;
 
-		HOLD_INTERRUPTS();
-		(void) taskq_interrupts_end();
-		taskq_interrupts_over();
 		synchronous_commit = session_setting;
-		MemoryContextSwitchTo(task_context);
-		error = CopyErrorData();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-		MemoryContextSwitchTo(task_context);
-		RESUME_INTERRUPTS();
-		taskq_current = NULL;
+		error = abort_attempt();
 		pgstat_report_activity(STATE_RUNNING, NULL);
 		state = record_error(attempt, error, was_timeout && error->sqlerrcode == ERRCODE_QUERY_CANCELED);
 		if (state == 0)
@@ -628,37 +638,29 @@ together_run(int slotno, Attempt *attempt)
 static void
 together_failed(int slotno, Attempt *attempt)
 {
-	ErrorData  *error;
 	bool		was_timeout = taskq_interrupts_timed_out();
+	ErrorData  *error = abort_attempt();
 	bool		asked;
 	char		reason[TASKQ_MESSAGE_SIZE];
 	int			current = my_slot->next - 1;
-	char		state = TASKQ_UNDONE;
 
-	HOLD_INTERRUPTS();
-	(void) taskq_interrupts_end();
-	taskq_interrupts_over();
-	MemoryContextSwitchTo(task_context);
-	error = CopyErrorData();
-	FlushErrorState();
-	AbortOutOfAnyTransaction();
-	MemoryContextSwitchTo(task_context);
-	RESUME_INTERRUPTS();
-	taskq_current = NULL;
-
-	/* who was asked to stop is not run again for that */
+	/*
+	 * Who was asked to stop is not run again for that.  It is announced now: the
+	 * slot's turn comes after those that are run again, or, if they take long, never.
+	 */
 	slot_cancel(&asked, reason);
 	if (asked)
 	{
-		state = record_error(attempt, error, was_timeout && error->sqlerrcode == ERRCODE_QUERY_CANCELED);
-		if (state == 0)
-			state = TASKQ_DROPPED;
+		char		state = record_error(attempt, error, was_timeout && error->sqlerrcode == ERRCODE_QUERY_CANCELED);
+
+		if (state != 0)
+			taskq_announce_task(&attempt->ref.id, state);
 	}
 	together.alone = Max(1, current - together.first + 1);
 	together.size = Max(1, together.size / 2);
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
-	if (state != TASKQ_UNDONE)
-		count_outcome(current, state);
+	if (asked)
+		my_slot->outcome[current] = TASKQ_DROPPED;
 	my_slot->next = together.first;
 	my_slot->in_task = false;
 	LWLockRelease(taskq_slot_lock(slotno));

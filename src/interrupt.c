@@ -103,15 +103,8 @@ on_relief_timeout(void)
 {
 	TaskqDb    *db = my_db;
 
-	if (db == NULL || db->dbid != MyDatabaseId)
-		return;
-	if (db->dispatcher > 0)
-		taskq_wake_proc(db->procno);
-	else
-	{
-		db->wanted = true;
-		taskq_wake_launcher();
-	}
+	if (db != NULL && db->dbid == MyDatabaseId)
+		taskq_wake_dispatcher(db);
 }
 
 /* taskq_relief_begin - a batch begins: if others wait behind a long task, they are seen to */

@@ -76,9 +76,7 @@ settle_suspect(const TaskqSuspect *suspect)
 	ereport(LOG,
 			(errmsg("task %s was running in the process that crashed; it %s", taskq_id_text(&suspect->id),
 					state == TASKQ_FAILED ? "is not tried again" : "will be tried again, alone")));
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	taskq_event_push(taskq_dispatcher.db, &suspect->id, state);
-	LWLockRelease(taskq_main_lock);
+	taskq_announce_task(&suspect->id, state);
 	return true;
 }
 

@@ -164,25 +164,13 @@ is_due(int leaf, TimestampTz cutoff)
 	return due;
 }
 
-/*
- * taskq_sweep - empty what is due
- *
- * A look at the newest task of each leaf, whenever the ring has turned on.
- */
-void
-taskq_sweep(void)
+/* Empty the leaves that are due; returns when to look again. */
+static TimestampTz
+sweep_leaves(TimestampTz now, TimestampTz cutoff)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz cutoff = now - (int64) taskq_retention * SECS_PER_MINUTE * USECS_PER_SEC;
-	int64		period_ms = taskq_ring_period_ms();
-	TimestampTz next = TimestampTzPlusMilliseconds(now, period_ms);
+	TimestampTz next = TimestampTzPlusMilliseconds(now, taskq_ring_period_ms());
 	int			current = taskq_ring_leaf(now);
 
-	if (taskq_dispatcher.db->next_sweep > now)
-	{
-		taskq_look_again_at(taskq_dispatcher.db->next_sweep);
-		return;
-	}
 	(void) sweep_rows(TASKQ_KEEP, cutoff);
 	for (int leaf = 0; leaf < TASKQ_RING; leaf++)
 	{
@@ -194,6 +182,29 @@ taskq_sweep(void)
 		else
 			next = Min(next, TimestampTzPlusMilliseconds(now, AGAIN_MS));
 	}
+	return next;
+}
+
+/*
+ * taskq_sweep - forget what is old, whenever the ring has turned on
+ *
+ * A copy of a database stays as it is until somebody takes it over.
+ */
+void
+taskq_sweep(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz cutoff = now - (int64) taskq_retention * SECS_PER_MINUTE * USECS_PER_SEC;
+	TimestampTz next;
+
+	if (taskq_dispatcher.db->foreign || taskq_db_paused(MyDatabaseId))
+		return;
+	if (taskq_dispatcher.db->next_sweep > now)
+	{
+		taskq_look_again_at(taskq_dispatcher.db->next_sweep);
+		return;
+	}
+	next = sweep_leaves(now, cutoff);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	taskq_dispatcher.db->next_sweep = next;
 	LWLockRelease(taskq_main_lock);

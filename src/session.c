@@ -44,14 +44,24 @@ has_temp_objects(void)
 	return OidIsValid(namespace);
 }
 
+/* Open cursors and temporary tables: what can't be let go of outside of a transaction. */
+static bool
+has_leftovers(void)
+{
+	return !ThereAreNoReadyPortals() || has_temp_objects();
+}
+
 /*
- * taskq_session_clean - what a task leaves, between two tasks of one transaction
+ * taskq_session_clean - what a task leaves but its settings, in a transaction if there are leftovers
  *
  * Raises whatever dropping the leftovers raises.
  */
 void
 taskq_session_clean(void)
 {
+	/* closing an open cursor and dropping a table can run code, or wait for somebody */
+	if (has_leftovers())
+		taskq_interrupts_limit();
 	ResetSequenceCaches();
 	LockReleaseSession(USER_LOCKMETHOD);
 	DropAllPreparedStatements();
@@ -75,23 +85,15 @@ taskq_session_reset(bool settings)
 		SetConfigOption("session_authorization", NULL, PGC_USERSET, PGC_S_SESSION);
 	if (settings)
 		ResetAllOptions();
-	ResetSequenceCaches();
-	LockReleaseAll(USER_LOCKMETHOD, true);
-	DropAllPreparedStatements();
-	DirectFunctionCall1(setseed, Float8GetDatum(((double) random() / RAND_MAX) * 2 - 1));
-
-	/* closing an open cursor and dropping a table can run code: in a transaction, as the role */
-	if (ThereAreNoReadyPortals() && !has_temp_objects())
+	/* as the role */
+	if (!has_leftovers())
 	{
-		PortalHashTableDeleteAll();
+		taskq_session_clean();
 		return;
 	}
-	taskq_interrupts_limit();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	PortalHashTableDeleteAll();
-	if (has_temp_objects())
-		ResetTempTableNamespace();
+	taskq_session_clean();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 }

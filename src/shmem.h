@@ -53,6 +53,7 @@ typedef struct TaskqDb
 	int64		clock_offset;	/* of the system's clock, when timers were set right last */
 	int			nevents;		/* of its own among the events */
 	TimestampTz next_sweep;		/* when old tasks are to be looked for */
+	bool		foreign;		/* has tasks that are not run here before taskq.resume() */
 } TaskqDb;
 
 /* A lane that has, or may have, something to claim. */

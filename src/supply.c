@@ -103,16 +103,11 @@ fail_lane(int32 lane, const char *why)
 			continue;			/* a session from before still runs it */
 		failure.id = refs[i].id;
 		state = taskq_record_failure(&failure, false);
-		taskq_flush(XactLastCommitEnd);
 		MemoryContextSwitchTo(taskq_dispatcher.context);
 		if (state == TASKQ_ROW_BUSY)
 			taskq_look_again_in(TASKQ_RETRY_MS);
 		else if (state != 0)
-		{
-			LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-			taskq_event_push(taskq_dispatcher.db, &refs[i].id, state);
-			LWLockRelease(taskq_main_lock);
-		}
+			taskq_announce_task(&refs[i].id, state);
 	}
 }
 

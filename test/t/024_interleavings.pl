@@ -333,6 +333,43 @@ for my $round (1 .. 3)
 is( sql($node, $db, q{SELECT count(*), count(DISTINCT task) FROM effect WHERE note = 'together'}), '1200|1200', '... and each has run once');
 $id = sql($node, $db, q{SELECT taskq.task_submit('ending')});
 done_is($id, 'completed', 'it goes on');
+# --- one of several in a transaction is cancelled, and another one takes long when it is run again
+
+$node->safe_psql($db, q{
+	CREATE SEQUENCE runs;
+	CREATE FUNCTION again_work(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+	BEGIN
+		-- what a sequence counts is not undone
+		IF p ? 'second' AND nextval('runs') > 1 THEN
+			PERFORM gate_work('{"gate": "again"}');
+		ELSIF p ? 'cancel' THEN
+			PERFORM taskq.progress(1, 2, 'waits');
+			PERFORM pg_sleep(600);
+		END IF;
+		RETURN p;
+	END $$;
+	SELECT taskq.kind_define('again', 'again_work(jsonb)', batch => true);
+	SELECT count(*) FROM taskq.task_submit_many('again', array_fill('{}'::jsonb, ARRAY[300]))});
+ok($node->poll_query_until($db, q{SELECT NOT EXISTS (SELECT FROM taskq.task WHERE kind = 'again' AND NOT ready)}), 'tasks of that kind run');
+$node->safe_psql($db, q{SELECT taskq.queue_pause('default')});
+my ($long, $cancelled) = split /\n/, sql($node, $db, q{
+	SELECT taskq.task_submit('again', p::jsonb) FROM unnest(ARRAY['{"second": 1}', '{"cancel": 1}', '{}', '{}']) WITH ORDINALITY AS u(p, n) ORDER BY n});
+$node->safe_psql($db, q{SELECT taskq.queue_resume('default')});
+wait_state($node, $db, $cancelled, 'running');
+ok($node->poll_query_until($db, "SELECT message = 'waits' FROM taskq.task WHERE id = '$cancelled'"), 'one takes long');
+my $waiter = session();
+$waiter->{in} .= "SELECT state FROM taskq.task_wait('$cancelled', '60 s');\n\\echo waited\n";
+$waiter->{h}->pump_nb;
+ok($node->poll_query_until($db, q{SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT state FROM taskq.task_wait%' AND wait_event_type = 'Extension')}), 'somebody waits for it');
+$node->safe_psql($db, "SELECT taskq.task_cancel('$cancelled')");
+$waiter->{h}->pump until $waiter->{out} =~ /waited/;
+like($waiter->{out}, qr/^cancelled/, 'who waits for the cancelled one is told');
+wait_state($node, $db, $long, 'running');
+is(sql($node, $db, "SELECT state FROM taskq.task_status('$long')"), 'running', '... while the other one, run again, takes long');
+end_session($waiter);
+open_gate($node, $db, 'again');
+done_is($long, 'completed', '... and comes to its end');
+ok($node->poll_query_until($db, q{SELECT NOT EXISTS (SELECT FROM taskq.task WHERE kind = 'again' AND NOT ready)}), '... as do all');
 $node->safe_psql($db, q{ALTER SYSTEM RESET taskq.max_workers; SELECT pg_reload_conf()});
 
 end_session($s);

@@ -106,12 +106,28 @@ start_turned(sub { $node->restart });
 my $last = submit($node, $db, 'short');
 is(wait_task($node, $db, $last), 'completed', 'it goes on');
 
+# a copy is not touched before somebody takes it over
+$node->command_ok([ 'pg_dump', '-Fc', '-f', $node->basedir . '/dump', $db ], 'a dump of it');
+turn(24 * 7 + 12);
+$node->safe_psql($db, 'CREATE DATABASE copy');
+$node->command_ok([ 'pg_restore', '-d', 'copy', $node->basedir . '/dump' ], '... is restored a day and a half later');
+my $new_there = submit($node, 'copy', 'short');
+is(wait_task($node, 'copy', $new_there), 'completed', 'the copy has a dispatcher, that runs what is submitted there');
+$node->reload;
+ok(gone("id = '$last'"), 'what is over is forgotten here');
+is(sql($node, 'copy', "SELECT state FROM taskq.task_status('$last')"), 'completed', '... but not there');
+$node->safe_psql('copy', 'SELECT taskq.resume()');
+ok($node->poll_query_until('copy', "SELECT NOT EXISTS (SELECT FROM taskq.task WHERE id = '$last')"), '... until it is resumed');
+is(sql($node, 'copy', "SELECT state FROM taskq.task_status('$new_there')"), 'completed', '... and nothing else is forgotten');
+$last = submit($node, $db, 'short');
+is(wait_task($node, $db, $last), 'completed', 'one more');
+
 # a session that reads old tasks and stays is no reason to wait, nor does anybody wait for it
 my ($in, $out, $err) = ('', '', '');
 my $reader = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr($db), '-f', '-' ], '<', \$in, '>', \$out, '2>', \$err);
 $in .= "BEGIN; SELECT count(*) FROM taskq.task;\n\\echo read\n";
 $reader->pump until $out =~ /read/;
-turn(24 * 8);
+turn(24 * 10);
 is(wait_task($node, $db, submit($node, $db, 'short')), 'completed', 'an open reader keeps nobody from submitting');
 is(count_tasks("id = '$last'"), '1', '... what it has locked stays');
 $in .= "COMMIT;\n\\q\n";
