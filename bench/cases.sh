@@ -3,6 +3,20 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154
 
+# All of them, in this order: each is a function case_NAME.
+# shellcheck disable=SC2034
+cases=(
+	submit
+	bulk
+	drain
+	write
+	latency
+	mixed
+	snapshot
+	backlog
+	idle
+)
+
 pause() { q -c "SELECT taskq.queue_pause('default')" >/dev/null; }
 resume() { q -c "SELECT taskq.queue_resume('default')" >/dev/null; }
 workers_are() { q -c "ALTER SYSTEM SET taskq.max_workers = $1" -c 'SELECT pg_reload_conf()' >/dev/null; }

@@ -3,7 +3,7 @@
 # run on one throw-away server.
 #
 #   make bench                  all cases, medians of RUNS=3
-#   make bench CASE=drain       one of: submit bulk drain write latency mixed snapshot backlog idle
+#   make bench CASE=drain       one or several of those at the top of bench/cases.sh
 #   make bench PEERS=no         without the other systems (which come from apt and npm)
 #   TASKS=200000 SECONDS_EACH=5 PENDING=10000000 change how much is done
 
@@ -30,7 +30,7 @@ declare -A got=()
 table=()
 
 q() { as_pg psql -XAtq -v ON_ERROR_STOP=1 "$@"; }
-wants() { [[ $case = all || $case = "$1" ]]; }
+wants() { [[ $case = all || " $case " = *" $1 "* ]]; }
 now() { date +%s.%N; }
 rate() { awk -v n="$1" -v a="$2" -v b="$3" 'BEGIN { printf "%.0f\n", n / (b - a) }'; }
 add() { got[$1]+=" $2"; }
@@ -91,6 +91,9 @@ noise() {
 
 main() {
 	local c before
+	for c in $case; do
+		[[ " all ${cases[*]} " = *" $c "* ]] || { say "no such case: $c; there are: ${cases[*]}"; exit 1; }
+	done
 	taskq_install
 	scratch_begin taskq-bench
 	peers_install
@@ -105,7 +108,7 @@ main() {
 		echo "Celery $(/usr/bin/python3 -c 'import celery; print(celery.__version__)') with $(redis-server --version | grep -o 'v=[0-9.]*' | sed 's/v=/Redis /'), 2 processes, results ignored"
 	before=$(noise)
 	echo "$before"
-	for c in submit bulk drain write latency mixed snapshot backlog idle; do
+	for c in "${cases[@]}"; do
 		! wants "$c" || "case_$c"
 	done
 	peers_stop
