@@ -18,6 +18,7 @@
 #include "defs.h"
 #include "lane.h"
 #include "miscadmin.h"
+#include "state.h"
 #include "store.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -133,9 +134,14 @@ batch_size(TaskqLane *lane)
 	return Max(1, Min(BATCH_US / lane->average_us, TASKQ_BATCH_MAX));
 }
 
-/* Does another worker hold this task of the lane?  Caller holds the main lock, under which batches are filled. */
+/*
+ * Does another worker hold this task of the lane?  Then it is marked there as left
+ * out: an attempt that fails commits before it ends the reservation, so the task may
+ * be claimable already, and nothing else will tell of it again.  Caller holds the
+ * main lock exclusively.
+ */
 static bool
-is_reserved(TaskqSlot *mine, int32 lane, const pg_uuid_t *id)
+left_to_holder(TaskqSlot *mine, int32 lane, const pg_uuid_t *id)
 {
 	for (int i = 0; i < taskq_shared->nslots; i++)
 	{
@@ -145,15 +151,68 @@ is_reserved(TaskqSlot *mine, int32 lane, const pg_uuid_t *id)
 		if (slot == mine || slot->dbid != mine->dbid ||
 			(slot->state != TASKQ_SLOT_BUSY && slot->state != TASKQ_SLOT_ORPHAN))
 			continue;
-		LWLockAcquire(taskq_slot_lock(i), LW_SHARED);
+		LWLockAcquire(taskq_slot_lock(i), LW_EXCLUSIVE);
 		/* one that it is through with may be claimable again: failed, or skipped */
 		for (int j = slot->announced; slot->lane_id == lane && j < slot->nitems && !found; j++)
+		{
 			found = slot->outcome[j] == TASKQ_UNDONE && taskq_id_eq(&slot->items[j].id, id);
+			if (found && !slot->left[j])
+			{
+				slot->left[j] = true;
+				slot->nleft++;
+			}
+		}
 		LWLockRelease(taskq_slot_lock(i));
 		if (found)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * Note again what others left out because it was here, of what the worker is through
+ * with, or (all) of everything.  Caller holds the main lock exclusively.
+ */
+static void
+note_left(int slotno, bool all)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+	TaskqDb    *db = taskq_db_find(slot->dbid);
+	/* by its number: its entry may be another one by now, and was scanned */
+	TaskqLane  *lane = taskq_lane_find(slot->dbid, slot->lane_id);
+	bool		noted = false;
+
+	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
+	for (int i = 0; i < slot->nitems && slot->nleft > 0; i++)
+	{
+		if (!slot->left[i] || (slot->outcome[i] == TASKQ_UNDONE && !all))
+			continue;
+		slot->left[i] = false;
+		slot->nleft--;
+		if (lane == NULL || taskq_state_final(slot->outcome[i]))
+			continue;
+		taskq_lane_again(lane, &slot->items[i].id);
+		noted = true;
+	}
+	LWLockRelease(taskq_slot_lock(slotno));
+	if (noted && db != NULL)
+		taskq_lane_wake(db, slot->role);
+}
+
+/*
+ * taskq_claim_ended - the worker has just set outcomes of tasks: others may have left them to it
+ *
+ * Takes the main lock only then.  A mark made before the outcome is seen here, since
+ * both are made under the slot's lock; after it none is made.
+ */
+void
+taskq_claim_ended(int slotno)
+{
+	if (taskq_shared->slots[slotno].nleft == 0)
+		return;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	note_left(slotno, false);
+	LWLockRelease(taskq_main_lock);
 }
 
 /* taskq_claim_runs_elsewhere - is another worker in the midst of this task? */
@@ -252,6 +311,8 @@ reserve(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, const TaskqRef 
 	slot->nitems = n;
 	memcpy(slot->items, refs, n * sizeof(TaskqRef));
 	memset(slot->outcome, 0, sizeof(slot->outcome));
+	memset(slot->left, 0, sizeof(slot->left));
+	slot->nleft = 0;
 	LWLockRelease(taskq_slot_lock(slotno));
 
 	slot->state = TASKQ_SLOT_BUSY;
@@ -270,7 +331,7 @@ take_again(TaskqSlot *slot, int slotno, int index, TaskqLane *lane)
 	/* a scan may have found one before it was noted */
 	for (int i = 0; i < taken; i++)
 	{
-		if (is_reserved(slot, lane->id, &lane->again[i]))
+		if (left_to_holder(slot, lane->id, &lane->again[i]))
 			continue;
 		refs[n].id = lane->again[i];
 		ItemPointerSetInvalid(&refs[n].tid);
@@ -308,7 +369,7 @@ scan_end(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, LaneScan *scan
 	/* only behind an earlier scan's end can there be what others hold */
 	for (int i = 0; i < scan->nfound; i++)
 	{
-		if (taskq_id_cmp(&scan->found[i].id, &scan->high) > 0 || !is_reserved(slot, lane->id, &scan->found[i].id))
+		if (taskq_id_cmp(&scan->found[i].id, &scan->high) > 0 || !left_to_holder(slot, lane->id, &scan->found[i].id))
 			scan->found[n++] = scan->found[i];
 	}
 	if (n > 0)
@@ -473,20 +534,24 @@ void
 taskq_claim_give_back(int slotno)
 {
 	TaskqSlot  *slot = &taskq_shared->slots[slotno];
-	TaskqLane  *lane = &taskq_shared->lanes[slot->lane];
+	TaskqLane  *lane = taskq_lane_find(slot->dbid, slot->lane_id);
 	TaskqDb    *db = taskq_db_find(slot->dbid);
-	bool		valid = lane->generation == slot->lane_generation && OidIsValid(lane->dbid);
 	int			n;
 
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
 	n = slot->nitems - slot->next;
-	for (int i = slot->next; i < slot->nitems && valid; i++)
-		taskq_lane_rewind(lane, &slot->items[i].id, taskq_leaf_bit(&slot->items[i].id));
+	for (int i = slot->next; i < slot->nitems; i++)
+	{
+		slot->nleft -= slot->left[i];
+		if (lane != NULL)
+			taskq_lane_rewind(lane, &slot->items[i].id, taskq_leaf_bit(&slot->items[i].id));
+	}
 	slot->nitems = slot->next;
 	LWLockRelease(taskq_slot_lock(slotno));
-	if (n > 0 && valid)
+	if (n > 0 && lane != NULL)
 	{
-		lane->running -= n;
+		if (lane->generation == slot->lane_generation)
+			lane->running -= n;
 		lane->waiting += n;
 		if (db != NULL)
 			taskq_lane_wake(db, slot->role);
@@ -500,9 +565,11 @@ taskq_claim_release(int slotno)
 	TaskqSlot  *slot = &taskq_shared->slots[slotno];
 	TaskqLane  *lane = &taskq_shared->lanes[slot->lane];
 
+	note_left(slotno, true);
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
 	if (slot->nitems > 0 && lane->generation == slot->lane_generation)
 		lane->running -= slot->nitems;
+	slot->batch++;				/* whoever is announcing it finds that it is over */
 	slot->nitems = 0;
 	slot->next = 0;
 	slot->announced = 0;

@@ -496,6 +496,7 @@ task_end(int slotno, Attempt *attempt, char outcome)
 	my_slot->busy_us += us;
 	my_slot->last_active = now;
 	LWLockRelease(taskq_slot_lock(slotno));
+	taskq_claim_ended(slotno);
 	if (outcome != TASKQ_DROPPED)
 		taskq_claim_finished(slotno, us);
 }
@@ -664,6 +665,7 @@ together_failed(int slotno, Attempt *attempt)
 	my_slot->next = together.first;
 	my_slot->in_task = false;
 	LWLockRelease(taskq_slot_lock(slotno));
+	taskq_claim_ended(slotno);
 }
 
 static void
@@ -685,6 +687,7 @@ together_end(int slotno)
 	my_slot->busy_us += us;
 	my_slot->last_active = now;
 	LWLockRelease(taskq_slot_lock(slotno));
+	taskq_claim_ended(slotno);
 	if (together.done > 0)
 		taskq_claim_finished(slotno, us / together.done);
 	if (full)

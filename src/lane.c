@@ -8,7 +8,8 @@
  *
  *	- has an id at or above the watermark, in a leaf whose bit is set, or
  *	- is in again[], or
- *	- is among the items of a worker's slot, or
+ *	- is among the items of a worker's slot (whoever leaves it out for that marks
+ *	  it there, and it is noted again when the worker is through with it), or
  *	- is covered by skipped/skipped_leaves, which come back at retry_at.
  *
  * Ids need not come in order.  Whatever makes a task claimable (the commit of a
@@ -203,15 +204,22 @@ taskq_lane_rewind(TaskqLane *lane, const pg_uuid_t *id, uint32 leaves)
 	lane->fresh = true;
 }
 
-/*
- * taskq_lane_ready - one task became claimable, perhaps far behind the watermark
- *
- * Remembered one by one as long as there is room, to spare a scan.
- */
+/* taskq_lane_ready - one task became claimable, perhaps far behind the watermark */
 void
 taskq_lane_ready(TaskqLane *lane, const pg_uuid_t *id)
 {
 	lane->waiting++;
+	taskq_lane_again(lane, id);
+}
+
+/*
+ * taskq_lane_again - one task is, or may be, claimable, perhaps far behind the watermark
+ *
+ * Remembered one by one as long as there is room, to spare a scan.
+ */
+void
+taskq_lane_again(TaskqLane *lane, const pg_uuid_t *id)
+{
 	lane->dirty = true;
 	lane->fresh = true;
 	if (lane->nagain < TASKQ_AGAIN_MAX && taskq_id_cmp(id, &lane->watermark) < 0)

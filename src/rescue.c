@@ -169,18 +169,22 @@ server_is_stopping(void)
 	return stopping;
 }
 
+/* How a task of the slot ended; one that did not end may be claimable, and is to be looked for again. */
 static void
 outcome_is(int slotno, int item, char outcome)
 {
 	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+	TaskqLane  *lane;
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	lane = taskq_lane_find(slot->dbid, slot->lane_id);
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
 	slot->outcome[item] = outcome;
-	if (outcome == TASKQ_DROPPED && taskq_shared->lanes[slot->lane].generation == slot->lane_generation)
-		taskq_lane_rewind(&taskq_shared->lanes[slot->lane], &slot->items[item].id, taskq_leaf_bit(&slot->items[item].id));
+	if (outcome == TASKQ_DROPPED && lane != NULL)
+		taskq_lane_rewind(lane, &slot->items[item].id, taskq_leaf_bit(&slot->items[item].id));
 	LWLockRelease(taskq_slot_lock(slotno));
 	LWLockRelease(taskq_main_lock);
+	taskq_claim_ended(slotno);
 }
 
 /*
@@ -255,9 +259,9 @@ settle_orphan(int slotno)
 		}
 		LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
 		slot->in_task = false;
-		slot->outcome[slot->next - 1] = state;
 		slot->flush_to = Max(slot->flush_to, XactLastCommitEnd);
 		LWLockRelease(taskq_slot_lock(slotno));
+		outcome_is(slotno, slot->next - 1, state);
 	}
 	taskq_announce(slotno);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);

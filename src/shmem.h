@@ -128,6 +128,8 @@ typedef struct TaskqSlot
 	int			announced;		/* items before it are announced and gone for everyone */
 	TaskqRef	items[TASKQ_BATCH_MAX];
 	char		outcome[TASKQ_BATCH_MAX];
+	bool		left[TASKQ_BATCH_MAX];	/* another worker left it out because it is here */
+	int			nleft;			/* how many are */
 	XLogRecPtr	flush_to;		/* end of the last finished task's commit record */
 	TimestampTz finished_at;	/* when the first not announced one finished */
 
