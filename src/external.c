@@ -466,7 +466,6 @@ lock_claimed(FunctionCallInfo fcinfo, TaskqRow *row, TaskqLease *lease)
 {
 	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
 	bool		valid;
-	Snapshot	snapshot;
 
 	if (PG_ARGISNULL(1))
 		taskq_invalid_argument("token", "must not be null");
@@ -477,10 +476,8 @@ lock_claimed(FunctionCallInfo fcinfo, TaskqRow *row, TaskqLease *lease)
 		Min(lease->until, lease->deadline) > taskq_steady_now();
 	if (valid)
 		return;
-	snapshot = taskq_store_snapshot();
-	if (!taskq_store_find(&id, snapshot, row) || !may_know(row))
+	if (!taskq_store_find(&id, row) || !may_know(row))
 		taskq_task_require(&id, row);
-	UnregisterSnapshot(snapshot);
 	ereport(ERROR,
 			(errcode(ERRCODE_TASK_WRONG_STATE),
 			 errmsg("task %s is not claimed with this token", taskq_id_text(&id)),

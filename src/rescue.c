@@ -25,7 +25,6 @@
 #include "storage/fd.h"
 #include "task.h"
 #include "utils/pidfile.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #define DIRECTORY_LOCK_FILE "postmaster.pid"	/* relative to the data directory */
@@ -133,16 +132,13 @@ orphan_error(TaskqSlot *slot, int *sqlerrcode)
 static char
 stored_state(const pg_uuid_t *id)
 {
-	Snapshot	snapshot;
 	TaskqRow	row;
 	char		state = 0;
 
 	taskq_pass_begin();
 	taskq_defs_begin();
-	snapshot = taskq_store_snapshot();
-	if (taskq_store_find(id, snapshot, &row))
+	if (taskq_store_find(id, &row))
 		state = taskq_row_state(&row);
-	UnregisterSnapshot(snapshot);
 	taskq_pass_commit();
 	return state;
 }

@@ -367,11 +367,9 @@ taskq_workers(PG_FUNCTION_ARGS)
 void
 taskq_task_require(const pg_uuid_t *id, TaskqRow *row)
 {
-	Snapshot	snapshot = taskq_store_snapshot();
-	bool		found = taskq_store_find(id, snapshot, row);
+	bool		found = taskq_store_find(id, row);
 	const TaskqLaneDef *lane = NULL;
 
-	UnregisterSnapshot(snapshot);
 	if (found)
 		lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
 	if (lane == NULL || !taskq_row_may_see(lane, row))

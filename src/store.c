@@ -257,34 +257,79 @@ taskq_store_insert(TaskqRow *rows, int nrows)
 	}
 }
 
+/* Look a task up in a leaf that is open. */
 static bool
-find_in_leaf(int leaf, const pg_uuid_t *id, Snapshot snapshot, TaskqRow *row)
+find_in_leaf(Relation rel, int leaf, const pg_uuid_t *id, Snapshot snapshot, TaskqRow *row)
 {
-	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
 	SysScanDesc scan;
 	ScanKeyData key;
 	HeapTuple	tuple;
+	bool		found;
 
 	ScanKeyInit(&key, Anum_task_id, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
 	scan = systable_beginscan(rel, oids[TASKQ_REL_LEAF_PKEY + leaf], true, snapshot, 1, &key);
 	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
+	found = HeapTupleIsValid(tuple);
+	if (found)
 		row_from_tuple(row, leaf, tuple, RelationGetDescr(rel));
 	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return HeapTupleIsValid(tuple);
+	return found;
 }
 
 /*
- * taskq_store_find - look a task up
+ * A task where its id says, or among the kept ones.  Gives the leaf, which is open and
+ * locked in this mode, and the snapshot it was found with; NULL if there is no such task.
+ *
+ * The sweeper may move the task, and empty the leaf, at any moment before the leaf is
+ * locked: what a snapshot of before cannot find is looked for once more, with one
+ * that was taken when both leaves could not be emptied any more.
+ */
+static Relation
+find_and_open(const pg_uuid_t *id, int lockmode, Snapshot *snapshot, TaskqRow *row)
+{
+	int			leaf = taskq_id_slot(id);
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, lockmode);
+	Relation	keep;
+
+	*snapshot = taskq_store_snapshot();
+	if (find_in_leaf(rel, leaf, id, *snapshot, row))
+		return rel;
+	UnregisterSnapshot(*snapshot);
+
+	keep = taskq_store_open(TASKQ_REL_LEAF + TASKQ_KEEP, lockmode);
+	*snapshot = taskq_store_snapshot();
+	if (find_in_leaf(keep, TASKQ_KEEP, id, *snapshot, row))
+	{
+		table_close(rel, lockmode);
+		return keep;
+	}
+	if (find_in_leaf(rel, leaf, id, *snapshot, row))
+	{
+		table_close(keep, lockmode);
+		return rel;
+	}
+	UnregisterSnapshot(*snapshot);
+	table_close(keep, lockmode);
+	table_close(rel, lockmode);
+	return NULL;
+}
+
+/*
+ * taskq_store_find - look a task up, as it is at this moment
  *
  * First in the leaf that its id names, then among the kept ones.
  */
 bool
-taskq_store_find(const pg_uuid_t *id, Snapshot snapshot, TaskqRow *row)
+taskq_store_find(const pg_uuid_t *id, TaskqRow *row)
 {
-	return find_in_leaf(taskq_id_slot(id), id, snapshot, row) ||
-		find_in_leaf(TASKQ_KEEP, id, snapshot, row);
+	Snapshot	snapshot;
+	Relation	rel = find_and_open(id, AccessShareLock, &snapshot, row);
+
+	if (rel == NULL)
+		return false;
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	return true;
 }
 
 /* Lock the row at a place, and read it; the slot keeps its page in memory. */
@@ -303,37 +348,32 @@ lock_tuple(Relation rel, int leaf, ItemPointer tid, Snapshot snapshot, TupleTabl
 	return result;
 }
 
-static TM_Result
-lock_row(TaskqRow *row, Snapshot snapshot, bool wait)
-{
-	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + row->leaf, RowExclusiveLock);
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsBufferHeapTuple);
-	TM_Result	result = lock_tuple(rel, row->leaf, &row->tid, snapshot, slot, wait, row);
-
-	ExecDropSingleTupleTableSlot(slot);
-	table_close(rel, NoLock);
-	return result;
-}
-
 /*
  * taskq_store_lock - look a task up and lock its row till the transaction ends
  *
- * Without wait a row that another transaction has locked is TASKQ_BUSY.
+ * Without wait a row that another transaction has locked is TASKQ_BUSY.  From the
+ * look-up on the leaf is locked, so that it is not emptied before the row is.
  */
 TaskqLockResult
 taskq_store_lock(const pg_uuid_t *id, bool wait, TaskqRow *row)
 {
 	for (;;)
 	{
-		Snapshot	snapshot = taskq_store_snapshot();
-		TM_Result	result = TM_Deleted;
-		bool		found = taskq_store_find(id, snapshot, row);
+		Snapshot	snapshot;
+		Relation	rel = find_and_open(id, RowExclusiveLock, &snapshot, row);
+		TupleTableSlot *slot;
+		ItemPointerData tid;
+		TM_Result	result;
 
-		if (found)
-			result = lock_row(row, snapshot, wait);
-		UnregisterSnapshot(snapshot);
-		if (!found)
+		if (rel == NULL)
 			return TASKQ_MISSING;
+		tid = row->tid;
+		slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsBufferHeapTuple);
+		result = lock_tuple(rel, row->leaf, &tid, snapshot, slot, wait, row);
+		ExecDropSingleTupleTableSlot(slot);
+		UnregisterSnapshot(snapshot);
+		/* of a row that is not ours the leaf need not stay */
+		table_close(rel, result == TM_Ok ? NoLock : RowExclusiveLock);
 		switch (result)
 		{
 			case TM_Ok:
@@ -386,7 +426,7 @@ taskq_store_lock_seen(const TaskqRef *ref, TaskqRow *row)
 		result = lock_tuple(rel, ref->leaf, &tid, GetActiveSnapshot(), slot, false, row);
 	}
 	ExecDropSingleTupleTableSlot(slot);
-	table_close(rel, NoLock);
+	table_close(rel, result == TM_Ok ? NoLock : RowExclusiveLock);
 	if (result == TM_Ok)
 		return TASKQ_LOCKED;
 	if (result == TM_WouldBlock || result == TM_BeingModified)

@@ -28,18 +28,15 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 static bool
 is_finished(const pg_uuid_t *id)
 {
-	Snapshot	snapshot = taskq_store_snapshot();
 	TaskqLive	live;
 	TaskqRow	row;
-	bool		found = taskq_store_find(id, snapshot, &row);
+	bool		found = taskq_store_find(id, &row);
 
-	UnregisterSnapshot(snapshot);
 	/* gone: cancelled and deleted, or its retention is over */
 	return !found || (taskq_state_final(taskq_row_state(&row)) && !taskq_task_held(&row, &live));
 }
