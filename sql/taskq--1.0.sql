@@ -59,10 +59,12 @@ CREATE TABLE taskq_internal.lane (
 	kind text COLLATE "C" NOT NULL,
 	kind_owner int4 NOT NULL,	-- somebody else's kind of the same name is another kind
 	system int8 NOT NULL,
-	database oid NOT NULL
+	database oid NOT NULL,
+	kind_version int8 NOT NULL	-- the kind's when the lane was made
 ) USING heap;
 CREATE INDEX lane_kind_idx ON taskq_internal.lane (kind, role);
 
+CREATE SEQUENCE taskq_internal.kind_version_seq;
 CREATE TABLE taskq_internal.kind (
 	name text COLLATE "C" NOT NULL CONSTRAINT kind_pkey PRIMARY KEY,
 	handler text,
@@ -81,7 +83,9 @@ CREATE TABLE taskq_internal.kind (
 	batch bool NOT NULL,
 	description text,
 	owner int4 NOT NULL,
-	updated_at timestamptz NOT NULL
+	updated_at timestamptz NOT NULL,
+	version int8 NOT NULL,		-- a new one when somebody who is no superuser chooses another handler
+	handler_by int4 NOT NULL	-- who chose the handler
 ) USING heap;
 
 -- Who may submit tasks of a kind that runs as somebody else (s), and who may
@@ -196,6 +200,7 @@ SELECT pg_catalog.pg_extension_config_dump('taskq_internal.role_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.lane', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.lane_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.kind', '');
+SELECT pg_catalog.pg_extension_config_dump('taskq_internal.kind_version_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.kind_grant', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.queue', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.attempt', '');

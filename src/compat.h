@@ -41,6 +41,7 @@ typedef void (*shmem_request_hook_type) (void);
 #include "utils/builtins.h"
 
 #define check_can_set_role(member, role) check_is_member_of_role(member, role)
+#define taskq_can_set_role(member, role) is_member_of_role(member, role)
 
 static inline AclResult
 taskq_function_aclcheck(Oid function, Oid role)
@@ -60,6 +61,8 @@ taskq_database_ownercheck(Oid database, Oid role)
 	return pg_database_ownercheck(database, role);
 }
 #else
+#define taskq_can_set_role(member, role) member_can_set_role(member, role)
+
 static inline AclResult
 taskq_function_aclcheck(Oid function, Oid role)
 {

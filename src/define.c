@@ -65,7 +65,7 @@ handler_text(Oid handler)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("handler %s is not a plain function", format_procedure(handler)),
-				 errhint("Procedures and whatever controls its own transactions run by taskq.task_submit_sql('CALL …').")));
+				 errhint("Procedures and whatever controls its own transactions run by taskq.task_submit_sql('CALL ...').")));
 	if (form->pronargs > 1 || (form->pronargs == 1 && form->proargtypes.values[0] != JSONBOID) ||
 		form->prorettype == TRIGGEROID || form->prorettype == EVENT_TRIGGEROID)
 		ereport(ERROR,
@@ -111,6 +111,26 @@ require_owner(const char *name)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of kind \"%s\"", name),
 				 errhint("It belongs to role \"%s\".", NameStr(kind->owner))));
+}
+
+/*
+ * Who chose the handler, and the kind's version, which tasks that wait are compared
+ * by.  The same handler again changes neither; a superuser's choice is good for the
+ * tasks of everybody and needs no new version.
+ */
+static void
+set_handler_by(const TaskqKind *old, Datum *values, bool *nulls)
+{
+	const char *handler = nulls[Anum_kind_handler - 1] ? "" : TextDatumGetCString(values[Anum_kind_handler - 1]);
+	int64		version = old ? old->version : 0;
+	Oid			by = GetUserId();
+
+	if (old != NULL && strcmp(handler, old->handler ? old->handler : "") == 0 && OidIsValid(old->handler_by))
+		by = old->handler_by;
+	else if (!superuser())
+		version = taskq_kind_new_version();
+	values[Anum_kind_version - 1] = Int64GetDatum(version);
+	values[Anum_kind_handler_by - 1] = Int32GetDatum(taskq_role_id(by));
 }
 
 static void
@@ -198,6 +218,7 @@ taskq_kind_define(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(15))
 		values[Anum_kind_description - 1] = PG_GETARG_DATUM(15);
 
+	set_handler_by(old, values, nulls);
 	values[Anum_kind_updated_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	taskq_kind_write(name, values, nulls);
 	if (taskq_shared != NULL)

@@ -47,6 +47,7 @@ typedef struct LaneKey
 	NameData	queue;
 	NameData	kind;
 	int32		kind_owner;
+	int64		kind_version;
 } LaneKey;
 
 typedef struct LaneByKey
@@ -241,6 +242,7 @@ kind_from_row(TaskqKind *kind, Datum *values, bool *nulls)
 	kind->retry_on = nulls[Anum_kind_retry_on - 1] ? NIL : text_array_list(values[Anum_kind_retry_on - 1]);
 	kind->run_as_id = nulls[Anum_kind_run_as - 1] ? 0 : DatumGetInt32(values[Anum_kind_run_as - 1]);
 	kind->owner_id = DatumGetInt32(values[Anum_kind_owner - 1]);
+	kind->version = DatumGetInt64(values[Anum_kind_version - 1]);
 	MemoryContextSwitchTo(old);
 }
 
@@ -325,6 +327,7 @@ taskq_kind_get(const char *name)
 	memset(&read, 0, sizeof(read));
 	namestrcpy(&read.name, name);
 	kind_from_row(&read, values, nulls);
+	(void) taskq_role_read(DatumGetInt32(values[Anum_kind_handler_by - 1]), &read.handler_by_name, &read.handler_by);
 	kind_resolve(&read);
 	kind = hash_search(kinds, name, HASH_ENTER, NULL);
 	*kind = read;
@@ -398,6 +401,13 @@ void
 taskq_queue_write(const char *name, Datum *values, bool *nulls, const bool *replace)
 {
 	write_by_name(TASKQ_REL_QUEUE, TASKQ_REL_QUEUE_PKEY, name, values, nulls, replace, Natts_queue);
+}
+
+/* taskq_kind_new_version - a number that no kind has or had */
+int64
+taskq_kind_new_version(void)
+{
+	return nextval_internal(taskq_store_oid(TASKQ_REL_KIND_VERSION_SEQ), false);
 }
 
 static void
@@ -587,8 +597,8 @@ taskq_role_read(int32 id, Name name, Oid *oid)
 	return tuple != NULL;
 }
 
-/* columns of taskq_internal.lane: id, role, priority, queue, kind, kind_owner, system, database */
-#define Natts_lane 8
+/* columns of taskq_internal.lane: id, role, priority, queue, kind, kind_owner, system, database, kind_version */
+#define Natts_lane 9
 
 static void
 lane_from_tuple(TaskqLaneDef *lane, HeapTuple tuple, TupleDesc desc)
@@ -605,6 +615,7 @@ lane_from_tuple(TaskqLaneDef *lane, HeapTuple tuple, TupleDesc desc)
 	lane->kind_owner = DatumGetInt32(values[5]);
 	lane->foreign = DatumGetInt64(values[6]) != (int64) GetSystemIdentifier() ||
 		DatumGetObjectId(values[7]) != MyDatabaseId;
+	lane->kind_version = DatumGetInt64(values[8]);
 }
 
 /* taskq_lane_get - a lane by its number, or NULL */
@@ -650,6 +661,7 @@ lane_insert(int32 role, const LaneKey *key)
 	values[5] = Int32GetDatum(key->kind_owner);
 	values[6] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[7] = ObjectIdGetDatum(MyDatabaseId);
+	values[8] = Int64GetDatum(key->kind_version);
 	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
@@ -675,6 +687,7 @@ lane_search(int32 role, const LaneKey *key)
 
 		lane_from_tuple(&lane, tuple, RelationGetDescr(rel));
 		if (!lane.foreign && lane.priority == key->priority && lane.kind_owner == key->kind_owner &&
+			lane.kind_version == key->kind_version &&
 			strcmp(NameStr(lane.queue), NameStr(key->queue)) == 0 &&
 			(id == 0 || lane.id < id))
 			id = lane.id;
@@ -684,13 +697,13 @@ lane_search(int32 role, const LaneKey *key)
 }
 
 /*
- * taskq_lane_for - the lane of these properties, made if there is none
+ * taskq_lane_for - the lane of these properties, made if there is none; kind NULL: SQL commands
  *
  * Its row is part of the calling transaction.  Two sessions may make one each
  * at the same time: both serve, and no submitter waits for another.
  */
 const TaskqLaneDef *
-taskq_lane_for(Oid role, const char *queue, const char *kind, int32 kind_owner, int16 priority)
+taskq_lane_for(Oid role, const char *queue, const char *kind_name, const TaskqKind *kind, int16 priority)
 {
 	LaneKey		key;
 	LaneByKey  *entry;
@@ -698,9 +711,10 @@ taskq_lane_for(Oid role, const char *queue, const char *kind, int32 kind_owner, 
 	memset(&key, 0, sizeof(key));
 	key.role = role;
 	key.priority = priority;
-	key.kind_owner = kind_owner;
+	key.kind_owner = kind ? kind->owner_id : 0;
+	key.kind_version = kind ? kind->version : 0;
 	namestrcpy(&key.queue, queue);
-	namestrcpy(&key.kind, kind);
+	namestrcpy(&key.kind, kind_name);
 
 	entry = hash_search(lanes_by_key, &key, HASH_FIND, NULL);
 	if (entry == NULL)
@@ -784,7 +798,7 @@ taskq_lanes_take_over(void)
 	while ((tuple = systable_getnext(scan)) != NULL)
 	{
 		TaskqLaneDef lane;
-		bool		replace[Natts_lane] = {false, false, false, false, false, false, true, true};
+		bool		replace[Natts_lane] = {false, false, false, false, false, false, true, true, false};
 		bool		nulls[Natts_lane] = {false};
 		Datum		values[Natts_lane] = {0};
 

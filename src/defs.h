@@ -28,7 +28,9 @@ enum
 	Anum_kind_description,
 	Anum_kind_owner,
 	Anum_kind_updated_at,
-	Natts_kind = Anum_kind_updated_at
+	Anum_kind_version,
+	Anum_kind_handler_by,
+	Natts_kind = Anum_kind_handler_by
 };
 
 /* columns of taskq_internal.queue */
@@ -75,6 +77,9 @@ typedef struct TaskqKind
 	int32		owner_id;
 	Oid			owner_oid;
 	NameData	owner;
+	int64		version;		/* another one: somebody who is no superuser chose another handler */
+	Oid			handler_by;		/* who chose the handler; InvalidOid if that role is gone */
+	NameData	handler_by_name;
 	List	   *grants;			/* of TaskqKindGrant */
 } TaskqKind;
 
@@ -92,6 +97,7 @@ typedef struct TaskqLaneDef
 	NameData	queue;
 	NameData	kind;
 	int32		kind_owner;		/* of the kind when the lane was made: another owner's is another kind */
+	int64		kind_version;	/* likewise; see taskq_kind_check_run */
 	bool		foreign;		/* made in another server or database */
 	NameData	role_name;
 	Oid			role_oid;		/* of that name here; InvalidOid if it is another role by now */
@@ -103,6 +109,7 @@ extern void taskq_defs_begin(void);
 extern const TaskqKind *taskq_kind_get(const char *name);
 extern void taskq_kind_write(const char *name, Datum *values, bool *nulls);
 extern bool taskq_kind_delete(const char *name);
+extern int64 taskq_kind_new_version(void);
 extern bool taskq_kind_grant_write(const char *kind, char privilege, int32 role, bool grant);
 extern const TaskqQueue *taskq_queue_get(const char *name);
 extern void taskq_queue_write(const char *name, Datum *values, bool *nulls, const bool *replace);
@@ -110,7 +117,7 @@ extern int32 taskq_role_id(Oid role);
 extern bool taskq_role_read(int32 id, Name name, Oid *oid);
 extern Oid	taskq_role_resolve(const char *name, Oid oid, int64 system);
 extern const TaskqLaneDef *taskq_lane_get(int32 id);
-extern const TaskqLaneDef *taskq_lane_for(Oid role, const char *queue, const char *kind, int32 kind_owner, int16 priority);
+extern const TaskqLaneDef *taskq_lane_for(Oid role, const char *queue, const char *kind_name, const TaskqKind *kind, int16 priority);
 extern List *taskq_lane_ids(void);
 extern int	taskq_lanes_take_over(void);
 

@@ -126,6 +126,7 @@ load_attempt(Attempt *attempt)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_FUNCTION),
 					 errmsg("kind of task \"%s\" has no handler any more", NameStr(lane->kind))));
+		taskq_kind_check_handler(kind, lane);
 		attempt->handler = pstrdup(kind->handler);
 	}
 

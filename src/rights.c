@@ -291,11 +291,58 @@ taskq_kind_may_work(const TaskqKind *kind)
 		granted(kind, TASKQ_GRANT_WORK, GetUserId());
 }
 
+/* May the one role become the other?  superuser: of any */
+static bool
+can_act_as(Oid who, Oid role)
+{
+	return OidIsValid(who) && OidIsValid(role) && taskq_can_set_role(who, role);
+}
+
+/*
+ * taskq_kind_check_superuser - may tasks of this kind run as this role, if that is a superuser?
+ *
+ * Who owns a kind chooses what it runs, so that must be somebody who can do all
+ * that the role can.  Raises 42501.
+ */
+void
+taskq_kind_check_superuser(const TaskqKind *kind, Oid role)
+{
+	if (kind->handler == NULL || !superuser_arg(role) ||
+		kind->owner_oid == role || can_act_as(kind->owner_oid, role))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("superusers run no tasks of kind \"%s\"", NameStr(kind->name)),
+			 errdetail("Its owner, role \"%s\", is not a superuser and chooses what its tasks do.", NameStr(kind->owner)),
+			 errhint("Use SET ROLE and submit the task as a role that it shall run as, or let a superuser own the kind.")));
+}
+
+/*
+ * taskq_kind_check_handler - is the kind's handler one that the tasks of this lane may run?
+ *
+ * It is when it is what it was when they were submitted, or when who chose it could
+ * do the same as the lane's role without that.  A superuser's change keeps the
+ * version, so what counts after several changes is who made the last one.  Raises 42501.
+ */
+void
+taskq_kind_check_handler(const TaskqKind *kind, const TaskqLaneDef *lane)
+{
+	if (kind->handler == NULL || lane->kind_version == kind->version ||
+		can_act_as(kind->handler_by, lane->role_oid))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("the handler of kind \"%s\" was changed after the task was submitted", NameStr(kind->name)),
+			 errdetail("Role \"%s\", who changed it, is not a member of role \"%s\", which the task runs as.",
+					   NameStr(kind->handler_by_name), NameStr(lane->role_name)),
+			 errhint("Look at the handler; then submit or retry the task as the role that it runs as.")));
+}
+
 /*
  * taskq_kind_check_run - may this task still be run, as things are by now?
  *
  * Raises 42501.  That the role may log in, connect and execute the handler is
- * seen to elsewhere.
+ * seen to elsewhere; that it is still the handler it was, by taskq_kind_check_handler.
  */
 void
 taskq_kind_check_run(const TaskqKind *kind, const TaskqLaneDef *lane, TaskqRow *row)
@@ -307,6 +354,7 @@ taskq_kind_check_run(const TaskqKind *kind, const TaskqLaneDef *lane, TaskqRow *
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("kind of task \"%s\" belongs to another role than when the task was submitted", NameStr(kind->name)),
 				 errhint("Submit the task again if it shall be run by the new owner's handler.")));
+	taskq_kind_check_superuser(kind, lane->role_oid);
 	if (taskq_row_isnull(row, submitted_by))
 		return;
 	submitter = other_submitter(row);

@@ -16,6 +16,8 @@ extern void taskq_require_steer(const TaskqLaneDef *lane, TaskqRow *row, const c
 
 extern bool taskq_kind_may_submit(const TaskqKind *kind);
 extern bool taskq_kind_may_work(const TaskqKind *kind);
+extern void taskq_kind_check_superuser(const TaskqKind *kind, Oid role);
+extern void taskq_kind_check_handler(const TaskqKind *kind, const TaskqLaneDef *lane);
 extern void taskq_kind_check_run(const TaskqKind *kind, const TaskqLaneDef *lane, TaskqRow *row);
 
 extern Jsonb *taskq_caller_claims(void);

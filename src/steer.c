@@ -74,6 +74,16 @@ check_superuser(const TaskqLaneDef *lane)
 				 errhint("That is for superusers.")));
 }
 
+/*
+ * Who retries a task of a role that it is a member of could as well submit it.  Not so
+ * a superuser, who is no member and may not know whose task it is.
+ */
+static bool
+acts_as(Oid role)
+{
+	return role == GetUserId() || is_member_of_role_nosuper(GetUserId(), role);
+}
+
 /* Another payload is for those who could have submitted the task with it. */
 static Datum
 other_payload(FunctionCallInfo fcinfo, int n, const TaskqKind *kind, const TaskqLaneDef *lane)
@@ -147,6 +157,7 @@ taskq_task_retry(PG_FUNCTION_ARGS)
 
 	taskq_submit_begin(&submit);
 	lane = lock_final(&id, "retry", "Wait for it, or cancel it first.", &old);
+	check_superuser(lane);
 	if (strcmp(NameStr(lane->kind), TASKQ_SQL_KIND) != 0)
 	{
 		kind = taskq_kind_get(NameStr(lane->kind));
@@ -156,12 +167,13 @@ taskq_task_retry(PG_FUNCTION_ARGS)
 					 errmsg("kind of task \"%s\" does not exist any more", NameStr(lane->kind)),
 					 errhint("Define it again with taskq.kind_define() and submit a new task.")));
 		taskq_kind_check_run(kind, lane, &old);
+		if (!acts_as(lane->role_oid))
+			taskq_kind_check_handler(kind, lane);
 	}
 	if (!OidIsValid(lane->role_oid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("role \"%s\", which the task ran as, does not exist any more", NameStr(lane->role_name))));
-	check_superuser(lane);
 	payload = PG_ARGISNULL(3) ? taskq_row_value(&old, payload) : other_payload(fcinfo, 3, kind, lane);
 	priority = PG_ARGISNULL(1) ? lane->priority : PG_GETARG_INT32(1);
 	taskq_check_priority(priority);

@@ -315,7 +315,9 @@ taskq_submit_place(TaskqSubmit *submit, const char *kind_name, const TaskqKind *
 {
 	if (kind == NULL || kind->handler != NULL)
 		check_handler(kind, role);
-	submit->lane = taskq_lane_for(role, queue, kind_name, kind ? kind->owner_id : 0, priority);
+	if (kind != NULL)
+		taskq_kind_check_superuser(kind, role);
+	submit->lane = taskq_lane_for(role, queue, kind_name, kind, priority);
 	if (submit->lane == NULL)
 		elog(ERROR, "lane not found");
 	taskq_row_set(&submit->row, lane, Int32GetDatum(submit->lane->id));

@@ -7,7 +7,7 @@ CREATE ROLE grant_app LOGIN;
 CREATE ROLE grant_web NOLOGIN;
 CREATE ROLE grant_team NOLOGIN;
 CREATE ROLE grant_other LOGIN;
-GRANT taskq_user TO grant_web, grant_other;
+GRANT taskq_user TO grant_web, grant_other, grant_app;
 GRANT taskq_operator TO grant_owner, grant_other;
 GRANT grant_app TO grant_owner;
 GRANT CREATE ON SCHEMA public TO grant_owner, grant_other;
@@ -68,11 +68,11 @@ CREATE FUNCTION grant_evil(p jsonb) RETURNS text LANGUAGE sql AS $$ SELECT 'evil
 SELECT as_role('grant_owner', $$SELECT taskq.kind_define('plain', 'grant_who(jsonb)', queue => 'grant_held')$$) \g /dev/null
 SELECT as_role('grant_other', $$SELECT taskq.kind_define('plain', 'grant_evil(jsonb)')$$) AS replaced \gset
 SELECT is(:'replaced'::text, '42501', 'nobody replaces the kind of another');
-SELECT taskq.task_submit('plain') AS waiting \gset
+SELECT as_role('grant_app', $$SELECT taskq.task_submit('plain')$$) AS waiting \gset
 SELECT as_role('grant_owner', $$SELECT taskq.kind_drop('plain')$$), as_role('grant_other', $$SELECT taskq.kind_define('plain', 'grant_evil(jsonb)')$$) \g /dev/null
 SELECT taskq.queue_resume('grant_held') \g /dev/null
 SELECT is((t.state, t.error->>'sqlstate', t.result)::text, '(failed,42501,)', 'what waited for the old one is not run by the new one') FROM taskq.task_wait(:'waiting') t;
-SELECT taskq.task_submit('plain') AS fresh \gset
+SELECT as_role('grant_app', $$SELECT taskq.task_submit('plain')$$) AS fresh \gset
 SELECT is(t.state, 'completed', 'what is submitted to the new one is') FROM taskq.task_wait(:'fresh') t;
 SELECT is(error_of(format('SELECT taskq.task_retry(%L)', :'waiting')), '42501', 'nor does a retry get the old task there');
 

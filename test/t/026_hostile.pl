@@ -55,8 +55,11 @@ sub error_as { my ($role, $query) = @_; return sql_error($node, $db, "SET SESSIO
 # --- an operator, a superuser's old task and a new handler
 
 as('oper', q{CREATE FUNCTION oper.h(j jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT j'; SELECT taskq.kind_define('nice', 'oper.h(jsonb)')});
+like(sql_error($node, $db, q{SELECT taskq.task_submit('nice')}), qr/superusers run no tasks of kind "nice"/, 'a superuser runs no task of an operator\'s kind');
+$node->safe_psql($db, q{ALTER ROLE oper SUPERUSER});
 my $id = submit($node, $db, 'nice');
-is(wait_task($node, $db, $id), 'completed', 'a superuser runs a task of an operator\'s kind');
+is(wait_task($node, $db, $id), 'completed', '... but of one who is a superuser');
+$node->safe_psql($db, q{ALTER ROLE oper NOSUPERUSER});
 as('oper', q{CREATE OR REPLACE FUNCTION oper.h(j jsonb) RETURNS jsonb LANGUAGE plpgsql AS
 	$$ BEGIN EXECUTE 'ALTER ROLE oper SUPERUSER'; RETURN j; END $$});
 like(error_as('oper', "SELECT taskq.task_retry('$id')"), qr/permission denied to retry a task of superuser/, 'the operator cannot run it again with another handler');
