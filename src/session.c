@@ -12,10 +12,11 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
-#include "commands/async.h"
+#include "catalog/objectaccess.h"
 #include "commands/prepare.h"
 #include "commands/sequence.h"
 #include "interrupt.h"
+#include "libpq/be-fsstubs.h"
 #include "miscadmin.h"
 #include "session.h"
 #include "storage/lock.h"
@@ -27,48 +28,73 @@
 
 static Oid	session_role = InvalidOid;
 
+/* something was made since temporary objects were dropped last */
+static bool made = false;
+static object_access_hook_type next_object_access = NULL;
+
+static void
+on_object_access(ObjectAccessType access, Oid classid, Oid objectid, int subid, void *arg)
+{
+	made |= access == OAT_POST_CREATE;
+	if (next_object_access != NULL)
+		next_object_access(access, classid, objectid, subid, arg);
+}
+
 /* taskq_session_init - remember whose session this is; once, after connecting */
 void
 taskq_session_init(void)
 {
 	session_role = GetSessionUserId();
+	next_object_access = object_access_hook;
+	object_access_hook = on_object_access;
 }
 
+/*
+ * May there be temporary objects?  The schema for them stays, once there is one, and to
+ * look through the catalogs for what is in it takes longer than a short task.
+ */
 static bool
 has_temp_objects(void)
 {
 	Oid			namespace;
 	Oid			toast_namespace;
 
+	if (!made)
+		return false;
 	GetTempNamespaceState(&namespace, &toast_namespace);
 	return OidIsValid(namespace);
 }
 
-/* Open cursors and temporary tables: what can't be let go of outside of a transaction. */
-static bool
-has_leftovers(void)
+static void
+drop_temp_objects(void)
 {
-	return !ThereAreNoReadyPortals() || has_temp_objects();
+	ResetTempTableNamespace();
+	/* what the same transaction made before was dropped with it, or is not temporary */
+	made = false;
 }
 
 /*
- * taskq_session_clean - what a task leaves but its settings, in a transaction if there are leftovers
+ * taskq_session_clean - what a task leaves but its settings
  *
- * Raises whatever dropping the leftovers raises.
+ * Within a transaction that several tasks share, or outside of any if there are no
+ * temporary objects.  What cursors are left are results by now (see attempt.c), so
+ * closing them runs nothing.  Raises whatever dropping temporary objects raises.
  */
 void
 taskq_session_clean(void)
 {
-	/* closing an open cursor and dropping a table can run code, or wait for somebody */
-	if (has_leftovers())
+	/* may wait for somebody */
+	if (has_temp_objects())
 		taskq_interrupts_limit();
 	ResetSequenceCaches();
 	LockReleaseSession(USER_LOCKMETHOD);
 	DropAllPreparedStatements();
 	DirectFunctionCall1(setseed, Float8GetDatum(((double) random() / RAND_MAX) * 2 - 1));
 	PortalHashTableDeleteAll();
+	if (IsTransactionState())
+		AtEOXact_LargeObject(true);
 	if (has_temp_objects())
-		ResetTempTableNamespace();
+		drop_temp_objects();
 }
 
 /*
@@ -86,7 +112,7 @@ taskq_session_reset(bool settings)
 	if (settings)
 		ResetAllOptions();
 	/* as the role */
-	if (!has_leftovers())
+	if (!has_temp_objects())
 	{
 		taskq_session_clean();
 		return;
