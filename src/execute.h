@@ -1,4 +1,4 @@
-/* execute.h: running one task */
+/* execute.h: running tasks */
 #ifndef TASKQ_EXECUTE_H
 #define TASKQ_EXECUTE_H
 
@@ -19,11 +19,13 @@ typedef struct TaskqCurrent
 	int			attempt;
 	int			max_attempts;
 	TaskqRow   *row;
+	Datum		payload;		/* as the handler gets it: detoasted, the row's is not; 0: none */
 	int			children;		/* tasks it submitted */
 } TaskqCurrent;
 
 #define TASKQ_STUCK_MS 100		/* in one task for so long, a worker gives the others back */
 
+/* attempt.c */
 extern TaskqCurrent *taskq_current; /* NULL outside of a task */
 extern int64 taskq_retry_us;		/* what the running task asked for with taskq.retry(); -1: nothing */
 
@@ -31,7 +33,6 @@ extern int64 taskq_retry_us;		/* what the running task asked for with taskq.retr
 
 extern void taskq_execute_init(int slotno);
 extern void taskq_execute_next(int slotno);
-extern void taskq_execute_together(int slotno);
 extern void taskq_leave_quarantine(int slotno);
 
 #endif

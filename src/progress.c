@@ -169,7 +169,7 @@ taskq_current_task(PG_FUNCTION_ARGS)
 		values[0] = UUIDPGetDatum(&taskq_current->id);
 		values[1] = CStringGetTextDatum(NameStr(taskq_current->kind));
 		values[2] = CStringGetTextDatum(NameStr(taskq_current->queue));
-		values[3] = taskq_row_value(row, payload);
+		values[3] = taskq_current->payload;
 		nulls[3] = taskq_row_isnull(row, payload);
 		values[4] = Int32GetDatum(taskq_current->attempt);
 		values[5] = Int32GetDatum(taskq_current->max_attempts);

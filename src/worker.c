@@ -33,6 +33,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
+#include "together.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -129,7 +130,7 @@ run_batch(TaskqSlot *slot)
 	while (slot->next < slot->nitems)
 	{
 		if (slot->together)
-			taskq_execute_together(my_slotno);
+			taskq_together_next(my_slotno);
 		else
 			taskq_execute_next(my_slotno);
 		CHECK_FOR_INTERRUPTS();
