@@ -18,6 +18,7 @@
 #include "defs.h"
 #include "lane.h"
 #include "miscadmin.h"
+#include "scan.h"
 #include "state.h"
 #include "store.h"
 #include "utils/memutils.h"
@@ -25,56 +26,6 @@
 #include "utils/timestamp.h"
 
 #define BATCH_US 10000			/* a batch shall last about as long */
-
-/* A lane worth a look, as it was when the main lock was held. */
-typedef struct Candidate
-{
-	int			index;
-	uint32		generation;
-	int32		id;
-	int16		priority;
-	pg_uuid_t	head;
-} Candidate;
-
-static int
-candidate_cmp(const void *a, const void *b)
-{
-	const Candidate *x = a;
-	const Candidate *y = b;
-
-	if (x->priority != y->priority)
-		return x->priority > y->priority ? -1 : 1;
-	return taskq_id_cmp(&x->head, &y->head);
-}
-
-/* Lanes of the worker's role that may have something, the most urgent first. */
-static int
-find_candidates(TaskqSlot *slot, Candidate **candidates)
-{
-	int			max = taskq_shared->nlanes;
-	int			n = 0;
-
-	/* lanes that are added just now are looked at the next time */
-	*candidates = palloc(sizeof(Candidate) * Max(max, 1));
-	LWLockAcquire(taskq_main_lock, LW_SHARED);
-	for (int i = 0; i < max; i++)
-	{
-		TaskqLane  *lane = &taskq_shared->lanes[i];
-		Candidate  *candidate;
-
-		if (lane->dbid != slot->dbid || lane->role != slot->role || !lane->dirty || lane->scanner >= 0)
-			continue;
-		candidate = &(*candidates)[n++];
-		candidate->index = i;
-		candidate->generation = lane->generation;
-		candidate->id = lane->id;
-		candidate->priority = lane->priority;
-		candidate->head = lane->nagain > 0 ? lane->again[0] : lane->head;
-	}
-	LWLockRelease(taskq_main_lock);
-	qsort(*candidates, n, sizeof(Candidate), candidate_cmp);
-	return n;
-}
 
 /* Nobody keeps the tasks of this lane from running. */
 static bool
@@ -237,66 +188,6 @@ taskq_claim_runs_elsewhere(int slotno, const pg_uuid_t *id)
 	return found;
 }
 
-static int
-ref_qsort_cmp(const void *a, const void *b)
-{
-	return taskq_id_cmp(&((const TaskqRef *) a)->id, &((const TaskqRef *) b)->id);
-}
-
-/* What a scan needs to know, and what it finds. */
-typedef struct LaneScan
-{
-	pg_uuid_t	start;
-	pg_uuid_t	high;
-	uint32		leaves;
-	int			max;
-	int			nfound;
-	TaskqRef	found[TASKQ_BATCH_MAX];
-	uint32		remaining;		/* leaves that hold more */
-	pg_uuid_t	next;			/* the new watermark */
-} LaneScan;
-
-/* Read the lane's leaves; outside of any lock of ours. */
-static void
-scan_leaves(int32 lane, LaneScan *scan)
-{
-	TaskqRef   *all = palloc(sizeof(TaskqRef) * scan->max * TASKQ_LEAVES);
-	pg_uuid_t	last_seen = scan->start;
-	Snapshot	snapshot = taskq_store_snapshot();
-	int			nall = 0;
-
-	scan->remaining = 0;
-	for (int leaf = 0; leaf < TASKQ_LEAVES; leaf++)
-	{
-		pg_uuid_t	seen = scan->start;
-		bool		exhausted;
-
-		if ((scan->leaves & (1u << leaf)) == 0)
-			continue;
-		nall += taskq_store_scan(leaf, lane, &scan->start, snapshot, scan->max, all + nall, &seen, &exhausted);
-		if (!exhausted)
-			scan->remaining |= 1u << leaf;
-		if (taskq_id_cmp(&seen, &last_seen) > 0)
-			last_seen = seen;
-	}
-	UnregisterSnapshot(snapshot);
-
-	qsort(all, nall, sizeof(TaskqRef), ref_qsort_cmp);
-	scan->nfound = Min(nall, scan->max);
-	memcpy(scan->found, all, scan->nfound * sizeof(TaskqRef));
-	if (nall > scan->max)
-	{
-		/* what is left over will be found again, wherever it is */
-		for (int i = scan->max; i < nall; i++)
-			scan->remaining |= taskq_leaf_bit(&all[i].id) | 1u << TASKQ_KEEP;
-	}
-	if (scan->remaining != 0)
-		last_seen = scan->nfound > 0 ? scan->found[scan->nfound - 1].id : scan->start;
-	scan->next = last_seen;
-	taskq_id_next(&scan->next);
-	pfree(all);
-}
-
 /* Put ids into the worker's slot; caller holds the main lock. */
 static void
 reserve(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, const TaskqRef *refs, int n)
@@ -350,7 +241,7 @@ take_again(TaskqSlot *slot, int slotno, int index, TaskqLane *lane)
  * told apart from what the snapshot, taken later, will see.
  */
 static void
-scan_begin(int slotno, TaskqLane *lane, LaneScan *scan)
+scan_begin(int slotno, TaskqLane *lane, TaskqScan *scan)
 {
 	lane->scanner = slotno;
 	memset(&lane->min_noted, 0xff, UUID_LEN);
@@ -359,10 +250,27 @@ scan_begin(int slotno, TaskqLane *lane, LaneScan *scan)
 	scan->high = lane->high;
 	scan->leaves = lane->leaves;
 	scan->max = batch_size(lane);
+	scan->filter = NULL;
+}
+
+/* End it: nothing that can be claimed is before scan->next, but what was noted meanwhile. */
+static void
+scan_close(TaskqLane *lane, const TaskqScan *scan)
+{
+	lane->watermark = scan->next;
+	taskq_id_lower(&lane->watermark, &lane->min_noted);
+	lane->head = lane->watermark;
+	if (taskq_id_cmp(&scan->next, &lane->high) > 0)
+		lane->high = scan->next;
+	lane->leaves = scan->remaining | lane->noted_leaves;
+	lane->dirty = lane->leaves != 0 || lane->nagain > 0;
+	lane->scanner = -1;
+	if (!lane->dirty)
+		lane->waiting = 0;
 }
 
 static int
-scan_end(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, LaneScan *scan)
+scan_end(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, TaskqScan *scan)
 {
 	int			n = 0;
 
@@ -374,28 +282,18 @@ scan_end(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, LaneScan *scan
 	}
 	if (n > 0)
 		reserve(slot, slotno, index, lane, scan->found, n);
-
-	lane->watermark = scan->next;
-	taskq_id_lower(&lane->watermark, &lane->min_noted);
-	lane->head = lane->watermark;
-	if (taskq_id_cmp(&scan->next, &lane->high) > 0)
-		lane->high = scan->next;
-	lane->leaves = scan->remaining | lane->noted_leaves;
-	lane->dirty = lane->leaves != 0 || lane->nagain > 0;
-	lane->scanner = -1;
-	if (!lane->dirty)
-		lane->waiting = 0;
+	scan_close(lane, scan);
 	return n;
 }
 
 /* Reserve from one lane; how many. */
 static int
-claim_from(int slotno, Candidate *candidate)
+claim_from(int slotno, TaskqScanLane *candidate)
 {
 	TaskqSlot  *slot = &taskq_shared->slots[slotno];
 	TaskqLane  *lane = &taskq_shared->lanes[candidate->index];
 	TaskqDb    *db;
-	LaneScan		scan;
+	TaskqScan	scan;
 	int			n = 0;
 	bool		scanning = false;
 	bool		woken;
@@ -416,7 +314,7 @@ claim_from(int slotno, Candidate *candidate)
 	if (scanning)
 	{
 		LWLockRelease(taskq_main_lock);
-		scan_leaves(candidate->id, &scan);
+		taskq_scan_leaves(candidate->id, &scan);
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 		n = scan_end(slot, slotno, candidate->index, lane, &scan);
 	}
@@ -457,7 +355,7 @@ bool
 taskq_claim(int slotno)
 {
 	TaskqSlot  *slot = &taskq_shared->slots[slotno];
-	Candidate  *candidates;
+	TaskqScanLane *candidates;
 	int			ncandidates;
 	int			n = 0;
 
@@ -473,7 +371,7 @@ taskq_claim(int slotno)
 	{
 		bool		repeat = false;
 
-		ncandidates = find_candidates(slot, &candidates);
+		ncandidates = taskq_scan_lanes(slot->dbid, slot->role, &candidates);
 		for (int i = 0; i < ncandidates && n == 0; i++)
 		{
 			if (!taskq_lane_runnable(candidates[i].id, slot->role))
@@ -607,7 +505,7 @@ bool
 taskq_claim_probe(Oid dbid, int32 lane_id, int scanner)
 {
 	TaskqLane  *lane;
-	LaneScan		scan;
+	TaskqScan	scan;
 	bool		dirty;
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
@@ -622,13 +520,14 @@ taskq_claim_probe(Oid dbid, int32 lane_id, int scanner)
 	{
 		scan.start = lane->watermark;
 		scan.leaves = lane->leaves;
+		scan.filter = NULL;
 	}
 	else
 		scan_begin(scanner, lane, &scan);
 	scan.max = 1;
 	LWLockRelease(taskq_main_lock);
 
-	scan_leaves(lane_id, &scan);
+	taskq_scan_leaves(lane_id, &scan);
 	if (scanner < 0)
 		return scan.nfound > 0;
 
@@ -639,16 +538,7 @@ taskq_claim_probe(Oid dbid, int32 lane_id, int scanner)
 		scan.next = scan.found[0].id;
 		scan.remaining |= taskq_leaf_bit(&scan.found[0].id) | 1u << TASKQ_KEEP;
 	}
-	lane->watermark = scan.next;
-	taskq_id_lower(&lane->watermark, &lane->min_noted);
-	lane->head = lane->watermark;
-	if (taskq_id_cmp(&scan.next, &lane->high) > 0)
-		lane->high = scan.next;
-	lane->leaves = scan.remaining | lane->noted_leaves;
-	lane->dirty = lane->leaves != 0 || lane->nagain > 0;
-	lane->scanner = -1;
-	if (!lane->dirty)
-		lane->waiting = 0;
+	scan_close(lane, &scan);
 	dirty = lane->dirty;
 	LWLockRelease(taskq_main_lock);
 	return dirty;

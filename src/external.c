@@ -31,6 +31,7 @@
 #include "miscadmin.h"
 #include "note.h"
 #include "rights.h"
+#include "scan.h"
 #include "shmem.h"
 #include "state.h"
 #include "storage/ipc.h"
@@ -51,16 +52,6 @@
 
 /* ---- claiming ---- */
 
-/* A lane that may have something for the caller. */
-typedef struct Source
-{
-	int32		id;
-	int16		priority;
-	pg_uuid_t	head;
-	pg_uuid_t	watermark;
-	uint32		leaves;
-} Source;
-
 /* What is asked for. */
 typedef struct Claim
 {
@@ -70,17 +61,6 @@ typedef struct Claim
 	int			n;
 	int64		lease_us;
 } Claim;
-
-static int
-source_cmp(const void *a, const void *b)
-{
-	const Source *x = a;
-	const Source *y = b;
-
-	if (x->priority != y->priority)
-		return x->priority > y->priority ? -1 : 1;
-	return taskq_id_cmp(&x->head, &y->head);
-}
 
 static bool
 listed(ArrayType *array, const char *name)
@@ -102,13 +82,14 @@ listed(ArrayType *array, const char *name)
 
 /* Is it for external workers, asked for, and the caller's to work on? */
 static bool
-source_suits(const Claim *claim, int32 id)
+lane_suits(const Claim *claim, int32 id)
 {
 	const TaskqLaneDef *lane = taskq_lane_get(id);
 
-	return taskq_lane_claimable(lane) &&
+	return lane != NULL &&
 		listed(claim->queues, NameStr(lane->queue)) &&
 		listed(claim->kinds, NameStr(lane->kind)) &&
+		taskq_lane_claimable(lane) &&
 		taskq_kind_may_work(taskq_kind_get(NameStr(lane->kind)));
 }
 
@@ -131,57 +112,25 @@ probe(int32 lane)
 	PG_END_ENSURE_ERROR_CLEANUP(stop_scan, (Datum) 0);
 }
 
-/* Lanes with something, the most urgent first. */
-static int
-find_sources(const Claim *claim, Source **sources)
-{
-	int			max = taskq_shared->nlanes;
-	int			n = 0;
-	int			suitable = 0;
-
-	*sources = palloc(sizeof(Source) * Max(max, 1));
-	LWLockAcquire(taskq_main_lock, LW_SHARED);
-	for (int i = 0; i < max; i++)
-	{
-		TaskqLane  *lane = &taskq_shared->lanes[i];
-		Source	   *source = &(*sources)[n];
-
-		if (lane->dbid != MyDatabaseId || !lane->dirty)
-			continue;
-		source->id = lane->id;
-		source->priority = lane->priority;
-		source->head = lane->nagain > 0 ? lane->again[0] : lane->head;
-		n++;
-	}
-	LWLockRelease(taskq_main_lock);
-	for (int i = 0; i < n; i++)
-	{
-		if (source_suits(claim, (*sources)[i].id))
-			(*sources)[suitable++] = (*sources)[i];
-	}
-	qsort(*sources, suitable, sizeof(Source), source_cmp);
-	return suitable;
-}
-
 /*
  * Where to look in a lane.  Tasks noted one by one are told by an earlier start:
  * only workers of ours take these out of the note, an external one finds them by
  * scanning.
  */
 static bool
-read_source(Source *source)
+read_lane(int32 id, TaskqScan *scan)
 {
 	TaskqLane  *lane;
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	lane = taskq_lane_find(MyDatabaseId, source->id);
+	lane = taskq_lane_find(MyDatabaseId, id);
 	if (lane != NULL)
 	{
 		for (int i = 0; i < lane->nagain; i++)
 			taskq_lane_rewind(lane, &lane->again[i], taskq_leaf_bit(&lane->again[i]));
 		lane->nagain = 0;
-		source->watermark = lane->watermark;
-		source->leaves = lane->leaves;
+		scan->start = lane->watermark;
+		scan->leaves = lane->leaves;
 	}
 	LWLockRelease(taskq_main_lock);
 	return lane != NULL;
@@ -287,48 +236,55 @@ claim_one(const Claim *claim, const pg_uuid_t *id, ReturnSetInfo *rsinfo)
 	return true;
 }
 
+/* Is it for the caller, as far as is seen without a lock?  What is not stays unlocked. */
+static bool
+may_claim(HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+
+	return DatumGetChar(heap_getattr(tuple, Anum_task_state, desc, &isnull)) == TASKQ_PENDING &&
+		taskq_tuple_tenant_visible(tuple, desc);
+}
+
 /* Claim from one lane; how many.  The snapshot of a scan may be old by the time a row is locked, the lock is not. */
 static int
-claim_from(const Claim *claim, Source *source, int wanted, ReturnSetInfo *rsinfo)
+claim_from(const Claim *claim, int32 lane, int wanted, ReturnSetInfo *rsinfo)
 {
-	TaskqRef   *refs = palloc(sizeof(TaskqRef) * (wanted + 1));
+	TaskqScan  *scan = palloc(sizeof(TaskqScan));
 	int			claimed = 0;
 
-	probe(source->id);
-	if (!read_source(source))
+	probe(lane);
+	if (!read_lane(lane, scan))
 		return 0;
-	for (int leaf = 0; leaf < TASKQ_LEAVES && claimed < wanted; leaf++)
+	scan->filter = may_claim;
+	while (claimed < wanted && scan->leaves != 0)
 	{
-		pg_uuid_t	from = source->watermark;
-		bool		exhausted = (source->leaves & (1u << leaf)) == 0;
-
-		while (!exhausted && claimed < wanted)
-		{
-			Snapshot	snapshot = taskq_store_snapshot();
-			pg_uuid_t	seen = from;
-			int			n = taskq_store_scan(leaf, source->id, &from, snapshot, wanted, refs, &seen, &exhausted);
-
-			UnregisterSnapshot(snapshot);
-			for (int i = 0; i < n && claimed < wanted; i++)
-				claimed += claim_one(claim, &refs[i].id, rsinfo);
-			from = seen;
-			taskq_id_next(&from);
-		}
+		scan->max = Min(wanted - claimed, TASKQ_BATCH_MAX);
+		taskq_scan_leaves(lane, scan);
+		for (int i = 0; i < scan->nfound; i++)
+			claimed += claim_one(claim, &scan->found[i].id, rsinfo);
+		scan->start = scan->next;
+		scan->leaves = scan->remaining;
 	}
+	pfree(scan);
 	return claimed;
 }
 
 static int
 claim_now(const Claim *claim, ReturnSetInfo *rsinfo)
 {
-	Source	   *sources;
-	int			nsources;
+	TaskqScanLane *lanes;
+	int			nlanes;
 	int			claimed = 0;
 
 	taskq_defs_begin();
-	nsources = find_sources(claim, &sources);
-	for (int i = 0; i < nsources && claimed < claim->n; i++)
-		claimed += claim_from(claim, &sources[i], claim->n - claimed, rsinfo);
+	nlanes = taskq_scan_lanes(MyDatabaseId, InvalidOid, &lanes);
+	for (int i = 0; i < nlanes && claimed < claim->n; i++)
+	{
+		if (lane_suits(claim, lanes[i].id))
+			claimed += claim_from(claim, lanes[i].id, claim->n - claimed, rsinfo);
+	}
+	pfree(lanes);
 	return claimed;
 }
 

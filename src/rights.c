@@ -223,6 +223,20 @@ taskq_row_tenant_visible(TaskqRow *row)
 	return tenant_visible(taskq_row_isnull(row, tenant) ? NULL : TextDatumGetCString(taskq_row_value(row, tenant)));
 }
 
+/* taskq_tuple_tenant_visible - the same of a tuple of a leaf */
+bool
+taskq_tuple_tenant_visible(HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, Anum_task_tenant, desc, &isnull);
+	char	   *tenant = isnull ? NULL : TextDatumGetCString(value);
+	bool		visible = tenant_visible(tenant);
+
+	if (tenant != NULL)
+		pfree(tenant);
+	return visible;
+}
+
 /* taskq_row_may_see - may the caller see this task? */
 bool
 taskq_row_may_see(const TaskqLaneDef *lane, TaskqRow *row)

@@ -497,11 +497,12 @@ taskq_store_delete(TaskqRow *row)
  *
  * Finds up to max ids from *from on.  *seen is set to the last id looked at,
  * and stays as it is if there was none; *exhausted tells whether the scan came
- * to the end of the lane.  A task that is 'r' here lost its worker: the caller
+ * to the end of the lane.  Those that the filter (or NULL) refuses are passed over.
+ * A task that is 'r' here lost its worker: the caller
  * leaves out those that live workers hold.
  */
 int
-taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapshot snapshot,
+taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapshot snapshot, TaskqStoreFilter filter,
 				 int max, TaskqRef *found, pg_uuid_t *seen, bool *exhausted)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
@@ -523,6 +524,8 @@ taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapshot snapshot,
 		CHECK_FOR_INTERRUPTS();
 		*seen = *DatumGetUUIDP(heap_getattr(tuple, Anum_task_id, RelationGetDescr(rel), &isnull));
 		if (state != TASKQ_PENDING && state != TASKQ_RUNNING)
+			continue;
+		if (filter != NULL && !filter(tuple, RelationGetDescr(rel)))
 			continue;
 		found[n].id = *seen;
 		found[n].tid = tuple->t_self;

@@ -156,7 +156,9 @@ extern TaskqLockResult taskq_store_lock(const pg_uuid_t *id, bool wait, TaskqRow
 extern TaskqLockResult taskq_store_lock_seen(const TaskqRef *ref, TaskqRow *row);
 extern void taskq_store_update(TaskqRow *row);
 extern void taskq_store_delete(TaskqRow *row);
-extern int	taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapshot snapshot,
+/* is a claimable task, as a snapshot has it, one of those that are looked for? */
+typedef bool (*TaskqStoreFilter) (HeapTuple tuple, TupleDesc desc);
+extern int	taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapshot snapshot, TaskqStoreFilter filter,
 							 int max, TaskqRef *found, pg_uuid_t *seen, bool *exhausted);
 
 extern int	taskq_store_read(int leaf, pg_uuid_t *from, int max, TaskqRow *rows);

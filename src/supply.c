@@ -87,7 +87,7 @@ fail_lane(int32 lane, const char *why)
 		pg_uuid_t	seen;
 		bool		exhausted;
 
-		n += taskq_store_scan(leaf, lane, &from, snapshot, TASKQ_PORTION, refs + n, &seen, &exhausted);
+		n += taskq_store_scan(leaf, lane, &from, snapshot, NULL, TASKQ_PORTION, refs + n, &seen, &exhausted);
 	}
 	UnregisterSnapshot(snapshot);
 	taskq_pass_commit();

@@ -7,7 +7,8 @@
  *
  *		submit.c		a row in the caller's transaction
  *		note.c			… made known to shared memory when that commits
- *		lane.c, claim.c	where the claimable tasks begin; reserving a batch
+ *		lane.c			where the claimable tasks begin
+ *		scan.c, claim.c	finding them; reserving a batch
  *		execute.c		row lock, handler (handler.c; command.c for SQL text), state, commit;
  *						together.c: several in one transaction; attempt.c: what both do
  *		interrupt.c		cancels and timeouts; session.c: nothing is left for the next

@@ -64,5 +64,53 @@ $s->query_safe('COMMIT');
 is(wait_task($node, $db, $id, '20 s'), 'completed', '... also when that worker ends instead');
 task_is($node, $db, $id, 'attempt', '2', '... once');
 
+# --- external workers: the oldest first
+
+$node->safe_psql(
+	$db, q{
+	SELECT taskq.kind_define('outside');
+	CREATE TABLE old AS SELECT id FROM taskq.task_submit_many('outside', array_fill('{"age": "old"}'::jsonb, ARRAY[5])) AS id;
+	-- as retention would, when their leaf is to be emptied
+	CREATE TEMPORARY TABLE moved AS SELECT * FROM taskq_internal.task WHERE id IN (SELECT id FROM old);
+	DELETE FROM taskq_internal.task WHERE id IN (SELECT id FROM old);
+	UPDATE moved SET slot = 16;
+	INSERT INTO taskq_internal.task SELECT * FROM moved;
+	SELECT count(*) FROM taskq.task_submit_many('outside', array_fill('{"age": "new"}'::jsonb, ARRAY[5]))});
+is( sql($node, $db, q{
+		WITH c AS (SELECT row_number() OVER () AS n, * FROM taskq.task_claim('tester', n => 7))
+		SELECT string_agg(payload->>'age', ' ' ORDER BY n) FROM c}),
+	'old old old old old new new',
+	'external workers get the oldest tasks first, also those that were moved');
+is( sql($node, $db, q{SELECT count(*), min(payload->>'age') FROM taskq.task_claim('tester', n => 10)}),
+	'3|new', '... then the rest');
+
+# --- external workers: nobody's hand on what is another tenant's
+
+$node->safe_psql(
+	$db, q{
+	CREATE ROLE gate LOGIN NOINHERIT;
+	CREATE ROLE web NOLOGIN;
+	GRANT web TO gate;
+	GRANT taskq_user, taskq_worker TO web;
+	SELECT taskq.kind_define('shared'), taskq.kind_grant('shared', 'web', 'work');
+	ALTER SYSTEM SET taskq.trusted_gateways = 'gate';
+	SELECT pg_reload_conf()});
+$node->poll_query_until($db, q{SELECT current_setting('taskq.trusted_gateways') = 'gate'});
+
+my %tenant = map {
+	my $session = $node->background_psql($db, extra_params => [ '-U', 'gate' ]);
+	$session->query_safe(qq{SET ROLE web; SELECT set_config('request.jwt.claims', '{"sub": "$_"}', false)});
+	($_ => $session)
+} qw(alice bob);
+$tenant{bob}->query_safe(q{SELECT count(*) FROM taskq.task_submit_many('shared', array_fill('{}'::jsonb, ARRAY[20]))});
+$tenant{alice}->query_safe('BEGIN');
+is($tenant{alice}->query_safe(q{SELECT count(*) FROM taskq.task_claim('a', n => 10)}),
+	'0', q{a tenant's worker gets none of another tenant's tasks});
+is($tenant{alice}->query_safe('SELECT pg_current_xact_id_if_assigned() IS NULL'), 't', '... and writes nothing');
+is($tenant{bob}->query_safe(q{SELECT count(*) FROM taskq.task_claim('b', n => 100)}),
+	'20', '... nor keeps them from the one they are for');
+$tenant{alice}->query_safe('COMMIT');
+$_->quit foreach values %tenant;
+
 $s->quit;
 done_testing();
