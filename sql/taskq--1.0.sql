@@ -89,7 +89,7 @@ CREATE TABLE taskq_internal.kind (
 ) USING heap;
 
 -- Who may submit tasks of a kind that runs as somebody else (s), and who may
--- work on tasks of a kind without handler (w).
+-- work on tasks of a kind without handler (w), also on those of all tenants (W).
 CREATE TABLE taskq_internal.kind_grant (
 	kind text COLLATE "C" NOT NULL,
 	privilege "char" NOT NULL,
@@ -236,7 +236,12 @@ COMMENT ON FUNCTION taskq_internal.role_visible(name, oid, int8) IS
 CREATE FUNCTION taskq_internal.tenant_visible(tenant text) RETURNS bool
 LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_tenant_visible';
 COMMENT ON FUNCTION taskq_internal.tenant_visible(text) IS
-'may the caller see the tasks of this tenant: only a caller who came through a trusted gateway, and is no operator, is limited to one';
+'may the caller see the tasks of this tenant: one who states claims, or came through a trusted gateway, and is no operator, is limited to its own';
+
+CREATE FUNCTION taskq_internal.tenant_limited() RETURNS bool
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_tenant_limited';
+COMMENT ON FUNCTION taskq_internal.tenant_limited() IS
+'are there tenants whose tasks the caller may not see';
 
 CREATE FUNCTION taskq_internal.id_slot(id uuid) RETURNS int2
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'taskq_id_slot_sql';
@@ -372,7 +377,7 @@ WHERE (taskq_internal.role_visible(a.submitted_by, a.submitted_by_oid, a.submitt
 COMMENT ON VIEW taskq.task IS
 'Tasks: state, progress, result, error
 
-Every task that the caller may see: those submitted by or run as a role it is a member of; all of them for members of taskq_monitor and taskq_operator. Who comes through a gateway of taskq.trusted_gateways sees those of its own tenant. Progress is live: it shows while the task''s own transaction is still open.';
+Every task that the caller may see: those submitted by or run as a role it is a member of; all of them for members of taskq_monitor and taskq_operator. Who comes through a gateway of taskq.trusted_gateways sees those of its own tenant; who states claims elsewhere, those of that tenant and of none. Progress is live: it shows while the task''s own transaction is still open.';
 COMMENT ON COLUMN taskq.task.state IS 'scheduled, pending, reserved, running, retrying, completed, failed or cancelled';
 COMMENT ON COLUMN taskq.task.celery_state IS 'the same in Celery''s words: PENDING, STARTED, RETRY, SUCCESS, FAILURE, REVOKED';
 COMMENT ON COLUMN taskq.task.ready IS 'true when the state is final';
@@ -401,55 +406,75 @@ COMMENT ON VIEW taskq.task_attempt IS
 
 state is running, completed, failed, cancelled, or lost when the server ended in the middle of it.';
 
-CREATE VIEW taskq.kind AS
+CREATE VIEW taskq.kind WITH (security_barrier) AS
 SELECT k.name, k.handler, k.queue, k.priority, k.max_attempts, k.timeout, k.backoff, k.backoff_max, k.retry_on,
 	k.max_running, k.rate, k.rate_period, r.name AS run_as, k.retention, k.batch, k.description, o.name AS owner, k.updated_at,
-	g.submitters, g.workers
+	g.submitters, g.workers, g.workers_for_all
 FROM taskq_internal.kind k
 JOIN taskq_internal.role o ON o.id = k.owner
 LEFT JOIN taskq_internal.role r ON r.id = k.run_as
 CROSS JOIN LATERAL (
 	SELECT array_agg(gr.name ORDER BY gr.name) FILTER (WHERE g.privilege = 's') AS submitters,
-		array_agg(gr.name ORDER BY gr.name) FILTER (WHERE g.privilege = 'w') AS workers
+		array_agg(gr.name ORDER BY gr.name) FILTER (WHERE g.privilege = 'w') AS workers,
+		array_agg(gr.name ORDER BY gr.name) FILTER (WHERE g.privilege = 'W') AS workers_for_all,
+		bool_or(taskq_internal.role_visible(gr.name, gr.oid, gr.system)) AS granted
 	FROM taskq_internal.kind_grant g JOIN taskq_internal.role gr ON gr.id = g.role WHERE g.kind = k.name
-) g;
+) g
+WHERE k.run_as IS NULL OR taskq_internal.role_visible(o.name, o.oid, o.system)
+	OR taskq_internal.role_visible(r.name, r.oid, r.system) OR g.granted;
 COMMENT ON VIEW taskq.kind IS
 'Kinds of task: handler and policy
 
-A kind names the function that runs its tasks and says how: queue, priority, attempts, timeout. A kind without handler is run by external workers.';
+A kind names the function that runs its tasks and says how: queue, priority, attempts, timeout. A kind without handler is run by external workers. Shown are those that the caller may submit, work on or steer.';
 COMMENT ON COLUMN taskq.kind.submitters IS 'roles that may submit tasks of a kind that runs as somebody else, besides its owner';
 COMMENT ON COLUMN taskq.kind.workers IS 'roles that may work on tasks of a kind without handler, besides its owner';
+COMMENT ON COLUMN taskq.kind.workers_for_all IS 'those that may also where they act for one tenant, for all of them';
 
-CREATE VIEW taskq.queue AS
+-- A lane is counted for who may see its role's tasks, and for who owns its kind or works on it.
+CREATE VIEW taskq.queue WITH (security_barrier) AS
+WITH lane AS (
+	SELECT n.id, n.queue
+	FROM taskq_internal.lane n JOIN taskq_internal.role r ON r.id = n.role
+	WHERE NOT (SELECT taskq_internal.tenant_limited())
+		AND (taskq_internal.role_visible(r.name, r.oid, r.system)
+			OR EXISTS (SELECT FROM taskq_internal.kind k JOIN taskq_internal.role o ON o.id = k.owner
+				WHERE k.name = n.kind AND k.owner = n.kind_owner AND (taskq_internal.role_visible(o.name, o.oid, o.system)
+					OR EXISTS (SELECT FROM taskq_internal.kind_grant g JOIN taskq_internal.role gr ON gr.id = g.role
+						WHERE g.kind = k.name AND g.privilege IN ('w', 'W') AND taskq_internal.role_visible(gr.name, gr.oid, gr.system)))))
+)
 SELECT q.name,
 	coalesce(c.paused, false) AS paused,
 	c.max_running,
 	c.retention,
 	c.description,
-	coalesce(s.waiting, 0) AS waiting,
-	coalesce(s.running, 0) AS running
-FROM (SELECT name FROM taskq_internal.queue UNION SELECT queue FROM taskq_internal.lane UNION SELECT 'default' COLLATE "C") q
+	CASE WHEN NOT t.limited THEN coalesce(s.waiting, 0) END AS waiting,
+	CASE WHEN NOT t.limited THEN coalesce(s.running, 0) END AS running
+FROM (SELECT name FROM taskq_internal.queue UNION SELECT queue FROM taskq.kind UNION SELECT queue FROM lane UNION SELECT 'default' COLLATE "C") q
+CROSS JOIN (SELECT taskq_internal.tenant_limited() AS limited) t
 LEFT JOIN taskq_internal.queue c ON c.name = q.name
 LEFT JOIN (SELECT n.queue, sum(l.waiting)::int8 AS waiting, sum(l.running)::int8 AS running
-	FROM taskq_internal.lanes() l JOIN taskq_internal.lane n ON n.id = l.lane GROUP BY n.queue) s ON s.queue = q.name;
+	FROM taskq_internal.lanes() l JOIN lane n ON n.id = l.lane GROUP BY n.queue) s ON s.queue = q.name;
 COMMENT ON VIEW taskq.queue IS
 'Queues: paused or not, what waits and what runs
 
-waiting is an estimate kept in shared memory; after a restart of the server it starts from the queue''s first tasks.';
+waiting is an estimate kept in shared memory; after a restart of the server it starts from the queue''s first tasks. waiting and running count the tasks of roles that the caller is a member of and of kinds that it owns or works on; they are null for who acts for one tenant.';
 
 CREATE VIEW taskq.worker WITH (security_barrier) AS
-SELECT w.name, w.role, w.pid, w.state, t.id AS task_id, t.kind, w.task_started_at, w.reserved, w.completed, w.failed, w.busy,
-	w.started_at, w.last_active
+SELECT w.name, w.role, CASE WHEN NOT l.limited THEN w.pid END AS pid, w.state, t.id AS task_id, t.kind, w.task_started_at,
+	CASE WHEN NOT l.limited THEN w.reserved END AS reserved, CASE WHEN NOT l.limited THEN w.completed END AS completed,
+	CASE WHEN NOT l.limited THEN w.failed END AS failed, CASE WHEN NOT l.limited THEN w.busy END AS busy,
+	CASE WHEN NOT l.limited THEN w.started_at END AS started_at, CASE WHEN NOT l.limited THEN w.last_active END AS last_active
 FROM taskq_internal.workers() w
+CROSS JOIN (SELECT taskq_internal.tenant_limited() AS limited) l
 LEFT JOIN LATERAL (
 	SELECT t.id, n.kind FROM taskq_internal.task t JOIN taskq_internal.lane n ON n.id = t.lane
 	WHERE t.id = w.task_id AND taskq_internal.tenant_visible(t.tenant)
 ) t ON true
-WHERE taskq_internal.role_visible(w.role, w.role_oid, 0);
+WHERE taskq_internal.role_visible(w.role, w.role_oid, 0) AND (t.id IS NOT NULL OR NOT l.limited);
 COMMENT ON VIEW taskq.worker IS
 'Workers of this database and what they do
 
-A worker is a background process with a session of its role; it comes when there is work and leaves after taskq.worker_idle_timeout.';
+A worker is a background process with a session of its role; it comes when there is work and leaves after taskq.worker_idle_timeout. Who acts for one tenant sees those that run its tasks, without what they did for others.';
 
 /* ---------------------------------------------------------------- definitions */
 
@@ -477,7 +502,7 @@ RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_kind_grant';
 COMMENT ON FUNCTION taskq.kind_grant IS
 'Let a role use a kind
 
-privilege submit: submit its tasks, where they run as somebody else. privilege work: claim them, where an external worker runs them. Members of the role may too.';
+privilege submit: submit its tasks, where they run as somebody else. privilege work: claim them, where an external worker runs them; of one tenant, if the worker comes through a gateway that says for which. privilege work all: claim those of all tenants. Members of the role may too.';
 
 CREATE FUNCTION taskq.kind_revoke(name text, role regrole, privilege text DEFAULT 'submit')
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_kind_revoke';
@@ -772,6 +797,29 @@ SELECT coalesce(sum(s.n_dead_tup), 0)::int8 FROM pg_stat_user_tables s WHERE s.s
 $$;
 COMMENT ON FUNCTION taskq_internal.dead_rows() IS 'dead rows in the tables of taskq, as the statistics have them';
 
+-- Tasks have tenants, by the statistics of the leaves; or can be expected to, because a
+-- kind was given to a role that cannot log in, which is how gateways have them.
+CREATE FUNCTION taskq_internal.tenant_trouble() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+SELECT CASE
+	WHEN g.missing IS NOT NULL THEN
+		format('taskq.trusted_gateways names %s, which is no role of this server: its claims are not believed.', g.missing)
+	WHEN g.n = 0 AND EXISTS (SELECT FROM pg_statistic s JOIN pg_class c ON c.oid = s.starelid
+			JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = s.staattnum
+			WHERE c.relnamespace = 'taskq_internal'::regnamespace AND a.attname = 'tenant' AND s.stanullfrac < 1) THEN
+		'There are tasks of tenants, but taskq.trusted_gateways is empty: name the role of the gateway (for PostgREST its authenticator), or new tasks are of no tenant and everybody''s.'
+	WHEN g.n = 0 AND EXISTS (SELECT FROM taskq_internal.kind_grant k JOIN taskq_internal.role r ON r.id = k.role
+			JOIN pg_roles p ON p.rolname = r.name WHERE NOT p.rolcanlogin) THEN
+		'Kinds are granted to roles that cannot log in, as those of a gateway, but taskq.trusted_gateways is empty: name the role of the gateway (for PostgREST its authenticator), or its users see each other''s tasks.'
+	END
+FROM (SELECT count(*) AS n, string_agg(format('%L', q.name), ', ' ORDER BY q.name)
+			FILTER (WHERE q.name <> '*' AND NOT EXISTS (SELECT FROM pg_roles p WHERE p.rolname = q.name)) AS missing
+	FROM (SELECT btrim(n, ' "') AS name FROM regexp_split_to_table(current_setting('taskq.trusted_gateways', true), ',') n) q
+	WHERE q.name <> '') g
+$$;
+COMMENT ON FUNCTION taskq_internal.tenant_trouble() IS
+'why tenants may not be kept apart, or null';
+
 CREATE FUNCTION taskq.sitrep() RETURNS jsonb LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 SELECT jsonb_build_object(
 	'running', NOT s.paused AND s.launcher IS NOT NULL,
@@ -779,6 +827,7 @@ SELECT jsonb_build_object(
 	'why_paused', CASE WHEN s.paused THEN 'The server was started with taskq.start_paused; call taskq.resume() to let tasks run.' END,
 	'foreign_lanes', f.n,
 	'why_foreign', CASE WHEN f.n > 0 THEN 'There are tasks that were submitted in another database or server; call taskq.resume() to run them here.' END,
+	'why_tenants', taskq_internal.tenant_trouble(),
 	'paused_queues', (SELECT coalesce(jsonb_agg(q.name ORDER BY q.name), '[]') FROM taskq_internal.queue q WHERE q.paused),
 	'waiting', l.waiting,
 	'in_progress', l.running,
@@ -837,7 +886,7 @@ GRANT SELECT ON taskq.task, taskq.task_attempt, taskq.kind, taskq.queue, taskq.w
 
 GRANT EXECUTE ON FUNCTION
 	taskq_internal.live(), taskq_internal.lanes(), taskq_internal.workers(), taskq_internal.role_visible(name, oid, int8),
-	taskq_internal.tenant_visible(text), taskq_internal.id_time(uuid)
+	taskq_internal.tenant_visible(text), taskq_internal.tenant_limited(), taskq_internal.id_time(uuid)
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 GRANT EXECUTE ON FUNCTION
 	taskq.task_status(uuid), taskq.task_result(uuid), taskq.task_progress(uuid), taskq.task_wait(uuid, interval),

@@ -9,9 +9,12 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#define ERRCODE_TASK_FORBIDDEN MAKE_SQLSTATE('P','T','4','0','3')
 #define ERRCODE_TASK_NOT_FOUND MAKE_SQLSTATE('P','T','4','0','4')
 #define ERRCODE_TASK_WRONG_STATE MAKE_SQLSTATE('P','T','4','0','9')
+#define ERRCODE_TASK_TOO_LARGE MAKE_SQLSTATE('P','T','4','1','3')
 #define ERRCODE_TASK_TOO_MANY MAKE_SQLSTATE('P','T','4','2','9')
+#define ERRCODE_TASK_TRY_AGAIN MAKE_SQLSTATE('P','T','5','0','3')
 
 extern int64 taskq_interval_us(const Interval *interval);
 

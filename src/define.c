@@ -255,8 +255,8 @@ grant_args(FunctionCallInfo fcinfo, const char *function, char **name)
 	*name = taskq_arg_name(fcinfo, 0, "name");
 	if (PG_ARGISNULL(1))
 		taskq_invalid_argument("role", "must not be null");
-	if (strcmp(privilege, "submit") != 0 && strcmp(privilege, "work") != 0)
-		taskq_invalid_argument("privilege", "must be \"submit\" or \"work\"");
+	if (strcmp(privilege, "submit") != 0 && strcmp(privilege, "work") != 0 && strcmp(privilege, "work all") != 0)
+		taskq_invalid_argument("privilege", "must be \"submit\", \"work\" or \"work all\"");
 	begin_change(function);
 	if (taskq_kind_get(*name) == NULL)
 		ereport(ERROR,
@@ -264,7 +264,9 @@ grant_args(FunctionCallInfo fcinfo, const char *function, char **name)
 				 errmsg("kind of task \"%s\" does not exist", *name),
 				 errhint("View taskq.kind lists them.")));
 	require_owner(*name);
-	return strcmp(privilege, "work") == 0 ? TASKQ_GRANT_WORK : TASKQ_GRANT_SUBMIT;
+	if (strcmp(privilege, "submit") == 0)
+		return TASKQ_GRANT_SUBMIT;
+	return strcmp(privilege, "work") == 0 ? TASKQ_GRANT_WORK : TASKQ_GRANT_WORK_ALL;
 }
 
 PG_FUNCTION_INFO_V1(taskq_kind_grant);

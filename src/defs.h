@@ -47,7 +47,8 @@ enum
 
 /* privileges on kinds */
 #define TASKQ_GRANT_SUBMIT 's'
-#define TASKQ_GRANT_WORK 'w'
+#define TASKQ_GRANT_WORK 'w'		/* for the caller's tenant, if it has one */
+#define TASKQ_GRANT_WORK_ALL 'W'	/* for all tenants */
 
 typedef struct TaskqKindGrant
 {

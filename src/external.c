@@ -209,11 +209,12 @@ claim_one(const Claim *claim, const pg_uuid_t *id, ReturnSetInfo *rsinfo)
 	const TaskqKind *kind;
 	int64		timeout_ms;
 
-	if (taskq_store_lock(id, false, &row) != TASKQ_LOCKED || taskq_row_state(&row) != TASKQ_PENDING ||
-		!taskq_row_tenant_visible(&row))
+	if (taskq_store_lock(id, false, &row) != TASKQ_LOCKED || taskq_row_state(&row) != TASKQ_PENDING)
 		return false;
 	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane)));
 	kind = taskq_kind_get(NameStr(lane->kind));
+	if (!taskq_row_may_work(kind, &row))
+		return false;
 	taskq_note_touched(lane, id);
 
 	change.attempt = taskq_row_attempt(&row);
@@ -340,13 +341,50 @@ begin_external(const char *function)
 	taskq_defs_begin();
 }
 
+/*
+ * Who names kinds, and may work on none of them, would wait for ever.  Raises PT404
+ * when none of them exists, else 42501; and PT403 to who must act for a tenant.
+ */
+static void
+check_kinds(ArrayType *kinds)
+{
+	Datum	   *items;
+	bool	   *nulls;
+	int			n;
+	bool		exists = false;
+
+	deconstruct_array(kinds, TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls, &n);
+	for (int i = 0; i < n; i++)
+	{
+		const char *name = nulls[i] ? "" : TextDatumGetCString(items[i]);
+		const TaskqKind *kind = strlen(name) < NAMEDATALEN ? taskq_kind_get(name) : NULL;
+
+		exists |= kind != NULL;
+		if (kind == NULL || !taskq_kind_may_work(kind))
+			continue;
+		if (!taskq_kind_works_for_all(kind))
+			taskq_tenant_check();
+		return;
+	}
+	if (n > 0 && exists)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to work on tasks of these kinds"),
+				 errhint("The owner of a kind can use taskq.kind_grant(kind, role, 'work').")));
+	if (n > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_NOT_FOUND),
+				 errmsg("kinds of task to claim do not exist"),
+				 errhint("Argument \"kinds\" names kinds that taskq.kind_define() made; view taskq.kind lists them.")));
+}
+
 PG_FUNCTION_INFO_V1(taskq_task_claim);
 
 /*
  * taskq_task_claim - task_claim(worker, queues, kinds, n, lease, wait) returns claimed tasks
  *
  * Locks their rows until the caller's transaction ends; those that others have
- * locked are passed over.
+ * locked are passed over.  Raises PT404 or 42501 when it can never return one.
  */
 Datum
 taskq_task_claim(PG_FUNCTION_ARGS)
@@ -365,6 +403,8 @@ taskq_task_claim(PG_FUNCTION_ARGS)
 		deadline = GetCurrentTimestamp() + Min(taskq_arg_interval_us(fcinfo, 5, "wait", 0), MAX_WAIT_US);
 
 	begin_external("taskq.task_claim()");
+	if (claim.kinds != NULL)
+		check_kinds(claim.kinds);
 	InitMaterializedSRF(fcinfo, 0);
 	if (deadline > GetCurrentTimestamp() && !taskq_in_task())
 		(void) claim_or_wait(&claim, deadline, (ReturnSetInfo *) fcinfo->resultinfo);
@@ -409,7 +449,24 @@ may_know(TaskqRow *row)
 	const TaskqLaneDef *lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
 	const TaskqKind *kind = lane ? taskq_kind_get(NameStr(lane->kind)) : NULL;
 
-	return kind != NULL && taskq_kind_may_work(kind) && taskq_row_tenant_visible(row);
+	/* somebody else's kind of the same name is another kind */
+	return kind != NULL && kind->owner_id == lane->kind_owner &&
+		taskq_kind_may_work(kind) && taskq_row_may_work(kind, row);
+}
+
+/* The token proves the claim, but another tenant's task is none of the caller's business. */
+static void
+require_tenant(TaskqRow *row)
+{
+	const TaskqLaneDef *lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
+	const TaskqKind *kind = lane ? taskq_kind_get(NameStr(lane->kind)) : NULL;
+
+	if (kind != NULL ? taskq_row_may_work(kind, row) : taskq_row_tenant_visible(row))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_TASK_NOT_FOUND),
+			 errmsg("task %s does not exist", taskq_id_text(DatumGetUUIDP(taskq_row_value(row, id)))),
+			 errdetail("Or it is not yours to work on.")));
 }
 
 /*
@@ -431,7 +488,10 @@ lock_claimed(FunctionCallInfo fcinfo, TaskqRow *row, TaskqLease *lease)
 		has_lease(&id, PG_GETARG_UUID_P(1), lease) &&
 		Min(lease->until, lease->deadline) > taskq_steady_now();
 	if (valid)
+	{
+		require_tenant(row);
 		return;
+	}
 	if (!taskq_store_find(&id, row) || !may_know(row))
 		taskq_task_require(&id, row);
 	ereport(ERROR,

@@ -36,6 +36,7 @@ int			taskq_max_depth = 100;
 bool		taskq_start_paused = false;
 char	   *taskq_trusted_gateways = NULL;
 char	   *taskq_tenant_claim = NULL;
+bool		taskq_require_tenant = false;
 
 static const struct config_enum_entry notify_options[] = {
 	{"off", TASKQ_NOTIFY_OFF, false},
@@ -56,6 +57,32 @@ check_names(char **newval, void **extra, GucSource source)
 		GUC_check_errdetail("List syntax is invalid.");
 	pfree(copy);
 	return ok;
+}
+
+/*
+ * taskq_guc_init_tenants - define the settings by which tenants are kept apart
+ *
+ * Also where the library is not preloaded: what was put into the tables can still
+ * be looked at there, and a setting that nobody defined is for everybody to set.
+ */
+void
+taskq_guc_init_tenants(void)
+{
+	DefineCustomStringVariable("taskq.trusted_gateways",
+							   "Roles whose sessions state truly for whom they act.",
+							   "The setting request.jwt.claims of a session of these roles (such as PostgREST's authenticator) is believed.",
+							   &taskq_trusted_gateways, "", PGC_SUSET, GUC_LIST_INPUT,
+							   check_names, NULL, NULL);
+	DefineCustomStringVariable("taskq.tenant_claim",
+							   "The claim that names the tenant.",
+							   "Tasks are seen and steered only by their own tenant, where a trusted gateway is used.",
+							   &taskq_tenant_claim, "sub", PGC_SUSET, 0,
+							   NULL, NULL, NULL);
+	DefineCustomBoolVariable("taskq.require_tenant",
+							 "Refuse sessions that act for others and do not say for which tenant.",
+							 "They are refused too when they are of no trusted gateway. Operators and monitors are not.",
+							 &taskq_require_tenant, false, PGC_SUSET, 0,
+							 NULL, NULL, NULL);
 }
 
 /*
@@ -152,16 +179,7 @@ taskq_guc_init(void)
 							 "For physical copies of a server, which cannot be told from the original.",
 							 &taskq_start_paused, false, PGC_POSTMASTER, 0,
 							 NULL, NULL, NULL);
-	DefineCustomStringVariable("taskq.trusted_gateways",
-							   "Roles whose sessions state truly for whom they act.",
-							   "The setting request.jwt.claims of a session of these roles (such as PostgREST's authenticator) is believed.",
-							   &taskq_trusted_gateways, "", PGC_SUSET, GUC_LIST_INPUT,
-							   check_names, NULL, NULL);
-	DefineCustomStringVariable("taskq.tenant_claim",
-							   "The claim that names the tenant.",
-							   "Tasks are seen and steered only by their own tenant, where a trusted gateway is used.",
-							   &taskq_tenant_claim, "sub", PGC_SUSET, 0,
-							   NULL, NULL, NULL);
+	taskq_guc_init_tenants();
 	MarkGUCPrefixReserved("taskq");
 }
 

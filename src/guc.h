@@ -30,8 +30,10 @@ extern int	taskq_max_depth;
 extern bool taskq_start_paused;
 extern char *taskq_trusted_gateways;
 extern char *taskq_tenant_claim;
+extern bool taskq_require_tenant;
 
 extern void taskq_guc_init(void);
+extern void taskq_guc_init_tenants(void);
 
 /* Is this database one that taskq.databases names? */
 extern bool taskq_database_enabled(const char *name);

@@ -7,9 +7,10 @@
  * either see and steer it; so do the members of taskq_operator, and those of
  * taskq_monitor see it.
  *
- * Claims (the setting request.jwt.claims) are for everybody to set, so they count
- * only in the sessions of a trusted gateway: then who the session acts for, its
- * tenant, is in them, and it has to do with that tenant's tasks only.
+ * Claims (the setting request.jwt.claims) are for everybody to set.  In the sessions
+ * of a trusted gateway they are believed: who the session acts for, its tenant, is in
+ * them, its tasks are that tenant's, and it has to do with no others.  Elsewhere they
+ * are not believed and only take away: other tenants' tasks are not seen.
  *
  *-------------------------------------------------------------------------
  */
@@ -52,16 +53,26 @@ has_role(Oid role)
 static bool
 through_gateway(void)
 {
-	if (taskq_shared == NULL || taskq_trusted_gateways[0] == '\0')
+	if (taskq_trusted_gateways[0] == '\0')
 		return false;
 	return taskq_gateway_trusted(GetUserNameFromId(GetSessionUserId(), false));
+}
+
+/* For whom the session says that it acts, or NULL; for anybody to set. */
+static const char *
+claims_setting(void)
+{
+	const char *claims = GetConfigOption(CLAIMS_SETTING, true, false);
+
+	return claims != NULL && claims[0] != '\0' ? claims : NULL;
 }
 
 /*
  * taskq_caller_claims - what is known of whom the session acts for, or NULL
  *
- * Inside of a task it is what the task was submitted with.  A copy in the current
- * context; raises what jsonb's input raises.
+ * Inside of a task it is what the task was submitted with.  A gateway that says
+ * nothing acts for nobody, which is not the same as no gateway.  A copy in the
+ * current context; raises what jsonb's input raises.
  */
 Jsonb *
 taskq_caller_claims(void)
@@ -77,10 +88,8 @@ taskq_caller_claims(void)
 	}
 	if (!through_gateway())
 		return NULL;
-	claims = GetConfigOption(CLAIMS_SETTING, true, false);
-	if (claims == NULL || claims[0] == '\0')
-		return NULL;
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(claims)));
+	claims = claims_setting();
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(claims ? claims : "{}")));
 }
 
 /* taskq_claims_tenant - whom claims are of, palloc'd, or NULL */
@@ -98,7 +107,7 @@ taskq_claims_tenant(Jsonb *claims)
 	if (value == NULL || value->type == jbvNull)
 		return NULL;
 	if (value->type == jbvString)
-		return pnstrdup(value->val.string.val, value->val.string.len);
+		return value->val.string.len == 0 ? NULL : pnstrdup(value->val.string.val, value->val.string.len);
 	if (value->type == jbvNumeric)
 		return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
 	ereport(ERROR,
@@ -126,17 +135,17 @@ set_string(char **where, const char *value)
 	*where = copy;
 }
 
+/* The tenant that the session states, or NULL. */
 static const char *
-gateway_tenant(void)
+stated_tenant(const char *claims)
 {
 	static SeenClaims seen = {NULL, NULL, NULL};
-	const char *claims = GetConfigOption(CLAIMS_SETTING, true, false);
 
 	if (claims == NULL)
-		claims = "";
+		return NULL;
 	if (seen.claims == NULL || strcmp(seen.claims, claims) != 0 || strcmp(seen.claim_name, taskq_tenant_claim) != 0)
 	{
-		const char *tenant = taskq_claims_tenant(taskq_caller_claims());
+		const char *tenant = taskq_claims_tenant(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(claims))));
 
 		set_string(&seen.tenant, tenant);
 		set_string(&seen.claim_name, taskq_tenant_claim);
@@ -145,31 +154,104 @@ gateway_tenant(void)
 	return seen.tenant;
 }
 
+/* taskq.require_tenant: who acts for others does so for somebody. */
+static void
+check_tenant(bool believed, const char *tenant)
+{
+	if (!taskq_require_tenant || (believed && tenant != NULL))
+		return;
+	if (!believed)
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_FORBIDDEN),
+				 errmsg("claims are not believed in this session"),
+				 errdetail("Role \"%s\" is not in taskq.trusted_gateways, and taskq.require_tenant is on.",
+						   GetUserNameFromId(GetSessionUserId(), false)),
+				 errhint("Let a superuser add the gateway's role to taskq.trusted_gateways.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_TASK_FORBIDDEN),
+			 errmsg("a tenant is required"),
+			 errdetail("Claim \"%s\" is missing or empty, and taskq.require_tenant is on.", taskq_tenant_claim),
+			 errhint("Use a token that has the claim.")));
+}
+
+/* Whose tasks the caller may have to do with. */
+typedef enum TenantLimit
+{
+	LIMIT_NONE,					/* all */
+	LIMIT_STATED,				/* its tenant's and nobody's: claims that are not believed only take away */
+	LIMIT_TENANT				/* its tenant's, or if it has none, nobody's */
+} TenantLimit;
+
+/*
+ * The caller's limit, and its tenant or NULL.  Raises PT403 where it must have one.
+ *
+ * Inside of a task that was submitted through a gateway the task's own tenant
+ * counts, whatever the handler sets, and whichever role it has.
+ */
+static TenantLimit
+tenant_limit(const char **tenant)
+{
+	bool		in_task = taskq_in_task();
+	const char *claims;
+	bool		believed;
+
+	if (in_task && !taskq_row_isnull(taskq_current->row, claims))
+	{
+		TaskqRow   *row = taskq_current->row;
+
+		*tenant = taskq_row_isnull(row, tenant) ? NULL : TextDatumGetCString(taskq_row_value(row, tenant));
+		return LIMIT_TENANT;
+	}
+	*tenant = NULL;
+	claims = claims_setting();
+	believed = !in_task && through_gateway();
+	if ((claims == NULL && !believed) ||
+		superuser() || member_of("taskq_monitor") || member_of("taskq_operator"))
+		return LIMIT_NONE;
+	*tenant = stated_tenant(claims);
+	check_tenant(believed, *tenant);
+	return believed ? LIMIT_TENANT : LIMIT_STATED;
+}
+
+/* taskq_tenant_check - raise PT403 if the caller must act for a tenant and does not */
+void
+taskq_tenant_check(void)
+{
+	const char *tenant;
+
+	if (taskq_require_tenant)
+		(void) tenant_limit(&tenant);
+}
+
 /* May the caller have to do with tasks of this tenant (or NULL)? */
 static bool
 tenant_visible(const char *tenant)
 {
 	const char *mine;
 
-	if (taskq_in_task())
+	switch (tenant_limit(&mine))
 	{
-		TaskqRow   *row = taskq_current->row;
-
-		if (taskq_row_isnull(row, claims))
+		case LIMIT_NONE:
 			return true;
-		mine = taskq_row_isnull(row, tenant) ? NULL : TextDatumGetCString(taskq_row_value(row, tenant));
+		case LIMIT_STATED:
+			return tenant == NULL || (mine != NULL && strcmp(mine, tenant) == 0);
+		case LIMIT_TENANT:
+			break;
 	}
-	else if (through_gateway())
-	{
-		if (superuser() || member_of("taskq_monitor") || member_of("taskq_operator"))
-			return true;
-		mine = gateway_tenant();
-	}
-	else
-		return true;
 	if (mine == NULL || tenant == NULL)
 		return mine == tenant;
 	return strcmp(mine, tenant) == 0;
+}
+
+PG_FUNCTION_INFO_V1(taskq_tenant_limited);
+
+/* taskq_tenant_limited - tenant_limited() returns bool, for the views */
+Datum
+taskq_tenant_limited(PG_FUNCTION_ARGS)
+{
+	const char *tenant;
+
+	PG_RETURN_BOOL(tenant_limit(&tenant) != LIMIT_NONE);
 }
 
 PG_FUNCTION_INFO_V1(taskq_tenant_visible);
@@ -302,7 +384,21 @@ bool
 taskq_kind_may_work(const TaskqKind *kind)
 {
 	return superuser() || has_role(kind->owner_oid) || has_role(kind->run_as_oid) ||
-		granted(kind, TASKQ_GRANT_WORK, GetUserId());
+		granted(kind, TASKQ_GRANT_WORK, GetUserId()) || granted(kind, TASKQ_GRANT_WORK_ALL, GetUserId());
+}
+
+/* taskq_kind_works_for_all - may the caller, who may work on this kind, do so for all tenants? */
+bool
+taskq_kind_works_for_all(const TaskqKind *kind)
+{
+	return granted(kind, TASKQ_GRANT_WORK_ALL, GetUserId());
+}
+
+/* taskq_row_may_work - is the task, of a kind that the caller may work on, of a tenant that it works for? */
+bool
+taskq_row_may_work(const TaskqKind *kind, TaskqRow *row)
+{
+	return taskq_kind_works_for_all(kind) || taskq_row_tenant_visible(row);
 }
 
 /* May the one role become the other?  superuser: of any */

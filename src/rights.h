@@ -17,10 +17,13 @@ extern void taskq_require_steer(const TaskqLaneDef *lane, TaskqRow *row, const c
 
 extern bool taskq_kind_may_submit(const TaskqKind *kind);
 extern bool taskq_kind_may_work(const TaskqKind *kind);
+extern bool taskq_kind_works_for_all(const TaskqKind *kind);
+extern bool taskq_row_may_work(const TaskqKind *kind, TaskqRow *row);
 extern void taskq_kind_check_superuser(const TaskqKind *kind, Oid role);
 extern void taskq_kind_check_handler(const TaskqKind *kind, const TaskqLaneDef *lane);
 extern void taskq_kind_check_run(const TaskqKind *kind, const TaskqLaneDef *lane, TaskqRow *row);
 
+extern void taskq_tenant_check(void);
 extern Jsonb *taskq_caller_claims(void);
 extern const char *taskq_claims_tenant(Jsonb *claims);
 

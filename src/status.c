@@ -362,14 +362,17 @@ taskq_workers(PG_FUNCTION_ARGS)
  * taskq_task_require - read a task that the caller may see
  *
  * Raises PT404 both for one that isn't there and for one that isn't the
- * caller's: nobody learns what others have.
+ * caller's: nobody learns what others have.  PT403 to who must be of a tenant
+ * and is not.
  */
 void
 taskq_task_require(const pg_uuid_t *id, TaskqRow *row)
 {
-	bool		found = taskq_store_find(id, row);
+	bool		found;
 	const TaskqLaneDef *lane = NULL;
 
+	taskq_tenant_check();
+	found = taskq_store_find(id, row);
 	if (found)
 		lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
 	if (lane == NULL || !taskq_row_may_see(lane, row))

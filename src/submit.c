@@ -297,6 +297,7 @@ taskq_submit_begin(TaskqSubmit *submit)
 	taskq_require_preload();
 	PreventCommandIfReadOnly("taskq.task_submit()");
 	PreventCommandDuringRecovery("taskq.task_submit()");
+	taskq_tenant_check();
 	taskq_defs_begin();
 	memset(submit, 0, sizeof(*submit));
 	taskq_store_new_row(&submit->row);

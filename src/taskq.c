@@ -50,7 +50,10 @@ _PG_init(void)
 	taskq_store_init();
 	taskq_defs_init();
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+	{
+		taskq_guc_init_tenants();
 		return;
+	}
 	taskq_guc_init();
 	taskq_shmem_init();
 	taskq_note_init();
