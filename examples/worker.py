@@ -100,14 +100,15 @@ class Task:
                         (self.id, self.token, self._report.get("current"), self._report.get("total"), self._report.get("message")),
                     )
                     self.cancelled |= cursor.fetchone()[0]
-            except psycopg2.OperationalError:
-                connection = None  # the server is away: try again
-                time.sleep(1)
             except psycopg2.Error as error:
-                if (error.pgcode or "").startswith("PT4"):
+                if gone(error):
+                    connection = None  # the server is away: try again
+                    time.sleep(1)
+                elif (error.pgcode or "").startswith("PT4"):
                     self.lost = True
                     break
-                print(f"heartbeat of task {self.id}: {error}", file=sys.stderr)
+                else:
+                    print(f"heartbeat of task {self.id}: {error}", file=sys.stderr)
         if connection is not None:
             connection.close()
 
@@ -116,6 +117,11 @@ def connect():
     connection = psycopg2.connect("")
     connection.autocommit = True  # no claim stays in an open transaction
     return connection
+
+
+def gone(error):
+    """Is it the connection that broke?  In the midst of a query that is a plain DatabaseError."""
+    return isinstance(error, (psycopg2.OperationalError, psycopg2.InterfaceError)) or type(error) is psycopg2.DatabaseError
 
 
 class Worker:
@@ -149,7 +155,9 @@ class Worker:
                 with self.connection.cursor() as cursor:
                     cursor.execute(query, arguments)
                     return cursor.fetchone()
-            except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+            except psycopg2.Error as error:
+                if not gone(error):
+                    raise
                 print(f"{self.name}: {error}", file=sys.stderr)
                 self.connection = None
                 time.sleep(1)

@@ -122,7 +122,7 @@ cluster_start() {
 		unix_socket_directories = '$scratch'
 		port = $PGPORT
 		shared_preload_libraries = 'taskq'
-		log_line_prefix = '%m [%p] %b %q%u@%d '
+		log_line_prefix = '%m [%p] %b|%e %q%u@%d %a '
 		$(printf '%s\n' "$@")
 	CONF
 	as_pg pg_ctl -D "$scratch/data" ${server:+-p "$server"} -l "$scratch/server.log" -w -t 300 -s start

@@ -2,7 +2,7 @@
 # All tests: regression, isolation, pgTAP and TAP (crash, restart, promotion).
 #
 #   make test                       everything
-#   make test T=t/003_crash.pl      one file; also T=sql/…, T=specs/…, T=pgtap/…
+#   make test T=t/003_crash.pl      one file; also T=sql/…, T=specs/…, T=pgtap/…, several, or a directory
 #   make test SANITIZE=undefined    with a build that checks for undefined behaviour
 #   make test VALGRIND=1 T=…        the server under valgrind; not for T=t/…
 #
@@ -12,8 +12,8 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-only=${T:-}
-only=${only#test/}
+read -ra only <<<"${T:-}"
+only=("${only[@]#test/}")
 limit=${TEST_TIMEOUT:-180}
 timeout=(timeout --foreground -s INT -k 10 "$limit")
 passed=0
@@ -25,7 +25,12 @@ header() {
 
 # The files of one sort that are to run, relative to test/.
 files() {
-	(cd "$root/test" && compgen -G "$1" | grep -xF "${only:-$(compgen -G "$1")}" | LC_ALL=C sort) || true
+	local file
+	(cd "$root/test" && compgen -G "$1" || true) | LC_ALL=C sort | while read -r file; do
+		if ((!${#only[@]})) || [[ " ${only[*]} " == *" $file "* || " ${only[*]} " == *" ${file%%/*} "* ]]; then
+			echo "$file"
+		fi
+	done
 }
 
 add() {
@@ -36,6 +41,16 @@ add() {
 keep_for_inspection() {
 	mkdir -p "$root/build/test"
 	cp -r "$@" "$root/build/test/" 2>/dev/null || true
+}
+
+# What the server logged since the last time and should not have (test/t/ServerLog.pm): a
+# failure of the test files that are named.  They announce what has to be there.
+check_log() {
+	local faults
+	faults=$(perl -I"$root/test/t" -MServerLog -e 'exit ServerLog::main(@ARGV)' "$scratch/server.log" "$@") || {
+		head -n 20 <<<"$faults" | cut -c 1-300 | sed 's/^/      /'
+		add 0 1
+	}
 }
 
 # Runs a command that has $limit seconds, in a process group of its own: no
@@ -70,6 +85,7 @@ run_regress() {
 		keep_for_inspection "$log" "$root/regression.diffs" "$root/results"
 	fi
 	add "$ok" "$bad"
+	check_log "${@/#/$root/test/}"
 }
 
 # One file that prints TAP: prove checks the plan and the exit code.
@@ -99,7 +115,9 @@ run_pgtap() {
 		sleep 0.1
 	done
 	run_tap "$file" env -C "$scratch/test" PGDATABASE=pgtap
+	check_log "$root/test/$file"
 	dropdb --force pgtap || true
+	check_log --allow 'FATAL:  terminating (connection|background worker "taskq \w+") due to administrator command'
 }
 
 # What the sanitizer or valgrind say goes to files, which are looked at in the end.
@@ -134,7 +152,7 @@ main() {
 	mapfile -t pgtap < <(files 'pgtap/*.sql')
 	mapfile -t tap < <(files 't/*.pl')
 	if ! ((${#sql[@]} + ${#specs[@]} + ${#pgtap[@]} + ${#tap[@]})); then
-		say "no such test: ${only:-test/*}"
+		say "no such test: ${only[*]:-test/*}"
 		exit 1
 	fi
 
@@ -152,7 +170,7 @@ main() {
 	[[ $(id -u) != 0 ]] || chown -R "$pg_user": "$scratch"
 
 	if ((${#sql[@]} + ${#specs[@]} + ${#pgtap[@]})); then
-		cluster_start "max_worker_processes = 16" "max_prepared_transactions = 10"
+		cluster_start "max_worker_processes = 16" "max_prepared_transactions = 10" "log_connections = on"
 	fi
 	if ((${#sql[@]})); then
 		header "regression: ${#sql[@]} files"
@@ -170,10 +188,7 @@ main() {
 	fi
 	if ((${#sql[@]} + ${#specs[@]} + ${#pgtap[@]})); then
 		cluster_stop || add 0 1
-		if grep -E 'terminated by signal|PANIC:|TRAP:' "$scratch/server.log"; then
-			echo "   the server crashed"
-			add 0 1
-		fi
+		check_log
 	fi
 	if ((${#tap[@]})); then
 		header "crash, restart and other whole-server tests: ${#tap[@]} files"

@@ -1,4 +1,5 @@
 -- A failed attempt is followed by another, later and later.
+-- log: FATAL:  terminating background worker "taskq worker" due to administrator command
 \ir include/prologue.psql
 SELECT plan(24);
 

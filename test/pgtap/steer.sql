@@ -1,4 +1,5 @@
 -- Retrying, deleting, the attempts; handlers that say what to do; sending workers away.
+-- log (0-1): FATAL:  terminating background worker "taskq worker" due to administrator command
 \ir include/prologue.psql
 SELECT plan(53);
 

@@ -92,6 +92,7 @@ is(sql($node, 'third', "SELECT taskq.task_result('$id')"),
 
 $id = submit($node, 'second', 'gate', '{"gate": "b"}');
 wait_state($node, 'second', $id, 'running');
+expect_terminated($node, 'worker');
 sql_ok(
 	$node, 'second',
 	'BEGIN; DROP EXTENSION taskq; ROLLBACK;',
@@ -105,6 +106,7 @@ is(wait_task($node, 'second', $id), 'completed', '... and new ones run');
 
 $id = submit($node, 'second', 'gate', '{"gate": "c"}');
 wait_state($node, 'second', $id, 'running');
+expect_terminated($node, 'worker');
 sql_ok($node, 'second', 'DROP EXTENSION taskq',
 	'DROP EXTENSION while a task runs');
 ok(wait_idle($node, 'second'), '... stops its processes');

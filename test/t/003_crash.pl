@@ -60,6 +60,7 @@ wait_state($node, $db, $id, 'running');
 submit_many_short(500);
 my $pid = sql($node, $db,
 	"SELECT pid FROM taskq.worker WHERE task_id = '$id'");
+expect_crashes($node);
 kill('KILL', $pid);
 ok( $node->poll_query_until(
 		$db,
@@ -116,6 +117,7 @@ foreach my $sort ('dispatcher', 'launcher')
 {
 	my ($old) = backend_pids($node, $sort);
 	ok($old, "there is a $sort");
+	expect_terminated($node, $sort);
 	$node->safe_psql($db, "SELECT pg_terminate_backend($old)");
 	ok( $node->poll_query_until(
 			$db,
@@ -132,6 +134,7 @@ all_done_once('launcher and dispatcher terminated');
 $id = submit($node, $db, 'gate', '{"gate": "e"}');
 $submitted++;
 wait_state($node, $db, $id, 'running');
+expect_terminated($node, 'worker');
 $node->safe_psql($db,
 	"SELECT pg_terminate_backend(pid) FROM taskq.worker WHERE task_id = '$id'"
 );
@@ -148,6 +151,7 @@ $node->safe_psql(
 		PERFORM pg_sleep(60);
 	END $$;
 	SELECT taskq.kind_define('suicide', 'suicide(jsonb)', max_attempts => 2, backoff => '10 ms');});
+expect_terminated($node, 'worker', 2);
 $id = submit($node, $db, 'suicide');
 my $beside = submit($node, $db, 'short');
 $submitted++;

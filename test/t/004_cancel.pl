@@ -169,6 +169,7 @@ ok( $node->poll_query_until(
 	'a handler that swallows every cancel runs');
 $pid = worker_pid($id);
 $node->safe_psql($db, "SELECT taskq.task_cancel('$id')");
+expect_terminated($node, 'worker');
 is( sql($node, $db,
 		"SELECT cancelled, terminated FROM taskq.task_cancel('$id', 'at once', force => true)"
 	),

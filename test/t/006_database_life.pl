@@ -21,6 +21,7 @@ sql_ok($node, 'postgres', 'DROP DATABASE idle', 'which is dropped');
 taskq_database($node, 'busy');
 $id = submit($node, 'busy', 'gate', '{"gate": "never"}');
 wait_state($node, 'busy', $id, 'running');
+expect_terminated($node, 'worker');
 sql_ok($node, 'postgres', 'DROP DATABASE busy',
 	'a database with a running task is dropped')
   || sql_ok($node, 'postgres', 'DROP DATABASE busy WITH (FORCE)', '... by force');
@@ -57,6 +58,7 @@ is(wait_task($node, 'old_name', $id), 'completed', 'a task ran in a database');
 my $waiting = submit($node, 'old_name', 'short', '{}', "delay => '1 day'");
 $id = submit($node, 'old_name', 'gate', '{"gate": "renamed"}');
 wait_state($node, 'old_name', $id, 'running');
+expect_terminated($node, 'worker');
 sql_ok(
 	$node, 'postgres',
 	'ALTER DATABASE old_name RENAME TO new_name',
@@ -111,6 +113,7 @@ my $dir = PostgreSQL::Test::Utils::tempdir();
 $node->safe_psql('postgres', "CREATE TABLESPACE elsewhere LOCATION '$dir'");
 $id = submit($node, 'copy', 'gate', '{"gate": "moved"}');
 wait_state($node, 'copy', $id, 'running');
+expect_terminated($node, 'worker');
 sql_ok(
 	$node, 'postgres',
 	'ALTER DATABASE copy SET TABLESPACE elsewhere',

@@ -219,6 +219,7 @@ $session->query_safe("BEGIN; SELECT taskq.task_cancel('$id');");
 my $pid = $session->query_safe('SELECT pg_backend_pid()');
 $node->safe_psql($db, q{SELECT taskq.queue_resume('held')});
 others_pass(", queue => 'held'");
+expect_fatal($node, 'terminating connection due to administrator command');
 $node->safe_psql($db, "SELECT pg_terminate_backend($pid)");
 is(wait_task($node, $db, $id), 'completed',
 	'a task whose canceller was terminated runs');

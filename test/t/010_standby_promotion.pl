@@ -49,6 +49,7 @@ is(sql($standby, $db, 'SELECT count(*) FROM taskq.worker'),
 
 # --- promotion
 
+expect_fatal($standby, 'could not (?:receive data from WAL stream|connect to the primary)', [ 0, undef ]);
 $primary->stop('immediate');
 $standby->promote;
 ok( $standby->poll_query_until($db, 'SELECT NOT pg_is_in_recovery()'),

@@ -180,6 +180,7 @@ task_is($node, $db, $id, q{error->>'sqlstate' IN ('55000', '0A000'), error->>'hi
 $id = submit($node, $db, 'gate', '{"gate": "f"}');
 wait_state($node, $db, $id, 'running');
 start_waiting($waiter, "SELECT state FROM taskq.task_wait('$id', '50 s')");
+expect_terminated($node, $_) foreach 'dispatcher', 'worker';
 $node->safe_psql($db,
 	"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type IN ('taskq dispatcher', 'taskq worker')");
 open_gate($node, $db, 'f');

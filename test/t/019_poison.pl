@@ -58,6 +58,7 @@ sub submit_poison
 # In one transaction: the server may be down right after it.
 my $beside = submit($node, $db, 'gate', '{"gate": "abort"}');
 wait_state($node, $db, $beside, 'running');
+expect_crashes($node, 2);
 my $id = submit_poison(q{
 	BEGIN;
 	DO $$ BEGIN PERFORM taskq.task_submit_many('short', array_fill('{}'::jsonb, ARRAY[300])); END $$;
@@ -87,6 +88,7 @@ sub all_final_but
 
 # --- two of them at once
 
+expect_crashes($node, [ 2, 4 ]);
 my @poison = split /\n/, submit_poison(q{
 	BEGIN;
 	SELECT taskq.task_submit('poison', '{"signal": "KILL"}') FROM generate_series(1, 2);
@@ -96,6 +98,7 @@ my @poison = split /\n/, submit_poison(q{
 ok(all_final(), 'two of them, and all comes to its end');
 task_is($node, $db, $_, 'state, attempt', 'failed|2', 'each is failed at its second crash') foreach @poison;
 cmp_ok(restarts(), '<=', 2 + 4, 'at most two restarts for each');
+expect_no_more($node);
 is(sql($node, $db, 'SELECT others()'), 'completed 0 0 0', 'the others are not blamed');
 
 # --- kill -9 of a worker by hand
@@ -108,6 +111,7 @@ sub kill_worker_of
 {
 	my ($task, $signal) = @_;
 	my $pid = sql($node, $db, "SELECT pid FROM taskq.worker WHERE task_id = '$task'");
+	expect_crashes($node);
 	kill($signal, $pid);
 	return $node->poll_query_until($db,
 		"SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)");
@@ -148,6 +152,7 @@ my $backend = IPC::Run::start(
 $stdin .= "SELECT pg_backend_pid();\n";
 $backend->pump until $stdout =~ /(\d+)/;
 my ($pid) = $stdout =~ /(\d+)/;
+expect_crashes($node);
 kill('SEGV', $pid);
 $backend->finish;
 ok($node->poll_query_until($db, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)"), 'a backend crashes');
@@ -181,6 +186,7 @@ $node->safe_psql(
 	SELECT taskq.kind_define('fatal', 'fatal_work(jsonb)', max_attempts => 3, backoff => '10 ms');
 });
 my $before = restarts();
+expect_terminated($node, 'worker', 3);
 my $fatal = submit($node, $db, 'fatal');
 is(wait_task($node, $db, $fatal), 'failed', 'a task that ends its process fails');
 task_is($node, $db, $fatal, q{attempt, error->>'sqlstate'}, '3|57P01', '... at its last attempt');
@@ -194,6 +200,7 @@ $node->append_conf('postgresql.conf', 'restart_after_crash = off');
 $node->restart;
 # pg_ctl shall see the server start before the second attempt
 sql($node, $db, q{SELECT taskq.kind_define('poison', 'poison_work(jsonb)', max_attempts => 10, backoff => '6 s')});
+expect_crashes($node, 2);
 $id = submit($node, $db, 'poison', '{"signal": "SEGV"}');
 foreach my $crash (1, 2)
 {

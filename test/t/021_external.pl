@@ -100,7 +100,8 @@ ok($node->poll_query_until($db, "SELECT state IN ('pending', 'retrying') AND att
 shell_worker('shell3', 'echo', '7');
 is(wait_task($node, $db, $id), 'completed', '... and done by another');
 task_is($node, $db, $id, 'attempt, result, worker', '2|7|shell3', '... by its second attempt');
-$node->restart('immediate');
+$node->stop('immediate');
+$node->start;
 $id = submit($node, $db, 'shell', '{}');
 is(wait_task($node, $db, $id), 'completed', 'after a restart of the server the worker is there again');
 ok(ends('shell3', 'TERM'), 'it ends when idle');
@@ -129,7 +130,8 @@ SKIP:
 	task_is($node, $db, $id, q{result->>'of'}, '100000', '... with what it has so far');
 	$id = submit($node, $db, 'example_count', '{"n": 300, "pause": 0.02}');
 	wait_state($node, $db, $id, 'running');
-	$node->restart('immediate');
+	$node->stop('immediate');
+	$node->start;
 	is(wait_task($node, $db, $id, '60 s'), 'completed', 'it works on while the server restarts');
 	task_is($node, $db, $id, 'attempt', '1', '... in the same attempt');
 	$id = submit($node, $db, 'example_count', '{"n": 100000, "pause": 0.01}');

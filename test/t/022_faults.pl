@@ -55,6 +55,7 @@ $node->safe_psql(
 });
 foreach my $kind ('die_before', 'die_at_commit')
 {
+	expect_crashes($node);
 	my $id = submit($node, $db, $kind);
 	$node->poll_query_until($db,
 		"SELECT ready FROM taskq.task_status('$id')");
@@ -160,14 +161,18 @@ SKIP:
 
 $id = submit($node, $db, 'gate', '{"gate": "late"}');
 wait_state($node, $db, $id, 'running');
+expect_terminated($node, 'worker');
 sql_ok($node, $db, 'ALTER EXTENSION taskq UPDATE',
 	'ALTER EXTENSION UPDATE does not wait for a running task');
+# if the task runs again by then
+expect_terminated($node, 'worker', [ 0, 1 ]);
 sql_ok($node, $db, 'BEGIN; DROP EXTENSION taskq; ROLLBACK;',
 	'DROP EXTENSION, rolled back');
 open_gate($node, $db, 'late');
 is(wait_task($node, $db, $id), 'completed',
 	'the task that was broken off runs again');
 is(effects($node, $db, $id), 1, '... with one effect');
+expect_no_more($node);
 $node->safe_psql(
 	$db, q{
 	CREATE ROLE leaver LOGIN;
@@ -215,6 +220,7 @@ is(sql($node, $db, "SELECT s->>'paused' FROM taskq.sitrep() s"), 'false', '... a
 
 # a crash restart is no new start
 my ($pid) = backend_pids($node, 'launcher');
+expect_crashes($node);
 kill('KILL', $pid);
 ok( $node->poll_query_until($db, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)"),
 	'the server restarts by itself');

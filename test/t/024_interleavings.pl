@@ -80,6 +80,7 @@ say_to($s, 'BEGIN; LOCK taskq_internal.timer IN ACCESS EXCLUSIVE MODE');
 ok( $node->poll_query_until($db, q{
 		SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'taskq dispatcher' AND wait_event_type = 'Lock'}),
 	'the dispatcher is at its timers');
+expect_terminated($node, 'dispatcher');
 $node->safe_psql($db, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'taskq dispatcher'});
 say_to($s, 'COMMIT');
 done_is($id, 'completed', 'when it ends there, the next one sees to them');
@@ -252,6 +253,7 @@ SKIP:
 	my @workers = split /\n/, sql($node, $db, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'taskq worker' AND datname = '$db'");
 	kill('STOP', @workers);
 	$id = submit($node, $db, 'short');
+	expect_terminated($node, 'worker', scalar @workers);
 	kill('TERM', @workers);
 	kill('CONT', @workers);
 	done_is($id, 'completed', 'a worker that ends when it has just been woken is missed by nobody');
@@ -319,6 +321,7 @@ $node->safe_psql($db, q{
 	SELECT taskq.kind_define('ending', 'ending_work(jsonb)', batch => true, max_attempts => 2, backoff => '10 ms');
 	ALTER SYSTEM SET taskq.max_workers = 1;
 	SELECT pg_reload_conf()});
+expect_terminated($node, 'worker', 3);
 for my $round (1 .. 3)
 {
 	$node->safe_psql($db, q{SELECT count(*) FROM taskq.task_submit_many('ending', array_fill('{}'::jsonb, ARRAY[300]))});

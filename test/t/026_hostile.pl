@@ -171,7 +171,10 @@ my $lost = sql($node, $db, q{SELECT taskq.sitrep()->>'events_lost'});
 $node->safe_psql($db, q{SELECT count(*) FROM (SELECT taskq.task_submit('short') FROM generate_series(1, 3000)) s});
 ok($node->poll_query_until($db, q{SELECT NOT EXISTS (SELECT FROM taskq.task WHERE kind = 'short' AND NOT ready)}), '... 3,000 tasks');
 is(sql($node, $db, q{SELECT taskq.sitrep()->>'events_lost'}), $lost, '... and no event of theirs is lost');
+# a dispatcher that starts while its database goes
+expect_fatal($node, 'database \S+ does not exist', [ 0, 1 ]);
 $node->safe_psql($db, q{ALTER SYSTEM RESET taskq.databases; SELECT pg_reload_conf(); DROP DATABASE unserved});
+expect_no_more($node);
 
 # --- tenants
 
@@ -187,6 +190,8 @@ is(web('{"sub": "T1"}', q{SELECT payload FROM taskq.task_claim('x', kinds => '{e
 
 # --- code that runs when the task is over
 
+# its worker may have to be ended
+expect_terminated($node, 'worker', [ 0, 1 ]);
 $id = as('mallory', q{SELECT taskq.task_submit('any', '{"do": "DECLARE c CURSOR WITH HOLD FOR SELECT pg_sleep(600)"}', timeout => '200 ms')});
 is(wait_task($node, $db, $id, '30 s'), 'failed', 'a cursor that runs in the commit is under the timeout');
 is(sql($node, $db, "SELECT error->>'sqlstate' FROM taskq.task_status('$id')"), '57014', '... which is said');

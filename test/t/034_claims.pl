@@ -58,6 +58,7 @@ is(wait_task($node, $db, $id, '20 s'), 'completed', 'a retry that was due before
 task_is($node, $db, $id, 'attempt', '2', '... once');
 
 $id = hold_between_attempts('ended');
+expect_terminated($node, 'worker');
 $node->safe_psql($db, q{
 	SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'taskq worker' AND wait_event_type = 'Lock'});
 $s->query_safe('COMMIT');

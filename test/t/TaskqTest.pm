@@ -3,6 +3,11 @@
 # A cluster with taskq loaded, and handlers whose course a test decides.  A
 # task "at the gate" has written its effect and waits until the test opens
 # the gate: the test waits for conditions, never for time.
+#
+# done_testing() stops every server that the test made and reads its log: what
+# is in it that should not be (ServerLog.pm has the list) and that the test did
+# not announce, or what it announced and did not come, is a failure.  Announce
+# right before it is to happen: what was logged earlier does not count.
 package TaskqTest;
 
 use strict;
@@ -23,7 +28,9 @@ BEGIN
 use Exporter 'import';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use ServerLog;
 use Test::More;
+use Test2::API ();
 
 our @EXPORT = qw(
   taskq_node taskq_database
@@ -31,7 +38,126 @@ our @EXPORT = qw(
   open_gate effects
   sql sql_error sql_ok as_role
   processes backend_pids context_switches
+  expect_crashes expect_fatal expect_terminated expect_log expect_no_more log_faults
 );
+
+# --- what the servers log
+
+my %log;                        # of each server: its node and what was announced, by the log's name
+
+# All servers are read, also those that a test makes without taskq_node.  To know
+# SQLSTATEs and processes, all log them.
+{
+	no warnings 'redefine';
+	my %original = map { $_ => PostgreSQL::Test::Cluster->can($_) } qw(init kill9);
+	*PostgreSQL::Test::Cluster::init = sub {
+		my ($node, @args) = @_;
+		$original{init}->($node, @args);
+		$node->append_conf('postgresql.conf', "log_line_prefix = '$ServerLog::PREFIX'");
+		return;
+	};
+	*PostgreSQL::Test::Cluster::kill9 = sub {
+		my ($node, @args) = @_;
+		_log_of($node)->{announced}->announce_kill(-s $node->logfile // 0);
+		return $original{kill9}->($node, @args);
+	};
+	my $start = PostgreSQL::Test::Cluster->can('start');
+	*PostgreSQL::Test::Cluster::start = sub {
+		my ($node, @args) = @_;
+		_log_of($node);
+		return $start->($node, @args);
+	};
+	my $done_testing = Test::Builder->can('done_testing');
+	*Test::Builder::done_testing = sub {
+		check_logs() if !Test2::API::test2_stack()->top->isa('Test2::Hub::Subtest');
+		goto &$done_testing;
+	};
+}
+
+sub _log_of
+{
+	my ($node) = @_;
+	return $log{ $node->logfile } //= { node => $node, announced => ServerLog->new };
+}
+
+# From here on there will be so many entries in the server's log that match: a number, or
+# [ at least, at most ], where undef is no limit; exactly one if nothing is said.  A pattern is
+# matched with "backend type|SQLSTATE SEVERITY:  message".
+sub expect_log
+{
+	my ($node, $what, $times) = @_;
+	_log_of($node)->{announced}->announce(-s $node->logfile // 0, $what, $times);
+	return;
+}
+
+# ... so many crash restarts: processes that end by a signal
+sub expect_crashes
+{
+	my ($node, $times) = @_;
+	return expect_log($node, 'crash', $times);
+}
+
+# ... FATALs with this message
+sub expect_fatal
+{
+	my ($node, $message, $times) = @_;
+	return expect_log($node, qr/ FATAL:  .*$message/, $times);
+}
+
+# ... processes of taskq that are terminated: launcher, dispatcher, worker
+sub expect_terminated
+{
+	my ($node, $sort, $times) = @_;
+	return expect_log($node, qr/ FATAL:  terminating background worker "taskq $sort" due to administrator command/, $times);
+}
+
+# What was expected until now does not come any more.
+sub expect_no_more
+{
+	my ($node) = @_;
+	_log_of($node)->{announced}->announce_end(-s $node->logfile // 0);
+	return;
+}
+
+# What is in a server's log up to now that should not be there.
+sub log_faults
+{
+	my ($node) = @_;
+	my $log = _log_of($node);
+	my $from = $log->{read} // 0;
+	my $text = -e $node->logfile ? ServerLog::slurp($node->logfile, $from) : '';
+	$text =~ s/[^\n]*\z//;         # a line that is being written
+	$log->{read} = $from + length $text;
+	push @{ $log->{faults} }, $log->{announced}->faults($text, $from);
+	return @{ $log->{faults} };
+}
+
+# One test for each server, in the end.
+sub check_logs
+{
+	local $Test::Builder::Level = $Test::Builder::Level + 2;
+	foreach my $name (sort keys %log)
+	{
+		my $log = $log{$name};
+		my $node = $log->{node};
+		next if $log->{checked}++;
+		my $stopped = !defined $node->{_pid} || $node->stop('fast', fail_ok => 1);
+		my @faults = (log_faults($node), $log->{announced}->missing);
+		push @faults, 'the server did not stop' if !$stopped;
+		ok(!@faults, 'server ' . $node->name . ' logs nothing that was not announced')
+		  or diag(join "\n", @faults);
+	}
+	return;
+}
+
+# A test that died did not get there.
+END
+{
+	foreach my $log (grep { !$_->{checked} } values %log)
+	{
+		diag("server log: $_") foreach log_faults($log->{node});
+	}
+}
 
 # A started cluster with taskq loaded and the extension in database postgres.
 # %conf: settings beyond the common ones.
