@@ -40,6 +40,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
+#include "turn.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -63,6 +64,7 @@ dispatcher_detach(int code, Datum arg)
 {
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	taskq_claim_stop_scan(taskq_dispatcher.scanner);
+	taskq_turn_forget(MyDatabaseId, DT_NOEND);
 	if (taskq_dispatcher.db->dispatcher == MyProcPid)
 	{
 		taskq_dispatcher.db->dispatcher = 0;
@@ -92,6 +94,7 @@ dispatcher_attach(Oid dbid)
 		taskq_dispatcher.db->procno = taskq_my_procno();
 		taskq_dispatcher.db->since = GetCurrentTimestamp();
 		taskq_dispatcher.db->wanted = false;
+		taskq_dispatcher.db->busy = true;
 		/* whoever was here before may have ended in the middle of its timers */
 		taskq_dispatcher.db->next_due = DT_NOBEGIN;
 		taskq_wake_launcher();	/* it need not watch over our start any longer */
@@ -403,7 +406,8 @@ may_leave(bool has_work)
 	bool		leave;
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	leave = taskq_dispatcher.db->blocked > 0 || taskq_dispatcher.db->leave;
+	taskq_dispatcher.db->busy = has_work;
+	leave = taskq_dispatcher.db->blocked > 0 || taskq_dispatcher.db->leave || taskq_turn_give_way(MyDatabaseId);
 	if (leave)
 		taskq_dispatcher.db->wanted = taskq_dispatcher.db->blocked == 0 &&
 			(has_work || !launcher_will_see() ||
@@ -415,6 +419,7 @@ may_leave(bool has_work)
 	if (leave)
 	{
 		taskq_dispatcher.db->dispatcher = 0;
+		taskq_turn_forget(MyDatabaseId, DT_NOEND);
 		clean_exit = true;
 		taskq_wake_launcher();
 	}

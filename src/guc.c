@@ -19,6 +19,7 @@
 
 int			taskq_max_workers = 4;
 int			taskq_max_workers_per_role = 0;
+bool		taskq_reserve_worker = true;
 int			taskq_max_dispatchers = 2;
 int			taskq_max_databases = 64;
 int			taskq_max_lanes = 1024;
@@ -106,9 +107,14 @@ taskq_guc_init(void)
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("taskq.max_workers_per_role",
 							"Maximum number of workers of one role in one database; 0: as many as there are.",
-							"With a limit below taskq.max_workers, long tasks of one role never keep others from running.",
+							NULL,
 							&taskq_max_workers_per_role, 0, 0, TASKQ_MAX_WORKERS, PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
+	DefineCustomBoolVariable("taskq.reserve_worker",
+							 "A role that holds all other workers does not get the last one.",
+							 "As soon as a second role has had something to do. So endless tasks of one role do not keep the others from running.",
+							 &taskq_reserve_worker, true, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 	DefineCustomIntVariable("taskq.max_databases",
 							"Number of databases with taskq that shared memory has room for.",
 							NULL,

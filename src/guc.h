@@ -13,6 +13,7 @@ typedef enum TaskqNotify
 
 extern int	taskq_max_workers;
 extern int	taskq_max_workers_per_role;
+extern bool taskq_reserve_worker;
 extern int	taskq_max_dispatchers;
 extern int	taskq_max_databases;
 extern int	taskq_max_lanes;

@@ -275,7 +275,8 @@ taskq_lanes_rewind_all(Oid dbid)
  *
  * An idle worker if there is one; else the dispatcher, which may start one, or
  * send away one that idles for another role.  Not the dispatcher when the role
- * has workers and all others are busy too: they look when they are through.
+ * has workers and all others are busy too, or when it knows: they look when they
+ * are through.
  */
 void
 taskq_lane_wake(TaskqDb *db, Oid role)
@@ -283,6 +284,7 @@ taskq_lane_wake(TaskqDb *db, Oid role)
 	int			of_role = 0;
 	int			in_all = 0;
 	bool		idle_other = false;
+	bool		enough = false;
 
 	if (db->blocked > 0)
 		return;
@@ -299,6 +301,7 @@ taskq_lane_wake(TaskqDb *db, Oid role)
 			continue;
 		}
 		of_role++;
+		enough |= slot->enough;
 		if (slot->state == TASKQ_SLOT_IDLE && !slot->woken)
 		{
 			slot->woken = true;
@@ -306,7 +309,7 @@ taskq_lane_wake(TaskqDb *db, Oid role)
 			return;
 		}
 	}
-	if (of_role == 0 || in_all < taskq_max_workers || idle_other || db->dispatcher == 0)
+	if (of_role == 0 || (!enough && (in_all < taskq_max_workers || idle_other)) || db->dispatcher == 0)
 		taskq_wake_dispatcher(db);
 }
 

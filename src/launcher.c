@@ -31,6 +31,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
+#include "turn.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -39,10 +40,13 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-#define RETRY_MS 1000			/* after no process could be started */
+#define RETRY_MS 1000			/* after something that could not be done now */
 #define CLOSED_MS 5000			/* between looks at a database that is closed to connections */
 #define MIN_TURN_MS 1000		/* a dispatcher's time before others get a turn */
 #define START_LIMIT_MS 10000
+#define FIRST_RETRY_MS 10		/* after no process could be started: at first, then twice as long each time */
+#define WARN_AFTER_US USECS_PER_SEC
+#define WARN_EVERY_US (60 * USECS_PER_SEC)
 
 static BackgroundWorkerHandle **handles;	/* of the dispatchers being started */
 
@@ -71,6 +75,38 @@ fill_worker(BackgroundWorker *worker, const char *type, const char *function)
 }
 
 /*
+ * When there is no room for a process, say so once a minute: not by each process, and
+ * not when one that has just left is in the way for a moment.
+ */
+static void
+warn_no_room(bool started)
+{
+	static TimestampTz since = 0;	/* steady time, as the others */
+	TimestampTz now = taskq_steady_now();
+	bool		warn = false;
+
+	if (started || since == 0)
+	{
+		since = started ? 0 : now;
+		return;
+	}
+	if (now - since < WARN_AFTER_US)
+		return;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	if (taskq_shared->warned_at == 0 || now - taskq_shared->warned_at > WARN_EVERY_US)
+	{
+		taskq_shared->warned_at = now;
+		warn = true;
+	}
+	LWLockRelease(taskq_main_lock);
+	if (warn)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("taskq could not start a background process"),
+				 errhint("Increase max_worker_processes, or decrease taskq.max_workers.")));
+}
+
+/*
  * taskq_process_start - start a dispatcher or worker; false if there is no room
  *
  * It is never restarted by the postmaster: whoever started it decides.
@@ -89,20 +125,7 @@ taskq_process_start(const char *type, const char *function, const TaskqProcessAr
 	memcpy(worker.bgw_extra, args, sizeof(*args));
 	started = RegisterDynamicBackgroundWorker(&worker, handle);
 	MemoryContextSwitchTo(old);
-	if (!started)
-	{
-		static TimestampTz last_warning = 0;
-		TimestampTz now = GetCurrentTimestamp();
-
-		if (last_warning == 0 || TimestampDifferenceExceeds(last_warning, now, 60000))
-		{
-			last_warning = now;
-			ereport(WARNING,
-					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-					 errmsg("taskq could not start a background process"),
-					 errhint("Increase max_worker_processes, or decrease taskq.max_workers.")));
-		}
-	}
+	warn_no_room(started);
 	return started;
 }
 
@@ -237,15 +260,16 @@ reap_failed_starts(TimestampTz now)
 	}
 }
 
-/* On failure it is tried again later, or forgotten. */
-static void
+/* False if the server has no room for a process. */
+static bool
 start_dispatcher(int i, TimestampTz now)
 {
 	TaskqDb    *db = &taskq_shared->dbs[i];
 	TaskqProcessArgs args = {.dbid = db->dbid};
+	bool		started;
 
 	if (!check_database(db))
-		return;
+		return true;
 	if (handles[i] != NULL)
 		pfree(handles[i]);
 	handles[i] = NULL;
@@ -254,34 +278,77 @@ start_dispatcher(int i, TimestampTz now)
 	db->since = now;
 	db->leave = false;
 	LWLockRelease(taskq_main_lock);
-	if (taskq_process_start("taskq dispatcher", "taskq_dispatcher_main", &args, &handles[i]))
-		return;
+	started = taskq_process_start("taskq dispatcher", "taskq_dispatcher_main", &args, &handles[i]);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	if (db->dispatcher == -1)
+	if (started)
+		taskq_turn_over(db->dbid, InvalidOid);
+	else if (db->dispatcher == -1)
 		db->dispatcher = 0;
-	db->not_before = TimestampTzPlusMilliseconds(now, RETRY_MS);
 	LWLockRelease(taskq_main_lock);
+	return started;
 }
 
-/* The dispatcher that has been there longest makes room. */
+/*
+ * A dispatcher makes room for another database's: one that has nothing to do, else
+ * the one that has been there longest, when it has had its turn.  Caller holds the
+ * main lock.
+ */
 static void
 ask_one_to_leave(TimestampTz now)
 {
 	TaskqDb    *longest = NULL;
 
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < taskq_max_databases; i++)
 	{
 		TaskqDb    *db = &taskq_shared->dbs[i];
 
-		if (OidIsValid(db->dbid) && db->dispatcher > 0 && (longest == NULL || db->since < longest->since))
+		if (!OidIsValid(db->dbid) || db->dispatcher <= 0)
+			continue;
+		if (longest == NULL || (longest->busy && !db->busy) ||
+			(longest->busy == db->busy && db->since < longest->since))
 			longest = db;
 	}
-	if (longest != NULL && TimestampDifferenceExceeds(longest->since, now, MIN_TURN_MS))
+	if (longest != NULL && (!longest->busy || TimestampDifferenceExceeds(longest->since, now, MIN_TURN_MS)))
 	{
 		longest->leave = true;
 		taskq_wake_proc(longest->procno);
 	}
+}
+
+/*
+ * There is no room for a dispatcher's process: somebody makes some.  An idle worker,
+ * unless it would be the only one (the dispatcher shall be able to start one of its
+ * own); else another dispatcher; where there is none, the workers take turns with it.
+ */
+static void
+make_room(TaskqDb *db, int running, TimestampTz now)
+{
+	TaskqSlot  *idle = NULL;
+	int			workers = 0;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < taskq_shared->nslots; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+
+		if (slot->state == TASKQ_SLOT_FREE || slot->leave)
+			continue;
+		workers++;
+		if (slot->state == TASKQ_SLOT_IDLE && (idle == NULL || slot->last_active < idle->last_active))
+			idle = slot;
+	}
+	if (running == 0)
+		taskq_turn_ask(db->dbid, InvalidOid);
+	if (idle != NULL && (workers > 1 || running == 0))
+	{
+		if (taskq_turn_room_due())
+		{
+			idle->leave = true;
+			taskq_wake_proc(idle->procno);
+		}
+	}
+	else if (running > 0)
+		ask_one_to_leave(now);
 	LWLockRelease(taskq_main_lock);
 }
 
@@ -316,10 +383,39 @@ next_database(TimestampTz now, TimestampTz *next)
 	return best;
 }
 
+static int
+dispatchers_running(void)
+{
+	int			n = 0;
+
+	for (int i = 0; i < taskq_max_databases; i++)
+		n += OidIsValid(taskq_shared->dbs[i].dbid) && taskq_shared->dbs[i].dispatcher != 0;
+	return n;
+}
+
+/*
+ * May one more dispatcher be started?  Where the server has no room for more
+ * processes, not while a role waits for the process of a worker: dispatchers
+ * alone run nothing.
+ */
+static bool
+dispatcher_allowed(int running, TimestampTz now)
+{
+	bool		allowed;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	allowed = running < taskq_max_dispatchers && (running == 0 || !taskq_turn_needs_process());
+	if (!allowed)
+		ask_one_to_leave(now);
+	LWLockRelease(taskq_main_lock);
+	return allowed;
+}
+
 /* Start what is to be started; returns when to look again. */
 static TimestampTz
 serve_databases(void)
 {
+	static int	retry_ms = FIRST_RETRY_MS;
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz soon = TimestampTzPlusMilliseconds(now, RETRY_MS);
 	TimestampTz next = DT_NOEND;
@@ -328,16 +424,18 @@ serve_databases(void)
 	reap_failed_starts(now);
 	while ((i = next_database(now, &next)) >= 0)
 	{
-		int			running = 0;
+		int			running = dispatchers_running();
 
-		for (int j = 0; j < taskq_max_databases; j++)
-			running += OidIsValid(taskq_shared->dbs[j].dbid) && taskq_shared->dbs[j].dispatcher != 0;
-		if (running >= taskq_max_dispatchers)
-		{
-			ask_one_to_leave(now);
+		if (!dispatcher_allowed(running, now))
 			return Min(next, soon);
+		if (!start_dispatcher(i, now))
+		{
+			make_room(&taskq_shared->dbs[i], running, now);
+			next = Min(next, TimestampTzPlusMilliseconds(now, retry_ms));
+			retry_ms = Min(retry_ms * 2, RETRY_MS);
+			return next;
 		}
-		start_dispatcher(i, now);
+		retry_ms = FIRST_RETRY_MS;
 	}
 	for (i = 0; i < taskq_max_databases; i++)
 	{

@@ -158,16 +158,28 @@ taskq_wake_dispatcher(TaskqDb *db)
 	}
 }
 
-/* taskq_wake_dispatchers - a slot became free; caller holds the main lock */
+/* taskq_wake_other_dispatchers - somebody needs a place that they may have; caller holds the main lock */
 void
-taskq_wake_dispatchers(void)
+taskq_wake_other_dispatchers(void)
 {
 	for (int i = 0; i < taskq_max_databases; i++)
 	{
 		TaskqDb    *db = &taskq_shared->dbs[i];
 
-		if (OidIsValid(db->dbid) && db->dispatcher > 0)
+		if (OidIsValid(db->dbid) && db->dispatcher > 0 && db->dispatcher != MyProcPid)
 			taskq_wake_proc(db->procno);
+	}
+}
+
+/* taskq_wake_dispatchers - a slot became free; caller holds the main lock */
+void
+taskq_wake_dispatchers(void)
+{
+	taskq_wake_other_dispatchers();
+	for (int i = 0; i < taskq_max_databases; i++)
+	{
+		if (taskq_shared->dbs[i].dispatcher == MyProcPid)
+			SetLatch(MyLatch);
 	}
 	ConditionVariableBroadcast(&taskq_shared->slots_changed);
 }

@@ -30,6 +30,7 @@
 #define TASKQ_EVENTS 8192
 #define TASKQ_DB_EVENTS 6144	/* of one database: some room is left for others */
 #define TASKQ_QUIET 64
+#define TASKQ_TURNS 128
 #define TASKQ_MESSAGE_SIZE 256
 #define TASKQ_INFO_SIZE 2048
 
@@ -54,6 +55,8 @@ typedef struct TaskqDb
 	int			nevents;		/* of its own among the events */
 	TimestampTz next_sweep;		/* when old tasks are to be looked for */
 	bool		foreign;		/* has tasks that are not run here before taskq.resume() */
+	bool		busy;			/* its dispatcher found something to do */
+	Oid			known[2];		/* the last two roles that had something to do */
 } TaskqDb;
 
 /* A lane that has, or may have, something to claim. */
@@ -81,6 +84,7 @@ typedef struct TaskqLane
 	int64		later;			/* estimate of those that wait for their time */
 	int			running;		/* reserved or running */
 	int			average_us;		/* run time, moving average; 0: unknown */
+	uint64		served;			/* number of the last worker that was started for its role */
 	int			nagain;
 	pg_uuid_t	again[TASKQ_AGAIN_MAX]; /* ready, but behind the watermark */
 } TaskqLane;
@@ -116,6 +120,7 @@ typedef struct TaskqSlot
 	bool		leave;			/* end after the current task */
 	bool		requeue;		/* it was told to end now; its task shall run again */
 	bool		woken;			/* its latch was set since it went idle */
+	bool		enough;			/* the dispatcher knows that its role has work, and need not be told again */
 	bool		together;		/* the tasks of its batch may share transactions; the worker's own */
 
 	/* from here on: guarded by the slot's lock */
@@ -170,6 +175,14 @@ typedef struct TaskqSuspect
 	TimestampTz started_at;
 } TaskqSuspect;
 
+/* A role that waits for a place for a worker; see turn.c. */
+typedef struct TaskqTurn
+{
+	Oid			dbid;
+	Oid			role;
+	TimestampTz asked_at;		/* steady time */
+} TaskqTurn;
+
 typedef struct TaskqEvent
 {
 	Oid			dbid;
@@ -196,10 +209,13 @@ typedef struct TaskqShared
 	int			nquiet;
 	uint64		quiet[TASKQ_QUIET];
 
-	/* the role that waits for a slot which others hold; InvalidOid: none */
-	Oid			starved_db;
-	Oid			starved_role;
-	TimestampTz starved_since;
+	/* places for workers, when there are not enough */
+	int			nturns;
+	TaskqTurn	turns[TASKQ_TURNS]; /* who waits, the first one first */
+	TimestampTz room_made_at;	/* steady time: when somebody was last told to leave for the first one */
+	bool		no_process;		/* the server had no room for a worker's process, and no worker was started since */
+	TimestampTz warned_at;		/* steady time: when the log said so last */
+	uint64		starts;			/* counts workers */
 
 	int			nlanes;			/* entries of lanes in use are below it */
 	int			nslots;			/* entries of slots in use are below it */
@@ -236,5 +252,6 @@ extern TaskqDb *taskq_db_find(Oid dbid);
 extern TaskqDb *taskq_db_enter(Oid dbid);
 extern void taskq_db_forget(Oid dbid);
 extern void taskq_wake_dispatchers(void);
+extern void taskq_wake_other_dispatchers(void);
 
 #endif

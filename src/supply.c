@@ -15,6 +15,7 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "claim.h"
+#include "clock.h"
 #include "commands/dbcommands.h"
 #include "compat.h"
 #include "complete.h"
@@ -27,21 +28,32 @@
 #include "miscadmin.h"
 #include "process.h"
 #include "rescue.h"
+#include "state.h"
 #include "storage/procarray.h"
 #include "task.h"
+#include "turn.h"
 #include "utils/acl.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-#define TICKET_MS 5000			/* how long a slot is kept for the role that waits for one */
+#define FIRST_RETRY_MS 10		/* after a process could not be started; twice as long with each time */
+#define WORTH_US 10000			/* what takes no longer than this is left to the workers that are there */
+#define MORE_LANES 16			/* so many lanes of a role are looked at to see how much waits */
 
 /* A role with something to do. */
 typedef struct Demand
 {
 	Oid			role;
 	int			workers;
+	int64		waiting;		/* tasks, by estimate; 0: not known */
+	int64		work_us;		/* time that they take; -1: not known */
+	uint64		served;			/* number of the last worker that was started for it */
+	int			lanes;
 } Demand;
+
+/* between passes */
+static int	retry_ms = FIRST_RETRY_MS;
 
 /*
  * Why no session of this lane's role can be had here, or NULL.  Its tasks would wait
@@ -68,47 +80,115 @@ role_problem(const TaskqLaneDef *lane)
 	return NULL;
 }
 
-/* Fail what waits in a lane whose role can't run it. */
+/*
+ * Where to begin to read a lane of which no worker takes anything.  Tasks that were
+ * noted one by one are as if they had not been: nobody takes them one by one.
+ * False if somebody else reads it just now.
+ */
+static bool
+lane_start(int32 id, pg_uuid_t *from)
+{
+	TaskqLane  *lane;
+	bool		mine;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	lane = taskq_lane_find(MyDatabaseId, id);
+	mine = lane != NULL && lane->scanner < 0;
+	if (mine)
+	{
+		for (int i = 0; i < lane->nagain; i++)
+			taskq_lane_rewind(lane, &lane->again[i], taskq_leaf_bit(&lane->again[i]));
+		lane->nagain = 0;
+		*from = lane->watermark;
+	}
+	LWLockRelease(taskq_main_lock);
+	return mine;
+}
+
+/* A portion of a lane's tasks, and whether that is all of them. */
+static int
+read_portion(int32 lane, pg_uuid_t *from, TaskqRef *refs, bool *all)
+{
+	Snapshot	snapshot = taskq_store_snapshot();
+	int			n = 0;
+
+	*all = true;
+	for (int leaf = 0; leaf < TASKQ_LEAVES && n < TASKQ_PORTION; leaf++)
+	{
+		pg_uuid_t	seen;
+		bool		exhausted;
+
+		n += taskq_store_scan(leaf, lane, from, snapshot, NULL, TASKQ_PORTION - n, refs + n, &seen, &exhausted);
+		*all &= exhausted;
+	}
+	*all &= n < TASKQ_PORTION;
+	UnregisterSnapshot(snapshot);
+	return n;
+}
+
+/* Record one failure in the transaction that is open; the new state, or 0. */
+static char
+fail_task(const TaskqFailure *failure)
+{
+	TaskqRow	row;
+	TaskqLive  *live = palloc(sizeof(TaskqLive));
+
+	if (taskq_live_find(&failure->id, live))
+		return 0;				/* a session from before still runs it */
+	switch (taskq_store_lock(&failure->id, false, &row))
+	{
+		case TASKQ_BUSY:
+			taskq_look_again_in(TASKQ_RETRY_MS);
+			return 0;
+		case TASKQ_MISSING:
+			return 0;
+		case TASKQ_LOCKED:
+			break;
+	}
+	if (taskq_row_state(&row) != TASKQ_PENDING && taskq_row_state(&row) != TASKQ_RUNNING)
+		return 0;
+	return taskq_fail_row(&row, failure);
+}
+
+/* Fail what waits in a lane whose role can't run it: a portion in one transaction. */
 static void
 fail_lane(int32 lane, const char *why)
 {
 	ErrorData	error = {.sqlerrcode = ERRCODE_INSUFFICIENT_PRIVILEGE, .message = unconstify(char *, why)};
 	TaskqFailure failure = {.sqlerrcode = ERRCODE_INSUFFICIENT_PRIVILEGE};
-	TaskqRef   *refs = palloc(sizeof(TaskqRef) * TASKQ_PORTION * TASKQ_LEAVES);
+	TaskqRef   *refs = palloc(sizeof(TaskqRef) * TASKQ_PORTION);
+	char		states[TASKQ_PORTION];
 	pg_uuid_t	from;
-	Snapshot	snapshot;
-	int			n = 0;
+	bool		all;
+	int			n;
 
-	memset(&from, 0, sizeof(from));
-	taskq_pass_begin();
-	snapshot = taskq_store_snapshot();
-	for (int leaf = 0; leaf < TASKQ_LEAVES; leaf++)
+	if (!lane_start(lane, &from))
 	{
-		pg_uuid_t	seen;
-		bool		exhausted;
-
-		n += taskq_store_scan(leaf, lane, &from, snapshot, NULL, TASKQ_PORTION, refs + n, &seen, &exhausted);
+		taskq_look_again_in(TASKQ_RETRY_MS);
+		return;
 	}
-	UnregisterSnapshot(snapshot);
-	taskq_pass_commit();
-
+	taskq_pass_begin();
+	taskq_defs_begin();
+	n = read_portion(lane, &from, refs, &all);
 	failure.error = taskq_error_jsonb(&error);
 	failure.started_at = GetCurrentTimestamp();
 	for (int i = 0; i < n; i++)
 	{
-		TaskqLive  *live = palloc(sizeof(TaskqLive));
-		char		state;
-
-		if (taskq_live_find(&refs[i].id, live))
-			continue;			/* a session from before still runs it */
+		CHECK_FOR_INTERRUPTS();
 		failure.id = refs[i].id;
-		state = taskq_record_failure(&failure, false);
-		MemoryContextSwitchTo(taskq_dispatcher.context);
-		if (state == TASKQ_ROW_BUSY)
-			taskq_look_again_in(TASKQ_RETRY_MS);
-		else if (state != 0)
-			taskq_announce_task(&refs[i].id, state);
+		states[i] = fail_task(&failure);
 	}
+	taskq_pass_commit();
+	for (int i = 0; i < n; i++)
+	{
+		if (states[i] != 0)
+			taskq_announce_task(&refs[i].id, states[i]);
+	}
+	taskq_pass_begin();
+	(void) taskq_claim_probe(MyDatabaseId, lane, taskq_dispatcher.scanner);
+	taskq_pass_commit();
+	if (!all)
+		taskq_look_again_in(0);
 }
 
 /* Lanes that may have something, as (id, role), copied out of shared memory. */
@@ -147,24 +227,53 @@ has_worker(Oid role)
 	return found;
 }
 
+static Demand *
+demand_of(Demand *demands, int n, Oid role)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (demands[i].role == role)
+			return &demands[i];
+	}
+	return NULL;
+}
+
+/* Is that enough to go by? */
+static bool
+demand_is_clear(const Demand *demand)
+{
+	return demand->lanes >= MORE_LANES || demand->waiting >= TASKQ_MAX_WORKERS;
+}
+
+static void
+demand_add(Demand *demand, const TaskqLane *lane)
+{
+	demand->lanes++;
+	demand->served = Max(demand->served, lane->served);
+	demand->waiting += Max(lane->waiting, 0);
+	if (lane->average_us <= 0)
+		demand->work_us = -1;
+	else if (demand->work_us >= 0)
+		demand->work_us += Max(lane->waiting, 1) * lane->average_us;
+}
+
 /* The roles that have something to do, each once. */
 static int
-find_demand(Demand *demands, int max)
+find_demand(Demand **found)
 {
 	TaskqLane  *lanes;
 	int			nlanes = dirty_lanes(&lanes);
+	Demand	   *demands = palloc_extended(sizeof(Demand) * Max(nlanes, 1), MCXT_ALLOC_HUGE);
 	int			n = 0;
 
 	for (int i = 0; i < nlanes; i++)
 	{
+		Demand	   *demand = demand_of(demands, n, lanes[i].role);
 		const TaskqLaneDef *def;
 		const char *problem = NULL;
 		bool		runnable;
-		bool		known = false;
 
-		for (int j = 0; j < n && !known; j++)
-			known = demands[j].role == lanes[i].role;
-		if (known || n == max)
+		if (demand != NULL && demand_is_clear(demand))
 			continue;
 		taskq_pass_begin();
 		taskq_defs_begin();
@@ -177,20 +286,22 @@ find_demand(Demand *demands, int max)
 		 * is one already we only look: it shall not find the lane taken, and turn to
 		 * one of lower priority.
 		 */
-		if (runnable && lanes[i].scanner < 0)
+		if (runnable && demand == NULL && lanes[i].scanner < 0)
 			runnable = taskq_claim_probe(MyDatabaseId, lanes[i].id,
 										 has_worker(lanes[i].role) ? -1 : taskq_dispatcher.scanner);
 		taskq_pass_commit();
 		if (problem != NULL)
-		{
 			fail_lane(lanes[i].id, problem);
-			taskq_pass_begin();
-			(void) taskq_claim_probe(MyDatabaseId, lanes[i].id, taskq_dispatcher.scanner);
-			taskq_pass_commit();
+		if (!runnable)
+			continue;
+		if (demand == NULL)
+		{
+			demand = &demands[n++];
+			*demand = (Demand) {.role = lanes[i].role};
 		}
-		else if (runnable)
-			demands[n++] = (Demand) {.role = lanes[i].role};
+		demand_add(demand, &lanes[i]);
 	}
+	*found = demands;
 	return n;
 }
 
@@ -198,17 +309,42 @@ typedef struct Supply
 {
 	int			in_all;
 	int			of_role;
-	bool		starting;
-	bool		idle;			/* one of the role was idle and has been woken */
-	int			idle_other;		/* slot of an idle worker of another role, or -1 */
+	int			starting;
+	int			busy;
+	int			fresh;			/* of these: not long in their task */
+	int64		longest_us;		/* so long the one that is longest in its task is at it */
+	int			idle;			/* one of the role that is, or -1 */
+	int			idle_other;		/* slot of a worker of another role or database that is longest idle, or -1 */
+	int			idle_elsewhere; /* of the role, but in another database, that is idle, or -1 */
 	int			free;			/* a free slot, or -1 */
 } Supply;
 
+static void
+count_of_role(Supply *supply, int slotno, TimestampTz now)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+	int64		at_it_us = now - slot->task_started_at;	/* an estimate, so without the slot's lock */
+
+	if (slot->leave)
+		return;
+	supply->of_role++;
+	if (slot->state == TASKQ_SLOT_STARTING)
+		supply->starting++;
+	if (slot->state == TASKQ_SLOT_IDLE)
+		supply->idle = slotno;
+	if (slot->state != TASKQ_SLOT_BUSY)
+		return;
+	supply->busy++;
+	supply->fresh += !slot->in_task || (at_it_us >= 0 && at_it_us < TASKQ_STUCK_MS * 1000);
+	if (slot->in_task)
+		supply->longest_us = Max(supply->longest_us, at_it_us);
+}
+
 /* Caller holds the main lock. */
 static Supply
-count_supply(Oid role)
+count_supply(Oid role, TimestampTz now)
 {
-	Supply		supply = {.idle_other = -1, .free = -1};
+	Supply		supply = {.idle = -1, .idle_other = -1, .idle_elsewhere = -1, .free = -1};
 
 	for (int i = 0; i < TASKQ_MAX_WORKERS; i++)
 	{
@@ -223,91 +359,159 @@ count_supply(Oid role)
 			continue;
 		}
 		supply.in_all++;
-		if (slot->dbid != MyDatabaseId || slot->role != role)
+		if (slot->dbid == MyDatabaseId && slot->role == role)
 		{
-			if (slot->state == TASKQ_SLOT_IDLE && !slot->leave)
-				supply.idle_other = i;
+			count_of_role(&supply, i, now);
 			continue;
 		}
-		if (slot->leave)
+		if (slot->state != TASKQ_SLOT_IDLE || slot->leave)
 			continue;
-		supply.of_role++;
-		supply.starting |= slot->state == TASKQ_SLOT_STARTING;
-		if (slot->state == TASKQ_SLOT_IDLE)
-		{
-			supply.idle = true;
-			taskq_wake_proc(slot->procno);
-		}
+		if (slot->role == role)
+			supply.idle_elsewhere = i;
+		if (supply.idle_other < 0 || slot->last_active < taskq_shared->slots[supply.idle_other].last_active)
+			supply.idle_other = i;
 	}
 	return supply;
 }
 
-/* Is the next slot kept for somebody else? */
+/* Is what waits soon done by those who are there?  A kind never seen: when its first tasks show that they last. */
 static bool
-ticket_of_other(Oid role, TimestampTz now)
+soon_done(const Demand *demand, const Supply *supply)
 {
-	if (!OidIsValid(taskq_shared->starved_db))
+	if (supply->fresh == 0)
 		return false;
-	if (TimestampDifferenceExceeds(taskq_shared->starved_since, now, TICKET_MS))
+	return demand->work_us >= 0 ? demand->work_us < (int64) WORTH_US * supply->fresh : supply->longest_us < WORTH_US;
+}
+
+/* The dispatcher need not be told that the role has work: it looks again, or nothing can be done for it now. */
+static void
+set_enough(Oid role)
+{
+	for (int i = 0; i < taskq_shared->nslots; i++)
 	{
-		taskq_shared->starved_db = InvalidOid;
-		return false;
+		if (taskq_shared->slots[i].dbid == MyDatabaseId && taskq_shared->slots[i].role == role)
+			taskq_shared->slots[i].enough = true;
 	}
-	return taskq_shared->starved_db != MyDatabaseId || taskq_shared->starved_role != role;
+}
+
+/* ... from here on it is to be told. */
+static void
+clear_enough(void)
+{
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < taskq_shared->nslots; i++)
+	{
+		if (taskq_shared->slots[i].dbid == MyDatabaseId)
+			taskq_shared->slots[i].enough = false;
+	}
+	LWLockRelease(taskq_main_lock);
+}
+
+/* Have an idle worker leave for one that is needed. */
+static void
+send_away(int slotno)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+
+	if (!taskq_turn_room_due())
+		return;
+	slot->leave = true;
+	taskq_wake_proc(slot->procno);
+}
+
+/*
+ * There is no place for a worker of this role now.  A role without any waits for its
+ * turn; where nobody does, a role with work gets the place of one that has none.
+ */
+static void
+wait_for_place(Oid role, const Supply *supply)
+{
+	bool		starved = supply->of_role == 0 && taskq_max_workers > 0;
+
+	if (starved)
+		taskq_turn_ask(MyDatabaseId, role);
+	if (supply->idle_other >= 0 && !taskq_turn_of_other(MyDatabaseId, role))
+		send_away(supply->idle_other);
+	if (starved || supply->idle_other >= 0)
+		taskq_look_again_in(supply->idle_other >= 0 ? TASKQ_ROOM_MS : TASKQ_RETRY_MS);
 }
 
 static void
-take_ticket(Oid role, Supply *supply, TimestampTz now)
+fill_slot(int slotno, Oid role, TimestampTz now)
 {
-	if (!OidIsValid(taskq_shared->starved_db))
-	{
-		taskq_shared->starved_db = MyDatabaseId;
-		taskq_shared->starved_role = role;
-		taskq_shared->starved_since = now;
-	}
-	if (supply->idle_other >= 0)
-	{
-		TaskqSlot  *slot = &taskq_shared->slots[supply->idle_other];
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
 
-		slot->leave = true;
-		taskq_wake_proc(slot->procno);
+	slot->state = TASKQ_SLOT_STARTING;
+	slot->generation = ++taskq_shared->generations;
+	slot->dbid = MyDatabaseId;
+	slot->role = role;
+	slot->pid = 0;
+	slot->started_at = now;
+	slot->leave = slot->woken = slot->in_task = slot->connected = slot->enough = false;
+	taskq_shared->nslots = Max(taskq_shared->nslots, slotno + 1);
+}
+
+/* The role has had its turn: when there are few places, those served longer ago come first. */
+static void
+note_served(Oid role)
+{
+	uint64		number = ++taskq_shared->starts;
+
+	for (int i = 0; i < taskq_shared->nlanes; i++)
+	{
+		if (taskq_shared->lanes[i].dbid == MyDatabaseId && taskq_shared->lanes[i].role == role)
+			taskq_shared->lanes[i].served = number;
 	}
 }
 
-/* Reserve a slot for a new worker of this role; -1 if there is none, or no need. */
+/*
+ * Reserve a slot for a new worker of this role; -1 if there is none, or no need.
+ * As many are started at once as are at work already.
+ */
 static int
-allocate_slot(Oid role, uint32 *generation)
+allocate_slot(const Demand *demand, uint32 *generation, bool *kept)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	Oid			role = demand->role;
 	Supply		supply;
-	TaskqSlot  *slot;
 	int			slotno = -1;
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	supply = count_supply(role);
-	if (supply.idle || supply.starting)
-		;						/* when it is busy or there, we are told */
+	supply = count_supply(role, now);
+	*kept = false;
+	if (supply.idle >= 0)
+		/* it calls the next one if there is more */
+		taskq_wake_proc(taskq_shared->slots[supply.idle].procno);
+	else if (supply.starting >= Max(supply.busy, 1) || (demand->waiting > 0 && supply.starting >= demand->waiting))
+		set_enough(role);		/* they say when they are there */
+	else if (soon_done(demand, &supply))
+	{
+		set_enough(role);
+		taskq_look_again_in(WORTH_US / 1000);
+	}
 	else if (taskq_max_workers_per_role > 0 && supply.of_role >= taskq_max_workers_per_role)
-		;						/* they look when they are through */
-	else if (supply.in_all < taskq_max_workers && supply.free >= 0 && !ticket_of_other(role, now))
+		set_enough(role);		/* they look when they are through */
+	else if (taskq_place_kept(role))
+	{
+		/* it may have one of its own places */
+		if (supply.idle_elsewhere >= 0)
+		{
+			send_away(supply.idle_elsewhere);
+			taskq_look_again_in(TASKQ_ROOM_MS);
+		}
+		*kept = true;
+		set_enough(role);
+	}
+	else if (supply.in_all < taskq_max_workers && supply.free >= 0 && !taskq_turn_of_other(MyDatabaseId, role))
 	{
 		slotno = supply.free;
-		slot = &taskq_shared->slots[slotno];
-		slot->state = TASKQ_SLOT_STARTING;
-		slot->generation = *generation = ++taskq_shared->generations;
-		slot->dbid = MyDatabaseId;
-		slot->role = role;
-		slot->pid = 0;
-		slot->started_at = now;
-		slot->leave = slot->woken = slot->in_task = slot->connected = false;
-		taskq_shared->nslots = Max(taskq_shared->nslots, slotno + 1);
-		if (taskq_shared->starved_db == MyDatabaseId && taskq_shared->starved_role == role)
-			taskq_shared->starved_db = InvalidOid;
+		fill_slot(slotno, role, now);
+		*generation = taskq_shared->slots[slotno].generation;
 	}
-	else if ((supply.of_role == 0 || supply.idle_other >= 0) && taskq_max_workers > 0)
+	else
 	{
-		take_ticket(role, &supply, now);
-		taskq_look_again_in(TASKQ_RETRY_MS);
+		wait_for_place(role, &supply);
+		set_enough(role);
 	}
 	LWLockRelease(taskq_main_lock);
 	return slotno;
@@ -382,56 +586,158 @@ warn_connections(Oid role)
 	taskq_pass_commit();
 }
 
-static void
-start_worker(Oid role)
+/*
+ * Forget roles that were dropped: no place is kept for them.  True if there were any.
+ */
+static bool
+forget_dropped_roles(void)
 {
-	TaskqProcessArgs args = {.dbid = MyDatabaseId, .role = role};
+	bool		forgot = false;
 
-	if (!connection_free(role))
+	taskq_pass_begin();
+	for (int i = 0; i < taskq_max_databases; i++)
 	{
-		if (count_workers(role) == 0)
-			warn_connections(role);
-		taskq_look_again_in(TASKQ_RETRY_MS);
-		return;
+		TaskqDb    *db = &taskq_shared->dbs[i];
+
+		for (int j = 0; j < lengthof(db->known); j++)
+		{
+			Oid			role = db->known[j];
+
+			if (!OidIsValid(role) || SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
+				continue;
+			LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+			if (db->known[j] == role)
+				db->known[j] = InvalidOid;
+			LWLockRelease(taskq_main_lock);
+			forgot = true;
+		}
 	}
-	args.slot = allocate_slot(role, &args.generation);
-	if (args.slot < 0)
-		return;
-	if (taskq_worker_handles[args.slot] != NULL)
-		pfree(taskq_worker_handles[args.slot]);
-	taskq_worker_handles[args.slot] = NULL;
-	if (taskq_process_start("taskq worker", "taskq_worker_main", &args, &taskq_worker_handles[args.slot]))
-		return;
+	taskq_pass_commit();
+	return forgot;
+}
+
+/* A process was started, or there was no room for one. */
+static void
+note_start(Oid role, int slotno, bool started)
+{
+	Supply		supply;
+
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	taskq_shared->slots[args.slot].state = TASKQ_SLOT_FREE;
-	taskq_dispatcher.db->no_worker_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TASKQ_RETRY_MS);
+	if (started)
+	{
+		taskq_turn_over(MyDatabaseId, role);
+		note_served(role);
+		retry_ms = FIRST_RETRY_MS;
+		/* the launcher has held back for it */
+		if (taskq_shared->no_process)
+			taskq_wake_launcher();
+	}
+	else
+	{
+		taskq_shared->slots[slotno].state = TASKQ_SLOT_FREE;
+		supply = count_supply(role, GetCurrentTimestamp());
+		wait_for_place(role, &supply);
+		set_enough(role);
+		/* whoever has just left is still there for the postmaster: it takes it some moments to notice */
+		taskq_look_again_in(retry_ms);
+		retry_ms = Min(retry_ms * 2, TASKQ_RETRY_MS);
+		/* nobody idles: dispatchers hold places too */
+		if (supply.idle_other < 0)
+			taskq_wake_other_dispatchers();
+	}
+	taskq_shared->no_process = !started;
 	LWLockRelease(taskq_main_lock);
 }
 
+/* Start one; false if no more are to be started now, and *full if the server has no room for a process. */
+static bool
+start_worker(const Demand *demand, bool *full)
+{
+	TaskqProcessArgs args = {.dbid = MyDatabaseId, .role = demand->role};
+	bool		kept;
+	bool		started;
+
+	if (!connection_free(demand->role))
+	{
+		if (count_workers(demand->role) == 0)
+			warn_connections(demand->role);
+		taskq_look_again_in(TASKQ_RETRY_MS);
+		return false;
+	}
+	args.slot = allocate_slot(demand, &args.generation, &kept);
+	if (kept && forget_dropped_roles())
+		args.slot = allocate_slot(demand, &args.generation, &kept);
+	if (args.slot < 0)
+		return false;
+	if (taskq_worker_handles[args.slot] != NULL)
+		pfree(taskq_worker_handles[args.slot]);
+	taskq_worker_handles[args.slot] = NULL;
+	started = taskq_process_start("taskq worker", "taskq_worker_main", &args, &taskq_worker_handles[args.slot]);
+	note_start(demand->role, args.slot, started);
+	*full = !started;
+	return started;
+}
+
+/* There is no room for another process: who has none waits for its turn. */
+static void
+queue_up(Oid role)
+{
+	Supply		supply;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	supply = count_supply(role, GetCurrentTimestamp());
+	if (supply.of_role == 0 && taskq_max_workers > 0)
+		taskq_turn_ask(MyDatabaseId, role);
+	set_enough(role);
+	LWLockRelease(taskq_main_lock);
+}
+
+/* Who has fewest workers comes first; among these who was served longest ago. */
 static int
 demand_cmp(const void *a, const void *b)
 {
-	return ((const Demand *) a)->workers - ((const Demand *) b)->workers;
+	const Demand *x = a;
+	const Demand *y = b;
+
+	if (x->workers != y->workers)
+		return x->workers - y->workers;
+	return x->served < y->served ? -1 : x->served > y->served;
 }
 
 /* taskq_start_workers - start workers where there is work; true if there is any */
 bool
 taskq_start_workers(void)
 {
-	Demand		demands[TASKQ_MAX_WORKERS];
-	int			n = find_demand(demands, lengthof(demands));
+	TimestampTz begin = taskq_steady_now();
+	Demand	   *demands;
+	int			n;
+	bool		full = false;
 
+	clear_enough();
+	n = find_demand(&demands);
 	if (n > 0 && taskq_dispatcher.db->no_worker_before > GetCurrentTimestamp())
 	{
 		taskq_look_again_at(taskq_dispatcher.db->no_worker_before);
 		return true;
 	}
-	LWLockAcquire(taskq_main_lock, LW_SHARED);
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < n; i++)
-		demands[i].workers = count_supply(demands[i].role).of_role;
+	{
+		demands[i].workers = count_supply(demands[i].role, 0).of_role;
+		taskq_place_known(taskq_dispatcher.db, demands[i].role);
+	}
 	LWLockRelease(taskq_main_lock);
 	qsort(demands, n, sizeof(Demand), demand_cmp);
 	for (int i = 0; i < n; i++)
-		start_worker(demands[i].role);
+	{
+		if (full)
+			queue_up(demands[i].role);
+		else
+			while (start_worker(&demands[i], &full))
+				CHECK_FOR_INTERRUPTS();
+	}
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_turn_forget(MyDatabaseId, begin);
+	LWLockRelease(taskq_main_lock);
 	return n > 0;
 }

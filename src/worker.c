@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "announce.h"
 #include "claim.h"
+#include "clock.h"
 #include "compat.h"
 #include "execute.h"
 #include "guard.h"
@@ -34,13 +35,15 @@
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "together.h"
+#include "turn.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #define ANNOUNCE_US 5000		/* what is finished waits no longer for the rest of its batch */
-#define FAIR_SHARE_MS 1000		/* a worker's time before it makes room for another role */
+#define FAIR_SHARE_US USECS_PER_SEC /* a worker's time before it makes room for another role */
 
 static int	my_slotno = -1;
+static TimestampTz came_at;		/* steady time */
 
 /*
  * The process ends: give back what was not begun.  If it ended inside a task,
@@ -98,6 +101,7 @@ worker_attach(const TaskqProcessArgs *args)
 		slot->connected = false;
 		slot->completed = slot->failed = slot->busy_us = 0;
 		my_slotno = args->slot;
+		came_at = taskq_steady_now();
 	}
 	LWLockRelease(taskq_main_lock);
 	if (ours)
@@ -105,21 +109,30 @@ worker_attach(const TaskqProcessArgs *args)
 	return ours;
 }
 
-/* Is it time to leave, between two tasks? */
+/*
+ * Is it time to leave, between two tasks?  An idle worker makes room at once for a
+ * role that waits, a busy one when it has had its share.
+ */
 static bool
-should_leave(TaskqSlot *slot)
+should_leave(TaskqSlot *slot, bool idle)
 {
 	TaskqDb    *db;
 	bool		leave;
+	bool		waited_for;
 
 	LWLockAcquire(taskq_main_lock, LW_SHARED);
 	db = taskq_db_find(slot->dbid);
 	leave = slot->leave || db == NULL || my_slotno >= taskq_max_workers || db->blocked > 0 ||
 		slot->completed + slot->failed >= taskq_worker_max_tasks;
-	if (!leave && OidIsValid(taskq_shared->starved_db) &&
-		(taskq_shared->starved_db != slot->dbid || taskq_shared->starved_role != slot->role))
-		leave = TimestampDifferenceExceeds(slot->started_at, GetCurrentTimestamp(), FAIR_SHARE_MS);
+	waited_for = taskq_turn_of_other(slot->dbid, slot->role);
 	LWLockRelease(taskq_main_lock);
+	if (!leave && waited_for && (idle || taskq_steady_now() - came_at > FAIR_SHARE_US))
+	{
+		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+		slot->leave |= taskq_turn_make_room(slot->dbid, slot->role);
+		leave = slot->leave;
+		LWLockRelease(taskq_main_lock);
+	}
 	return leave || ShutdownRequestPending;
 }
 
@@ -136,7 +149,7 @@ run_batch(TaskqSlot *slot)
 		CHECK_FOR_INTERRUPTS();
 		if (slot->finished_at != 0 && slot->last_active - slot->finished_at > ANNOUNCE_US)
 			taskq_announce(my_slotno);
-		if (slot->next < slot->nitems && should_leave(slot))
+		if (slot->next < slot->nitems && should_leave(slot, false))
 		{
 			LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 			taskq_claim_give_back(my_slotno);
@@ -209,11 +222,11 @@ taskq_worker_main(Datum arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
-		if (should_leave(slot))
+		if (should_leave(slot, false))
 			break;
 		if (taskq_claim(my_slotno))
 			run_batch(slot);
-		else if (!wait_for_work(slot))
+		else if (should_leave(slot, true) || !wait_for_work(slot))
 			break;
 	}
 	proc_exit(0);

@@ -53,9 +53,13 @@ foreach my $role (@roles[ 1 .. 3 ])
 		"$role is served beside a long task of role1");
 	$task{$id} = $role;
 }
+$node->safe_psql($db, q{ALTER SYSTEM SET taskq.reserve_worker = off});
+$node->reload;
 my $second = as_role($node, $db, 'role1', q{SELECT taskq.task_submit('short')});
 is(wait_task($node, $db, $second), 'completed',
-	'role1 gets the idle worker\'s place for its next task');
+	'role1 gets the idle worker\'s place for its next task, with taskq.reserve_worker off');
+$node->safe_psql($db, q{ALTER SYSTEM RESET taskq.reserve_worker});
+$node->reload;
 $task{$second} = 'role1';
 open_gate($node, $db, 'a');
 is(wait_task($node, $db, $long), 'completed', 'which completes');
