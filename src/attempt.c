@@ -17,6 +17,7 @@
 
 #include "access/xact.h"
 #include "attempt.h"
+#include "clock.h"
 #include "command.h"
 #include "commands/trigger.h"
 #include "complete.h"
@@ -153,6 +154,7 @@ taskq_attempt_next(int slotno, TaskqAttempt *attempt)
 	slot->task = attempt->ref.id;
 	slot->attempt = 0;
 	slot->task_started_at = slot->updated_at = attempt->started_at;
+	slot->task_since = taskq_steady_now();
 	slot->has_progress = false;
 	slot->message[0] = '\0';
 	slot->info_len = 0;
@@ -363,15 +365,20 @@ taskq_attempt_count(TaskqSlot *slot, int item, char outcome)
 		slot->failed++;
 }
 
-/* taskq_attempt_through - the worker is in no task any more, since just now; caller holds the slot's lock */
-void
-taskq_attempt_through(TaskqSlot *slot, TimestampTz started_at)
+/*
+ * taskq_attempt_through - the worker is in no task any more, since just now; caller holds the slot's lock
+ *
+ * since: steady time.  Returns how long that is ago, in microseconds.
+ */
+int64
+taskq_attempt_through(TaskqSlot *slot, TimestampTz since)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = taskq_steady_now();
 
 	slot->in_task = false;
 	if (slot->finished_at == 0)
 		slot->finished_at = now;
-	slot->busy_us += now - started_at;
-	slot->last_active = now;
+	slot->busy_us += now - since;
+	slot->last_active = GetCurrentTimestamp();
+	return now - since;
 }

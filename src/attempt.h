@@ -41,6 +41,6 @@ extern bool taskq_attempt_cancelled(TaskqAttempt *attempt, char *reason);
 extern char taskq_attempt_fail(TaskqAttempt *attempt, ErrorData *error, bool was_timeout);
 
 extern void taskq_attempt_count(TaskqSlot *slot, int item, char outcome);
-extern void taskq_attempt_through(TaskqSlot *slot, TimestampTz started_at);
+extern int64 taskq_attempt_through(TaskqSlot *slot, TimestampTz since);
 
 #endif

@@ -17,6 +17,7 @@
 
 #include "access/xact.h"
 #include "cancel.h"
+#include "clock.h"
 #include "compat.h"
 #include "defs.h"
 #include "fmgr.h"
@@ -173,7 +174,7 @@ taskq_task_cancel(PG_FUNCTION_ARGS)
 	char	   *reason = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	bool		force = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	CancelAnswer answer = {0};
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_WAIT_MS);
+	TimestampTz deadline;
 	TupleDesc	desc;
 	Datum		values[4];
 	bool		nulls[4] = {false, false, false, false};
@@ -186,10 +187,11 @@ taskq_task_cancel(PG_FUNCTION_ARGS)
 	if (reason != NULL && strlen(reason) >= TASKQ_MESSAGE_SIZE)
 		reason[pg_mbcliplen(reason, strlen(reason), TASKQ_MESSAGE_SIZE - 1)] = '\0';
 
+	deadline = TimestampTzPlusMilliseconds(taskq_steady_now(), BUSY_WAIT_MS);
 	taskq_defs_begin();
 	while (!try_cancel(&id, reason, force, &answer))
 	{
-		if (GetCurrentTimestamp() > deadline)
+		if (taskq_steady_now() > deadline)
 			ereport(ERROR,
 					(errcode(ERRCODE_TASK_WRONG_STATE),
 					 errmsg("task %s is being changed by another session", taskq_id_text(&id)),

@@ -14,6 +14,7 @@
 
 #include "access/xact.h"
 #include "claim.h"
+#include "clock.h"
 #include "compat.h"
 #include "defs.h"
 #include "lane.h"
@@ -403,7 +404,7 @@ taskq_claim_skipped(int slotno, const pg_uuid_t *id)
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	db = taskq_db_find(slot->dbid);
-	taskq_lane_skipped(&taskq_shared->lanes[slot->lane], id, GetCurrentTimestamp());
+	taskq_lane_skipped(&taskq_shared->lanes[slot->lane], id, taskq_steady_now());
 	if (db != NULL)
 		taskq_wake_dispatcher(db);
 	LWLockRelease(taskq_main_lock);

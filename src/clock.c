@@ -4,9 +4,10 @@
  *		A clock that does not jump when the system's clock is set.
  *
  * Steady time is the system's time when the server started, plus what a
- * monotonic clock has counted since.  Leases are kept in it, so that setting
- * the clock takes no task away from an external worker, nor leaves one with it
- * for hours.  What a user asks for as a moment (run_at) is the system's time.
+ * monotonic clock has counted since.  All waits, back-offs and leases are kept
+ * in it, so that setting the clock takes no task away from an external worker,
+ * nor makes anybody wait for hours.  What a user asks for as a moment (run_at)
+ * is the system's time, and so is what is shown, and retention.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,6 +16,7 @@
 #include <time.h>
 
 #include "clock.h"
+#include "common/int.h"
 #include "shmem.h"
 #include "utils/timestamp.h"
 
@@ -40,4 +42,17 @@ int64
 taskq_clock_offset(void)
 {
 	return GetCurrentTimestamp() - taskq_steady_now();
+}
+
+/* taskq_steady_at - the steady time of a moment by the system's clock, as that goes now */
+TimestampTz
+taskq_steady_at(TimestampTz when)
+{
+	TimestampTz steady;
+
+	if (TIMESTAMP_NOT_FINITE(when))
+		return when;
+	if (pg_sub_s64_overflow(when, taskq_clock_offset(), &steady))
+		return when < 0 ? DT_NOBEGIN : DT_NOEND;
+	return steady;
 }

@@ -13,5 +13,6 @@
 extern int64 taskq_monotonic_us(void);
 extern TimestampTz taskq_steady_now(void);
 extern int64 taskq_clock_offset(void);
+extern TimestampTz taskq_steady_at(TimestampTz when);
 
 #endif

@@ -52,9 +52,27 @@ TaskqDispatcher taskq_dispatcher;
 
 static bool clean_exit = false;
 
-/* taskq_look_again_at - have another pass at this time at the latest */
+/*
+ * taskq_look_again_at - have another pass at this time by the clock at the latest
+ *
+ * That of next_due or next_sweep: the launcher sees to these when there is no dispatcher.
+ */
 void
 taskq_look_again_at(TimestampTz when)
+{
+	taskq_dispatcher.due_at = Min(taskq_dispatcher.due_at, when);
+}
+
+/* taskq_look_again_in - have another pass in so many milliseconds at the latest */
+void
+taskq_look_again_in(int ms)
+{
+	taskq_dispatcher.wake_at = Min(taskq_dispatcher.wake_at, TimestampTzPlusMilliseconds(taskq_steady_now(), ms));
+}
+
+/* taskq_look_again_steady - have another pass at this steady time at the latest */
+void
+taskq_look_again_steady(TimestampTz when)
 {
 	taskq_dispatcher.wake_at = Min(taskq_dispatcher.wake_at, when);
 }
@@ -72,7 +90,7 @@ dispatcher_detach(int code, Datum arg)
 		{
 			taskq_dispatcher.db->wanted = true;
 			taskq_dispatcher.db->rescan = true;
-			taskq_dispatcher.db->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TASKQ_RETRY_MS);
+			taskq_dispatcher.db->not_before = TimestampTzPlusMilliseconds(taskq_steady_now(), TASKQ_RETRY_MS);
 		}
 		taskq_wake_launcher();
 	}
@@ -92,7 +110,7 @@ dispatcher_attach(Oid dbid)
 	{
 		taskq_dispatcher.db->dispatcher = MyProcPid;
 		taskq_dispatcher.db->procno = taskq_my_procno();
-		taskq_dispatcher.db->since = GetCurrentTimestamp();
+		taskq_dispatcher.db->since = taskq_steady_now();
 		taskq_dispatcher.db->wanted = false;
 		taskq_dispatcher.db->busy = true;
 		/* whoever was here before may have ended in the middle of its timers */
@@ -106,13 +124,6 @@ dispatcher_attach(Oid dbid)
 	if (ours)
 		before_shmem_exit(dispatcher_detach, (Datum) 0);
 	return ours;
-}
-
-/* taskq_look_again_in - ... in so many milliseconds */
-void
-taskq_look_again_in(int ms)
-{
-	taskq_look_again_at(TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms));
 }
 
 /* taskq_pass_begin - a transaction of the dispatcher's own, with a snapshot */
@@ -241,7 +252,7 @@ load_lanes(void)
 			taskq_lane_take_turn(taskq_dispatcher.db, lane->id, lane->role_oid, lane->priority) != NULL;
 		LWLockRelease(taskq_main_lock);
 		if (!entered)
-			taskq_look_again_at(TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TASKQ_RETRY_MS));
+			taskq_look_again_in(TASKQ_RETRY_MS);
 		else
 			(void) taskq_claim_probe(MyDatabaseId, lane->id, taskq_dispatcher.scanner);
 	}
@@ -270,7 +281,7 @@ load_lanes(void)
 static void
 retry_skipped(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = taskq_steady_now();
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < taskq_shared->nlanes; i++)
@@ -282,7 +293,7 @@ retry_skipped(void)
 		if (lane->retry_at <= now)
 			taskq_lane_retry_skipped(lane);
 		else
-			taskq_look_again_at(lane->retry_at);
+			taskq_look_again_steady(lane->retry_at);
 	}
 	LWLockRelease(taskq_main_lock);
 }
@@ -390,9 +401,7 @@ events_left(void)
 static bool
 launcher_will_see(void)
 {
-	return taskq_dispatcher.wake_at == DT_NOEND ||
-		taskq_dispatcher.wake_at == taskq_dispatcher.db->next_due ||
-		taskq_dispatcher.wake_at == taskq_dispatcher.db->next_sweep;
+	return taskq_dispatcher.wake_at == DT_NOEND;
 }
 
 /*
@@ -494,6 +503,7 @@ taskq_dispatcher_main(Datum arg)
 	for (;;)
 	{
 		bool		has_work;
+		TimestampTz wake_at;
 		long		ms;
 
 		ResetLatch(MyLatch);
@@ -506,7 +516,7 @@ taskq_dispatcher_main(Datum arg)
 		}
 		MemoryContextReset(taskq_dispatcher.context);
 		MemoryContextSwitchTo(taskq_dispatcher.context);
-		taskq_dispatcher.wake_at = DT_NOEND;
+		taskq_dispatcher.wake_at = taskq_dispatcher.due_at = DT_NOEND;
 
 		if (taskq_shared->find)
 			find_databases();
@@ -537,8 +547,9 @@ taskq_dispatcher_main(Datum arg)
 		pgstat_report_stat(true);
 		pgstat_report_activity(STATE_IDLE, NULL);
 		/* no longer than a minute, in case somebody sets the clock */
-		ms = taskq_dispatcher.wake_at == DT_NOEND ? -1 :
-			Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), taskq_dispatcher.wake_at), TASKQ_CLOCK_CHECK_MS);
+		wake_at = Min(taskq_dispatcher.wake_at, taskq_steady_at(taskq_dispatcher.due_at));
+		ms = wake_at == DT_NOEND ? -1 :
+			Min(TimestampDifferenceMilliseconds(taskq_steady_now(), wake_at), TASKQ_CLOCK_CHECK_MS);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (ms >= 0 ? WL_TIMEOUT : 0), ms,
 						 taskq_wait_event("TaskqDispatcher"));
 	}

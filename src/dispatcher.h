@@ -14,13 +14,15 @@ typedef struct TaskqDispatcher
 	TaskqDb    *db;
 	int			scanner;		/* our name as scanner of a lane */
 	MemoryContext context;		/* reset with every pass */
-	TimestampTz wake_at;		/* when the next pass is due at the latest */
+	TimestampTz wake_at;		/* when the next pass is due at the latest; steady time */
+	TimestampTz due_at;			/* the same by the system's clock: what the launcher knows of too */
 } TaskqDispatcher;
 
 extern TaskqDispatcher taskq_dispatcher;
 
 extern void taskq_look_again_at(TimestampTz when);
 extern void taskq_look_again_in(int ms);
+extern void taskq_look_again_steady(TimestampTz when);
 extern void taskq_pass_begin(void);
 extern void taskq_pass_commit(void);
 

@@ -216,15 +216,16 @@ static void
 task_end(TaskqAttempt *attempt, char outcome)
 {
 	int			slotno = attempt->current.slotno;
+	int64		us;
 
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
 	/* others may have announced the earlier ones and taken away the later ones */
 	taskq_attempt_count(attempt->slot, attempt->item, outcome);
-	taskq_attempt_through(attempt->slot, attempt->started_at);
+	us = taskq_attempt_through(attempt->slot, attempt->slot->task_since);
 	LWLockRelease(taskq_slot_lock(slotno));
 	taskq_claim_ended(slotno);
 	if (outcome != TASKQ_DROPPED)
-		taskq_claim_finished(slotno, attempt->slot->last_active - attempt->started_at);
+		taskq_claim_finished(slotno, us);
 }
 
 /*

@@ -295,7 +295,7 @@ claimer_leaves(int code, Datum arg)
 	pg_atomic_fetch_sub_u32(&taskq_shared->claimers, 1);
 }
 
-/* Wait until there may be something, at most until the deadline. */
+/* Wait until there may be something, at most until the deadline in steady time. */
 static int
 claim_or_wait(const Claim *claim, TimestampTz deadline, ReturnSetInfo *rsinfo)
 {
@@ -307,7 +307,7 @@ claim_or_wait(const Claim *claim, TimestampTz deadline, ReturnSetInfo *rsinfo)
 		ConditionVariablePrepareToSleep(&taskq_shared->claimable);
 		while ((claimed = claim_now(claim, rsinfo)) == 0)
 		{
-			long		ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+			long		ms = TimestampDifferenceMilliseconds(taskq_steady_now(), deadline);
 
 			if (ms <= 0)
 				break;
@@ -390,7 +390,7 @@ Datum
 taskq_task_claim(PG_FUNCTION_ARGS)
 {
 	Claim		claim = {0};
-	TimestampTz deadline = 0;
+	int64		wait_us = 0;
 
 	claim.worker = taskq_arg_name(fcinfo, 0, "worker");
 	claim.queues = PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1);
@@ -400,14 +400,14 @@ taskq_task_claim(PG_FUNCTION_ARGS)
 		taskq_invalid_argument("n", "must be between 1 and 1000");
 	claim.lease_us = PG_ARGISNULL(4) ? 60 * USECS_PER_SEC : lease_arg(fcinfo, 4);
 	if (!PG_ARGISNULL(5))
-		deadline = GetCurrentTimestamp() + Min(taskq_arg_interval_us(fcinfo, 5, "wait", 0), MAX_WAIT_US);
+		wait_us = Min(taskq_arg_interval_us(fcinfo, 5, "wait", 0), MAX_WAIT_US);
 
 	begin_external("taskq.task_claim()");
 	if (claim.kinds != NULL)
 		check_kinds(claim.kinds);
 	InitMaterializedSRF(fcinfo, 0);
-	if (deadline > GetCurrentTimestamp() && !taskq_in_task())
-		(void) claim_or_wait(&claim, deadline, (ReturnSetInfo *) fcinfo->resultinfo);
+	if (wait_us > 0 && !taskq_in_task())
+		(void) claim_or_wait(&claim, taskq_steady_now() + wait_us, (ReturnSetInfo *) fcinfo->resultinfo);
 	else
 		(void) claim_now(&claim, (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
@@ -425,12 +425,12 @@ has_lease(const pg_uuid_t *id, const pg_uuid_t *token, TaskqLease *lease)
 static bool
 lock_patiently(const pg_uuid_t *id, TaskqRow *row)
 {
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_WAIT_MS);
+	TimestampTz deadline = TimestampTzPlusMilliseconds(taskq_steady_now(), BUSY_WAIT_MS);
 	TaskqLockResult result;
 
 	while ((result = taskq_store_lock(id, false, row)) == TASKQ_BUSY)
 	{
-		if (GetCurrentTimestamp() > deadline)
+		if (taskq_steady_now() > deadline)
 			ereport(ERROR,
 					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 					 errmsg("task %s is being changed by another session", taskq_id_text(id)),

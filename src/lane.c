@@ -235,14 +235,14 @@ taskq_lane_again(TaskqLane *lane, const pg_uuid_t *id)
  * everybody else's locks we look again, less and less often.
  */
 void
-taskq_lane_skipped(TaskqLane *lane, const pg_uuid_t *id, TimestampTz now)
+taskq_lane_skipped(TaskqLane *lane, const pg_uuid_t *id, TimestampTz steady_now)
 {
 	taskq_id_lower(&lane->skipped, id);
 	lane->skipped_leaves |= taskq_leaf_bit(id) | 1u << TASKQ_KEEP;
 	if (lane->retry_at == DT_NOEND)
 	{
 		lane->backoff = Min(Max(lane->backoff * 2, 20), MAX_BACKOFF_MS);
-		lane->retry_at = TimestampTzPlusMilliseconds(now, lane->backoff);
+		lane->retry_at = TimestampTzPlusMilliseconds(steady_now, lane->backoff);
 	}
 }
 

@@ -15,7 +15,7 @@ extern TaskqLane *taskq_lane_take_turn(TaskqDb *db, int32 id, Oid role, int16 pr
 extern void taskq_lane_rewind(TaskqLane *lane, const pg_uuid_t *id, uint32 leaves);
 extern void taskq_lane_ready(TaskqLane *lane, const pg_uuid_t *id);
 extern void taskq_lane_again(TaskqLane *lane, const pg_uuid_t *id);
-extern void taskq_lane_skipped(TaskqLane *lane, const pg_uuid_t *id, TimestampTz now);
+extern void taskq_lane_skipped(TaskqLane *lane, const pg_uuid_t *id, TimestampTz steady_now);
 extern void taskq_lane_retry_skipped(TaskqLane *lane);
 extern void taskq_lanes_rewind_all(Oid dbid);
 extern void taskq_lane_wake(TaskqDb *db, Oid role);

@@ -227,7 +227,7 @@ check_database(TaskqDb *db)
 	{
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 		if (exists)
-			db->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), CLOSED_MS);
+			db->not_before = TimestampTzPlusMilliseconds(taskq_steady_now(), CLOSED_MS);
 		else
 			taskq_db_forget(db->dbid);
 		LWLockRelease(taskq_main_lock);
@@ -352,7 +352,7 @@ make_room(TaskqDb *db, int running, TimestampTz now)
 	LWLockRelease(taskq_main_lock);
 }
 
-/* When a dispatcher is to be started there; DT_NOEND if none is. */
+/* When a dispatcher is to be started there, in steady time; DT_NOEND if none is. */
 static TimestampTz
 when_wanted(TaskqDb *db)
 {
@@ -360,7 +360,7 @@ when_wanted(TaskqDb *db)
 
 	LWLockAcquire(taskq_main_lock, LW_SHARED);
 	if (OidIsValid(db->dbid) && db->blocked == 0 && db->dispatcher == 0)
-		when = Max(db->wanted ? DT_NOBEGIN : Min(db->next_due, db->next_sweep), db->not_before);
+		when = Max(db->wanted ? DT_NOBEGIN : taskq_steady_at(Min(db->next_due, db->next_sweep)), db->not_before);
 	LWLockRelease(taskq_main_lock);
 	return when;
 }
@@ -411,12 +411,12 @@ dispatcher_allowed(int running, TimestampTz now)
 	return allowed;
 }
 
-/* Start what is to be started; returns when to look again. */
+/* Start what is to be started; returns when to look again, in steady time. */
 static TimestampTz
 serve_databases(void)
 {
 	static int	retry_ms = FIRST_RETRY_MS;
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = taskq_steady_now();
 	TimestampTz soon = TimestampTzPlusMilliseconds(now, RETRY_MS);
 	TimestampTz next = DT_NOEND;
 	int			i;
@@ -464,9 +464,6 @@ watch_clock(void)
 
 		if (!OidIsValid(db->dbid))
 			continue;
-		/* times of our own, all short */
-		db->not_before = db->no_worker_before = DT_NOBEGIN;
-		db->since = Min(db->since, GetCurrentTimestamp());
 		db->next_due = DT_NOBEGIN;
 		db->next_sweep = DT_NOBEGIN;
 		taskq_wake_dispatcher(db);
@@ -499,7 +496,7 @@ taskq_launcher_main(Datum arg)
 		watch_clock();
 		next = serve_databases();
 		ms = next == DT_NOEND ? -1 :
-			Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next), TASKQ_CLOCK_CHECK_MS);
+			Min(TimestampDifferenceMilliseconds(taskq_steady_now(), next), TASKQ_CLOCK_CHECK_MS);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (ms >= 0 ? WL_TIMEOUT : 0), ms,
 						 taskq_wait_event("TaskqLauncher"));
 		ResetLatch(MyLatch);

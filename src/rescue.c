@@ -12,6 +12,7 @@
 #include "access/xlog.h"
 #include "announce.h"
 #include "claim.h"
+#include "clock.h"
 #include "complete.h"
 #include "defs.h"
 #include "dispatcher.h"
@@ -280,7 +281,7 @@ relieve(int slotno, TimestampTz now)
 	bool		waiting;
 
 	LWLockAcquire(taskq_slot_lock(slotno), LW_SHARED);
-	stuck_at = TimestampTzPlusMilliseconds(slot->task_started_at, TASKQ_STUCK_MS);
+	stuck_at = TimestampTzPlusMilliseconds(slot->task_since, TASKQ_STUCK_MS);
 	unannounced = slot->in_task && slot->announced < slot->next - 1;
 	waiting = slot->in_task && slot->next < slot->nitems;
 	LWLockRelease(taskq_slot_lock(slotno));
@@ -288,7 +289,7 @@ relieve(int slotno, TimestampTz now)
 		return;
 	if (now < stuck_at)
 	{
-		taskq_look_again_at(stuck_at);
+		taskq_look_again_steady(stuck_at);
 		return;
 	}
 	if (waiting)
@@ -306,14 +307,14 @@ static void
 reap_failed_start(int slotno)
 {
 	TaskqSlot  *slot = &taskq_shared->slots[slotno];
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = taskq_steady_now();
 	pid_t		pid;
 	bool		failed;
 
 	if (slot->pid != 0)
 		return;
 	failed = taskq_worker_handles[slotno] != NULL ? GetBackgroundWorkerPid(taskq_worker_handles[slotno], &pid) == BGWH_STOPPED :
-		TimestampDifferenceExceeds(slot->started_at, now, 10 * TASKQ_RETRY_MS);
+		TimestampDifferenceExceeds(slot->since, now, 10 * TASKQ_RETRY_MS);
 	if (!failed)
 	{
 		taskq_look_again_in(TASKQ_RETRY_MS);
@@ -333,7 +334,7 @@ reap_failed_start(int slotno)
 void
 taskq_look_after_slots(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = taskq_steady_now();
 
 	for (int i = 0; i < taskq_shared->nslots; i++)
 	{

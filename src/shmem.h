@@ -45,10 +45,10 @@ typedef struct TaskqDb
 	pid_t		dispatcher;		/* 0: none, -1: being started */
 	int			procno;			/* of the dispatcher */
 	bool		leave;			/* the dispatcher shall leave for another database */
-	TimestampTz since;			/* of the dispatcher's start */
+	TimestampTz since;			/* of the dispatcher's start; steady time */
 	TimestampTz next_due;		/* earliest timer, DT_NOEND for none, DT_NOBEGIN if not known */
-	TimestampTz not_before;		/* no dispatcher earlier, after one that failed */
-	TimestampTz no_worker_before;	/* no worker earlier, after one that could not connect */
+	TimestampTz not_before;		/* no dispatcher earlier, after one that failed; steady time */
+	TimestampTz no_worker_before;	/* no worker earlier, after one that could not connect; steady time */
 	bool		left_out;		/* lanes that cannot be run now are not in shared memory */
 	bool		resumed;		/* runs tasks though the server was started paused */
 	int64		clock_offset;	/* of the system's clock, when timers were set right last */
@@ -76,7 +76,7 @@ typedef struct TaskqLane
 	pg_uuid_t	min_noted;		/* lowest id noted since the scan took its snapshot */
 	uint32		leaves;			/* leaves that may hold a claimable task */
 	uint32		noted_leaves;	/* of ids noted since the scan took its snapshot */
-	TimestampTz retry_at;		/* when to look again at rows that were locked, or DT_NOEND */
+	TimestampTz retry_at;		/* steady time: when to look again at rows that were locked, or DT_NOEND */
 	pg_uuid_t	skipped;		/* the lowest of these */
 	uint32		skipped_leaves;
 	int			backoff;		/* ms, of retry_at */
@@ -115,6 +115,7 @@ typedef struct TaskqSlot
 	pid_t		pid;
 	int			procno;
 	TimestampTz started_at;
+	TimestampTz since;			/* the same in steady time */
 	TimestampTz last_active;
 	bool		connected;
 	bool		leave;			/* end after the current task */
@@ -136,12 +137,13 @@ typedef struct TaskqSlot
 	bool		left[TASKQ_BATCH_MAX];	/* another worker left it out because it is here */
 	int			nleft;			/* how many are */
 	XLogRecPtr	flush_to;		/* end of the last finished task's commit record */
-	TimestampTz finished_at;	/* when the first not announced one finished */
+	TimestampTz finished_at;	/* steady time: when the first not announced one finished */
 
 	bool		in_task;
 	pg_uuid_t	task;
 	int			attempt;
 	TimestampTz task_started_at;
+	TimestampTz task_since;		/* the same in steady time */
 	TimestampTz updated_at;
 	bool		has_progress;
 	bool		has_total;

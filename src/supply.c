@@ -323,7 +323,7 @@ static void
 count_of_role(Supply *supply, int slotno, TimestampTz now)
 {
 	TaskqSlot  *slot = &taskq_shared->slots[slotno];
-	int64		at_it_us = now - slot->task_started_at;	/* an estimate, so without the slot's lock */
+	int64		at_it_us = now - slot->task_since;	/* an estimate, so without the slot's lock */
 
 	if (slot->leave)
 		return;
@@ -446,7 +446,8 @@ fill_slot(int slotno, Oid role, TimestampTz now)
 	slot->dbid = MyDatabaseId;
 	slot->role = role;
 	slot->pid = 0;
-	slot->started_at = now;
+	slot->started_at = GetCurrentTimestamp();
+	slot->since = now;
 	slot->leave = slot->woken = slot->in_task = slot->connected = slot->enough = false;
 	taskq_shared->nslots = Max(taskq_shared->nslots, slotno + 1);
 }
@@ -471,7 +472,7 @@ note_served(Oid role)
 static int
 allocate_slot(const Demand *demand, uint32 *generation, bool *kept)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = taskq_steady_now();
 	Oid			role = demand->role;
 	Supply		supply;
 	int			slotno = -1;
@@ -572,7 +573,7 @@ static void
 warn_connections(Oid role)
 {
 	static TimestampTz last = 0;
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = taskq_steady_now();
 
 	if (last != 0 && !TimestampDifferenceExceeds(last, now, 60000))
 		return;
@@ -635,7 +636,7 @@ note_start(Oid role, int slotno, bool started)
 	else
 	{
 		taskq_shared->slots[slotno].state = TASKQ_SLOT_FREE;
-		supply = count_supply(role, GetCurrentTimestamp());
+		supply = count_supply(role, taskq_steady_now());
 		wait_for_place(role, &supply);
 		set_enough(role);
 		/* whoever has just left is still there for the postmaster: it takes it some moments to notice */
@@ -685,7 +686,7 @@ queue_up(Oid role)
 	Supply		supply;
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	supply = count_supply(role, GetCurrentTimestamp());
+	supply = count_supply(role, taskq_steady_now());
 	if (supply.of_role == 0 && taskq_max_workers > 0)
 		taskq_turn_ask(MyDatabaseId, role);
 	set_enough(role);
@@ -715,9 +716,9 @@ taskq_start_workers(void)
 
 	clear_enough();
 	n = find_demand(&demands);
-	if (n > 0 && taskq_dispatcher.db->no_worker_before > GetCurrentTimestamp())
+	if (n > 0 && taskq_dispatcher.db->no_worker_before > taskq_steady_now())
 	{
-		taskq_look_again_at(taskq_dispatcher.db->no_worker_before);
+		taskq_look_again_steady(taskq_dispatcher.db->no_worker_before);
 		return true;
 	}
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);

@@ -18,6 +18,7 @@
 #include "access/xact.h"
 #include "announce.h"
 #include "attempt.h"
+#include "clock.h"
 #include "claim.h"
 #include "defs.h"
 #include "execute.h"
@@ -56,7 +57,7 @@ typedef struct Together
 	int			done;
 	bool		ended;			/* the next one needs another transaction */
 	bool		limited;		/* one of them has a timeout */
-	TimestampTz started_at;
+	TimestampTz since;			/* steady time */
 	MemoryContext context;
 	bool		has_behalf;
 	Behalf		behalf;
@@ -178,7 +179,7 @@ static bool
 begin_one(Together *together, TaskqAttempt *attempt)
 {
 	if (together->ended || together->done == together->size ||
-		(together->done > 0 && GetCurrentTimestamp() - together->started_at > TOGETHER_US) ||
+		(together->done > 0 && taskq_steady_now() - together->since > TOGETHER_US) ||
 		!taskq_attempt_next(together->slotno, attempt))
 		return false;
 	taskq_guard_enter(&attempt->ref.id, attempt->started_at);
@@ -242,6 +243,7 @@ end_all(Together *together)
 {
 	TaskqSlot  *slot = together->slot;
 	bool		full = together->done == together->size;
+	int64		us;
 
 	LWLockAcquire(taskq_slot_lock(together->slotno), LW_EXCLUSIVE);
 	for (int i = together->first; i < slot->next && together->done > 0; i++)
@@ -249,11 +251,11 @@ end_all(Together *together)
 		if (together->outcomes[i] != TASKQ_UNDONE)
 			taskq_attempt_count(slot, i, together->outcomes[i]);
 	}
-	taskq_attempt_through(slot, together->started_at);
+	us = taskq_attempt_through(slot, together->since);
 	LWLockRelease(taskq_slot_lock(together->slotno));
 	taskq_claim_ended(together->slotno);
 	if (together->done > 0)
-		taskq_claim_finished(together->slotno, (slot->last_active - together->started_at) / together->done);
+		taskq_claim_finished(together->slotno, us / together->done);
 	if (full)
 		together->size = Min(together->size * 2, TASKQ_BATCH_MAX);
 }
@@ -281,7 +283,7 @@ begin_all(Together *together, int slotno)
 	together->done = 0;
 	together->ended = false;
 	together->limited = false;
-	together->started_at = GetCurrentTimestamp();
+	together->since = taskq_steady_now();
 	together->has_behalf = false;
 	if (together->context == NULL)
 		together->context = AllocSetContextCreate(TopMemoryContext, "taskq together", ALLOCSET_SMALL_SIZES);

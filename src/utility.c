@@ -14,6 +14,7 @@
 
 #include <signal.h>
 
+#include "clock.h"
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
@@ -96,7 +97,7 @@ static void
 block_database(Oid dbid, bool dropped)
 {
 	TaskqDb    *db;
-	TimestampTz start = GetCurrentTimestamp();
+	TimestampTz start = taskq_steady_now();
 	bool		ended = false;
 
 	if (taskq_in_task() && dbid == MyDatabaseId)
@@ -130,9 +131,9 @@ block_database(Oid dbid, bool dropped)
 		LWLockAcquire(taskq_main_lock, LW_SHARED);
 		left = !processes_left(dbid);
 		LWLockRelease(taskq_main_lock);
-		if (left || TimestampDifferenceExceeds(start, GetCurrentTimestamp(), WAIT_MS))
+		if (left || TimestampDifferenceExceeds(start, taskq_steady_now(), WAIT_MS))
 			break;
-		if (!ended && TimestampDifferenceExceeds(start, GetCurrentTimestamp(), GRACE_MS))
+		if (!ended && TimestampDifferenceExceeds(start, taskq_steady_now(), GRACE_MS))
 		{
 			end_workers(dbid);
 			ended = true;

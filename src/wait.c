@@ -14,6 +14,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
+#include "clock.h"
 #include "compat.h"
 #include "event.h"
 #include "execute.h"
@@ -111,7 +112,7 @@ sleep_until(ConditionVariable *cv, const pg_uuid_t *ids, int n, int needed, bool
 		ConditionVariablePrepareToSleep(cv);
 		while (count_finished(ids, n, finished) < needed)
 		{
-			long		ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+			long		ms = TimestampDifferenceMilliseconds(taskq_steady_now(), deadline);
 
 			if (ms <= 0)
 				break;
@@ -124,16 +125,15 @@ sleep_until(ConditionVariable *cv, const pg_uuid_t *ids, int n, int needed, bool
 	waiter_leaves(0, (Datum) 0);
 }
 
+/* The end of the time that an argument gives, in steady time. */
 static TimestampTz
-deadline_of(FunctionCallInfo fcinfo, int n)
+deadline_of(FunctionCallInfo fcinfo, int n, int64 default_us)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	int64		us;
 
-	if (PG_ARGISNULL(n))
-		return TimestampTzPlusMilliseconds(now, 30000);
-	us = taskq_arg_interval_us(fcinfo, n, "timeout", 0);
-	return now + Min(us, INT64CONST(0x7fffffff) * 1000);
+	us = PG_ARGISNULL(n) ? default_us : taskq_arg_interval_us(fcinfo, n, "timeout", 0);
+	taskq_require_preload();
+	return taskq_steady_now() + Min(us, INT64CONST(0x7fffffff) * 1000);
 }
 
 PG_FUNCTION_INFO_V1(taskq_task_wait);
@@ -147,7 +147,7 @@ Datum
 taskq_task_wait(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
-	TimestampTz deadline = deadline_of(fcinfo, 1);
+	TimestampTz deadline = deadline_of(fcinfo, 1, 30 * USECS_PER_SEC);
 	bool		finished = false;
 
 	refuse_where_it_never_ends(&id, 1);
@@ -167,8 +167,7 @@ Datum
 taskq_task_wait_long(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
-	TimestampTz deadline = PG_ARGISNULL(1) ? TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 3600 * 1000L) :
-		deadline_of(fcinfo, 1);
+	TimestampTz deadline = deadline_of(fcinfo, 1, USECS_PER_HOUR);
 	CallContext *context = (CallContext *) fcinfo->context;
 	bool		finished = false;
 	TaskqLive  *live;
@@ -243,7 +242,7 @@ PG_FUNCTION_INFO_V1(taskq_task_wait_all);
 Datum
 taskq_task_wait_all(PG_FUNCTION_ARGS)
 {
-	TimestampTz deadline = deadline_of(fcinfo, 1);
+	TimestampTz deadline = deadline_of(fcinfo, 1, 30 * USECS_PER_SEC);
 	int			n;
 	pg_uuid_t  *ids = ids_arg(fcinfo, &n);
 
@@ -266,7 +265,7 @@ PG_FUNCTION_INFO_V1(taskq_task_wait_any);
 Datum
 taskq_task_wait_any(PG_FUNCTION_ARGS)
 {
-	TimestampTz deadline = deadline_of(fcinfo, 1);
+	TimestampTz deadline = deadline_of(fcinfo, 1, 30 * USECS_PER_SEC);
 	int			n;
 	pg_uuid_t  *ids = ids_arg(fcinfo, &n);
 	bool	   *finished = palloc0(Max(n, 1));

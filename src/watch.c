@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "clock.h"
 #include "catalog/pg_type.h"
 #include "dispatcher.h"
 #include "executor/spi.h"
@@ -40,7 +41,7 @@ void
 taskq_watch_snapshots(void)
 {
 	static TimestampTz last = 0;
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = taskq_steady_now();
 	Oid			types[2] = {INT8OID, INT8OID};
 	Datum		args[2] = {Int64GetDatum(MANY_DEAD_ROWS), Int64GetDatum(taskq_warn_snapshot_age)};
 

@@ -43,7 +43,6 @@
 #define FAIR_SHARE_US USECS_PER_SEC /* a worker's time before it makes room for another role */
 
 static int	my_slotno = -1;
-static TimestampTz came_at;		/* steady time */
 
 /*
  * The process ends: give back what was not begun.  If it ended inside a task,
@@ -73,7 +72,7 @@ worker_detach(int code, Datum arg)
 		slot->in_task = false;
 	}
 	if (db != NULL && !slot->connected)
-		db->no_worker_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000);
+		db->no_worker_before = TimestampTzPlusMilliseconds(taskq_steady_now(), 1000);
 	slot->pid = 0;
 	/* whoever brought work may have relied on us */
 	if (db != NULL && (slot->state == TASKQ_SLOT_ORPHAN || slot->woken || taskq_lanes_dirty(slot->dbid, slot->role)))
@@ -96,12 +95,12 @@ worker_attach(const TaskqProcessArgs *args)
 		slot->pid = MyProcPid;
 		slot->procno = taskq_my_procno();
 		slot->started_at = GetCurrentTimestamp();
+		slot->since = taskq_steady_now();
 		slot->requeue = false;
 		slot->last_active = 0;
 		slot->connected = false;
 		slot->completed = slot->failed = slot->busy_us = 0;
 		my_slotno = args->slot;
-		came_at = taskq_steady_now();
 	}
 	LWLockRelease(taskq_main_lock);
 	if (ours)
@@ -126,7 +125,7 @@ should_leave(TaskqSlot *slot, bool idle)
 		slot->completed + slot->failed >= taskq_worker_max_tasks;
 	waited_for = taskq_turn_of_other(slot->dbid, slot->role);
 	LWLockRelease(taskq_main_lock);
-	if (!leave && waited_for && (idle || taskq_steady_now() - came_at > FAIR_SHARE_US))
+	if (!leave && waited_for && (idle || taskq_steady_now() - slot->since > FAIR_SHARE_US))
 	{
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 		slot->leave |= taskq_turn_make_room(slot->dbid, slot->role);
@@ -147,7 +146,7 @@ run_batch(TaskqSlot *slot)
 		else
 			taskq_execute_next(my_slotno);
 		CHECK_FOR_INTERRUPTS();
-		if (slot->finished_at != 0 && slot->last_active - slot->finished_at > ANNOUNCE_US)
+		if (slot->finished_at != 0 && taskq_steady_now() - slot->finished_at > ANNOUNCE_US)
 			taskq_announce(my_slotno);
 		if (slot->next < slot->nitems && should_leave(slot, false))
 		{
