@@ -207,6 +207,15 @@ SELECT pg_catalog.pg_extension_config_dump('taskq_internal.attempt', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.lease', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.timer', '');
 
+/* ---------------------------------------------------------------- the script's version */
+
+-- Counted up with every change of what the library relies on: see TASKQ_SCRIPT_VERSION
+-- in store.h.  An upgrade script replaces this function.
+CREATE FUNCTION taskq_internal.script_version() RETURNS int4
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS 'SELECT 1';
+COMMENT ON FUNCTION taskq_internal.script_version() IS
+'number of the tables and functions that this script makes; the library refuses to work with another one than its own';
+
 /* ---------------------------------------------------------------- what the views need */
 
 -- ROWS: few, however large the tables are, so they are joined by index.
@@ -253,7 +262,7 @@ COMMENT ON FUNCTION taskq_internal.id_time(uuid) IS 'the moment a task id was ma
 
 /* ---------------------------------------------------------------- views */
 
--- One arm a state, each with a constant, so that WHERE state = '…' prunes the
+-- One arm a state, each with a constant, so that WHERE state = '...' prunes the
 -- others.  What is live comes from shared memory and hides the stored state:
 -- a task whose result is not durable yet still runs, to everyone.
 CREATE VIEW taskq_internal.task_all AS
@@ -593,7 +602,7 @@ RETURNS taskq.task LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_task_status';
 COMMENT ON FUNCTION taskq.task_status IS
 'State, progress, result and error of one task
 
-Call it as SELECT * FROM taskq.task_status(…).';
+Call it as SELECT * FROM taskq.task_status(...).';
 
 CREATE FUNCTION taskq.task_result(id uuid)
 RETURNS jsonb LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_task_result';
@@ -755,7 +764,7 @@ RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_fail';
 COMMENT ON FUNCTION taskq.fail IS
 'End the running task as failed, and do not try it again
 
-Raises an error with SQLSTATE TQ001; so does RAISE … USING ERRCODE = ''TQ001''.';
+Raises an error with SQLSTATE TQ001; so does RAISE ... USING ERRCODE = ''TQ001''.';
 
 CREATE FUNCTION taskq.retry(delay interval DEFAULT NULL, message text DEFAULT NULL, details jsonb DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_retry';
@@ -853,6 +862,30 @@ COMMENT ON FUNCTION taskq.sitrep() IS
 'Situation report: is taskq running, and if not, why
 
 One JSON object: processes, what waits and runs, what is paused and what to do about it.';
+
+/* ---------------------------------------------------------------- the tables are for nobody's DML */
+
+-- What stands in them decides what runs as whom, so privileges are not enough: members
+-- of pg_write_all_data have them on every table.  taskq itself writes rows by the access
+-- methods and fires no trigger; a dump is restored by a superuser.
+CREATE FUNCTION taskq_internal.refuse_write() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'taskq_refuse_write';
+COMMENT ON FUNCTION taskq_internal.refuse_write() IS 'trigger of all tables of taskq: only superusers may write to them';
+
+DO $$
+DECLARE
+	t regclass;
+BEGIN
+	FOR t IN
+		SELECT c.oid FROM pg_catalog.pg_class c
+		WHERE c.relnamespace = 'taskq_internal'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY c.oid
+	LOOP
+		EXECUTE pg_catalog.format('CREATE TRIGGER refuse_write BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s
+			FOR EACH STATEMENT EXECUTE FUNCTION taskq_internal.refuse_write()', t);
+		EXECUTE pg_catalog.format('ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER refuse_write', t);
+	END LOOP;
+END
+$$;
 
 /* ---------------------------------------------------------------- rights */
 

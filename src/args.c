@@ -13,6 +13,7 @@
 #include "common/int.h"
 #include "defs.h"
 #include "guc.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/uuid.h"
@@ -141,6 +142,17 @@ taskq_check_name(const char *name, const char *argument)
 		if ((unsigned char) *c < ' ' || *c == 0x7f)
 			taskq_invalid_argument(argument, "must not contain control characters");
 	}
+}
+
+/* taskq_clip_name - what an error message says of a name that may be of any length; palloc'd */
+char *
+taskq_clip_name(const char *name)
+{
+	int			len = strnlen(name, NAMEDATALEN);
+
+	if (len < NAMEDATALEN)
+		return pstrdup(name);
+	return psprintf("%.*s...", pg_mbcliplen(name, len, NAMEDATALEN - 1), name);
 }
 
 void

@@ -31,5 +31,6 @@ extern void taskq_check_size(Jsonb *value, const char *argument);
 extern void taskq_check_priority(int priority);
 extern void taskq_check_max_attempts(int n);
 extern void taskq_check_name(const char *name, const char *argument);
+extern char *taskq_clip_name(const char *name);
 
 #endif

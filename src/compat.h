@@ -17,11 +17,13 @@
 #include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
 #include "commands/tablecmds.h"
+#include "executor/executor.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/regproc.h"
 
 #if PG_VERSION_NUM < 140000
 #error "taskq needs PostgreSQL 14 or newer"
@@ -111,17 +113,38 @@ taskq_my_procno(void)
 #define TASKQ_SESSION_FLAGS BGWORKER_BYPASS_ROLELOGINCHECK
 #endif
 
-/* simple_heap_update tells more since 16. */
-static inline void
+/* Which indexes want an entry for a new version of a row; summarizing ones are told apart since 16. */
+typedef enum TaskqIndexes
+{
+	TASKQ_NO_INDEX,
+	TASKQ_ALL_INDEXES,
+	TASKQ_SUMMARIZING_INDEXES
+} TaskqIndexes;
+
+static inline TaskqIndexes
 taskq_heap_update(Relation rel, ItemPointer tid, HeapTuple tuple)
 {
 #if PG_VERSION_NUM < 160000
 	simple_heap_update(rel, tid, tuple);
+	return HeapTupleIsHeapOnly(tuple) ? TASKQ_NO_INDEX : TASKQ_ALL_INDEXES;
 #else
-	TU_UpdateIndexes ignored;
+	TU_UpdateIndexes which;
 
-	simple_heap_update(rel, tid, tuple, &ignored);
+	simple_heap_update(rel, tid, tuple, &which);
+	return which == TU_None ? TASKQ_NO_INDEX :
+		which == TU_Summarizing ? TASKQ_SUMMARIZING_INDEXES : TASKQ_ALL_INDEXES;
 #endif
+}
+
+/* ... and ExecInsertIndexTuples is told. */
+static inline List *
+taskq_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot, EState *estate, bool only_summarizing)
+{
+	return ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL
+#if PG_VERSION_NUM >= 160000
+								 ,only_summarizing
+#endif
+		);
 }
 
 /* ExecuteTruncateGuts has an argument more since 16. */
@@ -134,6 +157,20 @@ taskq_truncate(Relation rel)
 #endif
 		);
 }
+
+/* stringToQualifiedNameList can report softly since 16. */
+#if PG_VERSION_NUM < 160000
+#define taskq_qualified_name(text) stringToQualifiedNameList(text)
+#else
+#define taskq_qualified_name(text) stringToQualifiedNameList(text, NULL)
+#endif
+
+/* What would end a session of ours from without; transaction_timeout came with 17. */
+#if PG_VERSION_NUM < 170000
+#define TASKQ_SESSION_SETTINGS {"exit_on_error", "off"}
+#else
+#define TASKQ_SESSION_SETTINGS {"exit_on_error", "off"}, {"transaction_timeout", "0"}
+#endif
 
 /* PortalRun lost an argument in 18. */
 #if PG_VERSION_NUM < 180000

@@ -22,10 +22,16 @@
 #include "access/xlog.h"
 #include "args.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "commands/sequence.h"
+#include "compat.h"
 #include "defs.h"
 #include "miscadmin.h"
+#include "nodes/value.h"
+#include "rows.h"
 #include "shmem.h"
 #include "store.h"
 #include "utils/acl.h"
@@ -75,12 +81,11 @@ static bool made_here = false;	/* this transaction has made lanes or roles, whic
 static void
 on_relcache_change(Datum arg, Oid relid)
 {
-	if (!OidIsValid(relid) ||
-		relid == taskq_store_oid(TASKQ_REL_KIND) ||
-		relid == taskq_store_oid(TASKQ_REL_KIND_GRANT) ||
-		relid == taskq_store_oid(TASKQ_REL_QUEUE) ||
-		relid == taskq_store_oid(TASKQ_REL_LANE) ||
-		relid == taskq_store_oid(TASKQ_REL_ROLE))
+	if (taskq_store_is(TASKQ_REL_KIND, relid) ||
+		taskq_store_is(TASKQ_REL_KIND_GRANT, relid) ||
+		taskq_store_is(TASKQ_REL_QUEUE, relid) ||
+		taskq_store_is(TASKQ_REL_LANE, relid) ||
+		taskq_store_is(TASKQ_REL_ROLE, relid))
 		stale = true;
 }
 
@@ -246,20 +251,30 @@ kind_from_row(TaskqKind *kind, Datum *values, bool *nulls)
 	MemoryContextSwitchTo(old);
 }
 
-/* The function that a handler's text names now, or InvalidOid. */
-static Oid
-handler_oid(const char *handler)
+/*
+ * taskq_handler_oid - the function that a handler's text names now, or InvalidOid
+ *
+ * As kind_define wrote it, schema and types spelled out.  Nobody's privileges count:
+ * who may execute it is asked where it matters.
+ */
+Oid
+taskq_handler_oid(const char *handler)
 {
-	Datum		oid;
-	FmgrInfo	flinfo;
-	FunctionCallInfoBaseData *fcinfo = palloc0(SizeForFunctionCallInfo(1));
+	Oid			jsonb = JSONBOID;
+	const char *args = strrchr(handler, '(');	/* a quoted name may have others before */
+	List	   *names;
+	Oid			namespace;
 
-	/* may be null, so not by DirectFunctionCall */
-	fmgr_info(F_TO_REGPROCEDURE, &flinfo);
-	InitFunctionCallInfoData(*fcinfo, &flinfo, 1, InvalidOid, NULL, NULL);
-	fcinfo->args[0].value = CStringGetTextDatum(handler);
-	oid = FunctionCallInvoke(fcinfo);
-	return fcinfo->isnull ? InvalidOid : DatumGetObjectId(oid);
+	if (args == NULL)
+		return InvalidOid;
+	names = taskq_qualified_name(pnstrdup(handler, args - handler));
+	if (list_length(names) != 2)
+		return InvalidOid;
+	namespace = get_namespace_oid(strVal(linitial(names)), true);
+	if (!OidIsValid(namespace))
+		return InvalidOid;
+	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(strVal(lsecond(names))),
+						   PointerGetDatum(buildoidvector(&jsonb, args[1] == ')' ? 0 : 1)), ObjectIdGetDatum(namespace));
 }
 
 /* Grants of a kind, in the caches' memory. */
@@ -303,7 +318,7 @@ kind_resolve(TaskqKind *kind)
 	if (kind->run_as_id != 0)
 		(void) taskq_role_read(kind->run_as_id, &kind->run_as, &kind->run_as_oid);
 	(void) taskq_role_read(kind->owner_id, &kind->owner, &kind->owner_oid);
-	kind->handler_oid = kind->handler ? handler_oid(kind->handler) : InvalidOid;
+	kind->handler_oid = kind->handler ? taskq_handler_oid(kind->handler) : InvalidOid;
 	kind->grants = read_grants(NameStr(kind->name));
 }
 
@@ -323,7 +338,7 @@ taskq_kind_get(const char *name)
 	tuple = read_by_name(TASKQ_REL_KIND, TASKQ_REL_KIND_PKEY, name, &desc);
 	if (tuple == NULL)
 		return NULL;
-	heap_deform_tuple(tuple, desc, values, nulls);
+	taskq_rows_deform(tuple, desc, values, nulls, Natts_kind);
 	memset(&read, 0, sizeof(read));
 	namestrcpy(&read.name, name);
 	kind_from_row(&read, values, nulls);
@@ -367,21 +382,18 @@ write_by_name(TaskqRelation table, TaskqRelation index, const char *name,
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
-	bool		all[Natts_kind];
 
 	/* one writer at a time: definitions are rare, and none is lost to a race */
-	memset(all, true, sizeof(all));
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
 	scan = systable_beginscan(rel, taskq_store_oid(index), true, snapshot, 1, &key);
 	tuple = systable_getnext(scan);
 	if (tuple != NULL)
 	{
-		tuple = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls,
-								  unconstify(bool *, replace ? replace : all));
-		CatalogTupleUpdate(rel, &tuple->t_self, tuple);
+		tuple = taskq_rows_modify(rel, tuple, values, nulls, replace, natts);
+		taskq_rows_update(rel, &tuple->t_self, tuple, natts);
 	}
 	else
-		CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+		taskq_rows_insert_one(rel, values, nulls, natts);
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
 	CacheInvalidateRelcache(rel);
@@ -480,7 +492,7 @@ taskq_kind_grant_write(const char *kind, char privilege, int32 role, bool grant)
 		Datum		values[3] = {CStringGetTextDatum(kind), CharGetDatum(privilege), Int32GetDatum(role)};
 		bool		nulls[3] = {false, false, false};
 
-		CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+		taskq_rows_insert_one(rel, values, nulls, lengthof(values));
 	}
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
@@ -504,7 +516,7 @@ role_insert(Oid role)
 	values[1] = NameGetDatum(&name);
 	values[2] = ObjectIdGetDatum(role);
 	values[3] = Int64GetDatum((int64) GetSystemIdentifier());
-	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	taskq_rows_insert_one(rel, values, nulls, lengthof(values));
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
 	return id;
@@ -606,7 +618,7 @@ lane_from_tuple(TaskqLaneDef *lane, HeapTuple tuple, TupleDesc desc)
 	Datum		values[Natts_lane];
 	bool		nulls[Natts_lane];
 
-	heap_deform_tuple(tuple, desc, values, nulls);
+	taskq_rows_deform(tuple, desc, values, nulls, Natts_lane);
 	lane->id = DatumGetInt32(values[0]);
 	lane->role = DatumGetInt32(values[1]);
 	lane->priority = DatumGetInt16(values[2]);
@@ -662,7 +674,7 @@ lane_insert(int32 role, const LaneKey *key)
 	values[6] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[7] = ObjectIdGetDatum(MyDatabaseId);
 	values[8] = Int64GetDatum(key->kind_version);
-	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	taskq_rows_insert_one(rel, values, nulls, lengthof(values));
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
 	return id;
@@ -771,8 +783,8 @@ roles_take_over(void)
 			continue;
 		values[2] = ObjectIdGetDatum(get_role_oid(NameStr(*name), true));
 		values[3] = Int64GetDatum((int64) GetSystemIdentifier());
-		tuple = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replace);
-		CatalogTupleUpdate(rel, &tuple->t_self, tuple);
+		tuple = taskq_rows_modify(rel, tuple, values, nulls, replace, lengthof(values));
+		taskq_rows_update(rel, &tuple->t_self, tuple, lengthof(values));
 	}
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
@@ -807,8 +819,8 @@ taskq_lanes_take_over(void)
 			continue;
 		values[6] = Int64GetDatum((int64) GetSystemIdentifier());
 		values[7] = ObjectIdGetDatum(MyDatabaseId);
-		tuple = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replace);
-		CatalogTupleUpdate(rel, &tuple->t_self, tuple);
+		tuple = taskq_rows_modify(rel, tuple, values, nulls, replace, lengthof(values));
+		taskq_rows_update(rel, &tuple->t_self, tuple, lengthof(values));
 		n++;
 	}
 	systable_endscan(scan);

@@ -108,6 +108,7 @@ extern void taskq_defs_init(void);
 extern void taskq_defs_begin(void);
 
 extern const TaskqKind *taskq_kind_get(const char *name);
+extern Oid	taskq_handler_oid(const char *handler);
 extern void taskq_kind_write(const char *name, Datum *values, bool *nulls);
 extern bool taskq_kind_delete(const char *name);
 extern int64 taskq_kind_new_version(void);

@@ -35,6 +35,7 @@
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "process.h"
+#include "session.h"
 #include "shmem.h"
 #include "state.h"
 #include "storage/ipc.h"
@@ -444,6 +445,8 @@ serves_here(void)
 
 	taskq_pass_begin();
 	ready = taskq_store_ready() && taskq_database_enabled(get_database_name(MyDatabaseId));
+	if (!ready)
+		taskq_store_report_version(LOG);
 	taskq_pass_commit();
 	return ready;
 }
@@ -479,11 +482,14 @@ pin_settings(void)
 	static const char *const settings[][2] = {
 		{"lock_timeout", "0"}, {"statement_timeout", "0"}, {"idle_in_transaction_session_timeout", "0"},
 		{"default_transaction_isolation", "read committed"}, {"default_transaction_read_only", "off"},
-		{"search_path", "pg_catalog"}, {"row_security", "on"}
+		{"default_transaction_deferrable", "off"},
+		{"search_path", "pg_catalog"}, {"row_security", "on"}, {"transform_null_equals", "off"},
+		{"jit", "off"}, {"max_parallel_workers_per_gather", "0"}
 	};
 
 	for (int i = 0; i < lengthof(settings); i++)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+	taskq_session_pin();
 }
 
 /* taskq_dispatcher_main - entry point of a dispatcher */

@@ -8,6 +8,10 @@
  * because such a function is parsed and planned anew in every transaction; and
  * those that return something else than jsonb or nothing, to convert it.
  *
+ * In either way it is the function itself that is called, not whatever its name and
+ * arguments may find: neither another function of that name nor a missing USAGE on its
+ * schema is in the way.  EXECUTE counts, of the role that the task runs as.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -17,9 +21,13 @@
 #include "catalog/pg_type.h"
 #include "catalog/objectaccess.h"
 #include "compat.h"
+#include "defs.h"
 #include "executor/spi.h"
 #include "handler.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/params.h"
+#include "parser/parse_node.h"
 #include "pgstat.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -28,14 +36,18 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+#define SIGNATURE_SIZE (NAMEDATALEN * 5)	/* two names with every character doubled, and jsonb */
+
 typedef struct Handler
 {
-	char		signature[NAMEDATALEN * 4];
+	char		signature[SIGNATURE_SIZE];
+	bool		prepared;		/* what follows is known */
 	Oid			function;
 	bool		has_arg;
+	bool		returns_set;
+	Oid			result_type;	/* of the function */
 	bool		direct;			/* called as a function; plan is NULL */
 	SPIPlanPtr	plan;
-	Oid			result_type;	/* jsonb, or void */
 } Handler;
 
 static HTAB *handlers = NULL;
@@ -56,7 +68,8 @@ forget_handlers(void)
 	hash_seq_init(&status, handlers);
 	while ((handler = hash_seq_search(&status)) != NULL)
 	{
-		if (handler->plan != NULL)
+		/* one that could not be kept is gone with its transaction */
+		if (handler->prepared && handler->plan != NULL)
 			SPI_freeplan(handler->plan);
 		hash_search(handlers, handler->signature, HASH_REMOVE, NULL);
 	}
@@ -71,48 +84,86 @@ can_be_called_directly(Form_pg_proc form)
 		(form->pronargs == 0 || form->proargtypes.values[0] == JSONBOID);
 }
 
-/* The query that calls a function and makes jsonb of what it returns. */
-static char *
-handler_query(Form_pg_proc form)
+/* In a handler's query $1 is the call of the function, with the payload as its argument. */
+static Node *
+call_for_param(ParseState *pstate, ParamRef *ref)
 {
-	char	   *name = quote_qualified_identifier(get_namespace_name(form->pronamespace), NameStr(form->proname));
-	char	   *call = psprintf("%s(%s)", name, form->pronargs == 1 ? "$1" : "");
+	Handler    *handler = pstate->p_ref_hook_state;
+	FuncExpr   *call = makeFuncExpr(handler->function, handler->result_type, NIL, InvalidOid, InvalidOid,
+									COERCE_EXPLICIT_CALL);
 
-	if (form->proretset)
-		return psprintf("SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r)), '[]') FROM %s r", call);
-	if (form->prorettype == JSONBOID || form->prorettype == VOIDOID)
-		return psprintf("SELECT %s", call);
-	return psprintf("SELECT pg_catalog.to_jsonb(%s)", call);
+	if (handler->has_arg)
+	{
+		Param	   *payload = makeNode(Param);
+
+		payload->paramkind = PARAM_EXTERN;
+		payload->paramid = 1;
+		payload->paramtype = JSONBOID;
+		payload->paramtypmod = -1;
+		payload->location = ref->location;
+		call->args = list_make1(payload);
+	}
+	call->funcretset = handler->returns_set;
+	call->location = ref->location;
+	if (call->funcretset)
+	{
+		pstate->p_hasTargetSRFs = true;
+		pstate->p_last_srf = (Node *) call;
+	}
+	return (Node *) call;
 }
 
-/* Fill in all but the name. */
 static void
-prepare_handler(Handler *handler, Oid function)
+setup_parser(ParseState *pstate, void *handler)
+{
+	pstate->p_paramref_hook = call_for_param;
+	pstate->p_ref_hook_state = handler;
+}
+
+/* The query that calls a function and makes jsonb of what it returns. */
+static const char *
+handler_query(const Handler *handler)
+{
+	if (handler->returns_set)
+		return "SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r.r)), '[]') FROM (SELECT $1) r(r)";
+	if (handler->result_type == JSONBOID || handler->result_type == VOIDOID)
+		return "SELECT $1";
+	return "SELECT pg_catalog.to_jsonb($1)";
+}
+
+static void
+read_function(Handler *handler, Oid function)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Form_pg_proc form;
-	Oid			argtype = JSONBOID;
-	char	   *query;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for function %u", function);
 	form = (Form_pg_proc) GETSTRUCT(tuple);
 	handler->function = function;
 	handler->has_arg = form->pronargs == 1;
-	handler->result_type = form->prorettype == VOIDOID && !form->proretset ? VOIDOID : JSONBOID;
+	handler->returns_set = form->proretset;
+	handler->result_type = form->prorettype;
 	handler->direct = can_be_called_directly(form);
-	handler->plan = NULL;
-	query = handler->direct ? NULL : handler_query(form);
 	ReleaseSysCache(tuple);
-	if (handler->direct)
-		return;
+}
 
-	SPI_connect();
-	handler->plan = SPI_prepare(query, handler->has_arg ? 1 : 0, &argtype);
-	if (handler->plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	SPI_keepplan(handler->plan);
-	SPI_finish();
+/* Fill in all but the name.  The plan keeps a pointer to the handler. */
+static void
+prepare_handler(Handler *handler, Oid function)
+{
+	read_function(handler, function);
+	if (!handler->direct)
+	{
+		SPI_connect();
+		handler->plan = SPI_prepare_params(handler_query(handler), setup_parser, handler, 0);
+		if (handler->plan == NULL)
+			elog(ERROR, "SPI_prepare_params failed: %s", SPI_result_code_string(SPI_result));
+		if (SPI_keepplan(handler->plan) != 0)
+			elog(ERROR, "could not keep the plan of handler %s", handler->signature);
+		SPI_finish();
+	}
+	handler->prepared = true;
 }
 
 static Handler *
@@ -120,8 +171,9 @@ get_handler(const char *signature)
 {
 	static Handler *last = NULL;
 	Handler    *handler;
-	Handler		prepared;
-	char		key[NAMEDATALEN * 4];
+	bool		found;
+	char		key[SIGNATURE_SIZE];
+	Oid			function;
 
 	if (handlers_stale)
 	{
@@ -134,15 +186,22 @@ get_handler(const char *signature)
 		elog(ERROR, "handler name is too long");
 	memset(key, 0, sizeof(key));
 	strlcpy(key, signature, sizeof(key));
-	handler = hash_search(handlers, key, HASH_FIND, NULL);
-	if (handler != NULL)
-		return last = handler;
-
-	/* schema and types are spelled out, so search_path does not matter */
-	prepare_handler(&prepared, DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(key))));
-	handler = hash_search(handlers, key, HASH_ENTER, NULL);
-	memcpy(prepared.signature, key, sizeof(key));
-	*handler = prepared;
+	handler = hash_search(handlers, key, HASH_ENTER, &found);
+	if (!found)
+	{
+		handler->prepared = false;
+		handler->plan = NULL;
+	}
+	if (!handler->prepared)
+	{
+		function = taskq_handler_oid(signature);
+		if (!OidIsValid(function))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_FUNCTION),
+					 errmsg("handler %s does not exist any more", signature),
+					 errhint("Create the function, or define the kind again with taskq.kind_define().")));
+		prepare_handler(handler, function);
+	}
 	return last = handler;
 }
 
@@ -174,14 +233,18 @@ static Datum
 call_plan(Handler *handler, Datum payload, bool *isnull)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	Datum		args[1] = {payload};
+	ParamListInfo params = makeParamList(1);
 	Datum		result = (Datum) 0;
 
+	params->params[0].value = payload;
+	params->params[0].isnull = false;
+	params->params[0].pflags = PARAM_FLAG_CONST;
+	params->params[0].ptype = JSONBOID;
 	SPI_connect();
-	if (SPI_execute_plan(handler->plan, handler->has_arg ? args : NULL, NULL, false, 0) != SPI_OK_SELECT)
+	if (SPI_execute_plan_with_paramlist(handler->plan, params, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not call handler %s", handler->signature);
 	*isnull = true;
-	if (SPI_processed > 0 && handler->result_type != VOIDOID)
+	if (SPI_processed > 0 && (handler->result_type != VOIDOID || handler->returns_set))
 		result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, isnull);
 	if (!*isnull)
 	{

@@ -18,6 +18,7 @@
 
 #include "access/xlog.h"
 #include "args.h"
+#include "commands/trigger.h"
 #include "compat.h"
 #include "execute.h"
 #include "fmgr.h"
@@ -30,6 +31,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 
 #define CLAIMS_SETTING "request.jwt.claims"
 
@@ -478,4 +480,25 @@ taskq_kind_check_run(const TaskqKind *kind, const TaskqLaneDef *lane, TaskqRow *
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("the owner of kind of task \"%s\" is not a member any more of the role its tasks run as", NameStr(kind->name)),
 				 errhint("Grant the role to the owner, or define the kind with another run_as.")));
+}
+
+/* ---- the tables ---- */
+
+PG_FUNCTION_INFO_V1(taskq_refuse_write);
+
+/* taskq_refuse_write - trigger of all tables: raises 42501 for everybody but superusers */
+Datum
+taskq_refuse_write(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"refuse_write\" was not called by trigger manager")));
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("table \"%s\" is for taskq alone",
+						RelationGetRelationName(((TriggerData *) fcinfo->context)->tg_relation)),
+				 errhint("Use the functions of schema taskq.")));
+	return PointerGetDatum(NULL);
 }

@@ -15,6 +15,7 @@
 #include "catalog/objectaccess.h"
 #include "commands/prepare.h"
 #include "commands/sequence.h"
+#include "compat.h"
 #include "interrupt.h"
 #include "libpq/be-fsstubs.h"
 #include "miscadmin.h"
@@ -40,10 +41,33 @@ on_object_access(ObjectAccessType access, Oid classid, Oid objectid, int subid, 
 		next_object_access(access, classid, objectid, subid, arg);
 }
 
-/* taskq_session_init - remember whose session this is; once, after connecting */
+/*
+ * taskq_session_pin - be who the process was started as, and keep the session to its end
+ *
+ * Once, after connecting.  The database or the role may have a default for the role of
+ * its sessions, meant for those who log in; and settings that end a session, where
+ * only a task shall end.
+ */
+void
+taskq_session_pin(void)
+{
+	static const char *const settings[][2] = {TASKQ_SESSION_SETTINGS};
+
+	/* names of roles are looked up */
+	StartTransactionCommand();
+	SetConfigOption("session_authorization", GetUserNameFromId(GetAuthenticatedUserId(), false),
+					PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("role", "none", PGC_SUSET, PGC_S_OVERRIDE);
+	CommitTransactionCommand();
+	for (int i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/* taskq_session_init - pin it, and remember whose session this is; once, after connecting */
 void
 taskq_session_init(void)
 {
+	taskq_session_pin();
 	session_role = GetSessionUserId();
 	next_object_access = object_access_hook;
 	object_access_hook = on_object_access;

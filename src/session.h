@@ -3,6 +3,7 @@
 #define TASKQ_SESSION_H
 
 extern void taskq_session_init(void);
+extern void taskq_session_pin(void);
 extern void taskq_session_clean(void);
 extern void taskq_session_reset(bool settings);
 

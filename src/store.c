@@ -11,7 +11,6 @@
 #include "postgres.h"
 
 #include "access/heapam.h"
-#include "access/heaptoast.h"
 #include "access/skey.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -19,11 +18,17 @@
 #include "catalog/index.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
 #include "compat.h"
+#include "defs.h"
 #include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
+#include "rows.h"
 #include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 #include "store.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -47,24 +52,95 @@ static const char *const names[] = {
 StaticAssertDecl(lengthof(names) == TASKQ_NRELS - TASKQ_REL_TIMER,
 				 "a name for every table that is not a leaf");
 
-static Oid	oids[TASKQ_NRELS];
-static bool oids_valid = false;
+/* Types of the columns that are used, by their numbers; further ones are somebody else's. */
+static const Oid task_types[] = {
+	UUIDOID, INT4OID, INT2OID, INT2OID, CHAROID, INT2OID, INT4OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+	TIMESTAMPTZOID, JSONBOID, JSONBOID, JSONBOID, TEXTOID, JSONBOID, TEXTARRAYOID, JSONBOID, UUIDOID, UUIDOID,
+	UUIDOID, JSONBOID, TEXTOID, TEXTOID, INT2OID, INT2OID
+};
+static const Oid timer_types[] = {TIMESTAMPTZOID, UUIDOID, INT4OID};
+static const Oid role_types[] = {INT4OID, NAMEOID, OIDOID, INT8OID};
+static const Oid lane_types[] = {INT4OID, INT4OID, INT2OID, TEXTOID, TEXTOID, INT4OID, INT8OID, OIDOID, INT8OID};
+static const Oid kind_types[] = {
+	TEXTOID, TEXTOID, TEXTOID, INT2OID, INT2OID, INTERVALOID, INTERVALOID, INTERVALOID, TEXTARRAYOID, INT4OID,
+	INT4OID, INTERVALOID, INT4OID, INTERVALOID, BOOLOID, TEXTOID, INT4OID, TIMESTAMPTZOID, INT8OID, INT4OID
+};
+static const Oid kind_grant_types[] = {TEXTOID, CHAROID, INT4OID};
+static const Oid queue_types[] = {TEXTOID, BOOLOID, INT4OID, INTERVALOID, TEXTOID, TIMESTAMPTZOID};
+static const Oid attempt_types[] = {
+	UUIDOID, INT2OID, CHAROID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID
+};
+static const Oid lease_types[] = {
+	UUIDOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, BOOLOID, BOOLOID, TIMESTAMPTZOID, JSONBOID
+};
+
+static const struct
+{
+	TaskqRelation table;
+	const Oid  *types;
+	int			n;
+}			shapes[] = {
+	{TASKQ_REL_TIMER, timer_types, lengthof(timer_types)},
+	{TASKQ_REL_ROLE, role_types, lengthof(role_types)},
+	{TASKQ_REL_LANE, lane_types, lengthof(lane_types)},
+	{TASKQ_REL_KIND, kind_types, lengthof(kind_types)},
+	{TASKQ_REL_KIND_GRANT, kind_grant_types, lengthof(kind_grant_types)},
+	{TASKQ_REL_QUEUE, queue_types, lengthof(queue_types)},
+	{TASKQ_REL_ATTEMPT, attempt_types, lengthof(attempt_types)},
+	{TASKQ_REL_LEASE, lease_types, lengthof(lease_types)}
+};
+
+StaticAssertDecl(lengthof(task_types) == Natts_task && lengthof(kind_types) == Natts_kind &&
+				 lengthof(queue_types) == Natts_queue, "a type for every column");
+
+/*
+ * What is known of each relation.  An oid that is not valid any more is kept, for
+ * those who are told of a change and can't look anything up then.
+ */
+static struct
+{
+	Oid			oid;
+	bool		valid;			/* the oid is looked up */
+	bool		checked;		/* its columns are as they shall be */
+}			relations[TASKQ_NRELS];
+
+static bool ready = false;		/* all tables are there, and of our version */
+static uint64 changes = 0;		/* times that it was found to be out of date */
+static int32 script_version = 0;	/* of the script that made the tables; 0: not known */
+static uint32 version_hash = 0; /* of the function that tells it */
+
+static void
+forget_relation(int i)
+{
+	relations[i].valid = relations[i].checked = false;
+	ready = false;
+	changes++;
+}
 
 static void
 on_relcache_change(Datum arg, Oid relid)
 {
-	if (!oids_valid)
-		return;
-	if (!OidIsValid(relid))
-		oids_valid = false;
-	for (int i = 0; i < TASKQ_NRELS && oids_valid; i++)
-		oids_valid = oids[i] != relid;
+	for (int i = 0; i < TASKQ_NRELS; i++)
+	{
+		if (!OidIsValid(relid) || relations[i].oid == relid)
+			forget_relation(i);
+	}
 }
 
 static void
 on_namespace_change(Datum arg, int cacheid, uint32 hashvalue)
 {
-	oids_valid = false;
+	for (int i = 0; i < TASKQ_NRELS; i++)
+		forget_relation(i);
+}
+
+static void
+on_function_change(Datum arg, int cacheid, uint32 hashvalue)
+{
+	if (hashvalue != 0 && hashvalue != version_hash)
+		return;
+	ready = false;
+	changes++;
 }
 
 /* taskq_store_init - once per process */
@@ -73,6 +149,7 @@ taskq_store_init(void)
 {
 	CacheRegisterRelcacheCallback(on_relcache_change, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, on_namespace_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, on_function_change, (Datum) 0);
 }
 
 static void
@@ -88,57 +165,215 @@ relation_name(int which, char *name)
 		snprintf(name, NAMEDATALEN, "task_%02d%s", which % TASKQ_LEAVES, suffix[which / TASKQ_LEAVES]);
 }
 
+/* Its oid by its name; false if there is no such relation. */
+static bool
+look_up(int which)
+{
+	char		name[NAMEDATALEN];
+	Oid			namespace;
+	Oid			oid;
+
+	if (relations[which].valid)
+		return true;
+	namespace = get_namespace_oid("taskq_internal", true);
+	if (!OidIsValid(namespace))
+		return false;
+	relation_name(which, name);
+	oid = get_relname_relid(name, namespace);
+	if (!OidIsValid(oid))
+		return false;
+	relations[which].oid = oid;
+	relations[which].valid = true;
+	relations[which].checked = false;
+	return true;
+}
+
+static bool
+is_index(int which)
+{
+	char		name[NAMEDATALEN];
+
+	relation_name(which, name);
+	return strstr(name, "_pkey") != NULL || strstr(name, "_idx") != NULL;
+}
+
+/* The number that the script has left. */
+static int32
+read_script_version(void)
+{
+	oidvector  *no_args = buildoidvector(NULL, 0);
+	Oid			function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("script_version"),
+										   PointerGetDatum(no_args),
+										   ObjectIdGetDatum(get_namespace_oid("taskq_internal", true)));
+	bool		snapshot_missing = !ActiveSnapshotSet();
+	int32		version;
+
+	if (!OidIsValid(function))
+		return 0;
+	version_hash = GetSysCacheHashValue1(PROCOID, ObjectIdGetDatum(function));
+	if (snapshot_missing)
+		PushActiveSnapshot(GetTransactionSnapshot());
+	version = DatumGetInt32(OidFunctionCall0(function));
+	if (snapshot_missing)
+		PopActiveSnapshot();
+	return version;
+}
+
 /*
- * taskq_store_ready - does the extension exist in this database?
+ * taskq_store_ready - does the extension exist in this database, and is it made for this library?
  *
  * Needs a transaction.
  */
 bool
 taskq_store_ready(void)
 {
-	Oid			namespace;
+	bool		found = true;
+	uint64		before;
 
 	AcceptInvalidationMessages();
-	if (oids_valid)
+	if (ready)
 		return true;
 
-	namespace = get_namespace_oid("taskq_internal", true);
-	if (!OidIsValid(namespace))
-		return false;
-	for (int i = 0; i < TASKQ_NRELS; i++)
-	{
-		char		name[NAMEDATALEN];
+	before = changes;
+	script_version = TASKQ_SCRIPT_VERSION;
+	for (int i = 0; i < TASKQ_NRELS && found; i++)
+		found = is_index(i) || look_up(i);
+	if (found)
+		script_version = read_script_version();
+	found &= script_version == TASKQ_SCRIPT_VERSION;
+	ready = found && changes == before;
+	return found;
+}
 
-		relation_name(i, name);
-		oids[i] = get_relname_relid(name, namespace);
-		if (!OidIsValid(oids[i]))
-			return false;
-	}
-	oids_valid = true;
-	return true;
+/*
+ * taskq_store_report_version - say that library and database do not fit together, if that is so
+ *
+ * At LOG or ERROR (55000), after taskq_store_ready said no.
+ */
+void
+taskq_store_report_version(int elevel)
+{
+	if (script_version == TASKQ_SCRIPT_VERSION)
+		return;
+	ereport(elevel,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("extension \"taskq\" in database \"%s\" and its library are of different versions",
+					get_database_name(MyDatabaseId)),
+			 errdetail("The database has number %d, and the library that is loaded needs %d.",
+					   script_version, TASKQ_SCRIPT_VERSION),
+			 script_version < TASKQ_SCRIPT_VERSION ?
+			 errhint("Use ALTER EXTENSION taskq UPDATE.") :
+			 errhint("Install the library that belongs to the extension, and restart the server.")));
 }
 
 /* taskq_store_require - the same, or an error */
 void
 taskq_store_require(void)
 {
-	if (!taskq_store_ready())
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("extension \"taskq\" does not exist in this database"),
-				 errhint("Use CREATE EXTENSION taskq.")));
+	if (taskq_store_ready())
+		return;
+	taskq_store_report_version(ERROR);
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("extension \"taskq\" does not exist in this database"),
+			 errhint("Use CREATE EXTENSION taskq.")));
 }
 
+/*
+ * taskq_store_oid - oid of a table, a sequence or an index
+ *
+ * That of an index changes by REINDEX CONCURRENTLY: ask for it with the table
+ * locked, then it can be used as long as that is.  Key columns of our indexes do not
+ * change in place, so one that was built over broken HOT chains is as good as any.
+ */
 Oid
 taskq_store_oid(TaskqRelation which)
 {
-	return oids[which];
+	char		name[NAMEDATALEN];
+
+	if (relations[which].valid)
+		return relations[which].oid;
+	relation_name(which, name);
+	if (!look_up(which))
+	{
+		/* either the extension is gone, or just this one */
+		taskq_store_require();
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("relation \"taskq_internal.%s\" does not exist", name),
+				 errhint("taskq needs it: make it again as the extension's script does.")));
+	}
+	if (is_index(which) && !get_index_isvalid(relations[which].oid))
+	{
+		relations[which].valid = false;
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("index \"taskq_internal.%s\" is not valid", name),
+				 errhint("Use REINDEX INDEX taskq_internal.%s.", name)));
+	}
+	return relations[which].oid;
 }
 
+/* taskq_store_is - is it this relation that an invalidation message is about?  Looks nothing up */
+bool
+taskq_store_is(TaskqRelation which, Oid oid)
+{
+	return !OidIsValid(oid) || relations[which].oid == oid;
+}
+
+/* Is every column that is used there, and of its type? */
+static void
+check_columns(TaskqRelation which, Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	const Oid  *types = which < TASKQ_REL_LEAF_PKEY ? task_types : NULL;
+	int			n = types ? lengthof(task_types) : 0;
+
+	for (int i = 0; i < lengthof(shapes) && types == NULL; i++)
+	{
+		if (shapes[i].table != which)
+			continue;
+		types = shapes[i].types;
+		n = shapes[i].n;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		if (i >= desc->natts || TupleDescAttr(desc, i)->attisdropped || TupleDescAttr(desc, i)->atttypid != types[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("column %d of table \"taskq_internal.%s\" is not of type %s any more",
+							i + 1, RelationGetRelationName(rel), format_type_be(types[i])),
+					 errhint("Columns may be added to the tables of taskq, but its own must stay as they are.")));
+	}
+	relations[which].checked = true;
+}
+
+/*
+ * taskq_store_open - open and lock a table
+ *
+ * One that was dropped and made again since it was last used is found anew.  Raises
+ * 55000 if a column was dropped or changed.
+ */
 Relation
 taskq_store_open(TaskqRelation which, int lockmode)
 {
-	return table_open(oids[which], lockmode);
+	Relation	rel;
+
+	for (;;)
+	{
+		Oid			oid = taskq_store_oid(which);
+
+		if (lockmode == NoLock)
+			break;
+		LockRelationOid(oid, lockmode);
+		if (taskq_store_oid(which) == oid)
+			break;
+		UnlockRelationOid(oid, lockmode);
+	}
+	rel = table_open(relations[which].oid, NoLock);
+	if (!relations[which].checked)
+		check_columns(which, rel);
+	return rel;
 }
 
 /*
@@ -176,7 +411,7 @@ row_from_tuple(TaskqRow *row, int leaf, HeapTuple tuple, TupleDesc desc)
 	row->leaf = leaf;
 	row->tid = tuple->t_self;
 	row->xmin = HeapTupleHeaderGetRawXmin(tuple->t_data);
-	heap_deform_tuple(tuple, desc, row->values, row->nulls);
+	taskq_rows_deform(tuple, desc, row->values, row->nulls, Natts_task);
 }
 
 /* taskq_store_new_row - a row with every column null */
@@ -187,51 +422,19 @@ taskq_store_new_row(TaskqRow *row)
 	memset(row->nulls, true, sizeof(row->nulls));
 }
 
-/*
- * Must the tuple go in by itself?  A multi-insert leaves the caller without the
- * place of a tuple that was toasted on the way, and index entries would point nowhere.
- */
-static bool
-insert_alone(HeapTuple tuple)
-{
-	return tuple->t_len > TOAST_TUPLE_THRESHOLD || HeapTupleHasExternal(tuple);
-}
-
-/* Insert the tuples collected so far. */
-static void
-insert_collected(Relation rel, TupleTableSlot **slots, int n, CatalogIndexState indexes)
-{
-	if (n > 0)
-		CatalogTuplesMultiInsertWithInfo(rel, slots, n, indexes);
-	for (int i = 0; i < n; i++)
-		ExecDropSingleTupleTableSlot(slots[i]);
-}
-
 /* Insert n tasks of one leaf. */
 static void
 insert_into_leaf(int leaf, TaskqRow *rows, int n)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, RowExclusiveLock);
-	CatalogIndexState indexes = CatalogOpenIndexes(rel);
-	TupleTableSlot **slots = palloc(n * sizeof(TupleTableSlot *));
-	int			collected = 0;
+	HeapTuple  *tuples = palloc(n * sizeof(HeapTuple));
 
 	for (int i = 0; i < n; i++)
-	{
-		HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), rows[i].values, rows[i].nulls);
-
-		if (n == 1 || insert_alone(tuple))
-		{
-			CatalogTupleInsertWithInfo(rel, tuple, indexes);
-			heap_freetuple(tuple);
-			continue;
-		}
-		slots[collected] = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
-		ExecStoreHeapTuple(tuple, slots[collected++], true);
-	}
-	insert_collected(rel, slots, collected, indexes);
-	pfree(slots);
-	CatalogCloseIndexes(indexes);
+		tuples[i] = taskq_rows_form(rel, rows[i].values, rows[i].nulls, Natts_task);
+	taskq_rows_insert(rel, tuples, n, Natts_task);
+	for (int i = 0; i < n; i++)
+		heap_freetuple(tuples[i]);
+	pfree(tuples);
 	table_close(rel, NoLock);
 }
 
@@ -267,7 +470,7 @@ find_in_leaf(Relation rel, int leaf, const pg_uuid_t *id, Snapshot snapshot, Tas
 	bool		found;
 
 	ScanKeyInit(&key, Anum_task_id, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
-	scan = systable_beginscan(rel, oids[TASKQ_REL_LEAF_PKEY + leaf], true, snapshot, 1, &key);
+	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_LEAF_PKEY + leaf), true, snapshot, 1, &key);
 	tuple = systable_getnext(scan);
 	found = HeapTupleIsValid(tuple);
 	if (found)
@@ -434,49 +637,17 @@ taskq_store_lock_seen(const TaskqRef *ref, TaskqRow *row)
 	return taskq_store_lock(&ref->id, false, row);
 }
 
-/* Enter a new version of a row, which is not in place, into the indexes. */
-static void
-insert_index_entries(Relation rel, HeapTuple tuple)
-{
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
-	List	   *indexes = RelationGetIndexList(rel);
-	ListCell   *lc;
-
-	ExecStoreHeapTuple(tuple, slot, false);
-	foreach(lc, indexes)
-	{
-		Relation	index = index_open(lfirst_oid(lc), RowExclusiveLock);
-		IndexInfo  *info = BuildIndexInfo(index);
-		Datum		values[INDEX_MAX_KEYS];
-		bool		nulls[INDEX_MAX_KEYS];
-
-		FormIndexDatum(info, slot, NULL, values, nulls);
-		index_insert(index, values, nulls, &tuple->t_self, rel,
-					 index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, info);
-		index_close(index, NoLock);
-	}
-	ExecDropSingleTupleTableSlot(slot);
-	list_free(indexes);
-}
-
 /*
  * taskq_store_update - write back a row that this transaction has locked
  *
- * In place (HOT) unless the page is full or the lane changed; then no index is
- * even opened.
+ * In place (HOT) unless the page is full or the lane changed.
  */
 void
 taskq_store_update(TaskqRow *row)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + row->leaf, RowExclusiveLock);
-	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), row->values, row->nulls);
 
-	tuple->t_self = row->tid;
-	taskq_heap_update(rel, &row->tid, tuple);
-	if (!HeapTupleIsHeapOnly(tuple))
-		insert_index_entries(rel, tuple);
-	row->tid = tuple->t_self;
-	heap_freetuple(tuple);
+	taskq_rows_update_one(rel, &row->tid, row->values, row->nulls, Natts_task);
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
 }
@@ -506,7 +677,7 @@ taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapshot snapshot,
 				 int max, TaskqRef *found, pg_uuid_t *seen, bool *exhausted)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
-	Relation	index = index_open(oids[TASKQ_REL_LEAF_LANE + leaf], AccessShareLock);
+	Relation	index = index_open(taskq_store_oid(TASKQ_REL_LEAF_LANE + leaf), AccessShareLock);
 	ScanKeyData keys[2];
 	SysScanDesc scan;
 	HeapTuple	tuple;
@@ -553,7 +724,7 @@ int
 taskq_store_read(int leaf, pg_uuid_t *from, int max, TaskqRow *rows)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
-	Relation	index = index_open(oids[TASKQ_REL_LEAF_PKEY + leaf], AccessShareLock);
+	Relation	index = index_open(taskq_store_oid(TASKQ_REL_LEAF_PKEY + leaf), AccessShareLock);
 	Snapshot	snapshot = taskq_store_snapshot();
 	ScanKeyData key;
 	SysScanDesc scan;
@@ -581,7 +752,7 @@ bool
 taskq_store_newest(int leaf, pg_uuid_t *id)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
-	Relation	index = index_open(oids[TASKQ_REL_LEAF_PKEY + leaf], AccessShareLock);
+	Relation	index = index_open(taskq_store_oid(TASKQ_REL_LEAF_PKEY + leaf), AccessShareLock);
 	Snapshot	snapshot = taskq_store_snapshot();
 	SysScanDesc scan = systable_beginscan_ordered(rel, index, snapshot, 0, NULL);
 	HeapTuple	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
@@ -642,10 +813,8 @@ taskq_timer_insert(TimestampTz due, const pg_uuid_t *id, int32 lane)
 	Relation	rel = taskq_store_open(TASKQ_REL_TIMER, RowExclusiveLock);
 	Datum		values[3] = {TimestampTzGetDatum(due), UUIDPGetDatum(id), Int32GetDatum(lane)};
 	bool		nulls[3] = {false, false, false};
-	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 
-	CatalogTupleInsert(rel, tuple);
-	heap_freetuple(tuple);
+	taskq_rows_insert_one(rel, values, nulls, lengthof(values));
 	table_close(rel, NoLock);
 }
 
@@ -661,7 +830,7 @@ taskq_timer_delete(TimestampTz due, const pg_uuid_t *id)
 
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(due));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
-	scan = systable_beginscan(rel, oids[TASKQ_REL_TIMER_PKEY], true, snapshot, 2, keys);
+	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_TIMER_PKEY), true, snapshot, 2, keys);
 	while ((tuple = systable_getnext(scan)) != NULL)
 		CatalogTupleDelete(rel, &tuple->t_self);
 	systable_endscan(scan);
@@ -678,7 +847,7 @@ int
 taskq_timer_next(TimestampTz *due, pg_uuid_t *id, int max, pg_uuid_t *ids, TimestampTz *dues)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_TIMER, AccessShareLock);
-	Relation	index = index_open(oids[TASKQ_REL_TIMER_PKEY], AccessShareLock);
+	Relation	index = index_open(taskq_store_oid(TASKQ_REL_TIMER_PKEY), AccessShareLock);
 	Snapshot	snapshot = taskq_store_snapshot();
 	ScanKeyData key;
 	SysScanDesc scan;
@@ -728,10 +897,8 @@ taskq_attempt_insert(const TaskqRow *row, int attempt, char outcome, Datum error
 		false, false, false, taskq_row_isnull(row, worker),
 		taskq_row_isnull(row, started_at), taskq_row_isnull(row, finished_at), error == 0
 	};
-	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 
-	CatalogTupleInsert(rel, tuple);
-	heap_freetuple(tuple);
+	taskq_rows_insert_one(rel, values, nulls, lengthof(values));
 	table_close(rel, NoLock);
 }
 
@@ -745,7 +912,7 @@ delete_by_task(TaskqRelation table, TaskqRelation index, const pg_uuid_t *id)
 	HeapTuple	tuple;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
-	scan = systable_beginscan(rel, oids[index], true, snapshot, 1, &key);
+	scan = systable_beginscan(rel, taskq_store_oid(index), true, snapshot, 1, &key);
 	while ((tuple = systable_getnext(scan)) != NULL)
 		CatalogTupleDelete(rel, &tuple->t_self);
 	systable_endscan(scan);
@@ -763,17 +930,19 @@ taskq_attempts_delete(const pg_uuid_t *id)
 /* columns of taskq_internal.lease, in the order of TaskqLease but tid */
 #define Natts_lease 10
 
-static HeapTuple
-lease_tuple(Relation rel, const TaskqLease *lease)
+static void
+lease_values(const TaskqLease *lease, Datum *values, bool *nulls)
 {
-	Datum		values[Natts_lease] = {
+	Datum		all[Natts_lease] = {
 		UUIDPGetDatum(&lease->task), UUIDPGetDatum(&lease->token), TimestampTzGetDatum(lease->until),
 		TimestampTzGetDatum(lease->deadline), TimestampTzGetDatum(lease->timer), Int64GetDatum(lease->lease_ms), BoolGetDatum(lease->cancel),
 		BoolGetDatum(lease->told), TimestampTzGetDatum(lease->updated_at), lease->progress
 	};
-	bool		nulls[Natts_lease] = {false, false, false, lease->deadline == DT_NOEND, false, false, false, false, false, lease->progress == 0};
 
-	return heap_form_tuple(RelationGetDescr(rel), values, nulls);
+	memcpy(values, all, sizeof(all));
+	memset(nulls, false, Natts_lease * sizeof(bool));
+	nulls[3] = lease->deadline == DT_NOEND;
+	nulls[9] = lease->progress == 0;
 }
 
 /* taskq_lease_insert - the task of a lease, whose row this transaction has locked, gets it */
@@ -782,7 +951,11 @@ taskq_lease_insert(TaskqLease *lease)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_LEASE, RowExclusiveLock);
 
-	CatalogTupleInsert(rel, lease_tuple(rel, lease));
+	Datum		values[Natts_lease];
+	bool		nulls[Natts_lease];
+
+	lease_values(lease, values, nulls);
+	taskq_rows_insert_one(rel, values, nulls, Natts_lease);
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
 }
@@ -798,14 +971,14 @@ taskq_lease_find(const pg_uuid_t *id, TaskqLease *lease)
 	HeapTuple	tuple;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
-	scan = systable_beginscan(rel, oids[TASKQ_REL_LEASE_PKEY], true, snapshot, 1, &key);
+	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_LEASE_PKEY), true, snapshot, 1, &key);
 	tuple = systable_getnext(scan);
 	if (tuple != NULL)
 	{
 		Datum		values[Natts_lease];
 		bool		nulls[Natts_lease];
 
-		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
+		taskq_rows_deform(tuple, RelationGetDescr(rel), values, nulls, Natts_lease);
 		lease->tid = tuple->t_self;
 		lease->task = *DatumGetUUIDP(values[0]);
 		lease->token = *DatumGetUUIDP(values[1]);
@@ -829,10 +1002,11 @@ void
 taskq_lease_update(TaskqLease *lease)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_LEASE, RowExclusiveLock);
-	HeapTuple	tuple = lease_tuple(rel, lease);
+	Datum		values[Natts_lease];
+	bool		nulls[Natts_lease];
 
-	CatalogTupleUpdate(rel, &lease->tid, tuple);
-	lease->tid = tuple->t_self;
+	lease_values(lease, values, nulls);
+	taskq_rows_update_one(rel, &lease->tid, values, nulls, Natts_lease);
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
 }

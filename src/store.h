@@ -23,6 +23,13 @@
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 
+/*
+ * What taskq_internal.script_version() says, where the script and this library belong
+ * together.  Count it up with each change of the tables, or of what a C function takes
+ * or returns.
+ */
+#define TASKQ_SCRIPT_VERSION 1
+
 /* columns of taskq_internal.task */
 enum
 {
@@ -144,8 +151,10 @@ typedef struct TaskqLease
 extern void taskq_store_begin(void);
 extern void taskq_store_init(void);
 extern bool taskq_store_ready(void);
+extern void taskq_store_report_version(int elevel);
 extern void taskq_store_require(void);
 extern Oid	taskq_store_oid(TaskqRelation which);
+extern bool taskq_store_is(TaskqRelation which, Oid oid);
 extern Relation taskq_store_open(TaskqRelation which, int lockmode);
 extern Snapshot taskq_store_snapshot(void);
 

@@ -254,7 +254,7 @@ taskq_submit_kind(const char *name)
 	if (kind == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("kind of task \"%s\" does not exist", name),
+				 errmsg("kind of task \"%s\" does not exist", taskq_clip_name(name)),
 				 errhint("Argument \"kind\" names a kind that taskq.kind_define() made; view taskq.kind lists them.")));
 	if (!taskq_kind_may_submit(kind))
 		ereport(ERROR,

@@ -1,7 +1,7 @@
 -- The catalogue: nothing is open to PUBLIC, nothing runs on a caller's search_path,
 -- everything is documented.  Each check is shown to find an offender.
 \ir include/prologue.psql
-SELECT plan(24);
+SELECT plan(26);
 
 CREATE FUNCTION ours(namespace oid) RETURNS bool LANGUAGE sql AS $$ SELECT namespace IN ('taskq'::regnamespace, 'taskq_internal'::regnamespace) $$;
 
@@ -60,9 +60,16 @@ CREATE VIEW reg_columns AS
 SELECT attrelid::regclass || '.' || attname AS what FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid
 WHERE ours(c.relnamespace) AND c.relkind IN ('r', 'p') AND atttypid::regtype::text LIKE 'reg%';
 
+-- the trigger that refuses all but superusers: ALWAYS, BEFORE, each statement of INSERT, UPDATE, DELETE and TRUNCATE
+CREATE VIEW unguarded_tables AS
+SELECT c.oid::regclass::text AS what FROM pg_class c WHERE c.relnamespace = 'taskq_internal'::regnamespace AND c.relkind IN ('r', 'p')
+	AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'refuse_write' AND t.tgenabled = 'A' AND t.tgtype = 62
+		AND t.tgqual IS NULL AND t.tgfoid = 'taskq_internal.refuse_write()'::regprocedure);
+
 -- code of users that our own work could run
 CREATE VIEW triggers_and_policies AS
 SELECT tgrelid::regclass || ' ' || tgname AS what FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE ours(c.relnamespace) AND NOT tgisinternal
+	AND t.tgfoid <> 'taskq_internal.refuse_write()'::regprocedure
 UNION ALL
 SELECT c.oid::regclass::text FROM pg_class c WHERE ours(c.relnamespace) AND (c.relrowsecurity OR c.relhasrules AND c.relkind IN ('r', 'p'));
 
@@ -72,7 +79,7 @@ SELECT p.proname::text AS what FROM pg_proc p WHERE p.pronamespace = 'taskq'::re
 
 SELECT is_empty('SELECT * FROM ' || v, 'none: ' || replace(v, '_', ' '))
 FROM unnest(ARRAY['public_routines', 'public_relations', 'public_schemas', 'writable_relations', 'loose_search_path', 'undocumented', 'views_without_barrier',
-	'no_members', 'not_dumped', 'reg_columns', 'triggers_and_policies', 'overloads']) v;
+	'no_members', 'not_dumped', 'reg_columns', 'unguarded_tables', 'triggers_and_policies', 'overloads']) v;
 
 -- offenders
 CREATE FUNCTION taskq.offender() RETURNS int LANGUAGE sql SECURITY DEFINER AS $$ SELECT 1 $$;
@@ -95,7 +102,7 @@ BEGIN
 END $$;
 SELECT is(found(v), v || ' found', 'an offender is found: ' || replace(v, '_', ' '))
 FROM unnest(ARRAY['public_routines', 'public_relations', 'public_schemas', 'writable_relations', 'loose_search_path', 'undocumented', 'views_without_barrier',
-	'no_members', 'not_dumped', 'reg_columns', 'triggers_and_policies', 'overloads']) v;
+	'no_members', 'not_dumped', 'reg_columns', 'unguarded_tables', 'triggers_and_policies', 'overloads']) v;
 
 DROP VIEW taskq.offender;
 DROP TABLE taskq_internal.offender;
