@@ -19,14 +19,34 @@ COMMENT ON SCHEMA taskq IS
 Submit tasks, follow their progress, read their results, cancel them.';
 COMMENT ON SCHEMA taskq_internal IS 'tables of taskq; not for use by applications';
 
+-- Roles that are there already are taken as they are, and told of when they may be
+-- somebody's, but for members where another database has granted them something: there
+-- taskq is in use.
 DO $$
 DECLARE
 	rolename text;
+	role record;
 BEGIN
 	FOREACH rolename IN ARRAY ARRAY['taskq_user', 'taskq_worker', 'taskq_operator', 'taskq_monitor']
 	LOOP
-		IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = rolename) THEN
+		SELECT r.rolcanlogin AS login, d.used,
+			(SELECT pg_catalog.string_agg(m.member::regrole::text, ', ' ORDER BY m.member::regrole::text)
+				FROM pg_catalog.pg_auth_members m WHERE m.roleid = r.oid) AS members
+		INTO role
+		FROM pg_catalog.pg_roles r CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM pg_catalog.pg_shdepend d
+			WHERE d.refclassid = 'pg_catalog.pg_authid'::regclass AND d.refobjid = r.oid AND d.deptype = 'a' AND d.dbid <> 0) AS used) d
+		WHERE r.rolname = rolename;
+		IF NOT FOUND THEN
 			EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', rolename);
+			CONTINUE;
+		END IF;
+		IF role.login THEN
+			RAISE WARNING 'role "%" existed before and can log in', rolename
+				USING HINT = pg_catalog.format('Use ALTER ROLE %I NOLOGIN if that is not meant.', rolename);
+		END IF;
+		IF role.members IS NOT NULL AND NOT role.used THEN
+			RAISE WARNING 'role "%" existed before and has members', rolename
+				USING DETAIL = pg_catalog.format('Members: %s.', role.members), HINT = 'Use REVOKE if that is not meant.';
 		END IF;
 	END LOOP;
 END
@@ -485,6 +505,30 @@ COMMENT ON VIEW taskq.worker IS
 
 A worker is a background process with a session of its role; it comes when there is work and leaves after taskq.worker_idle_timeout. Who acts for one tenant sees those that run its tasks, without what they did for others.';
 
+-- The API is functions; who tries to write to a view is told which one.
+CREATE FUNCTION taskq_internal.view_readonly() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'taskq_view_readonly';
+COMMENT ON FUNCTION taskq_internal.view_readonly() IS 'trigger of all views: raises PT405 and names what to use';
+
+DO $$
+DECLARE
+	v record;
+BEGIN
+	FOR v IN VALUES
+		('task', 'taskq.task_submit(), task_cancel(), task_retry() or task_delete()'),
+		('task_attempt', 'taskq.task_attempts() to look'),
+		('kind', 'taskq.kind_define() or kind_drop()'),
+		('queue', 'taskq.queue_define(), queue_pause() or queue_resume()'),
+		('worker', 'taskq.worker_stop() or worker_restart()')
+	LOOP
+		EXECUTE pg_catalog.format('CREATE TRIGGER readonly BEFORE INSERT OR UPDATE OR DELETE ON taskq.%I
+			FOR EACH STATEMENT EXECUTE FUNCTION taskq_internal.view_readonly(%L)', v.column1, v.column2);
+		EXECUTE pg_catalog.format('CREATE TRIGGER readonly_row INSTEAD OF INSERT OR UPDATE OR DELETE ON taskq.%I
+			FOR EACH ROW EXECUTE FUNCTION taskq_internal.view_readonly(%L)', v.column1, v.column2);
+	END LOOP;
+END
+$$;
+
 /* ---------------------------------------------------------------- definitions */
 
 CREATE FUNCTION taskq.kind_define(
@@ -609,7 +653,7 @@ RETURNS jsonb LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_task_result';
 COMMENT ON FUNCTION taskq.task_result IS
 'What a task returned
 
-Raises PT409 when the task is not finished or failed.';
+Raises PT409 when the task is not finished, failed, or was cancelled without a partial result.';
 
 CREATE FUNCTION taskq.task_progress(id uuid)
 RETURNS jsonb LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_task_progress';
@@ -623,7 +667,7 @@ RETURNS taskq.task LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_wait';
 COMMENT ON FUNCTION taskq.task_wait IS
 'Wait until a task is finished, at most as long as timeout, and return its status
 
-Sleeps without polling. Look at ready to know whether it finished or the time ran out.';
+Sleeps without polling, at most taskq.max_wait, and ends before statement_timeout. Look at ready to know whether it finished or the time ran out.';
 
 CREATE PROCEDURE taskq.task_wait_long(id uuid, timeout interval DEFAULT '1 h', INOUT state text DEFAULT NULL)
 LANGUAGE c AS 'MODULE_PATHNAME', 'taskq_task_wait_long';
@@ -703,7 +747,7 @@ RETURNS SETOF record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_claim
 COMMENT ON FUNCTION taskq.task_claim IS
 'Claim tasks for a program outside of the server
 
-At most n tasks of kinds without handler that the caller may work on (kind_grant, privilege work). Each is the caller''s until its lease ends; heartbeats extend it. The token proves the claim in task_heartbeat, task_complete, task_fail and task_release. Without a task it waits as long as wait, at most a minute. Commit before starting to work.';
+At most n tasks of kinds without handler that the caller may work on (kind_grant, privilege work). Each is the caller''s until its lease ends; heartbeats extend it. The token proves the claim in task_heartbeat, task_complete, task_fail and task_release. Without a task it waits as long as wait, at most taskq.max_wait. Commit before starting to work.';
 
 CREATE FUNCTION taskq.task_heartbeat(id uuid, token uuid, lease interval DEFAULT NULL, current numeric DEFAULT NULL,
 	total numeric DEFAULT NULL, message text DEFAULT NULL, info jsonb DEFAULT NULL,
@@ -742,7 +786,7 @@ RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_progress';
 COMMENT ON FUNCTION taskq.progress IS
 'Report the progress of the running task
 
-Everybody sees it at once, before the task commits. Outside a task it only says so in a notice.';
+Everybody sees it at once, before the task commits. Outside a task it only says so in a notice, to PostgREST as PT409.';
 
 CREATE FUNCTION taskq.current_task(OUT id uuid, OUT kind text, OUT queue text, OUT payload jsonb, OUT attempt int, OUT max_attempts int,
 	OUT submitted_by name, OUT worker text, OUT claims jsonb, OUT tenant text, OUT metadata jsonb)
@@ -750,7 +794,7 @@ RETURNS record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_current_task';
 COMMENT ON FUNCTION taskq.current_task IS
 'The task that runs in this session
 
-All null, with a notice, outside a task.';
+All null, with a notice, outside a task; over PostgREST PT409.';
 
 CREATE FUNCTION taskq.cancel_requested()
 RETURNS bool LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_cancel_requested';

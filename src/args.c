@@ -169,14 +169,27 @@ taskq_check_max_attempts(int n)
 		taskq_invalid_argument("max_attempts", "must be between 1 and 10000");
 }
 
-/* taskq_check_size - raise an error if a jsonb is larger than taskq.max_payload */
+static void
+check_size(Jsonb *value, int max, const char *setting, const char *argument)
+{
+	if (VARSIZE(value) > (Size) max * 1024)
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_TOO_LARGE),
+				 errmsg("%s of %zu bytes is too large", argument, (Size) VARSIZE(value)),
+				 errdetail("The limit is %s, %d kB.", setting, max),
+				 errhint("Put large data into a table and its key into argument \"%s\".", argument)));
+}
+
+/* taskq_check_size - raise PT413 if a jsonb is larger than taskq.max_payload */
 void
 taskq_check_size(Jsonb *value, const char *argument)
 {
-	if (VARSIZE(value) > (Size) taskq_max_payload * 1024)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s of %zu bytes is too large", argument, (Size) VARSIZE(value)),
-				 errdetail("The limit is taskq.max_payload, %d kB.", taskq_max_payload),
-				 errhint("Put large data into a table and its key into argument \"%s\".", argument)));
+	check_size(value, taskq_max_payload, "taskq.max_payload", argument);
+}
+
+/* taskq_check_result - raise PT413 if an external worker's result is larger than taskq.max_result */
+void
+taskq_check_result(Jsonb *value)
+{
+	check_size(value, taskq_max_result, "taskq.max_result", "result");
 }

@@ -12,9 +12,10 @@
 #define ERRCODE_TASK_FORBIDDEN MAKE_SQLSTATE('P','T','4','0','3')
 #define ERRCODE_TASK_NOT_FOUND MAKE_SQLSTATE('P','T','4','0','4')
 #define ERRCODE_TASK_WRONG_STATE MAKE_SQLSTATE('P','T','4','0','9')
+#define ERRCODE_TASK_NO_METHOD MAKE_SQLSTATE('P','T','4','0','5')
 #define ERRCODE_TASK_TOO_LARGE MAKE_SQLSTATE('P','T','4','1','3')
 #define ERRCODE_TASK_TOO_MANY MAKE_SQLSTATE('P','T','4','2','9')
-#define ERRCODE_TASK_TRY_AGAIN MAKE_SQLSTATE('P','T','5','0','3')
+#define ERRCODE_TASK_UNAVAILABLE MAKE_SQLSTATE('P','T','5','0','3')
 
 extern int64 taskq_interval_us(const Interval *interval);
 
@@ -28,6 +29,7 @@ extern double taskq_arg_number(FunctionCallInfo fcinfo, int n, const char *argum
 extern TimestampTz taskq_arg_delay(FunctionCallInfo fcinfo, int n);
 extern char *taskq_arg_queue(FunctionCallInfo fcinfo, int n);
 extern void taskq_check_size(Jsonb *value, const char *argument);
+extern void taskq_check_result(Jsonb *value);
 extern void taskq_check_priority(int priority);
 extern void taskq_check_max_attempts(int n);
 extern void taskq_check_name(const char *name, const char *argument);

@@ -17,7 +17,6 @@
 
 #include "access/xact.h"
 #include "cancel.h"
-#include "clock.h"
 #include "compat.h"
 #include "defs.h"
 #include "fmgr.h"
@@ -25,14 +24,12 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "note.h"
+#include "patience.h"
 #include "rights.h"
 #include "state.h"
-#include "storage/latch.h"
 #include "task.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
-
-#define BUSY_WAIT_MS 5000
 
 /* Tell the worker in this slot, if it is at this task. */
 static bool
@@ -165,7 +162,7 @@ PG_FUNCTION_INFO_V1(taskq_task_cancel);
  * Takes (id uuid, reason text, force bool), returns (task_id, cancelled,
  * terminated, message).  Locks the row of a waiting task.  Raises PT404 for a
  * task that is unknown or not the caller's to see, 42501 for one it may see but
- * not steer, PT409 if another session holds the row for too long.
+ * not steer, PT503 if another session holds the row for too long.
  */
 Datum
 taskq_task_cancel(PG_FUNCTION_ARGS)
@@ -174,7 +171,7 @@ taskq_task_cancel(PG_FUNCTION_ARGS)
 	char	   *reason = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	bool		force = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	CancelAnswer answer = {0};
-	TimestampTz deadline;
+	TimestampTz until;
 	TupleDesc	desc;
 	Datum		values[4];
 	bool		nulls[4] = {false, false, false, false};
@@ -187,21 +184,10 @@ taskq_task_cancel(PG_FUNCTION_ARGS)
 	if (reason != NULL && strlen(reason) >= TASKQ_MESSAGE_SIZE)
 		reason[pg_mbcliplen(reason, strlen(reason), TASKQ_MESSAGE_SIZE - 1)] = '\0';
 
-	deadline = TimestampTzPlusMilliseconds(taskq_steady_now(), BUSY_WAIT_MS);
 	taskq_defs_begin();
+	until = taskq_busy_until();
 	while (!try_cancel(&id, reason, force, &answer))
-	{
-		if (taskq_steady_now() > deadline)
-			ereport(ERROR,
-					(errcode(ERRCODE_TASK_WRONG_STATE),
-					 errmsg("task %s is being changed by another session", taskq_id_text(&id)),
-					 errhint("Try again when that session's transaction has ended.")));
-		/* another session's transaction has the row: nothing tells us when it ends */
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 5,
-						 taskq_wait_event("TaskqCancel"));
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
+		taskq_busy_wait(&id, until);
 
 	values[0] = UUIDPGetDatum(&id);
 	values[1] = BoolGetDatum(answer.cancelled);

@@ -95,6 +95,13 @@ taskq_my_procno(void)
 #endif
 }
 
+/* transaction_timeout came with 17; before, the one that is there is looked at twice. */
+#if PG_VERSION_NUM < 170000
+#define TASKQ_TRANSACTION_TIMEOUT STATEMENT_TIMEOUT
+#else
+#define TASKQ_TRANSACTION_TIMEOUT TRANSACTION_TIMEOUT
+#endif
+
 /* Wait events have names of their own since 17. */
 #if PG_VERSION_NUM < 170000
 #include "utils/wait_event.h"

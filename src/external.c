@@ -30,6 +30,7 @@
 #include "lane.h"
 #include "miscadmin.h"
 #include "note.h"
+#include "patience.h"
 #include "rights.h"
 #include "scan.h"
 #include "shmem.h"
@@ -45,8 +46,6 @@
 #include "utils/timestamp.h"
 
 #define MAX_CLAIM 1000
-#define BUSY_WAIT_MS 1000		/* for a row that another session holds */
-#define MAX_WAIT_US (60 * USECS_PER_SEC)
 #define MIN_LEASE_US USECS_PER_SEC
 #define MAX_LEASE_US (30 * USECS_PER_DAY)
 
@@ -239,12 +238,25 @@ claim_one(const Claim *claim, const pg_uuid_t *id, ReturnSetInfo *rsinfo)
 
 /* Is it for the caller, as far as is seen without a lock?  What is not stays unlocked. */
 static bool
-may_claim(HeapTuple tuple, TupleDesc desc)
+may_claim_of_all(HeapTuple tuple, TupleDesc desc)
 {
 	bool		isnull;
 
-	return DatumGetChar(heap_getattr(tuple, Anum_task_state, desc, &isnull)) == TASKQ_PENDING &&
-		taskq_tuple_tenant_visible(tuple, desc);
+	return DatumGetChar(heap_getattr(tuple, Anum_task_state, desc, &isnull)) == TASKQ_PENDING;
+}
+
+static bool
+may_claim(HeapTuple tuple, TupleDesc desc)
+{
+	return may_claim_of_all(tuple, desc) && taskq_tuple_tenant_visible(tuple, desc);
+}
+
+static bool
+works_for_all(int32 lane)
+{
+	const TaskqKind *kind = taskq_kind_get(NameStr(taskq_lane_get(lane)->kind));
+
+	return kind != NULL && taskq_kind_works_for_all(kind);
 }
 
 /* Claim from one lane; how many.  The snapshot of a scan may be old by the time a row is locked, the lock is not. */
@@ -257,7 +269,7 @@ claim_from(const Claim *claim, int32 lane, int wanted, ReturnSetInfo *rsinfo)
 	probe(lane);
 	if (!read_lane(lane, scan))
 		return 0;
-	scan->filter = may_claim;
+	scan->filter = works_for_all(lane) ? may_claim_of_all : may_claim;
 	while (claimed < wanted && scan->leaves != 0)
 	{
 		scan->max = Min(wanted - claimed, TASKQ_BATCH_MAX);
@@ -400,7 +412,7 @@ taskq_task_claim(PG_FUNCTION_ARGS)
 		taskq_invalid_argument("n", "must be between 1 and 1000");
 	claim.lease_us = PG_ARGISNULL(4) ? 60 * USECS_PER_SEC : lease_arg(fcinfo, 4);
 	if (!PG_ARGISNULL(5))
-		wait_us = Min(taskq_arg_interval_us(fcinfo, 5, "wait", 0), MAX_WAIT_US);
+		wait_us = taskq_patience_us(taskq_arg_interval_us(fcinfo, 5, "wait", 0), true);
 
 	begin_external("taskq.task_claim()");
 	if (claim.kinds != NULL)
@@ -425,20 +437,11 @@ has_lease(const pg_uuid_t *id, const pg_uuid_t *token, TaskqLease *lease)
 static bool
 lock_patiently(const pg_uuid_t *id, TaskqRow *row)
 {
-	TimestampTz deadline = TimestampTzPlusMilliseconds(taskq_steady_now(), BUSY_WAIT_MS);
+	TimestampTz until = taskq_busy_until();
 	TaskqLockResult result;
 
 	while ((result = taskq_store_lock(id, false, row)) == TASKQ_BUSY)
-	{
-		if (taskq_steady_now() > deadline)
-			ereport(ERROR,
-					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-					 errmsg("task %s is being changed by another session", taskq_id_text(id)),
-					 errhint("Try again. Whoever cancels a task in a transaction should commit soon.")));
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 5, taskq_wait_event("TaskqHeartbeat"));
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
+		taskq_busy_wait(id, until);
 	return result == TASKQ_LOCKED;
 }
 
@@ -472,7 +475,7 @@ require_tenant(TaskqRow *row)
 /*
  * Lock the task of this lease.  Raises PT409 when the token is not, or not any more,
  * that of its lease, PT404 to those who may not know that there is such a task, and
- * 55P03 when another session keeps the row for too long.
+ * PT503 when another session keeps the row for too long.
  */
 static void
 lock_claimed(FunctionCallInfo fcinfo, TaskqRow *row, TaskqLease *lease)
@@ -600,6 +603,8 @@ taskq_task_complete(PG_FUNCTION_ARGS)
 	char		state;
 
 	begin_external("taskq.task_complete()");
+	if (!PG_ARGISNULL(2))
+		taskq_check_result(PG_GETARG_JSONB_P(2));
 	lock_claimed(fcinfo, &row, &lease);
 	state = taskq_complete(&row, DatumGetTimestampTz(taskq_row_value(&row, started_at)), NULL,
 						   PG_ARGISNULL(2) ? (Datum) 0 : JsonbPGetDatum(PG_GETARG_JSONB_P(2)), PG_ARGISNULL(2),

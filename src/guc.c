@@ -34,6 +34,7 @@ int			taskq_warn_snapshot_age = 10 * 60 * 1000;
 int			taskq_max_pending_per_role = 1000000;
 int			taskq_max_children = 100000;
 int			taskq_max_depth = 100;
+int			taskq_max_wait = 60000;
 bool		taskq_start_paused = false;
 char	   *taskq_trusted_gateways = NULL;
 char	   *taskq_tenant_claim = NULL;
@@ -179,6 +180,11 @@ taskq_guc_init(void)
 							"Maximum number of tasks that a task descends from.",
 							"A task submitted inside another one is its child. 0 is no limit.",
 							&taskq_max_depth, 100, 0, 32767, PGC_SUSET, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.max_wait",
+							"Longest time that a call waits for tasks to finish, or for one to claim.",
+							"0 is no limit; it does not hold for superusers and task_wait_long.",
+							&taskq_max_wait, 60000, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	DefineCustomBoolVariable("taskq.start_paused",
 							 "Run no tasks after the server has started until taskq.resume() is called.",

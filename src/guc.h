@@ -28,6 +28,7 @@ extern int	taskq_warn_snapshot_age;	/* minutes */
 extern int	taskq_max_pending_per_role;
 extern int	taskq_max_children;
 extern int	taskq_max_depth;
+extern int	taskq_max_wait;		/* ms; 0 no limit */
 extern bool taskq_start_paused;
 extern char *taskq_trusted_gateways;
 extern char *taskq_tenant_claim;

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "args.h"
 #include "complete.h"
 #include "execute.h"
 #include "interrupt.h"
@@ -18,15 +19,39 @@
 #include "task.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
+
+/*
+ * Nobody hears a notice who calls over HTTP.  Only the one whom PostgREST calls is
+ * told: a handler may be run by hand there too, as part of a function of the API.
+ */
+static void
+refuse_over_http(const char *function)
+{
+	const char *method = GetConfigOption("request.method", true, false);
+	const char *path = GetConfigOption("request.path", true, false);
+	const char *called = path ? strrchr(path, '/') : NULL;
+	const char *name = psprintf("taskq.%s()", called ? called + 1 : "");
+
+	if (method == NULL || method[0] == '\0' || taskq_in_task())
+		return;
+	if (called != NULL && strcmp(name, function) != 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_TASK_WRONG_STATE),
+			 errmsg("not inside a task"),
+			 errdetail("%s is for the handlers of tasks.", function)));
+}
 
 static bool
 outside_of_task(const char *function)
 {
 	if (taskq_in_task())
 		return false;
+	refuse_over_http(function);
 	ereport(NOTICE,
 			(errmsg("%s does nothing outside of a task", function)));
 	return true;
@@ -129,6 +154,7 @@ PG_FUNCTION_INFO_V1(taskq_fail);
 Datum
 taskq_fail(PG_FUNCTION_ARGS)
 {
+	refuse_over_http("taskq.fail()");
 	end_attempt(fcinfo, 0, ERRCODE_TASK_NO_RETRY, "the task gave up");
 	PG_RETURN_VOID();
 }
@@ -143,6 +169,7 @@ PG_FUNCTION_INFO_V1(taskq_retry);
 Datum
 taskq_retry(PG_FUNCTION_ARGS)
 {
+	refuse_over_http("taskq.retry()");
 	taskq_retry_us = PG_ARGISNULL(0) ? -1 : taskq_arg_delay(fcinfo, 0) - GetCurrentTimestamp();
 	end_attempt(fcinfo, 1, ERRCODE_TASK_RETRY, "the task asks to be tried again");
 	PG_RETURN_VOID();

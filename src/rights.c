@@ -346,6 +346,30 @@ taskq_require_steer(const TaskqLaneDef *lane, TaskqRow *row, const char *verb)
 				 errhint("That is for the role that submitted the task, the role it runs as, and members of taskq_operator.")));
 }
 
+/* ---- views ---- */
+
+PG_FUNCTION_INFO_V1(taskq_view_readonly);
+
+/*
+ * taskq_view_readonly - trigger of the views, which are there to look
+ *
+ * Raises PT405 with a hint from the trigger's argument.  Without it the error
+ * would be one of how views are made.
+ */
+Datum
+taskq_view_readonly(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || data->tg_trigger->tgnargs != 1)
+		elog(ERROR, "not called as a trigger of a view");
+	ereport(ERROR,
+			(errcode(ERRCODE_TASK_NO_METHOD),
+			 errmsg("view taskq.%s cannot be changed", RelationGetRelationName(data->tg_relation)),
+			 errhint("Use %s.", data->tg_trigger->tgargs[0])));
+	return (Datum) 0;
+}
+
 /* ---- kinds ---- */
 
 static bool

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "args.h"
 #include "clock.h"
 #include "compat.h"
 #include "event.h"
@@ -106,7 +107,7 @@ taskq_require_preload(void)
 {
 	if (taskq_shared == NULL)
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(ERRCODE_TASK_UNAVAILABLE),
 				 errmsg("taskq is not loaded by the server"),
 				 errhint("Add taskq to shared_preload_libraries and restart the server.")));
 }

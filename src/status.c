@@ -564,7 +564,7 @@ PG_FUNCTION_INFO_V1(taskq_task_result);
  * taskq_task_result - (id uuid) returns jsonb
  *
  * Null if the handler returned nothing.  Raises PT409 if the task is not
- * finished or failed, PT404 if there is none.
+ * finished, failed, or was cancelled without a partial result; PT404 if there is none.
  */
 Datum
 taskq_task_result(PG_FUNCTION_ARGS)
@@ -590,6 +590,11 @@ taskq_task_result(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_TASK_WRONG_STATE),
 				 errmsg("task %s failed", taskq_id_text(&id)),
 				 errhint("Column error of taskq.task_status() tells why.")));
+	if (state == TASKQ_CANCELLED && taskq_row_isnull(&row, result))
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_WRONG_STATE),
+				 errmsg("task %s was cancelled", taskq_id_text(&id)),
+				 errhint("Column cancel_reason of taskq.task_status() may tell why.")));
 	if (taskq_row_isnull(&row, result))
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(PointerGetDatum(PG_DETOAST_DATUM_COPY(taskq_row_value(&row, result))));

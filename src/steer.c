@@ -15,6 +15,7 @@
 #include "defs.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "patience.h"
 #include "rights.h"
 #include "shmem.h"
 #include "state.h"
@@ -36,7 +37,8 @@ not_found(const pg_uuid_t *id)
 
 /*
  * Lock a finished task that the caller may steer; verb says for what.  Raises
- * PT404, 42501, or PT409 when it is not finished.
+ * PT404, 42501, PT409 when it is not finished, or PT503 when another session has
+ * it for too long.
  */
 static const TaskqLaneDef *
 lock_final(const pg_uuid_t *id, const char *verb, const char *hint, TaskqRow *row)
@@ -51,7 +53,7 @@ lock_final(const pg_uuid_t *id, const char *verb, const char *hint, TaskqRow *ro
 	held = taskq_task_held(row, live);
 	if (!held && taskq_state_final(taskq_row_state(row)))
 	{
-		if (taskq_store_lock(id, true, row) != TASKQ_LOCKED)
+		if (taskq_lock_briefly(id, row) != TASKQ_LOCKED)
 			not_found(id);
 		return lane;
 	}
@@ -198,7 +200,7 @@ taskq_task_retry(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(taskq_task_delete);
 
-/* taskq_task_delete - task_delete(id); waits for who is just retrying or deleting it */
+/* taskq_task_delete - task_delete(id); waits, not for long, for who is just retrying or deleting it */
 Datum
 taskq_task_delete(PG_FUNCTION_ARGS)
 {
@@ -236,6 +238,7 @@ send_workers_away(const char *name, bool force)
 	int			n = 0;
 
 	taskq_require_preload();
+	PreventCommandIfReadOnly("taskq.worker_stop()");
 	PreventCommandDuringRecovery("taskq.worker_stop()");
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < taskq_shared->nslots; i++)

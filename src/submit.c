@@ -217,7 +217,10 @@ submit_options(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 		if (ARR_NDIM(tags) > 1 || array_contains_nulls(tags))
 			taskq_invalid("tags must be a list without nulls", "Pass an array of text as argument \"tags\".");
 		if (VARSIZE(tags) > (Size) taskq_max_payload * 1024)
-			taskq_invalid("tags are too large", "Pass few and short texts as argument \"tags\".");
+			ereport(ERROR,
+					(errcode(ERRCODE_TASK_TOO_LARGE),
+					 errmsg("tags are too large"),
+					 errhint("Pass few and short texts as argument \"tags\".")));
 		taskq_row_set(&submit->row, tags, PointerGetDatum(tags));
 	}
 	if (!PG_ARGISNULL(first + OPT_METADATA))

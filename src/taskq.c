@@ -23,7 +23,7 @@
  * dropped or copied.  store.c and defs.c are the only ones to touch the tables.
  *
  * The other SQL functions: define.c (kinds, queues), rights.c (who may see, steer,
- * submit, run), status.c, wait.c, progress.c, cancel.c, steer.c (retry, delete, stop),
+ * submit, run), status.c, wait.c (patience.c: how long), progress.c, cancel.c, steer.c (retry, delete, stop),
  * external.c (workers of another kind).  docs/architecture.md has the whole.
  *
  *-------------------------------------------------------------------------

@@ -5,7 +5,8 @@
  *
  * A waiter sleeps on the condition variable of its task's bucket, which is
  * broadcast once the result is durable.  It looks with snapshots of its own,
- * so it also sees the end under REPEATABLE READ.
+ * so it also sees the end under REPEATABLE READ.  How long it may wait, patience.c
+ * says.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,6 +24,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "patience.h"
 #include "state.h"
 #include "storage/ipc.h"
 #include "task.h"
@@ -30,6 +32,8 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+
+#define DEFAULT_WAIT_US (30 * USECS_PER_SEC)
 
 static bool
 is_finished(const pg_uuid_t *id)
@@ -127,13 +131,12 @@ sleep_until(ConditionVariable *cv, const pg_uuid_t *ids, int n, int needed, bool
 
 /* The end of the time that an argument gives, in steady time. */
 static TimestampTz
-deadline_of(FunctionCallInfo fcinfo, int n, int64 default_us)
+deadline_of(FunctionCallInfo fcinfo, int n, int64 default_us, bool capped)
 {
-	int64		us;
+	int64		us = PG_ARGISNULL(n) ? default_us : taskq_arg_interval_us(fcinfo, n, "timeout", 0);
 
-	us = PG_ARGISNULL(n) ? default_us : taskq_arg_interval_us(fcinfo, n, "timeout", 0);
 	taskq_require_preload();
-	return taskq_steady_now() + Min(us, INT64CONST(0x7fffffff) * 1000);
+	return taskq_steady_now() + taskq_patience_us(Min(us, INT64CONST(0x7fffffff) * 1000), capped);
 }
 
 PG_FUNCTION_INFO_V1(taskq_task_wait);
@@ -147,7 +150,7 @@ Datum
 taskq_task_wait(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
-	TimestampTz deadline = deadline_of(fcinfo, 1, 30 * USECS_PER_SEC);
+	TimestampTz deadline = deadline_of(fcinfo, 1, DEFAULT_WAIT_US, true);
 	bool		finished = false;
 
 	refuse_where_it_never_ends(&id, 1);
@@ -167,7 +170,7 @@ Datum
 taskq_task_wait_long(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
-	TimestampTz deadline = deadline_of(fcinfo, 1, USECS_PER_HOUR);
+	TimestampTz deadline = deadline_of(fcinfo, 1, USECS_PER_HOUR, false);
 	CallContext *context = (CallContext *) fcinfo->context;
 	bool		finished = false;
 	TaskqLive  *live;
@@ -242,7 +245,7 @@ PG_FUNCTION_INFO_V1(taskq_task_wait_all);
 Datum
 taskq_task_wait_all(PG_FUNCTION_ARGS)
 {
-	TimestampTz deadline = deadline_of(fcinfo, 1, 30 * USECS_PER_SEC);
+	TimestampTz deadline = deadline_of(fcinfo, 1, DEFAULT_WAIT_US, true);
 	int			n;
 	pg_uuid_t  *ids = ids_arg(fcinfo, &n);
 
@@ -265,7 +268,7 @@ PG_FUNCTION_INFO_V1(taskq_task_wait_any);
 Datum
 taskq_task_wait_any(PG_FUNCTION_ARGS)
 {
-	TimestampTz deadline = deadline_of(fcinfo, 1, 30 * USECS_PER_SEC);
+	TimestampTz deadline = deadline_of(fcinfo, 1, DEFAULT_WAIT_US, true);
 	int			n;
 	pg_uuid_t  *ids = ids_arg(fcinfo, &n);
 	bool	   *finished = palloc0(Max(n, 1));

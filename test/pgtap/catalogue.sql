@@ -69,7 +69,7 @@ SELECT c.oid::regclass::text AS what FROM pg_class c WHERE c.relnamespace = 'tas
 -- code of users that our own work could run
 CREATE VIEW triggers_and_policies AS
 SELECT tgrelid::regclass || ' ' || tgname AS what FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE ours(c.relnamespace) AND NOT tgisinternal
-	AND t.tgfoid <> 'taskq_internal.refuse_write()'::regprocedure
+	AND NOT EXISTS (SELECT FROM pg_proc p WHERE p.oid = t.tgfoid AND ours(p.pronamespace))
 UNION ALL
 SELECT c.oid::regclass::text FROM pg_class c WHERE ours(c.relnamespace) AND (c.relrowsecurity OR c.relhasrules AND c.relkind IN ('r', 'p'));
 

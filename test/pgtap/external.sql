@@ -230,7 +230,7 @@ SELECT is(error_of(format('SELECT taskq.task_claim(%L, lease => %L)', 'w', l)), 
 SELECT is(error_of('SELECT taskq.task_claim(NULL)'), '22023', 'a worker needs a name');
 SELECT is(error_of(format('SELECT taskq.task_heartbeat(%L, %L, %s)', :'id', :'token', a)), '22023', a)
 FROM unnest(ARRAY['current => ''NaN''', 'current => -1', 'lease => ''-1 s''', format('info => to_jsonb(repeat(%L, 3000))', 'x')]) a;
-SELECT is(error_of(format('SELECT taskq.task_complete(%L, %L, to_jsonb(repeat(%L, 2000000)))', :'id', :'token', 'x')), '54000', 'a result that is too large');
+SELECT is(error_of(format('SELECT taskq.task_complete(%L, %L, to_jsonb(repeat(%L, 2000000)))', :'id', :'token', 'x')), 'PT413', 'a result that is too large');
 SELECT is(error_of(format('SELECT taskq.task_complete(%L, NULL)', :'id')), '22023', 'no token');
 SELECT is(state_of(:'id'), 'running', 'nothing of that did anything to the task');
 
