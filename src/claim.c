@@ -360,11 +360,14 @@ taskq_claim(int slotno)
 	int			ncandidates;
 	int			n = 0;
 
-	/* first say that we sleep, then look: a wake-up in between is not lost */
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	slot->state = TASKQ_SLOT_IDLE;
-	slot->woken = false;
-	LWLockRelease(taskq_main_lock);
+	/* first say that we sleep, then look: a wake-up in between is not lost; nobody else says the contrary */
+	if (slot->state != TASKQ_SLOT_IDLE || slot->woken)
+	{
+		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+		slot->state = TASKQ_SLOT_IDLE;
+		slot->woken = false;
+		LWLockRelease(taskq_main_lock);
+	}
 
 	taskq_store_begin();
 	taskq_defs_begin();

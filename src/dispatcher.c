@@ -86,6 +86,7 @@ dispatcher_detach(int code, Datum arg)
 	taskq_turn_forget(MyDatabaseId, DT_NOEND);
 	if (taskq_dispatcher.db->dispatcher == MyProcPid)
 	{
+		taskq_dispatcher.db->hushed = false;
 		taskq_dispatcher.db->dispatcher = 0;
 		if (!clean_exit)
 		{
@@ -301,6 +302,14 @@ retry_skipped(void)
 
 /* ---- events ---- */
 
+/*
+ * Under load whoever ends a task need not wake us each time: so soon after we sent
+ * notifications we come back by ourselves.
+ */
+#define HUSH_MS 5
+
+static bool sent_events = false;	/* in this pass */
+
 static void
 send_events(void)
 {
@@ -314,6 +323,7 @@ send_events(void)
 		LWLockRelease(taskq_main_lock);
 		if (n > 0)
 			taskq_event_send(events, n);
+		sent_events |= n > 0;
 		CHECK_FOR_INTERRUPTS();
 	} while (n == TASKQ_PORTION);
 }
@@ -433,6 +443,10 @@ may_leave(bool has_work)
 		clean_exit = true;
 		taskq_wake_launcher();
 	}
+	taskq_dispatcher.db->hushed = !leave && (sent_events || taskq_dispatcher.db->nevents > 0);
+	if (taskq_dispatcher.db->hushed)
+		taskq_look_again_in(HUSH_MS);
+	sent_events = false;
 	LWLockRelease(taskq_main_lock);
 	return leave;
 }

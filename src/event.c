@@ -70,7 +70,8 @@ taskq_event_push(TaskqDb *db, const pg_uuid_t *id, char state)
 	event->id = *id;
 	event->state = state;
 	db->nevents++;
-	taskq_wake_dispatcher(db);
+	if (!db->hushed || db->nevents > TASKQ_DB_EVENTS / 4)
+		taskq_wake_dispatcher(db);
 }
 
 /* taskq_event_wake_waiters - everybody who waits for a task looks again */

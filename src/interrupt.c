@@ -111,18 +111,21 @@ on_relief_timeout(void)
 void
 taskq_relief_begin(void)
 {
+	/* nobody waits behind a single one */
+	if (my_slot->nitems <= 1)
+		return;
 	LWLockAcquire(taskq_main_lock, LW_SHARED);
 	my_db = taskq_db_find(MyDatabaseId);
 	LWLockRelease(taskq_main_lock);
-	if (my_slot->nitems > 1)
-		enable_timeout_after(relief_timeout, TASKQ_STUCK_MS);
+	enable_timeout_after(relief_timeout, TASKQ_STUCK_MS);
 }
 
 /* taskq_relief_end - ... and ends */
 void
 taskq_relief_end(void)
 {
-	disable_timeout(relief_timeout, false);
+	if (get_timeout_active(relief_timeout))
+		disable_timeout(relief_timeout, false);
 }
 
 /* taskq_interrupts_begin - from here on the task can be interrupted, and is when its time is over */

@@ -53,6 +53,7 @@ typedef struct TaskqDb
 	bool		resumed;		/* runs tasks though the server was started paused */
 	int64		clock_offset;	/* of the system's clock, when timers were set right last */
 	int			nevents;		/* of its own among the events */
+	bool		hushed;			/* its dispatcher soon comes for them by itself */
 	TimestampTz next_sweep;		/* when old tasks are to be looked for */
 	bool		foreign;		/* has tasks that are not run here before taskq.resume() */
 	bool		busy;			/* its dispatcher found something to do */

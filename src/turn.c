@@ -108,8 +108,12 @@ taskq_turn_forget(Oid dbid, TimestampTz before)
 bool
 taskq_turn_of_other(Oid dbid, Oid role)
 {
-	int			i = turn_first(taskq_steady_now());
+	int			i;
 
+	/* as it mostly is */
+	if (taskq_shared->nturns == 0)
+		return false;
+	i = turn_first(taskq_steady_now());
 	return i < taskq_shared->nturns && (taskq_shared->turns[i].dbid != dbid || taskq_shared->turns[i].role != role);
 }
 

@@ -43,6 +43,7 @@
 #define FAIR_SHARE_US USECS_PER_SEC /* a worker's time before it makes room for another role */
 
 static int	my_slotno = -1;
+static TaskqDb *my_db;
 
 /*
  * The process ends: give back what was not begun.  If it ended inside a task,
@@ -89,6 +90,7 @@ worker_attach(const TaskqProcessArgs *args)
 	bool		ours;
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	my_db = taskq_db_find(args->dbid);
 	ours = slot->state == TASKQ_SLOT_STARTING && slot->generation == args->generation;
 	if (ours)
 	{
@@ -115,16 +117,13 @@ worker_attach(const TaskqProcessArgs *args)
 static bool
 should_leave(TaskqSlot *slot, bool idle)
 {
-	TaskqDb    *db;
 	bool		leave;
 	bool		waited_for;
 
-	LWLockAcquire(taskq_main_lock, LW_SHARED);
-	db = taskq_db_find(slot->dbid);
-	leave = slot->leave || db == NULL || my_slotno >= taskq_max_workers || db->blocked > 0 ||
+	/* flags that whoever sets them sets before it wakes us: so without the lock */
+	leave = slot->leave || my_db == NULL || my_db->dbid != slot->dbid || my_slotno >= taskq_max_workers || my_db->blocked > 0 ||
 		slot->completed + slot->failed >= taskq_worker_max_tasks;
-	waited_for = taskq_turn_of_other(slot->dbid, slot->role);
-	LWLockRelease(taskq_main_lock);
+	waited_for = taskq_shared->nturns > 0;
 	if (!leave && waited_for && (idle || taskq_steady_now() - slot->since > FAIR_SHARE_US))
 	{
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
