@@ -164,7 +164,7 @@ main() {
 	"$bindir/postgres" --version | sed 's/^/   /'
 	rm -rf "$root/build/test"
 	scratch_begin taskq-test
-	cp -r "$root/test" "$root/examples" "$scratch/"
+	cp -r "$root/test" "$root/examples" "$root/src" "$root/sql" "$scratch/"
 	mkdir "$scratch/log"
 	checks_begin
 	[[ $(id -u) != 0 ]] || chown -R "$pg_user": "$scratch"

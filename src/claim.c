@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 #include "scan.h"
 #include "state.h"
+#include "storage/latch.h"
 #include "store.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -370,6 +371,17 @@ taskq_claim(int slotno)
 	}
 
 	taskq_store_begin();
+	if (!taskq_store_ready())
+	{
+		/* nothing that this library could work with, any more: leave */
+		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+		slot->leave = true;
+		LWLockRelease(taskq_main_lock);
+		SetLatch(MyLatch);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		return false;
+	}
 	taskq_defs_begin();
 	do
 	{

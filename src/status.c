@@ -170,6 +170,7 @@ taskq_live(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	TaskqLive  *live = palloc(sizeof(TaskqLive));
 
+	taskq_store_require();
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; taskq_shared != NULL && i < taskq_shared->nslots; i++)
 	{
@@ -235,6 +236,7 @@ taskq_lanes(PG_FUNCTION_ARGS)
 	TaskqLane  *copy;
 	int			n = 0;
 
+	taskq_store_require();
 	InitMaterializedSRF(fcinfo, 0);
 	if (taskq_shared == NULL)
 		return (Datum) 0;
@@ -293,6 +295,7 @@ taskq_workers(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 
+	taskq_store_require();
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; taskq_shared != NULL && i < taskq_shared->nslots; i++)
 	{
@@ -516,6 +519,7 @@ taskq_server(PG_FUNCTION_ARGS)
 	pg_uuid_t	quarantined;
 	int			workers = 0;
 
+	taskq_store_require();
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	memset(nulls, true, sizeof(nulls));

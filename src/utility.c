@@ -92,6 +92,15 @@ end_workers(Oid dbid)
 	LWLockRelease(taskq_main_lock);
 }
 
+/* Where library and extension did not fit together they may do so afterwards: then there is work. */
+static void
+enter_database(Oid dbid)
+{
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	(void) taskq_db_enter(dbid);
+	LWLockRelease(taskq_main_lock);
+}
+
 /* Keep taskq out of a database until the transaction ends, and wait for it to leave. */
 static void
 block_database(Oid dbid, bool dropped)
@@ -280,7 +289,10 @@ before_command(Node *stmt)
 			break;
 		case T_AlterExtensionStmt:
 			if (strcmp(((AlterExtensionStmt *) stmt)->extname, "taskq") == 0 && superuser())
+			{
+				enter_database(MyDatabaseId);
 				block_database(MyDatabaseId, false);
+			}
 			break;
 		default:
 			break;
