@@ -57,7 +57,8 @@ $$;
 -- A role as taskq knows it: its own number, the name, and the oid the name
 -- had last.  A dump carries no oids; a role that was dropped and created
 -- again under the same name must not inherit the old one's tasks.
-CREATE SEQUENCE taskq_internal.role_id_seq AS int4;
+-- Numbers of rows that were rolled back are free again: after the last one come those left out.
+CREATE SEQUENCE taskq_internal.role_id_seq AS int4 CYCLE;
 CREATE TABLE taskq_internal.role (
 	id int4 NOT NULL CONSTRAINT role_pkey PRIMARY KEY,
 	name name NOT NULL,
@@ -70,7 +71,7 @@ CREATE INDEX role_oid_idx ON taskq_internal.role (oid);
 -- submission.  No unique constraint on purpose: it would make one submitter
 -- wait for another's open transaction.  system and database are the home the
 -- lane was made in; elsewhere (a restored dump, a copied database) it is not run.
-CREATE SEQUENCE taskq_internal.lane_id_seq AS int4;
+CREATE SEQUENCE taskq_internal.lane_id_seq AS int4 CYCLE;
 CREATE TABLE taskq_internal.lane (
 	id int4 NOT NULL CONSTRAINT lane_pkey PRIMARY KEY,
 	role int4 NOT NULL,
@@ -82,7 +83,7 @@ CREATE TABLE taskq_internal.lane (
 	database oid NOT NULL,
 	kind_version int8 NOT NULL	-- the kind's when the lane was made
 ) USING heap;
-CREATE INDEX lane_kind_idx ON taskq_internal.lane (kind, role);
+CREATE INDEX lane_kind_idx ON taskq_internal.lane (kind, role, queue, priority, kind_owner, kind_version);
 
 CREATE SEQUENCE taskq_internal.kind_version_seq;
 CREATE TABLE taskq_internal.kind (

@@ -149,7 +149,7 @@ taskq_attempt_next(int slotno, TaskqAttempt *attempt)
 	attempt->ref = slot->items[attempt->item];
 	SetCurrentStatementStartTimestamp();
 	attempt->started_at = GetCurrentStatementStartTimestamp();
-	pg_atomic_fetch_add_u64(&slot->task_generation, 1);
+	pg_atomic_fetch_add_u32(&slot->task_generation, 1);
 	slot->in_task = true;
 	slot->task = attempt->ref.id;
 	slot->attempt = 0;

@@ -45,7 +45,7 @@ deliver(int slotno, const pg_uuid_t *id, bool force, const char *reason)
 		slot->force |= force;
 		if (reason != NULL)
 			strlcpy(slot->reason, reason, sizeof(slot->reason));
-		pg_atomic_write_u64(&slot->cancel_generation, pg_atomic_read_u64(&slot->task_generation));
+		pg_atomic_write_u32(&slot->cancel_generation, pg_atomic_read_u32(&slot->task_generation));
 		kill(slot->pid, force ? SIGTERM : SIGUSR2);
 		found = true;
 	}

@@ -434,7 +434,7 @@ taskq_claim_finished(int slotno, int64 run_us)
 	int			us = (int) Min(Max(run_us, 1), 1000000000);
 
 	/* one number, and nobody minds a lost update */
-	lane->average_us = lane->average_us == 0 ? us : (lane->average_us * 7 + us) / 8;
+	lane->average_us = lane->average_us == 0 ? us : (int) (((int64) lane->average_us * 7 + us) / 8);
 	lane->backoff = 0;
 }
 

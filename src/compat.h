@@ -108,7 +108,32 @@ taskq_my_procno(void)
 #define taskq_wait_event(name) PG_WAIT_EXTENSION
 #else
 #include "utils/wait_event.h"
-#define taskq_wait_event(name) WaitEventExtensionNew(name)
+
+/* Known by its name's address, a literal's, so that only the first wait has it looked up. */
+static inline uint32
+taskq_wait_event(const char *name)
+{
+	static struct
+	{
+		const char *name;
+		uint32		event;
+	}			known[8];
+	static int	nknown = 0;
+	uint32		event;
+
+	for (int i = 0; i < nknown; i++)
+	{
+		if (known[i].name == name)
+			return known[i].event;
+	}
+	event = WaitEventExtensionNew(name);
+	if (nknown < lengthof(known))
+	{
+		known[nknown].name = name;
+		known[nknown++].event = event;
+	}
+	return event;
+}
 #endif
 
 /* A role without LOGIN can have a background session from 17 on, if asked for. */

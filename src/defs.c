@@ -502,11 +502,45 @@ taskq_kind_grant_write(const char *kind, char privilege, int32 role, bool grant)
 	return found != grant;
 }
 
+/* Is there a row of this number, also one that is not committed yet? */
+static bool
+number_used(Relation rel, TaskqRelation pkey, int32 number)
+{
+	SnapshotData dirty;
+	ScanKeyData key;
+	SysScanDesc scan;
+	bool		used;
+
+	InitDirtySnapshot(dirty);
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(number));
+	scan = systable_beginscan(rel, taskq_store_oid(pkey), true, &dirty, 1, &key);
+	used = systable_getnext(scan) != NULL;
+	systable_endscan(scan);
+	return used;
+}
+
+/*
+ * A number for a new row.  The sequence begins again after its end, so whoever makes
+ * rows and rolls back, again and again, takes none away from others for good.
+ */
+static int32
+new_number(Relation rel, TaskqRelation pkey, TaskqRelation sequence)
+{
+	int32		number;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		number = nextval_internal(taskq_store_oid(sequence), false);
+	} while (number_used(rel, pkey, number));
+	return number;
+}
+
 static int32
 role_insert(Oid role)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_ROLE, RowExclusiveLock);
-	int32		id = nextval_internal(taskq_store_oid(TASKQ_REL_ROLE_SEQ), false);
+	int32		id = new_number(rel, TASKQ_REL_ROLE_PKEY, TASKQ_REL_ROLE_SEQ);
 	NameData	name;
 	Datum		values[4];
 	bool		nulls[4] = {false, false, false, false};
@@ -661,7 +695,7 @@ static int32
 lane_insert(int32 role, const LaneKey *key)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_LANE, RowExclusiveLock);
-	int32		id = nextval_internal(taskq_store_oid(TASKQ_REL_LANE_SEQ), false);
+	int32		id = new_number(rel, TASKQ_REL_LANE_PKEY, TASKQ_REL_LANE_SEQ);
 	Datum		values[Natts_lane];
 	bool		nulls[Natts_lane] = {false};
 
@@ -683,7 +717,7 @@ lane_insert(int32 role, const LaneKey *key)
 static int32
 lane_search(int32 role, const LaneKey *key)
 {
-	ScanKeyData keys[2];
+	ScanKeyData keys[6];
 	Snapshot	snapshot;
 	SysScanDesc scan;
 	Relation	rel;
@@ -692,16 +726,17 @@ lane_search(int32 role, const LaneKey *key)
 
 	ScanKeyInit(&keys[0], 5, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(NameStr(key->kind)));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(role));
-	rel = open_scan(TASKQ_REL_LANE, TASKQ_REL_LANE_KIND, 2, keys, &snapshot, &scan);
+	ScanKeyInit(&keys[2], 4, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(NameStr(key->queue)));
+	ScanKeyInit(&keys[3], 3, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(key->priority));
+	ScanKeyInit(&keys[4], 6, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(key->kind_owner));
+	ScanKeyInit(&keys[5], 9, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(key->kind_version));
+	rel = open_scan(TASKQ_REL_LANE, TASKQ_REL_LANE_KIND, lengthof(keys), keys, &snapshot, &scan);
 	while ((tuple = systable_getnext(scan)) != NULL)
 	{
 		TaskqLaneDef lane;
 
 		lane_from_tuple(&lane, tuple, RelationGetDescr(rel));
-		if (!lane.foreign && lane.priority == key->priority && lane.kind_owner == key->kind_owner &&
-			lane.kind_version == key->kind_version &&
-			strcmp(NameStr(lane.queue), NameStr(key->queue)) == 0 &&
-			(id == 0 || lane.id < id))
+		if (!lane.foreign && (id == 0 || lane.id < id))
 			id = lane.id;
 	}
 	close_scan(rel, snapshot, scan);

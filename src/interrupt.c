@@ -20,7 +20,9 @@
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/timeout.h"
+#include "utils/timestamp.h"
 
+#define MAX_TIMEOUT_MS (INT64CONST(100) * 366 * SECS_PER_DAY * 1000)
 #define TIMEOUT_GRACE_MS 5000	/* from asking a task to stop to ending its process */
 
 static TaskqSlot *my_slot = NULL;
@@ -54,7 +56,7 @@ on_cancel(SIGNAL_ARGS)
 	int			save_errno = errno;
 
 	if (my_slot != NULL && in_handler &&
-		pg_atomic_read_u64(&my_slot->cancel_generation) == pg_atomic_read_u64(&my_slot->task_generation))
+		pg_atomic_read_u32(&my_slot->cancel_generation) == pg_atomic_read_u32(&my_slot->task_generation))
 	{
 		cancel_raised = true;
 		interrupt_handler();
@@ -138,15 +140,18 @@ taskq_interrupts_begin(int64 timeout_ms)
 	my_slot->timed_out = false;
 	in_handler = true;
 	pg_memory_barrier();
-	if (pg_atomic_read_u64(&my_slot->cancel_generation) == pg_atomic_read_u64(&my_slot->task_generation))
+	if (pg_atomic_read_u32(&my_slot->cancel_generation) == pg_atomic_read_u32(&my_slot->task_generation))
 	{
 		cancel_raised = true;
 		interrupt_handler();
 	}
 	if (timeout_ms > 0)
 	{
-		enable_timeout_after(task_timeout, (int) Min(timeout_ms, PG_INT32_MAX - TIMEOUT_GRACE_MS));
-		enable_timeout_after(grace_timeout, (int) Min(timeout_ms, PG_INT32_MAX - TIMEOUT_GRACE_MS) + TIMEOUT_GRACE_MS);
+		TimestampTz end = GetCurrentTimestamp() + Min(timeout_ms, MAX_TIMEOUT_MS) * 1000;
+
+		/* as moments: an int has room for the milliseconds of 24 days */
+		enable_timeout_at(task_timeout, end);
+		enable_timeout_at(grace_timeout, TimestampTzPlusMilliseconds(end, TIMEOUT_GRACE_MS));
 	}
 	CHECK_FOR_INTERRUPTS();
 }
@@ -174,7 +179,7 @@ bool
 taskq_cancel_noticed(void)
 {
 	bool		asked = my_slot != NULL && in_handler &&
-		pg_atomic_read_u64(&my_slot->cancel_generation) == pg_atomic_read_u64(&my_slot->task_generation);
+		pg_atomic_read_u32(&my_slot->cancel_generation) == pg_atomic_read_u32(&my_slot->task_generation);
 
 	cancel_seen |= asked;
 	return asked;

@@ -159,7 +159,12 @@ taskq_lane_enter(TaskqDb *db, int32 id, Oid role, int16 priority)
 	TaskqLane  *lane = taskq_lane_find(db->dbid, id);
 
 	if (lane != NULL)
+	{
+		/* what was noted of a lane that was rolled back: its number is another's by now */
+		if ((lane->role != role || lane->priority != priority) && lane->running <= 0 && lane->scanner < 0)
+			fill_entry(lane, db, id, role, priority);
 		return lane;
+	}
 	lane = lane_allocate_from(true);
 	if (lane == NULL)
 		lane = take_away(db->dbid, role, false);

@@ -68,8 +68,8 @@ shmem_reset(void)
 	pg_atomic_init_u32(&taskq_shared->waiters, 0);
 	for (int i = 0; i < TASKQ_MAX_WORKERS; i++)
 	{
-		pg_atomic_init_u64(&taskq_shared->slots[i].task_generation, 0);
-		pg_atomic_init_u64(&taskq_shared->slots[i].cancel_generation, 0);
+		pg_atomic_init_u32(&taskq_shared->slots[i].task_generation, 0);
+		pg_atomic_init_u32(&taskq_shared->slots[i].cancel_generation, 0);
 	}
 }
 

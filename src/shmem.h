@@ -164,9 +164,9 @@ typedef struct TaskqSlot
 	int64		failed;
 	int64		busy_us;
 
-	/* read by the worker's signal handler, so no lock */
-	pg_atomic_uint64 task_generation;	/* counts tasks begun */
-	pg_atomic_uint64 cancel_generation; /* the task to cancel */
+	/* read by the worker's signal handler, so no lock; and 32 bits, which are read without one everywhere */
+	pg_atomic_uint32 task_generation;	/* counts tasks begun */
+	pg_atomic_uint32 cancel_generation; /* the task to cancel */
 } TaskqSlot;
 
 /* A task in whose midst the server crashed; nobody may run it before that is recorded. */

@@ -77,6 +77,7 @@ is(wait_task($node, $db, $waits), 'completed', 'the task they waited for runs');
 
 # --- a database whose dispatcher ended in disorder
 
+expect_terminated($node, 'dispatcher');
 $node->safe_psql($db, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'taskq dispatcher'});
 clock_back();
 my $id = submit($node, $db, 'short', '{}', "queue => 'held', priority => 7");
