@@ -281,6 +281,13 @@ CREATE FUNCTION taskq_internal.id_time(id uuid) RETURNS timestamptz
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'taskq_id_time_sql';
 COMMENT ON FUNCTION taskq_internal.id_time(uuid) IS 'the moment a task id was made, to the microsecond';
 
+-- Always kept.  It counts: the sweeper empties a leaf only if nothing was put into it
+-- since it was read, also not by COPY, replication or an administrator.
+CREATE FUNCTION taskq_internal.leaf_written(slot int2) RETURNS bool
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'taskq_leaf_written_sql';
+COMMENT ON FUNCTION taskq_internal.leaf_written(int2) IS 'counts that something was written into a leaf; always true';
+ALTER TABLE taskq_internal.task ADD CONSTRAINT written CHECK (taskq_internal.leaf_written(slot));
+
 /* ---------------------------------------------------------------- views */
 
 -- One arm a state, each with a constant, so that WHERE state = '...' prunes the

@@ -8,6 +8,10 @@
  * (supply.c), and sends notifications.  Never runs code of a user.  Sleeps until
  * something happens or is due, and leaves when nothing is.
  *
+ * A pass is bounded, and never waits for anybody else's transaction: rows that are
+ * locked are come back to.  What may be slow is not done here (sweeper.c), and an
+ * error ends the part in which it is raised, not the pass.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -40,6 +44,7 @@
 #include "state.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "sweeper.h"
 #include "tcop/tcopprot.h"
 #include "turn.h"
 #include "utils/acl.h"
@@ -48,6 +53,8 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+
+#define MAX_PUT_OFF_MS 60000		/* of a chore that fails again and again */
 
 TaskqDispatcher taskq_dispatcher;
 
@@ -272,7 +279,10 @@ load_lanes(void)
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	taskq_dispatcher.db->foreign = foreign > 0;
 	/* taskq.resume() makes the lanes be read again */
-	taskq_dispatcher.db->next_sweep = foreign > 0 || taskq_db_paused(MyDatabaseId) ? DT_NOEND : DT_NOBEGIN;
+	if (foreign > 0 || taskq_db_paused(MyDatabaseId))
+		taskq_dispatcher.db->next_sweep = DT_NOEND;
+	else if (!taskq_dispatcher.db->loaded || (taskq_dispatcher.db->next_sweep == DT_NOEND && taskq_dispatcher.db->sweeper == 0))
+		taskq_dispatcher.db->next_sweep = DT_NOBEGIN;
 	LWLockRelease(taskq_main_lock);
 	taskq_dispatcher.db->loaded = true;
 }
@@ -480,8 +490,9 @@ forget_database(void)
 		taskq_dispatcher.db->next_due = DT_NOEND;
 		taskq_dispatcher.db->next_sweep = DT_NOEND;
 		taskq_dispatcher.db->loaded = false;
+		taskq_dispatcher.db->renewed = false;
 		taskq_event_drop(MyDatabaseId);
-		if (!slots_in_use() && taskq_dispatcher.db->blocked == 0)
+		if (!slots_in_use() && taskq_dispatcher.db->blocked == 0 && taskq_dispatcher.db->sweeper == 0)
 			taskq_db_forget(MyDatabaseId);
 		clean_exit = true;
 	}
@@ -489,12 +500,170 @@ forget_database(void)
 	return forget;
 }
 
-/* What the database has set for its sessions is not meant for us. */
+/* ---- a pass ---- */
+
+/*
+ * taskq_pass_failed - in PG_CATCH: undo what was under way, and take the error out of its way
+ *
+ * Returns the error, in this memory context.
+ */
+ErrorData *
+taskq_pass_failed(MemoryContext context)
+{
+	ErrorData  *error;
+
+	HOLD_INTERRUPTS();
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	AbortOutOfAnyTransaction();
+	LWLockReleaseAll();
+	ConditionVariableCancelSleep();
+	MemoryContextSwitchTo(context);
+	RESUME_INTERRUPTS();
+	return error;
+}
+
+/* What a pass consists of: each part by itself, so that trouble in one costs that one only. */
+typedef struct Chore
+{
+	const char *what;			/* for the log */
+	void		(*run) (void);
+	TimestampTz not_before;		/* steady time, after an error */
+	int			tries;			/* that failed, one after the other */
+} Chore;
+
+enum
+{
+	CHORE_FIND = 0,
+	CHORE_SUSPECTS,
+	CHORE_LEASES,
+	CHORE_LANES,
+	CHORE_SLOTS,
+	CHORE_CLOCK,
+	CHORE_TIMERS,
+	CHORE_WATCH,
+	CHORE_SKIPPED,
+	CHORE_EVENTS,
+	CHORE_EXTERNAL,
+	CHORE_WORKERS,
+	CHORE_SWEEPER
+};
+
+static bool has_work;			/* found by the last pass */
+
+static void find_wanted(void);
+static void renew_leases(void);
+static void read_lanes(void);
+static void start_workers(void);
+
+static Chore chores[] = {
+	[CHORE_FIND] = {"find the databases with taskq", find_wanted},
+	[CHORE_SUSPECTS] = {"record the tasks in which the server crashed", taskq_settle_suspects},
+	[CHORE_LEASES] = {"renew leases", renew_leases},
+	[CHORE_LANES] = {"read the lanes", read_lanes},
+	[CHORE_SLOTS] = {"see to workers that ended", taskq_look_after_slots},
+	[CHORE_CLOCK] = {"follow the system clock", taskq_follow_clock},
+	[CHORE_TIMERS] = {"see to what is due", taskq_fire_timers},
+	[CHORE_WATCH] = {"look for old snapshots", taskq_watch_snapshots},
+	[CHORE_SKIPPED] = {"look again at locked tasks", retry_skipped},
+	[CHORE_EVENTS] = {"send notifications", send_events},
+	[CHORE_EXTERNAL] = {"notify external workers", tell_external_workers},
+	[CHORE_WORKERS] = {"start workers", start_workers},
+	[CHORE_SWEEPER] = {"start a sweeper", taskq_start_sweeper}
+};
+
 static void
-pin_settings(void)
+find_wanted(void)
+{
+	if (taskq_shared->find)
+		find_databases();
+}
+
+static void
+renew_leases(void)
+{
+	if (taskq_dispatcher.db->renewed)
+		return;
+	taskq_renew_leases();
+	taskq_dispatcher.db->renewed = true;
+}
+
+static void
+read_lanes(void)
+{
+	if (!taskq_dispatcher.db->loaded || taskq_dispatcher.db->rescan)
+		load_lanes();
+}
+
+/* Not before it is on record which tasks a worker may not simply run again. */
+static void
+start_workers(void)
+{
+	has_work = true;
+	if (chores[CHORE_SUSPECTS].tries == 0)
+		has_work = taskq_start_workers();
+}
+
+/* After an error: whatever the chore had not come to is to be looked at again. */
+static void
+put_off(int which)
+{
+	Chore	   *chore = &chores[which];
+	int			ms = Min(TASKQ_RETRY_MS << Min(chore->tries, 6), MAX_PUT_OFF_MS);
+
+	chore->tries++;
+	chore->not_before = taskq_steady_now() + (int64) ms * 1000;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_claim_stop_scan(taskq_dispatcher.scanner);
+	if (which == CHORE_LANES)
+		taskq_dispatcher.db->rescan = true;
+	if (which == CHORE_TIMERS || which == CHORE_CLOCK)
+		taskq_dispatcher.db->next_due = DT_NOBEGIN;
+	LWLockRelease(taskq_main_lock);
+	taskq_look_again_in(ms);
+}
+
+/* One chore of the pass; an error costs that chore only, for a while. */
+static void
+run_chore(int which)
+{
+	Chore	   *chore = &chores[which];
+	int64		wait_us = chore->not_before - taskq_steady_now();
+
+	if (wait_us > 0)
+	{
+		taskq_look_again_in(wait_us / 1000 + 1);
+		return;
+	}
+	PG_TRY();
+	{
+		chore->run();
+		chore->tries = 0;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error = taskq_pass_failed(taskq_dispatcher.context);
+
+		put_off(which);
+		if (chore->tries == 1)
+			ereport(WARNING,
+					(errcode(error->sqlerrcode),
+					 errmsg("taskq could not %s: %s", chore->what, error->message),
+					 error->detail ? errdetail("%s", error->detail) : 0,
+					 errhint("It is tried again, more and more seldom; the rest of taskq goes on.")));
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(taskq_dispatcher.context);
+}
+
+/* taskq_pin_settings - what the database has set for its sessions is not meant for us */
+void
+taskq_pin_settings(void)
 {
 	static const char *const settings[][2] = {
-		{"lock_timeout", "0"}, {"statement_timeout", "0"}, {"idle_in_transaction_session_timeout", "0"},
+		/* a belt: nobody else's lock is waited for on purpose */
+		{"lock_timeout", "1s"}, {"statement_timeout", "0"}, {"idle_in_transaction_session_timeout", "0"},
 		{"default_transaction_isolation", "read committed"}, {"default_transaction_read_only", "off"},
 		{"default_transaction_deferrable", "off"},
 		{"search_path", "pg_catalog"}, {"row_security", "on"}, {"transform_null_equals", "off"},
@@ -517,50 +686,39 @@ taskq_dispatcher_main(Datum arg)
 		proc_exit(0);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(args.dbid, InvalidOid, 0);
-	pin_settings();
+	taskq_pin_settings();
 	taskq_dispatcher.context = AllocSetContextCreate(TopMemoryContext, "taskq dispatcher", ALLOCSET_DEFAULT_SIZES);
 
 	for (;;)
 	{
-		bool		has_work;
 		TimestampTz wake_at;
 		long		ms;
 
 		ResetLatch(MyLatch);
+		QueryCancelPending = false; /* nothing is under way that could be cancelled */
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
-			taskq_dispatcher.db->next_sweep = DT_NOBEGIN;
+			LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+			taskq_sweep_soon(taskq_dispatcher.db);
+			LWLockRelease(taskq_main_lock);
 		}
 		MemoryContextReset(taskq_dispatcher.context);
 		MemoryContextSwitchTo(taskq_dispatcher.context);
 		taskq_dispatcher.wake_at = taskq_dispatcher.due_at = DT_NOEND;
 
-		if (taskq_shared->find)
-			find_databases();
+		run_chore(CHORE_FIND);
 		if (!serves_here())
 		{
 			if (forget_database())
 				break;
 			continue;
 		}
-		taskq_settle_suspects();
-		if (!taskq_dispatcher.db->loaded)
-			taskq_renew_leases();
-		if (!taskq_dispatcher.db->loaded || taskq_dispatcher.db->rescan)
-			load_lanes();
-		taskq_look_after_slots();
-		taskq_follow_clock();
-		taskq_fire_timers();
-		taskq_sweep();
-		taskq_watch_snapshots();
-		retry_skipped();
-		send_events();
-		tell_external_workers();
-		has_work = taskq_start_workers();
-		send_events();
+		for (int chore = CHORE_FIND + 1; chore < lengthof(chores); chore++)
+			run_chore(chore);
+		run_chore(CHORE_EVENTS);	/* of what was failed for want of a worker */
 		if (may_leave(has_work))
 			break;
 

@@ -25,6 +25,8 @@ extern void taskq_look_again_in(int ms);
 extern void taskq_look_again_steady(TimestampTz when);
 extern void taskq_pass_begin(void);
 extern void taskq_pass_commit(void);
+extern ErrorData *taskq_pass_failed(MemoryContext context);
+extern void taskq_pin_settings(void);
 
 /* rescue.c: tasks whose worker, or whole server, ended in the middle */
 extern void taskq_settle_suspects(void);
@@ -37,9 +39,6 @@ extern void taskq_fire_timers(void);
 
 /* supply.c: workers where there is work */
 extern bool taskq_start_workers(void);
-
-/* retention.c */
-extern void taskq_sweep(void);
 
 /* watch.c */
 extern void taskq_watch_snapshots(void);

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "clock.h"
 #include "commands/async.h"
 #include "compat.h"
 #include "dispatcher.h"
@@ -25,6 +26,7 @@
 
 #define CHANNEL "taskq"
 #define READY_CHANNEL "taskq:ready:"
+#define ROOM_MS 1000			/* that a worker waits for room, once a batch */
 
 /* taskq_event_bucket - what waiters for this task sleep on */
 ConditionVariable *
@@ -65,6 +67,8 @@ taskq_event_push(TaskqDb *db, const pg_uuid_t *id, char state)
 		taskq_shared->events_lost++;
 		return;
 	}
+	if (db->nevents == 0)
+		db->events_since = taskq_steady_now();
 	event = &taskq_shared->events[taskq_shared->nevents++];
 	event->dbid = db->dbid;
 	event->id = *id;
@@ -102,7 +106,10 @@ taskq_event_take(Oid dbid, TaskqEvent *events, int max)
 	}
 	taskq_shared->nevents = kept;
 	if (db != NULL)
+	{
 		db->nevents -= taken;
+		db->events_since = taskq_steady_now();
+	}
 	if (taken > 0)
 		ConditionVariableBroadcast(&taskq_shared->event_room);
 	return taken;
@@ -119,32 +126,44 @@ taskq_event_drop(Oid dbid)
 }
 
 /*
+ * Is there room, or nobody who would make some soon?  If not the dispatcher is woken.
+ * A dispatcher that has taken nothing for a second is not waited for.
+ */
+static bool
+room_or_nobody(Oid dbid, int n)
+{
+	TaskqDb    *db;
+	bool		go_on;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	db = taskq_db_find(dbid);
+	go_on = has_room(db, n) || taskq_steady_now() - db->events_since >= ROOM_MS * INT64CONST(1000);
+	if (!go_on)
+		taskq_wake_dispatcher(db);
+	LWLockRelease(taskq_main_lock);
+	return go_on;
+}
+
+/*
  * taskq_event_wait_for_room - let the dispatcher catch up
  *
- * Waits until n events would fit, but no longer than a few seconds: listeners
- * may miss an event, tasks do not stop for them.
+ * Waits until n events would fit, but no longer than a second: listeners may miss
+ * an event, tasks do not stop for them.
  */
 void
 taskq_event_wait_for_room(Oid dbid, int n)
 {
+	TimestampTz until = taskq_steady_now() + ROOM_MS * INT64CONST(1000);
+	int64		left = ROOM_MS;
+
 	if (taskq_notify == TASKQ_NOTIFY_OFF || taskq_shared->nevents + n <= TASKQ_DB_EVENTS ||
 		taskq_dispatcher.db != NULL)	/* it is the one who makes room */
 		return;
 	ConditionVariablePrepareToSleep(&taskq_shared->event_room);
-	for (int tries = 0; tries < 5; tries++)
+	while (left > 0 && !room_or_nobody(dbid, n))
 	{
-		TaskqDb    *db;
-		bool		room;
-
-		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-		db = taskq_db_find(dbid);
-		room = has_room(db, n);
-		if (!room)
-			taskq_wake_dispatcher(db);
-		LWLockRelease(taskq_main_lock);
-		if (room)
-			break;
-		ConditionVariableTimedSleep(&taskq_shared->event_room, 1000, taskq_wait_event("TaskqEvents"));
+		ConditionVariableTimedSleep(&taskq_shared->event_room, left, taskq_wait_event("TaskqEvents"));
+		left = (until - taskq_steady_now()) / 1000;
 	}
 	ConditionVariableCancelSleep();
 }

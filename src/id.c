@@ -17,6 +17,7 @@
 #include "id.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
+#include "shmem.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
@@ -49,17 +50,27 @@ taskq_ring_period_ms(void)
 	return Max((int64) taskq_retention * 60 * 1000 / 12, 1000);
 }
 
-static int
-leaf_at(int64 unix_ms)
-{
-	return (unix_ms / taskq_ring_period_ms()) % TASKQ_RING;
-}
-
-/* taskq_ring_leaf - the leaf that ids made at this time name */
+/*
+ * taskq_ring_leaf - the leaf that ids made at this time name
+ *
+ * One that still holds what the last turn of the ring left there would not be emptied
+ * before the next: then it is the leaf before it.
+ */
 int
 taskq_ring_leaf(TimestampTz when)
 {
-	return leaf_at((when + UNIX_EPOCH_US) / 1000);
+	int			leaf = (when + UNIX_EPOCH_US) / 1000 / taskq_ring_period_ms() % TASKQ_RING;
+	TaskqDb    *db = taskq_db_mine();
+	uint32		closed = db == NULL ? 0 : pg_atomic_read_u32(&db->closed);
+
+	for (int i = 0; i < TASKQ_RING; i++)
+	{
+		int			other = (leaf + TASKQ_RING - i) % TASKQ_RING;
+
+		if (!(closed & 1u << other))
+			return other;
+	}
+	return leaf;
 }
 
 /*
@@ -71,7 +82,8 @@ void
 taskq_id_make(pg_uuid_t *id)
 {
 	static int64 last = 0;
-	int64		us = GetCurrentTimestamp() + UNIX_EPOCH_US;
+	TimestampTz now = GetCurrentTimestamp();
+	int64		us = now + UNIX_EPOCH_US;
 	uint64		ms;
 	uint64		high;
 
@@ -82,7 +94,8 @@ taskq_id_make(pg_uuid_t *id)
 	ms = us / 1000;
 	high = pg_hton64(ms << 16 | UINT64CONST(0x7000) | (uint64) (us % 1000) * 4096 / 1000);
 	memcpy(id->data, &high, 8);
-	id->data[8] = 0x80 | (uint8) leaf_at(ms);
+	/* by the clock as it is, though it may have been set back */
+	id->data[8] = 0x80 | (uint8) taskq_ring_leaf(now);
 	memcpy(id->data + 9, random_bytes(), 7);
 }
 
@@ -123,6 +136,16 @@ taskq_id_next(pg_uuid_t *id)
 			return;
 	}
 	memset(id->data, 0xff, UUID_LEN);
+}
+
+/* taskq_id_last - the greatest uuid of a time */
+void
+taskq_id_last(TimestampTz when, pg_uuid_t *id)
+{
+	uint64		high = pg_hton64((uint64) ((when + UNIX_EPOCH_US) / 1000) << 16 | 0xffff);
+
+	memset(id->data, 0xff, UUID_LEN);
+	memcpy(id->data, &high, 8);
 }
 
 /* taskq_id_text - palloc'd text form */

@@ -30,6 +30,7 @@
 #include "shmem.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "sweeper.h"
 #include "tcop/tcopprot.h"
 #include "turn.h"
 #include "utils/acl.h"
@@ -107,12 +108,12 @@ warn_no_room(bool started)
 }
 
 /*
- * taskq_process_start - start a dispatcher or worker; false if there is no room
+ * taskq_process_try_start - start a process; false if there is no room
  *
  * It is never restarted by the postmaster: whoever started it decides.
  */
 bool
-taskq_process_start(const char *type, const char *function, const TaskqProcessArgs *args,
+taskq_process_try_start(const char *type, const char *function, const TaskqProcessArgs *args,
 					BackgroundWorkerHandle **handle)
 {
 	BackgroundWorker worker;
@@ -125,6 +126,22 @@ taskq_process_start(const char *type, const char *function, const TaskqProcessAr
 	memcpy(worker.bgw_extra, args, sizeof(*args));
 	started = RegisterDynamicBackgroundWorker(&worker, handle);
 	MemoryContextSwitchTo(old);
+	return started;
+}
+
+/*
+ * taskq_process_start - start a dispatcher or worker; false if there is no room
+ *
+ * Then the log says so, and a sweeper makes room for the next try.
+ */
+bool
+taskq_process_start(const char *type, const char *function, const TaskqProcessArgs *args,
+					BackgroundWorkerHandle **handle)
+{
+	bool		started = taskq_process_try_start(type, function, args, handle);
+
+	if (!started)
+		taskq_sweepers_leave();
 	warn_no_room(started);
 	return started;
 }
@@ -471,6 +488,30 @@ watch_clock(void)
 	LWLockRelease(taskq_main_lock);
 }
 
+/* When the retention was changed, every database looks what is old by now. */
+static void
+watch_retention(void)
+{
+	static int	last = 0;
+
+	if (last != 0 && last != taskq_retention)
+	{
+		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+		for (int i = 0; i < taskq_max_databases; i++)
+		{
+			TaskqDb    *db = &taskq_shared->dbs[i];
+
+			if (!OidIsValid(db->dbid) || db->foreign)
+				continue;
+			taskq_sweep_soon(db);
+			if (db->dispatcher > 0)
+				taskq_wake_proc(db->procno);
+		}
+		LWLockRelease(taskq_main_lock);
+	}
+	last = taskq_retention;
+}
+
 /* taskq_launcher_main - entry point of the launcher */
 void
 taskq_launcher_main(Datum arg)
@@ -494,6 +535,7 @@ taskq_launcher_main(Datum arg)
 		long		ms;
 
 		watch_clock();
+		watch_retention();
 		next = serve_databases();
 		ms = next == DT_NOEND ? -1 :
 			Min(TimestampDifferenceMilliseconds(taskq_steady_now(), next), TASKQ_CLOCK_CHECK_MS);

@@ -18,6 +18,8 @@ typedef struct TaskqProcessArgs
 StaticAssertDecl(sizeof(TaskqProcessArgs) <= BGW_EXTRALEN, "arguments fit into bgw_extra");
 
 extern void taskq_launcher_register(void);
+extern bool taskq_process_try_start(const char *type, const char *function, const TaskqProcessArgs *args,
+									BackgroundWorkerHandle **handle);
 extern bool taskq_process_start(const char *type, const char *function, const TaskqProcessArgs *args,
 								BackgroundWorkerHandle **handle);
 extern void taskq_process_begin(TaskqProcessArgs *args);
@@ -25,5 +27,6 @@ extern void taskq_process_begin(TaskqProcessArgs *args);
 extern PGDLLEXPORT void taskq_launcher_main(Datum arg);
 extern PGDLLEXPORT void taskq_dispatcher_main(Datum arg);
 extern PGDLLEXPORT void taskq_worker_main(Datum arg);
+extern PGDLLEXPORT void taskq_sweeper_main(Datum arg);
 
 #endif

@@ -61,6 +61,18 @@ writer_end(Writer *writer)
 	pfree(writer->target);
 }
 
+/* The one constraint of ours is for others' writes: it tells the sweeper of them. */
+static bool
+has_checks(const TupleConstr *constr)
+{
+	for (int i = 0; i < constr->num_check; i++)
+	{
+		if (strcmp(constr->check[i].ccname, "written") != 0)
+			return true;
+	}
+	return false;
+}
+
 /* Has somebody put something on the table that looks at each row? */
 static bool
 has_additions(Relation rel, int natts)
@@ -68,7 +80,7 @@ has_additions(Relation rel, int natts)
 	TupleDesc	desc = RelationGetDescr(rel);
 
 	return desc->natts != natts ||
-		(desc->constr != NULL && (desc->constr->num_check > 0 || desc->constr->has_generated_stored));
+		(desc->constr != NULL && (has_checks(desc->constr) || desc->constr->has_generated_stored));
 }
 
 /* Take a row into the slot, with what is computed from it, and check it. */

@@ -210,6 +210,47 @@ taskq_db_find(Oid dbid)
 }
 
 /*
+ * taskq_db_mine - entry of this process's database, or NULL; without the main lock
+ *
+ * An entry that is made at this moment may be missed, so this is for what may be
+ * known a moment too late, or what a lock on a table keeps in order.
+ */
+TaskqDb *
+taskq_db_mine(void)
+{
+	static int	last = 0;
+
+	if (taskq_shared == NULL || !OidIsValid(MyDatabaseId))
+		return NULL;
+	if (taskq_shared->dbs[last].dbid == MyDatabaseId)
+		return &taskq_shared->dbs[last];
+	for (int i = 0; i < taskq_max_databases; i++)
+	{
+		if (taskq_shared->dbs[i].dbid == MyDatabaseId)
+		{
+			last = i;
+			return &taskq_shared->dbs[i];
+		}
+	}
+	return NULL;
+}
+
+/*
+ * taskq_leaf_written - a row, or a new version of one, comes to another place of a leaf
+ *
+ * The caller has a lock on the leaf that keeps the sweeper from beginning to read it,
+ * and from emptying it, till the transaction ends.
+ */
+void
+taskq_leaf_written(int leaf)
+{
+	TaskqDb    *db = taskq_db_mine();
+
+	if (db != NULL && leaf >= 0 && leaf < TASKQ_LEAVES)
+		pg_atomic_fetch_add_u64(&db->leaves[leaf].written, 1);
+}
+
+/*
  * taskq_db_enter - find or make the entry of a database
  *
  * Caller holds the main lock exclusively.  NULL if there is no room.
@@ -225,6 +266,9 @@ taskq_db_enter(Oid dbid)
 	if (db == NULL)
 		return NULL;
 	memset(db, 0, sizeof(*db));
+	pg_atomic_init_u32(&db->closed, 0);
+	for (int i = 0; i < TASKQ_LEAVES; i++)
+		pg_atomic_init_u64(&db->leaves[i].written, 0);
 	db->dbid = dbid;
 	db->next_due = DT_NOBEGIN;	/* not known */
 	db->clock_offset = taskq_clock_offset();

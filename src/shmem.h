@@ -33,6 +33,26 @@
 #define TASKQ_TURNS 128
 #define TASKQ_MESSAGE_SIZE 256
 #define TASKQ_INFO_SIZE 2048
+#define TASKQ_LEAF_BUSY 8
+
+/*
+ * What the sweeper knows of a leaf: see sweeper.c.  It is alone in a database, so
+ * all but the count is guarded by being the sweeper.
+ */
+typedef struct TaskqLeaf
+{
+	pg_atomic_uint64 written;	/* counts who put rows, or new versions, at another place */
+	bool		reading;		/* what follows is known of a read that has begun */
+	Oid			file;			/* that is read */
+	uint64		written_before;
+	TimestampTz cutoff;			/* over is what was finished before it */
+	uint32		block;			/* all before it is over, moved, or busy */
+	uint64		moved;			/* the newest transaction that moved something out of it, or 0 */
+	int			nbusy;
+	pg_uuid_t	busy[TASKQ_LEAF_BUSY];	/* rows that were locked */
+	TimestampTz again_at;		/* steady time; not before */
+	int			tries;			/* that failed, one after the other */
+} TaskqLeaf;
 
 /* A database in which taskq was seen; the entry stays until it is dropped. */
 typedef struct TaskqDb
@@ -40,6 +60,7 @@ typedef struct TaskqDb
 	Oid			dbid;			/* InvalidOid: free */
 	bool		wanted;			/* needs a dispatcher */
 	bool		loaded;			/* its lanes have been looked through since the server started */
+	bool		renewed;		/* its leases have been renewed since then */
 	bool		rescan;			/* a lane found no room: look through them again */
 	int			blocked;		/* sessions that want no taskq process here now */
 	pid_t		dispatcher;		/* 0: none, -1: being started */
@@ -54,10 +75,20 @@ typedef struct TaskqDb
 	int64		clock_offset;	/* of the system's clock, when timers were set right last */
 	int			nevents;		/* of its own among the events */
 	bool		hushed;			/* its dispatcher soon comes for them by itself */
+	TimestampTz events_since;	/* steady time; none has been taken since */
 	TimestampTz next_sweep;		/* when old tasks are to be looked for */
 	bool		foreign;		/* has tasks that are not run here before taskq.resume() */
 	bool		busy;			/* its dispatcher found something to do */
 	Oid			known[2];		/* the last two roles that had something to do */
+	pid_t		sweeper;		/* 0: none, -1: being started */
+	int			sweeper_procno;
+	TimestampTz sweeper_since;	/* it was asked for; steady time */
+	int			sweeper_tries;	/* that came to nothing, one after the other */
+	bool		sweeper_leave;	/* another process needs its place */
+	bool		sweep_now;		/* it shall look at every leaf, also at those put off */
+	bool		attempts_swept; /* none is left of a task that is gone */
+	pg_atomic_uint32 closed;	/* leaves that still hold what is old, as bits: ids name others */
+	TaskqLeaf	leaves[TASKQ_LEAVES];
 } TaskqDb;
 
 /* A lane that has, or may have, something to claim. */
@@ -252,6 +283,8 @@ extern void taskq_wake_launcher(void);
 extern void taskq_wake_dispatcher(TaskqDb *db);
 extern bool taskq_db_paused(Oid dbid);
 extern TaskqDb *taskq_db_find(Oid dbid);
+extern TaskqDb *taskq_db_mine(void);
+extern void taskq_leaf_written(int leaf);
 extern TaskqDb *taskq_db_enter(Oid dbid);
 extern void taskq_db_forget(Oid dbid);
 extern void taskq_wake_dispatchers(void);

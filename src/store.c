@@ -27,6 +27,7 @@
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "rows.h"
+#include "shmem.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "store.h"
@@ -429,6 +430,7 @@ insert_into_leaf(int leaf, TaskqRow *rows, int n)
 	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, RowExclusiveLock);
 	HeapTuple  *tuples = palloc(n * sizeof(HeapTuple));
 
+	taskq_leaf_written(leaf);
 	for (int i = 0; i < n; i++)
 		tuples[i] = taskq_rows_form(rel, rows[i].values, rows[i].nulls, Natts_task);
 	taskq_rows_insert(rel, tuples, n, Natts_task);
@@ -646,8 +648,11 @@ void
 taskq_store_update(TaskqRow *row)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + row->leaf, RowExclusiveLock);
+	BlockNumber block = ItemPointerGetBlockNumber(&row->tid);
 
 	taskq_rows_update_one(rel, &row->tid, row->values, row->nulls, Natts_task);
+	if (ItemPointerGetBlockNumber(&row->tid) != block)
+		taskq_leaf_written(row->leaf);
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
 }
@@ -715,83 +720,136 @@ taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapshot snapshot,
 
 /* ---- leaves as a whole ---- */
 
-/*
- * taskq_store_read - tasks of a leaf in order of id, for going through all of them
- *
- * Reads up to max rows from *from on, and moves that past the last.  Returns how many.
- */
-int
-taskq_store_read(int leaf, pg_uuid_t *from, int max, TaskqRow *rows)
+/* Is a task finished, and was so before cutoff? */
+static bool
+is_over(char state, bool unknown, TimestampTz finished_at, TimestampTz cutoff)
 {
-	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
-	Relation	index = index_open(taskq_store_oid(TASKQ_REL_LEAF_PKEY + leaf), AccessShareLock);
-	Snapshot	snapshot = taskq_store_snapshot();
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	return (state == TASKQ_COMPLETED || state == TASKQ_FAILED || state == TASKQ_CANCELLED) &&
+		(unknown || finished_at <= cutoff);
+}
+
+/* taskq_row_over - the same of a row that was read */
+bool
+taskq_row_over(const TaskqRow *row, TimestampTz cutoff)
+{
+	bool		unknown = taskq_row_isnull(row, finished_at);
+
+	return is_over(DatumGetChar(taskq_row_value(row, state)), unknown,
+				   unknown ? 0 : DatumGetTimestampTz(taskq_row_value(row, finished_at)), cutoff);
+}
+
+/* ... and of one that is still in its page. */
+static bool
+tuple_over(HeapTuple tuple, TupleDesc desc, TimestampTz cutoff)
+{
+	bool		unknown;
+	char		state = DatumGetChar(heap_getattr(tuple, Anum_task_state, desc, &unknown));
+	Datum		finished_at = heap_getattr(tuple, Anum_task_finished_at, desc, &unknown);
+
+	return is_over(state, unknown, unknown ? 0 : DatumGetTimestampTz(finished_at), cutoff);
+}
+
+/* The rows of one page that are over, or those that are not. */
+static int
+pick_in_page(Relation rel, int leaf, BlockNumber block, BufferAccessStrategy strategy, Snapshot snapshot,
+			 bool over, TimestampTz cutoff, TaskqRef *found)
+{
+	Buffer		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
+	Page		page;
 	int			n = 0;
 
-	ScanKeyInit(&key, Anum_task_id, BTGreaterEqualStrategyNumber, F_UUID_GE, UUIDPGetDatum(from));
-	scan = systable_beginscan_ordered(rel, index, snapshot, 1, &key);
-	while (n < max && (tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
-		row_from_tuple(&rows[n++], leaf, tuple, RelationGetDescr(rel));
-	systable_endscan_ordered(scan);
-	if (n > 0)
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	page = BufferGetPage(buffer);
+	for (OffsetNumber offset = FirstOffsetNumber; offset <= PageGetMaxOffsetNumber(page); offset++)
 	{
-		*from = *DatumGetUUIDP(taskq_row_value(&rows[n - 1], id));
-		taskq_id_next(from);
+		ItemId		item = PageGetItemId(page, offset);
+		HeapTupleData tuple;
+		bool		isnull;
+
+		if (!ItemIdIsNormal(item))
+			continue;
+		tuple.t_tableOid = RelationGetRelid(rel);
+		tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
+		tuple.t_len = ItemIdGetLength(item);
+		ItemPointerSet(&tuple.t_self, block, offset);
+		if (!HeapTupleSatisfiesVisibility(&tuple, snapshot, buffer) ||
+			tuple_over(&tuple, RelationGetDescr(rel), cutoff) != over)
+			continue;
+		found[n].id = *DatumGetUUIDP(heap_getattr(&tuple, Anum_task_id, RelationGetDescr(rel), &isnull));
+		found[n].tid = tuple.t_self;
+		found[n++].leaf = leaf;
 	}
-	UnregisterSnapshot(snapshot);
-	index_close(index, AccessShareLock);
-	table_close(rel, AccessShareLock);
+	UnlockReleaseBuffer(buffer);
 	return n;
 }
 
-/* taskq_store_newest - the highest id in a leaf; false if there is none */
+/*
+ * taskq_store_pick - tasks of a leaf that are over, or (over = false) those that are not
+ *
+ * Reads nblocks pages from block on, fewer if max tasks are found before; found has room
+ * for max and one page's more.  Copies nothing but where they are, and leaves the server's
+ * cache to others.  Returns the block to go on with, InvalidBlockNumber after the last.
+ */
+BlockNumber
+taskq_store_pick(int leaf, BlockNumber block, int nblocks, bool over, TimestampTz cutoff,
+				 int max, TaskqRef *found, int *n)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
+	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
+	Snapshot	snapshot = taskq_store_snapshot();
+	BlockNumber end = RelationGetNumberOfBlocks(rel);
+
+	*n = 0;
+	while (block < end && nblocks-- > 0 && *n < max)
+	{
+		CHECK_FOR_INTERRUPTS();
+		*n += pick_in_page(rel, leaf, block++, strategy, snapshot, over, cutoff, found + *n);
+	}
+	UnregisterSnapshot(snapshot);
+	FreeAccessStrategy(strategy);
+	table_close(rel, AccessShareLock);
+	return block < end ? block : InvalidBlockNumber;
+}
+
+/* The first id of a leaf in a direction, of those not greater than last. */
+static bool
+first_id(Relation rel, Relation index, Snapshot snapshot, const pg_uuid_t *last, ScanDirection direction, pg_uuid_t *id)
+{
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		isnull;
+
+	ScanKeyInit(&key, Anum_task_id, BTLessEqualStrategyNumber, F_UUID_LE, UUIDPGetDatum(last));
+	scan = systable_beginscan_ordered(rel, index, snapshot, 1, &key);
+	tuple = systable_getnext_ordered(scan, direction);
+	if (tuple != NULL)
+		*id = *DatumGetUUIDP(heap_getattr(tuple, Anum_task_id, RelationGetDescr(rel), &isnull));
+	systable_endscan_ordered(scan);
+	return tuple != NULL;
+}
+
+/*
+ * taskq_store_ends - the lowest and the highest id in a leaf; false if there is none
+ *
+ * Of those up to now: a clock that was set ahead for a moment shall not count.
+ */
 bool
-taskq_store_newest(int leaf, pg_uuid_t *id)
+taskq_store_ends(int leaf, TimestampTz now, pg_uuid_t *oldest, pg_uuid_t *newest)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
 	Relation	index = index_open(taskq_store_oid(TASKQ_REL_LEAF_PKEY + leaf), AccessShareLock);
 	Snapshot	snapshot = taskq_store_snapshot();
-	SysScanDesc scan = systable_beginscan_ordered(rel, index, snapshot, 0, NULL);
-	HeapTuple	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
-	bool		isnull;
+	pg_uuid_t	last;
+	bool		found;
 
-	if (tuple != NULL)
-		*id = *DatumGetUUIDP(heap_getattr(tuple, Anum_task_id, RelationGetDescr(rel), &isnull));
-	systable_endscan_ordered(scan);
+	taskq_id_last(now, &last);
+	found = first_id(rel, index, snapshot, &last, ForwardScanDirection, oldest) &&
+		first_id(rel, index, snapshot, &last, BackwardScanDirection, newest);
 	UnregisterSnapshot(snapshot);
 	index_close(index, AccessShareLock);
 	table_close(rel, AccessShareLock);
-	return tuple != NULL;
-}
-
-/* taskq_store_all_over - has every task of a leaf been finished before cutoff? */
-bool
-taskq_store_all_over(int leaf, TimestampTz cutoff)
-{
-	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
-	Snapshot	snapshot = taskq_store_snapshot();
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
-	HeapTuple	tuple;
-	bool		all = true;
-
-	while (all && (tuple = systable_getnext(scan)) != NULL)
-	{
-		TupleDesc	desc = RelationGetDescr(rel);
-		bool		isnull;
-		char		state = DatumGetChar(heap_getattr(tuple, Anum_task_state, desc, &isnull));
-		Datum		finished_at = heap_getattr(tuple, Anum_task_finished_at, desc, &isnull);
-
-		CHECK_FOR_INTERRUPTS();
-		all = (state == TASKQ_COMPLETED || state == TASKQ_FAILED || state == TASKQ_CANCELLED) &&
-			(isnull || DatumGetTimestampTz(finished_at) <= cutoff);
-	}
-	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	table_close(rel, AccessShareLock);
-	return all;
+	return found;
 }
 
 /* taskq_store_truncate - empty a leaf, on which the transaction has an access exclusive lock */
@@ -920,6 +978,80 @@ delete_by_task(TaskqRelation table, TaskqRelation index, const pg_uuid_t *id)
 	table_close(rel, NoLock);
 }
 
+/*
+ * taskq_attempts_next - tasks that have attempts on record, from *from on, in order of id
+ *
+ * Each once.  Returns how many, at most max, and moves *from past the last.
+ */
+int
+taskq_attempts_next(pg_uuid_t *from, int max, pg_uuid_t *ids)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_ATTEMPT, AccessShareLock);
+	Relation	index = index_open(taskq_store_oid(TASKQ_REL_ATTEMPT_PKEY), AccessShareLock);
+	Snapshot	snapshot = taskq_store_snapshot();
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	int			n = 0;
+
+	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_UUID_GE, UUIDPGetDatum(from));
+	scan = systable_beginscan_ordered(rel, index, snapshot, 1, &key);
+	while (n < max && (tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
+	{
+		bool		isnull;
+		pg_uuid_t	id = *DatumGetUUIDP(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
+
+		if (n == 0 || !taskq_id_eq(&ids[n - 1], &id))
+			ids[n++] = id;
+	}
+	systable_endscan_ordered(scan);
+	if (n > 0)
+	{
+		*from = ids[n - 1];
+		taskq_id_next(from);
+	}
+	UnregisterSnapshot(snapshot);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return n;
+}
+
+/* Delete a row, unless somebody else has it locked, or did so. */
+static void
+delete_if_free(Relation rel, ItemPointer tid, Snapshot snapshot)
+{
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TM_FailureData failure;
+
+	if (table_tuple_lock(rel, tid, snapshot, slot, GetCurrentCommandId(false),
+						 LockTupleExclusive, LockWaitSkip, 0, &failure) == TM_Ok)
+		CatalogTupleDelete(rel, tid);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/* taskq_attempts_forget - forget the attempts at a task that is gone; never waits */
+void
+taskq_attempts_forget(const pg_uuid_t *id)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_ATTEMPT, RowExclusiveLock);
+	Snapshot	snapshot = taskq_store_snapshot();
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
+	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_ATTEMPT_PKEY), true, snapshot, 1, &key);
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		ItemPointerData tid = tuple->t_self;
+
+		delete_if_free(rel, &tid, snapshot);
+	}
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, NoLock);
+}
+
 /* taskq_attempts_delete - forget the attempts at a task that is deleted */
 void
 taskq_attempts_delete(const pg_uuid_t *id)
@@ -1040,4 +1172,19 @@ taskq_lease_ids(void)
 	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
 	return ids;
+}
+
+PG_FUNCTION_INFO_V1(taskq_leaf_written_sql);
+
+/*
+ * taskq_leaf_written_sql - leaf_written(slot), a constraint of the table that is always kept
+ *
+ * So the sweeper learns of rows that come by other ways than ours: COPY, a restore,
+ * replication, an administrator.
+ */
+Datum
+taskq_leaf_written_sql(PG_FUNCTION_ARGS)
+{
+	taskq_leaf_written(PG_GETARG_INT16(0));
+	PG_RETURN_BOOL(true);
 }

@@ -170,9 +170,10 @@ typedef bool (*TaskqStoreFilter) (HeapTuple tuple, TupleDesc desc);
 extern int	taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapshot snapshot, TaskqStoreFilter filter,
 							 int max, TaskqRef *found, pg_uuid_t *seen, bool *exhausted);
 
-extern int	taskq_store_read(int leaf, pg_uuid_t *from, int max, TaskqRow *rows);
-extern bool taskq_store_newest(int leaf, pg_uuid_t *id);
-extern bool taskq_store_all_over(int leaf, TimestampTz cutoff);
+extern bool taskq_row_over(const TaskqRow *row, TimestampTz cutoff);
+extern BlockNumber taskq_store_pick(int leaf, BlockNumber block, int nblocks, bool over, TimestampTz cutoff,
+									int max, TaskqRef *found, int *n);
+extern bool taskq_store_ends(int leaf, TimestampTz now, pg_uuid_t *oldest, pg_uuid_t *newest);
 extern void taskq_store_truncate(int leaf);
 
 extern void taskq_timer_insert(TimestampTz due, const pg_uuid_t *id, int32 lane);
@@ -182,6 +183,8 @@ extern int	taskq_timer_next(TimestampTz *due, pg_uuid_t *id, int max, pg_uuid_t 
 
 extern void taskq_attempt_insert(const TaskqRow *row, int attempt, char outcome, Datum error);
 extern void taskq_attempts_delete(const pg_uuid_t *id);
+extern int	taskq_attempts_next(pg_uuid_t *from, int max, pg_uuid_t *ids);
+extern void taskq_attempts_forget(const pg_uuid_t *id);
 
 extern void taskq_lease_insert(TaskqLease *lease);
 extern bool taskq_lease_find(const pg_uuid_t *id, TaskqLease *lease);

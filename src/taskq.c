@@ -17,8 +17,8 @@
  *
  * launcher.c, dispatcher.c and worker.c are the processes.  Parts of the
  * dispatcher's pass: timer.c (what is due), supply.c (workers for what waits; turn.c:
- * whose turn it is), rescue.c (what a process that ended leaves), retention.c (what is old) and watch.c
- * (who keeps it); guard.c knows after a crash which
+ * whose turn it is), rescue.c (what a process that ended leaves) and watch.c (who keeps
+ * what is old); sweeper.c, a process of its own, forgets what is old; guard.c knows after a crash which
  * task it was.  utility.c keeps all of them away from databases that are to be
  * dropped or copied.  store.c and defs.c are the only ones to touch the tables.
  *

@@ -51,7 +51,7 @@ processes_left(Oid dbid)
 {
 	TaskqDb    *db = taskq_db_find(dbid);
 
-	if (db != NULL && db->dispatcher != 0)
+	if (db != NULL && (db->dispatcher != 0 || db->sweeper != 0))
 		return true;
 	for (int i = 0; i < taskq_shared->nslots; i++)
 	{
@@ -66,6 +66,8 @@ wake_processes(TaskqDb *db)
 {
 	if (db->dispatcher > 0)
 		taskq_wake_proc(db->procno);
+	if (db->sweeper > 0)
+		taskq_wake_proc(db->sweeper_procno);
 	for (int i = 0; i < taskq_shared->nslots; i++)
 	{
 		TaskqSlot  *slot = &taskq_shared->slots[i];
@@ -75,11 +77,16 @@ wake_processes(TaskqDb *db)
 	}
 }
 
-/* Their tasks run again later. */
+/* Their tasks run again later; the sweeper goes on where it was. */
 static void
 end_workers(Oid dbid)
 {
+	TaskqDb    *db;
+
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	db = taskq_db_find(dbid);
+	if (db != NULL && db->sweeper > 0)
+		kill(db->sweeper, SIGTERM);
 	for (int i = 0; i < taskq_shared->nslots; i++)
 	{
 		TaskqSlot  *slot = &taskq_shared->slots[i];
