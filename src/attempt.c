@@ -17,6 +17,7 @@
 
 #include "access/xact.h"
 #include "attempt.h"
+#include "cancel.h"
 #include "clock.h"
 #include "command.h"
 #include "commands/trigger.h"
@@ -162,6 +163,7 @@ taskq_attempt_next(int slotno, TaskqAttempt *attempt)
 	slot->force = false;
 	slot->reason[0] = '\0';
 	LWLockRelease(taskq_slot_lock(slotno));
+	taskq_cancel_take(slotno, &attempt->ref.id);
 	return true;
 }
 

@@ -216,3 +216,23 @@ taskq_record_failure(const TaskqFailure *failure, bool wait)
 	CommitTransactionCommand();
 	return state;
 }
+
+/*
+ * taskq_share_no_more - a task shall run by itself from here on, whatever its kind
+ *
+ * Its count of crashes, none so far, is what says so.  In the caller's transaction;
+ * false if another one has the row locked.
+ */
+bool
+taskq_share_no_more(const pg_uuid_t *id)
+{
+	TaskqRow	row;
+	TaskqLockResult locked = taskq_store_lock(id, false, &row);
+
+	if (locked == TASKQ_LOCKED && !taskq_state_final(taskq_row_state(&row)) && taskq_row_isnull(&row, crashes))
+	{
+		taskq_row_set(&row, crashes, Int16GetDatum(0));
+		taskq_store_update(&row);
+	}
+	return locked != TASKQ_BUSY;
+}

@@ -41,6 +41,7 @@ extern char taskq_fail_row(TaskqRow *row, const TaskqFailure *failure);
 /* what taskq_record_failure returns when the row is locked and it shall not wait */
 #define TASKQ_ROW_BUSY '?'
 extern char taskq_record_failure(const TaskqFailure *failure, bool wait);
+extern bool taskq_share_no_more(const pg_uuid_t *id);
 
 /* error.c */
 extern Datum taskq_error_jsonb(const ErrorData *error);

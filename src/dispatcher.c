@@ -22,6 +22,7 @@
 #include "catalog/indexing.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_shdepend.h"
+#include "cancel.h"
 #include "claim.h"
 #include "clock.h"
 #include "commands/dbcommands.h"
@@ -441,7 +442,8 @@ may_leave(bool has_work)
 	if (leave)
 		taskq_dispatcher.db->wanted = taskq_dispatcher.db->blocked == 0 &&
 			(has_work || !launcher_will_see() ||
-			 taskq_dispatcher.db->rescan || MyLatch->is_set || orphans_left() || events_left());
+			 taskq_dispatcher.db->rescan || MyLatch->is_set || orphans_left() || events_left() ||
+			 taskq_cancels_left(MyDatabaseId));
 	else
 		leave = !has_work && !taskq_dispatcher.db->rescan && !MyLatch->is_set && !slots_in_use() && !events_left() &&
 			launcher_will_see() &&
@@ -540,6 +542,7 @@ enum
 	CHORE_LEASES,
 	CHORE_LANES,
 	CHORE_SLOTS,
+	CHORE_CANCELS,
 	CHORE_CLOCK,
 	CHORE_TIMERS,
 	CHORE_WATCH,
@@ -563,6 +566,7 @@ static Chore chores[] = {
 	[CHORE_LEASES] = {"renew leases", renew_leases},
 	[CHORE_LANES] = {"read the lanes", read_lanes},
 	[CHORE_SLOTS] = {"see to workers that ended", taskq_look_after_slots},
+	[CHORE_CANCELS] = {"cancel tasks that run no more", taskq_settle_cancels},
 	[CHORE_CLOCK] = {"follow the system clock", taskq_follow_clock},
 	[CHORE_TIMERS] = {"see to what is due", taskq_fire_timers},
 	[CHORE_WATCH] = {"look for old snapshots", taskq_watch_snapshots},

@@ -21,6 +21,7 @@
 #include "access/xact.h"
 #include "announce.h"
 #include "attempt.h"
+#include "cancel.h"
 #include "claim.h"
 #include "command.h"
 #include "complete.h"
@@ -224,6 +225,7 @@ task_end(TaskqAttempt *attempt, char outcome)
 	us = taskq_attempt_through(attempt->slot, attempt->slot->task_since);
 	LWLockRelease(taskq_slot_lock(slotno));
 	taskq_claim_ended(slotno);
+	taskq_cancel_attempt_ended(&attempt->ref.id, taskq_state_final(outcome));
 	if (outcome != TASKQ_DROPPED)
 		taskq_claim_finished(slotno, us);
 }

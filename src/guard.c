@@ -8,7 +8,9 @@
  * into memory: a store without a system call, which outlives the process.  The
  * postmaster tells the other workers to quit, and each of them marks its own
  * entry innocent on its way out.  What is left unmarked was in the process that
- * died: those tasks are suspects (rescue.c deals with them).
+ * died: those tasks are suspects (rescue.c deals with them).  Of tasks that share a
+ * transaction the one that runs is, and in their commit, which runs nothing of
+ * theirs, all are: nobody is blamed for that, but each is run by itself from then on.
  *
  * The file is believed after a crash restart, and after a postmaster that went
  * out in order.  When everything was killed at once, the postmaster too, nobody
@@ -45,12 +47,13 @@
 #endif
 
 #define GUARD_FILE PG_STAT_TMP_DIR "/taskq.guard"
-#define GUARD_MAGIC 0x74710001	/* changes with the layout */
+#define GUARD_MAGIC 0x74710002	/* changes with the layout */
 
 enum
 {
 	CELL_EMPTY = 0,
 	CELL_IN_TASK,
+	CELL_IN_COMMIT,				/* of a transaction that several tasks share */
 	CELL_INNOCENT
 };
 
@@ -61,6 +64,8 @@ typedef struct GuardCell
 	Oid			dbid;
 	pg_uuid_t	id;
 	TimestampTz started_at;
+	int			nshared;
+	pg_uuid_t	shared[TASKQ_BATCH_MAX];	/* in commit: whose it is */
 } GuardCell;
 
 #define RESUMED_MAX 1024
@@ -76,6 +81,10 @@ typedef struct GuardFile
 static GuardFile *guard = NULL;
 static GuardCell *my_cell = NULL;
 
+/*
+ * Map the file.  Its blocks are there before: a store into a hole of a file for which
+ * the disk has no room would be a SIGBUS, here in the postmaster.
+ */
 static GuardFile *
 guard_map(void)
 {
@@ -84,19 +93,19 @@ guard_map(void)
 
 	if (fd >= 0)
 	{
-		if (ftruncate(fd, sizeof(GuardFile)) == 0)
+		errno = posix_fallocate(fd, 0, sizeof(GuardFile));
+		if (errno == 0)
 			memory = mmap(NULL, sizeof(GuardFile), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-		CloseTransientFile(fd);
 	}
 	if (memory == MAP_FAILED)
-	{
-		ereport(LOG,
+		ereport(WARNING,
 				(errcode_for_file_access(),
-				 errmsg("taskq could not map file \"%s\": %m", GUARD_FILE),
-				 errdetail("A task that crashes the server will not be found out.")));
-		return NULL;
-	}
-	return memory;
+				 errmsg("taskq could not make file \"%s\": %m", GUARD_FILE),
+				 errdetail("A task that crashes the server will not be found out."),
+				 errhint("Make room of %zu kB there and restart the server.", sizeof(GuardFile) / 1024 + 1)));
+	if (fd >= 0)
+		CloseTransientFile(fd);
+	return memory == MAP_FAILED ? NULL : memory;
 }
 
 static void
@@ -106,20 +115,35 @@ on_postmaster_exit(int code, Datum arg)
 }
 
 static void
+add_suspect(int slotno, const GuardCell *cell, const pg_uuid_t *id, bool shared)
+{
+	TaskqSuspect *suspect;
+
+	if (taskq_shared->nsuspects == TASKQ_SUSPECTS)
+		return;
+	suspect = &taskq_shared->suspects[taskq_shared->nsuspects++];
+	suspect->dbid = cell->dbid;
+	suspect->id = *id;
+	suspect->slot = slotno;
+	suspect->started_at = cell->started_at;
+	suspect->shared = shared;
+}
+
+static void
 collect_suspects(void)
 {
 	for (int i = 0; i < TASKQ_MAX_WORKERS; i++)
 	{
+		if (guard->cells[i].state == CELL_IN_TASK)
+			add_suspect(i, &guard->cells[i], &guard->cells[i].id, false);
+	}
+	/* there is room for some only, if many processes died at once */
+	for (int i = 0; i < TASKQ_MAX_WORKERS; i++)
+	{
 		GuardCell  *cell = &guard->cells[i];
-		TaskqSuspect *suspect;
 
-		if (cell->state != CELL_IN_TASK)
-			continue;
-		suspect = &taskq_shared->suspects[taskq_shared->nsuspects++];
-		suspect->dbid = cell->dbid;
-		suspect->id = cell->id;
-		suspect->slot = i;
-		suspect->started_at = cell->started_at;
+		for (int j = 0; cell->state == CELL_IN_COMMIT && j < cell->nshared; j++)
+			add_suspect(i, cell, &cell->shared[j], true);
 	}
 }
 
@@ -232,6 +256,25 @@ taskq_guard_enter(const pg_uuid_t *id, TimestampTz started_at)
 	my_cell->started_at = started_at;
 	pg_compiler_barrier();
 	my_cell->state = CELL_IN_TASK;
+}
+
+/*
+ * taskq_guard_commit - from here on a crash may be the doing of any of these tasks, which share a transaction
+ *
+ * At most TASKQ_BATCH_MAX.
+ */
+void
+taskq_guard_commit(const pg_uuid_t *ids, int n)
+{
+	if (my_cell == NULL)
+		return;
+	my_cell->state = CELL_EMPTY;
+	pg_compiler_barrier();
+	my_cell->dbid = MyDatabaseId;
+	my_cell->nshared = n;
+	memcpy(my_cell->shared, ids, n * sizeof(pg_uuid_t));
+	pg_compiler_barrier();
+	my_cell->state = CELL_IN_COMMIT;
 }
 
 /* taskq_guard_leave - ... and no longer */

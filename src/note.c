@@ -347,7 +347,7 @@ apply_committed(TaskqDb *db, Note *note)
 			taskq_event_push(db, &note->id, note->state);
 			break;
 		case NOTE_CANCEL:
-			taskq_cancel_deliver(note->slot, &note->id, note->force, note->reason);
+			taskq_cancel_deliver(db, note->slot, &note->id, note->force, note->reason);
 			break;
 		case NOTE_WAKE:
 			pg_atomic_fetch_add_u64(&taskq_shared->definitions, 1);

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "access/xlog.h"
 #include "announce.h"
 #include "claim.h"
@@ -80,6 +81,71 @@ settle_suspect(const TaskqSuspect *suspect)
 	return true;
 }
 
+/* Others may have settled theirs meanwhile: the last one takes its place, wherever that is now. */
+static void
+forget_suspect(const TaskqSuspect *suspect)
+{
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < taskq_shared->nsuspects; i++)
+	{
+		if (taskq_shared->suspects[i].dbid == MyDatabaseId && taskq_id_eq(&taskq_shared->suspects[i].id, &suspect->id))
+		{
+			taskq_shared->suspects[i] = taskq_shared->suspects[--taskq_shared->nsuspects];
+			break;
+		}
+	}
+	LWLockRelease(taskq_main_lock);
+}
+
+/* The suspects of this database, those in a commit that several shared or the others. */
+static int
+copy_suspects(bool shared, TaskqSuspect **suspects)
+{
+	int			n = 0;
+
+	*suspects = palloc(sizeof(TaskqSuspect) * TASKQ_SUSPECTS);
+	LWLockAcquire(taskq_main_lock, LW_SHARED);
+	for (int i = 0; i < taskq_shared->nsuspects; i++)
+	{
+		if (taskq_shared->suspects[i].dbid == MyDatabaseId && taskq_shared->suspects[i].shared == shared)
+			(*suspects)[n++] = taskq_shared->suspects[i];
+	}
+	LWLockRelease(taskq_main_lock);
+	return n;
+}
+
+/*
+ * The server crashed in a commit that several tasks shared.  None is blamed and no
+ * attempt is counted; each runs by itself now, and so the next crash tells whose it is.
+ */
+static void
+settle_shared_suspects(void)
+{
+	TaskqSuspect *suspects;
+	int			n = copy_suspects(true, &suspects);
+	bool	   *settled = palloc0(sizeof(bool) * Max(n, 1));
+	int			nsettled = 0;
+
+	if (n == 0)
+		return;
+	taskq_pass_begin();
+	taskq_defs_begin();
+	for (int i = 0; i < n; i++)
+		nsettled += settled[i] = taskq_share_no_more(&suspects[i].id);
+	taskq_pass_commit();
+	taskq_flush(XactLastCommitEnd);
+	for (int i = 0; i < n; i++)
+	{
+		if (settled[i])
+			forget_suspect(&suspects[i]);
+	}
+	if (nsettled > 0)
+		ereport(LOG,
+				(errmsg("the server crashed in the commit of a transaction that %d tasks shared; they will be run one by one", nsettled)));
+	if (nsettled < n)
+		taskq_look_again_in(TASKQ_RETRY_MS);
+}
+
 /*
  * taskq_settle_suspects - record which tasks the server crashed in
  *
@@ -88,29 +154,19 @@ settle_suspect(const TaskqSuspect *suspect)
 void
 taskq_settle_suspects(void)
 {
-	for (int i = taskq_shared->nsuspects - 1; i >= 0; i--)
-	{
-		TaskqSuspect suspect = taskq_shared->suspects[i];
+	TaskqSuspect *suspects;
+	int			n;
 
-		if (suspect.dbid != MyDatabaseId)
-			continue;
-		if (!settle_suspect(&suspect))
-		{
+	if (taskq_shared->nsuspects == 0)
+		return;
+	settle_shared_suspects();
+	n = copy_suspects(false, &suspects);
+	for (int i = 0; i < n; i++)
+	{
+		if (settle_suspect(&suspects[i]))
+			forget_suspect(&suspects[i]);
+		else
 			taskq_look_again_in(TASKQ_RETRY_MS);
-			continue;
-		}
-		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-		/* others may have settled theirs meanwhile: the last one takes its place, wherever it is now */
-		for (int j = 0; j < taskq_shared->nsuspects; j++)
-		{
-			if (taskq_shared->suspects[j].dbid == MyDatabaseId && taskq_id_eq(&taskq_shared->suspects[j].id, &suspect.id))
-			{
-				taskq_shared->suspects[j] = taskq_shared->suspects[--taskq_shared->nsuspects];
-				break;
-			}
-		}
-		i = Min(i, taskq_shared->nsuspects);
-		LWLockRelease(taskq_main_lock);
 	}
 }
 
@@ -129,9 +185,12 @@ orphan_error(TaskqSlot *slot, int *sqlerrcode)
 	return taskq_error_jsonb(&error);
 }
 
-/* The stored state of a task, or 0. */
+/*
+ * The stored state of a task, or 0.  What its worker has committed need not be durable
+ * yet: the slot is told how far to flush before that is announced.
+ */
 static char
-stored_state(const pg_uuid_t *id)
+stored_state(TaskqSlot *slot, const pg_uuid_t *id)
 {
 	TaskqRow	row;
 	char		state = 0;
@@ -140,6 +199,12 @@ stored_state(const pg_uuid_t *id)
 	taskq_defs_begin();
 	if (taskq_store_find(id, &row))
 		state = taskq_row_state(&row);
+	if (taskq_state_final(state))
+	{
+		LWLockAcquire(taskq_slot_lock(slot - taskq_shared->slots), LW_EXCLUSIVE);
+		slot->flush_to = Max(slot->flush_to, TransactionIdGetCommitLSN(row.xmin));
+		LWLockRelease(taskq_slot_lock(slot - taskq_shared->slots));
+	}
 	taskq_pass_commit();
 	return state;
 }
@@ -185,8 +250,8 @@ outcome_is(int slotno, int item, char outcome)
 }
 
 /*
- * The worker ended in a transaction of several tasks: those before the last one
- * are done, if it was in the commit, or as if they had never begun.
+ * The worker ended in a transaction of several tasks: those before the last one, or
+ * in the commit all of them, are done or as if they had never begun.
  */
 static void
 settle_shared(int slotno)
@@ -199,7 +264,7 @@ settle_shared(int slotno)
 
 		if (slot->outcome[i] != TASKQ_UNDONE)
 			continue;
-		state = stored_state(&slot->items[i].id);
+		state = stored_state(slot, &slot->items[i].id);
 		outcome_is(slotno, i, taskq_state_final(state) ? state : TASKQ_DROPPED);
 	}
 }
@@ -250,7 +315,7 @@ settle_orphan(int slotno)
 		if (state == 0)
 		{
 			/* it had come to its end just before */
-			state = stored_state(&failure.id);
+			state = stored_state(slot, &failure.id);
 			if (!taskq_state_final(state))
 				state = TASKQ_DROPPED;
 		}
@@ -264,6 +329,7 @@ settle_orphan(int slotno)
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	taskq_claim_release(slotno);
 	slot->state = TASKQ_SLOT_FREE;
+	slot->committing = false;
 	taskq_wake_dispatchers();
 	LWLockRelease(taskq_main_lock);
 }
@@ -282,8 +348,8 @@ relieve(int slotno, TimestampTz now)
 
 	LWLockAcquire(taskq_slot_lock(slotno), LW_SHARED);
 	stuck_at = TimestampTzPlusMilliseconds(slot->task_since, TASKQ_STUCK_MS);
-	unannounced = slot->in_task && slot->announced < slot->next - 1;
-	waiting = slot->in_task && slot->next < slot->nitems;
+	unannounced = (slot->in_task || slot->committing) && slot->announced < slot->next - slot->in_task;
+	waiting = (slot->in_task || slot->committing) && slot->next < slot->nitems;
 	LWLockRelease(taskq_slot_lock(slotno));
 	if (!unannounced && !waiting)
 		return;

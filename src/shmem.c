@@ -10,6 +10,7 @@
 #include "args.h"
 #include "clock.h"
 #include "compat.h"
+#include "cancel.h"
 #include "event.h"
 #include "guard.h"
 #include "guc.h"
@@ -59,6 +60,7 @@ shmem_reset(void)
 	ConditionVariableInit(&taskq_shared->slots_changed);
 	ConditionVariableInit(&taskq_shared->claimable);
 	pg_atomic_init_u32(&taskq_shared->claimers, 0);
+	pg_atomic_init_u32(&taskq_shared->ncancels, 0);
 	taskq_shared->clock_base = GetCurrentTimestamp() - taskq_monotonic_us();
 	taskq_shared->start_paused = taskq_start_paused;
 	taskq_shared->quarantine = -1;
@@ -304,6 +306,7 @@ taskq_db_forget(Oid dbid)
 	if (db != NULL)
 	{
 		taskq_event_drop(dbid);
+		taskq_cancels_drop(dbid);
 		db->dbid = InvalidOid;
 		db->wanted = false;
 	}

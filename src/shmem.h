@@ -31,6 +31,8 @@
 #define TASKQ_DB_EVENTS 6144	/* of one database: some room is left for others */
 #define TASKQ_QUIET 64
 #define TASKQ_TURNS 128
+#define TASKQ_CANCELS 512
+#define TASKQ_SUSPECTS (TASKQ_MAX_WORKERS + 2 * TASKQ_BATCH_MAX)
 #define TASKQ_MESSAGE_SIZE 256
 #define TASKQ_INFO_SIZE 2048
 #define TASKQ_LEAF_BUSY 8
@@ -186,6 +188,7 @@ typedef struct TaskqSlot
 	int			info_len;
 	char		info[TASKQ_INFO_SIZE];	/* jsonb as text */
 
+	bool		committing;		/* tasks that share a transaction; in_task is false then */
 	bool		cancel;			/* the current task is to be cancelled */
 	bool		force;
 	char		reason[TASKQ_MESSAGE_SIZE];
@@ -207,6 +210,7 @@ typedef struct TaskqSuspect
 	pg_uuid_t	id;
 	int			slot;			/* of the worker that ran it */
 	TimestampTz started_at;
+	bool		shared;			/* in the commit of a transaction of several tasks: not blamed */
 } TaskqSuspect;
 
 /* A role that waits for a place for a worker; see turn.c. */
@@ -216,6 +220,19 @@ typedef struct TaskqTurn
 	Oid			role;
 	TimestampTz asked_at;		/* steady time */
 } TaskqTurn;
+
+/*
+ * A running task was cancelled and that was committed.  It is on the list until the
+ * task has come to its end: whoever is about to run it again, or to commit it with
+ * others, looks here, and the dispatcher does for one that nobody runs.
+ */
+typedef struct TaskqCancel
+{
+	Oid			dbid;
+	pg_uuid_t	id;
+	bool		force;
+	char		reason[TASKQ_MESSAGE_SIZE];	/* or empty */
+} TaskqCancel;
 
 typedef struct TaskqEvent
 {
@@ -236,7 +253,7 @@ typedef struct TaskqShared
 	int64		clock_offset;	/* of the system's clock, as the launcher saw it last */
 
 	int			nsuspects;
-	TaskqSuspect suspects[TASKQ_MAX_WORKERS];
+	TaskqSuspect suspects[TASKQ_SUSPECTS];
 	int			quarantine;		/* slot that runs a task which crashed the server before, or -1 */
 
 	/* prepared transactions that did nothing to tasks, by the hashes of their names */
@@ -253,6 +270,9 @@ typedef struct TaskqShared
 
 	int			nlanes;			/* entries of lanes in use are below it */
 	int			nslots;			/* entries of slots in use are below it */
+
+	pg_atomic_uint32 ncancels;	/* written under the main lock */
+	TaskqCancel cancels[TASKQ_CANCELS];
 
 	int			nevents;
 	int64		events_lost;	/* for which there was no room */

@@ -59,6 +59,8 @@ copy_live(int slotno, int item, TaskqLive *live)
 	live->id = slot->items[item].id;
 	/* those done and not announced yet are running, for all that others can know */
 	live->running = item < slot->next;
+	live->in_midst = slot->in_task && item == slot->next - 1;
+	live->unfinished = slot->outcome[item] == TASKQ_UNDONE;
 	live->failed_steps = -1;
 	live->info_len = 0;
 	live->cancel = false;

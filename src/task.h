@@ -16,6 +16,8 @@ typedef struct TaskqLive
 	int			slot;
 	pg_uuid_t	id;
 	bool		running;		/* else reserved */
+	bool		in_midst;		/* its worker is in the midst of it */
+	bool		unfinished;		/* ... or of others in the same transaction */
 	int			attempt;
 	TimestampTz started_at;
 	TimestampTz updated_at;

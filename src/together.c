@@ -18,6 +18,7 @@
 #include "access/xact.h"
 #include "announce.h"
 #include "attempt.h"
+#include "cancel.h"
 #include "clock.h"
 #include "claim.h"
 #include "defs.h"
@@ -62,6 +63,8 @@ typedef struct Together
 	bool		has_behalf;
 	Behalf		behalf;
 	char		outcomes[TASKQ_BATCH_MAX];	/* by their indexes in the slot */
+	pg_uuid_t	ids[TASKQ_BATCH_MAX];	/* of those whose end the transaction will commit */
+	int			nids;
 } Together;
 
 typedef enum Fate
@@ -142,6 +145,8 @@ run_one(Together *together, TaskqAttempt *attempt)
 	TaskqLockResult locked;
 	Fate		fate = TOGETHER_DONE;
 
+	if (taskq_cancel_listed(&attempt->ref.id))
+		return TOGETHER_ALONE;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	taskq_defs_begin();
 	locked = taskq_store_lock_seen(&attempt->ref, &attempt->row);
@@ -153,7 +158,10 @@ run_one(Together *together, TaskqAttempt *attempt)
 	{
 		together->outcomes[attempt->item] = TASKQ_DROPPED;
 		if (locked == TASKQ_LOCKED && taskq_row_state(&attempt->row) == TASKQ_PENDING)
+		{
 			together->outcomes[attempt->item] = run_task(together, attempt);
+			together->ids[together->nids++] = attempt->ref.id;
+		}
 		together->done++;
 	}
 	PopActiveSnapshot();
@@ -186,6 +194,45 @@ begin_one(Together *together, TaskqAttempt *attempt)
 	return true;
 }
 
+/*
+ * One of them may have been cancelled when it was through and another one ran: then
+ * none is committed.  One that took notice of its cancel has ended for that.
+ */
+static void
+check_cancels(Together *together)
+{
+	for (int i = together->first; i < together->slot->next; i++)
+	{
+		char		outcome = together->outcomes[i];
+
+		if (taskq_state_final(outcome) && outcome != TASKQ_CANCELLED &&
+			taskq_cancel_listed(&together->slot->items[i].id))
+			ereport(ERROR,
+					(errcode(ERRCODE_QUERY_CANCELED),
+					 errmsg("one of several tasks in a transaction was cancelled")));
+	}
+}
+
+/*
+ * Commit all of them.  They have run all that was to be run, so whatever fails here,
+ * or brings the server down, is the doing of none in particular.
+ */
+static void
+commit_all(Together *together)
+{
+	LWLockAcquire(taskq_slot_lock(together->slotno), LW_EXCLUSIVE);
+	together->slot->in_task = false;
+	together->slot->committing = true;
+	LWLockRelease(taskq_slot_lock(together->slotno));
+	check_cancels(together);
+	if (together->limited)
+		taskq_interrupts_limit();
+	taskq_guard_commit(together->ids, together->nids);
+	taskq_attempt_commit(together->slot);
+	taskq_guard_leave();
+	taskq_interrupts_over();
+}
+
 /* One transaction. */
 static void
 run_all(Together *together, TaskqAttempt *attempt)
@@ -199,10 +246,7 @@ run_all(Together *together, TaskqAttempt *attempt)
 		if (fate != TOGETHER_DONE)
 			put_back(together, attempt, fate);
 	}
-	if (together->limited)
-		taskq_interrupts_limit();
-	taskq_attempt_commit(together->slot);
-	taskq_interrupts_over();
+	commit_all(together);
 }
 
 /* All of it came to nothing: they are run again, one by one. */
@@ -213,7 +257,7 @@ undo_all(Together *together, TaskqAttempt *attempt)
 	ErrorData  *error = taskq_attempt_abort();
 	TaskqSlot  *slot = together->slot;
 	char		reason[TASKQ_MESSAGE_SIZE];
-	bool		asked = taskq_attempt_cancelled(attempt, reason);
+	bool		asked = slot->in_task && taskq_attempt_cancelled(attempt, reason);
 
 	/*
 	 * Who was asked to stop is not run again for that.  It is announced now: the
@@ -225,6 +269,7 @@ undo_all(Together *together, TaskqAttempt *attempt)
 
 		if (state != 0)
 			taskq_announce_task(&attempt->ref.id, state);
+		taskq_cancel_attempt_ended(&attempt->ref.id, taskq_state_final(state));
 	}
 	together->done = 0;
 	together->alone = Max(1, slot->next - together->first);
@@ -234,6 +279,7 @@ undo_all(Together *together, TaskqAttempt *attempt)
 		slot->outcome[attempt->item] = TASKQ_DROPPED;
 	slot->next = together->first;
 	slot->in_task = false;
+	slot->committing = false;
 	LWLockRelease(taskq_slot_lock(together->slotno));
 	taskq_claim_ended(together->slotno);
 }
@@ -252,8 +298,11 @@ end_all(Together *together)
 			taskq_attempt_count(slot, i, together->outcomes[i]);
 	}
 	us = taskq_attempt_through(slot, together->since);
+	slot->committing = false;
 	LWLockRelease(taskq_slot_lock(together->slotno));
 	taskq_claim_ended(together->slotno);
+	for (int i = 0; i < together->nids && together->done > 0; i++)
+		taskq_cancel_attempt_ended(&together->ids[i], true);
 	if (together->done > 0)
 		taskq_claim_finished(together->slotno, us / together->done);
 	if (full)
@@ -284,6 +333,7 @@ begin_all(Together *together, int slotno)
 	together->ended = false;
 	together->limited = false;
 	together->since = taskq_steady_now();
+	together->nids = 0;
 	together->has_behalf = false;
 	if (together->context == NULL)
 		together->context = AllocSetContextCreate(TopMemoryContext, "taskq together", ALLOCSET_SMALL_SIZES);

@@ -8,7 +8,7 @@ use TaskqTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = taskq_node('poison', 'taskq.max_workers' => 3);
+my $node = taskq_node('poison', 'taskq.max_workers' => 3, 'max_wal_senders' => 2, 'wal_level' => 'replica');
 my $db = 'postgres';
 
 $node->safe_psql(
@@ -194,6 +194,81 @@ is(restarts(), $before, '... and nothing crashed');
 open_gate($node, $db, 'innocent');
 is(wait_task($node, $db, $id), 'completed', 'the others go on');
 
+# --- a crash in a commit that several tasks share is nobody's in particular
+
+$node->safe_psql(
+	$db, q{
+	CREATE FUNCTION notify_work(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO effect (task, note) SELECT id, pg_current_xact_id()::text FROM taskq.current_task();
+		IF p ? 'n' THEN
+			PERFORM pg_notify('poison', p->>'n');
+		END IF;
+		RETURN p;
+	END $$;
+	SELECT taskq.kind_define('notify', 'notify_work(jsonb)', batch => true, max_attempts => 1);
+	ALTER SYSTEM SET taskq.max_workers = 1;
+	SELECT pg_reload_conf();
+	SELECT taskq.task_submit_many('notify', array_fill('{}'::jsonb, ARRAY[300]));
+});
+ok(all_final(), 'a kind whose tasks share transactions');
+$node->safe_psql(
+	$db, q{
+	SELECT taskq.queue_pause('default');
+	SELECT taskq.task_submit('notify', jsonb_build_object('n', i), tags => '{shared}') FROM generate_series(1, 20) i;});
+
+# Whoever commits a NOTIFY holds a lock until the standby has it, and there is none:
+# so the commit of the others waits.
+my $holder;
+
+sub commits_wait
+{
+	$node->safe_psql($db, q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'; SELECT pg_reload_conf();});
+	my $notify = "DO \$\$ BEGIN INSERT INTO gate VALUES ('notified'); NOTIFY poison; END \$\$ \\watch 0.05\n";
+	my $file = $node->data_dir . '/notify.sql';
+	append_to_file($file, $notify) if !-e $file;
+	$holder = IPC::Run::start([ 'psql', '-Xq', '-d', $node->connstr($db), '-f', $file ], '>', \$stdout, '2>', \$stderr);
+	$node->poll_query_until($db, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'}) or die 'nobody waits for a standby';
+	$node->safe_psql($db, q{SET synchronous_commit = local; SELECT taskq.queue_resume('default'); ALTER SYSTEM RESET synchronous_standby_names});
+	return $node->poll_query_until($db, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'taskq worker' AND wait_event_type = 'Lock'});
+}
+
+ok(commits_wait(), 'a worker waits in its commit');
+$before = restarts();
+kill('KILL', backend_pids($node, 'worker'));
+$holder->kill_kill;
+$node->poll_query_until($db, 'SELECT true');
+$node->reload;
+ok(all_final(), 'it is killed there');
+is(restarts() - $before, 1, 'one restart');
+is(sql($node, $db, q{SELECT min(state), max(attempt), count(*) FROM taskq.task WHERE tags = '{shared}'}), 'completed|1|20',
+	'all of them are completed by their first attempt');
+is(sql($node, $db, q{SELECT count(*), count(DISTINCT note) FROM effect WHERE task IN (SELECT id FROM taskq.task WHERE tags = '{shared}')}), '20|20',
+	'... with one effect each, and each by itself');
+is(sql($node, $db, q{SELECT count(*) FROM taskq_internal.task WHERE crashes > 0 AND tags = '{shared}'}), '0', '... and nobody is blamed');
+is(sql($node, $db, q{SELECT count(*) FROM taskq.task t, taskq.task_attempts(t.id) WHERE tags = '{shared}'}), '20', '... nor has lost an attempt');
+
+# the same when only the worker is ended
+$node->safe_psql(
+	$db, q{
+	SELECT taskq.task_submit_many('notify', array_fill('{}'::jsonb, ARRAY[300]));
+});
+ok(all_final(), 'they share again');
+$node->safe_psql(
+	$db, q{
+	SELECT taskq.queue_pause('default');
+	SELECT taskq.task_submit('notify', jsonb_build_object('n', i), tags => '{ended}') FROM generate_series(1, 20) i;});
+ok(commits_wait(), 'a worker waits in its commit');
+my ($worker) = backend_pids($node, 'worker');
+sql($node, $db, "SELECT pg_terminate_backend($worker)");
+ok($node->poll_query_until($db, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $worker)"), 'a worker is ended in such a commit');
+$node->reload;
+$holder->kill_kill;
+ok(all_final(), '... and all comes to its end');
+is(sql($node, $db, q{SELECT min(state), max(attempt), count(*), (SELECT count(*) FROM effect WHERE task IN (SELECT id FROM taskq.task WHERE tags = '{ended}'))
+	FROM taskq.task WHERE tags = '{ended}'}), 'completed|1|20|20', '... completed by their first attempt, with one effect each');
+$node->safe_psql($db, q{ALTER SYSTEM RESET taskq.max_workers; SELECT pg_reload_conf()});
+
 # --- a server that does not restart by itself
 
 $node->append_conf('postgresql.conf', 'restart_after_crash = off');
@@ -218,5 +293,21 @@ ok($node->poll_query_until($db, "SELECT ready FROM taskq.task_status('$id')"), '
 task_is($node, $db, $id, q{state, attempt, error->>'sqlstate'}, 'failed|2|57P02', '... and fails the task');
 $id = submit($node, $db, 'short');
 is(wait_task($node, $db, $id), 'completed', 'the server serves others');
+
+# --- a disk that has no room for the guard
+
+$node->append_conf('postgresql.conf', 'restart_after_crash = on');
+$node->stop;
+my $guard = $node->data_dir . '/pg_stat_tmp/taskq.guard';
+unlink($guard) or die "no file $guard";
+symlink('/dev/full', $guard) or die "symlink: $!";
+$node->start;
+like(slurp_file($node->logfile), qr/WARNING:  taskq could not make file "pg_stat_tmp\/taskq.guard"/, 'a server without a guard says so');
+$id = submit($node, $db, 'gate', '{"gate": "no guard"}');
+wait_state($node, $db, $id, 'running');
+ok(kill_worker_of($id, 'KILL'), '... and starts, and crashes');
+open_gate($node, $db, 'no guard');
+ok($node->poll_query_until($db, "SELECT ready FROM taskq.task_status('$id')"), '... and goes on');
+task_is($node, $db, $id, 'state, attempt', 'completed|1', '... and blames nobody');
 
 done_testing();
