@@ -235,6 +235,7 @@ sub commits_wait
 
 ok(commits_wait(), 'a worker waits in its commit');
 $before = restarts();
+expect_crashes($node);
 kill('KILL', backend_pids($node, 'worker'));
 $holder->kill_kill;
 $node->poll_query_until($db, 'SELECT true');
@@ -260,6 +261,8 @@ $node->safe_psql(
 	SELECT taskq.task_submit('notify', jsonb_build_object('n', i), tags => '{ended}') FROM generate_series(1, 20) i;});
 ok(commits_wait(), 'a worker waits in its commit');
 my ($worker) = backend_pids($node, 'worker');
+expect_terminated($node, 'worker');
+expect_fatal($node, 'connection to client lost', [ 0, 1 ]);
 sql($node, $db, "SELECT pg_terminate_backend($worker)");
 ok($node->poll_query_until($db, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $worker)"), 'a worker is ended in such a commit');
 $node->reload;
@@ -301,6 +304,7 @@ $node->stop;
 my $guard = $node->data_dir . '/pg_stat_tmp/taskq.guard';
 unlink($guard) or die "no file $guard";
 symlink('/dev/full', $guard) or die "symlink: $!";
+expect_log($node, qr/ WARNING:  taskq could not make file/, 2);
 $node->start;
 like(slurp_file($node->logfile), qr/WARNING:  taskq could not make file "pg_stat_tmp\/taskq.guard"/, 'a server without a guard says so');
 $id = submit($node, $db, 'gate', '{"gate": "no guard"}');
