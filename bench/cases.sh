@@ -12,6 +12,7 @@ cases=(
 	write
 	latency
 	mixed
+	waiting
 	snapshot
 	backlog
 	idle
@@ -258,6 +259,45 @@ case_mixed() {
 	workers_are 2
 	row mixed '4 workers; 5,000 short tasks, among them 3 that take 1 s: the last short one is done after, s' less
 	clean
+}
+
+server_is() {
+	q -c "ALTER SYSTEM SET taskq.max_workers = $1" -c "ALTER SYSTEM SET max_worker_processes = $2"
+	as_pg pg_ctl -D "$scratch/data" -m fast -w -t 60 -s restart -l "$scratch/server.log"
+}
+
+# CPU-seconds that the server has used, with the processes that have ended.
+server_cpu() {
+	local postmaster
+	postmaster=$(head -n 1 "$scratch/data/postmaster.pid")
+	awk -v t="$(ticks "$(pgrep -P "$postmaster" | tr '\n' ' ')")" -v hz="$(getconf CLK_TCK)" '{ print (t + $14 + $15 + $16 + $17) / hz }' "/proc/$postmaster/stat"
+}
+
+# 64 workers whose handlers wait 10 ms; instead of plain SQL 64 sessions that do nothing but wait.
+case_waiting() {
+	local i start before cpu n=83200
+	declare -A cpus=()
+	server_is 64 80
+	echo 'SELECT pg_sleep(0.01);' >"$scratch/nap.sql"
+	for ((i = 0; i < runs; i++)); do
+		q -c "SELECT taskq.worker_stop(name) FROM taskq.worker" >/dev/null
+		pause
+		submit_tasks nap "$n"
+		before=$(server_cpu)
+		start=$(now)
+		q -c "SELECT taskq.queue_resume('default')" -c 'CALL wait_drained()' >/dev/null
+		add taskq "$(awk -v r="$(rate "$n" "$start" "$(now)")" 'BEGIN { printf "%.2f\n", r / 6400 }')"
+		cpus[taskq]+=" $(awk -v a="$before" -v b="$(server_cpu)" -v n="$n" 'BEGIN { printf "%.0f\n", (b - a) * 1000000 / n }')"
+		before=$(server_cpu)
+		as_pg pgbench -n -M prepared -f "$scratch/nap.sql" -c 64 -j 2 -t 1300 >"$scratch/pgbench.log" 2>/dev/null
+		add floor "$(awk '/^tps/ { printf "%.2f\n", $3 / 6400 }' "$scratch/pgbench.log")"
+		cpus[floor]+=" $(awk -v a="$before" -v b="$(server_cpu)" -v n="$n" 'BEGIN { printf "%.0f\n", (b - a) * 1000000 / n }')"
+		clean
+	done
+	row waiting "64 workers, handlers wait 10 ms, from no worker at all: rate of 83,200 by 6,400/s; instead of plain SQL 64 sessions of pgbench that wait" more
+	got[taskq]=${cpus[taskq]} got[floor]=${cpus[floor]}
+	row waiting '… CPU of the server for each, µs' less
+	server_is 2 8
 }
 
 # Rounds while the snapshot of before is held: the last round's rate by the first's.

@@ -8,6 +8,8 @@ CREATE FUNCTION write_row(p jsonb) RETURNS void LANGUAGE plpgsql AS $$BEGIN INSE
 CREATE FUNCTION mixed(p jsonb) RETURNS void LANGUAGE plpgsql AS $$BEGIN
 	IF p->>'sleep' IS NOT NULL THEN PERFORM pg_sleep((p->>'sleep')::float8); END IF;
 END$$;
+CREATE FUNCTION nap(p jsonb) RETURNS void LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.01); END$$;
+SELECT taskq.kind_define('nap', 'nap(jsonb)');
 SELECT taskq.kind_define('noop', 'noop(jsonb)'), taskq.kind_define('noop_batch', 'noop(jsonb)', batch => true),
 	taskq.kind_define('write_row', 'write_row(jsonb)'), taskq.kind_define('write_row_batch', 'write_row(jsonb)', batch => true),
 	taskq.kind_define('mixed', 'mixed(jsonb)');
