@@ -44,6 +44,7 @@
 #define RETRY_MS 1000			/* after something that could not be done now */
 #define CLOSED_MS 5000			/* between looks at a database that is closed to connections */
 #define MIN_TURN_MS 1000		/* a dispatcher's time before others get a turn */
+#define IDLE_TURN_MS 200		/* of one that has nothing to do */
 #define START_LIMIT_MS 10000
 #define FIRST_RETRY_MS 10		/* after no process could be started: at first, then twice as long each time */
 #define WARN_AFTER_US USECS_PER_SEC
@@ -325,7 +326,8 @@ ask_one_to_leave(TimestampTz now)
 			(longest->busy == db->busy && db->since < longest->since))
 			longest = db;
 	}
-	if (longest != NULL && (!longest->busy || TimestampDifferenceExceeds(longest->since, now, MIN_TURN_MS)))
+	if (longest != NULL &&
+		TimestampDifferenceExceeds(longest->since, now, longest->busy ? MIN_TURN_MS : IDLE_TURN_MS))
 	{
 		longest->leave = true;
 		taskq_wake_proc(longest->procno);
@@ -444,7 +446,7 @@ serve_databases(void)
 		int			running = dispatchers_running();
 
 		if (!dispatcher_allowed(running, now))
-			return Min(next, soon);
+			return Min(next, TimestampTzPlusMilliseconds(now, IDLE_TURN_MS));
 		if (!start_dispatcher(i, now))
 		{
 			make_room(&taskq_shared->dbs[i], running, now);

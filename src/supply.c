@@ -185,6 +185,7 @@ fail_lane(int32 lane, const char *why)
 			taskq_announce_task(&refs[i].id, states[i]);
 	}
 	taskq_pass_begin();
+	taskq_defs_begin();
 	(void) taskq_claim_probe(MyDatabaseId, lane, taskq_dispatcher.scanner);
 	taskq_pass_commit();
 	if (!all)
@@ -335,7 +336,7 @@ count_of_role(Supply *supply, int slotno, TimestampTz now)
 	if (slot->state != TASKQ_SLOT_BUSY)
 		return;
 	supply->busy++;
-	supply->fresh += !slot->in_task || (at_it_us >= 0 && at_it_us < TASKQ_STUCK_MS * 1000);
+	supply->fresh += !slot->in_task || (at_it_us >= 0 && at_it_us < 2 * WORTH_US);
 	if (slot->in_task)
 		supply->longest_us = Max(supply->longest_us, at_it_us);
 }
@@ -739,6 +740,8 @@ taskq_start_workers(void)
 	}
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	taskq_turn_forget(MyDatabaseId, begin);
+	if (taskq_shared->nturns == 0)
+		taskq_shared->no_process = false;
 	LWLockRelease(taskq_main_lock);
 	return n > 0;
 }
