@@ -209,7 +209,7 @@ reserve(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, const TaskqRef 
 	LWLockRelease(taskq_slot_lock(slotno));
 
 	slot->state = TASKQ_SLOT_BUSY;
-	lane->waiting = Max(0, lane->waiting - n);
+	taskq_lane_count(lane->dbid, lane->role, lane, -n, 0);
 	lane->running += n;
 }
 

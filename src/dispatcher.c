@@ -251,7 +251,7 @@ load_lanes(void)
 		open = taskq_lane_runnable(lane->id, lane->role_oid) || taskq_lane_claimable(lane);
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 		/* where room is scarce, not for those that cannot be run now: a change of definitions brings them back */
-		scarce |= taskq_lanes_full();
+		scarce = scarce || taskq_lanes_full();
 		if (!open && scarce)
 		{
 			taskq_lane_leave_out(taskq_dispatcher.db, lane->id);
@@ -286,6 +286,16 @@ load_lanes(void)
 		taskq_dispatcher.db->next_sweep = DT_NOBEGIN;
 	LWLockRelease(taskq_main_lock);
 	taskq_dispatcher.db->loaded = true;
+}
+
+/* Nothing is to be claimed: what the estimates say beyond that is wrong. */
+static void
+settle_lanes(void)
+{
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	if (!taskq_dispatcher.db->rescan && !taskq_dispatcher.db->left_out)
+		taskq_lanes_settle(MyDatabaseId);
+	LWLockRelease(taskq_main_lock);
 }
 
 /* ---- rows that were locked ---- */
@@ -723,6 +733,8 @@ taskq_dispatcher_main(Datum arg)
 		for (int chore = CHORE_FIND + 1; chore < lengthof(chores); chore++)
 			run_chore(chore);
 		run_chore(CHORE_EVENTS);	/* of what was failed for want of a worker */
+		if (!has_work)
+			settle_lanes();
 		if (may_leave(has_work))
 			break;
 

@@ -27,85 +27,311 @@
 
 #include "guc.h"
 #include "lane.h"
+#include "storage/shmem.h"
+#include "utils/hsearch.h"
 #include "utils/timestamp.h"
 
 #define MAX_BACKOFF_MS 5000
 
-/* Where this process last saw a lane; checked before it is believed. */
-typedef struct LaneHint
-{
-	int32		id;
-	int			index;
-} LaneHint;
+#define IDLE_TRIES 1024			/* entries looked at for one that is not needed */
 
-static LaneHint hints[256];
+/* Which entry a lane has. */
+typedef struct LaneKey
+{
+	Oid			dbid;
+	int32		id;
+} LaneKey;
+
+typedef struct LaneEntry
+{
+	LaneKey		key;
+	int			index;
+} LaneEntry;
+
+/* What is known of a role in a database; outlives the entries of its lanes. */
+typedef struct RoleKey
+{
+	Oid			dbid;
+	Oid			role;
+} RoleKey;
+
+typedef struct RoleEntry
+{
+	RoleKey		key;
+	int			nlanes;			/* entries of its lanes */
+	int64		waiting;		/* estimates, of its lanes without entry */
+	int64		later;
+} RoleEntry;
+
+static HTAB *entries = NULL;
+static HTAB *roles = NULL;
+
+/* ---- entries ---- */
+
+static long
+max_roles(void)
+{
+	return 2L * taskq_max_lanes;
+}
+
+/* taskq_lane_shmem_size - what taskq_lane_shmem_init takes of shared memory */
+Size
+taskq_lane_shmem_size(void)
+{
+	return add_size(hash_estimate_size(taskq_max_lanes, sizeof(LaneEntry)),
+					hash_estimate_size(max_roles(), sizeof(RoleEntry)));
+}
+
+/*
+ * taskq_lane_shmem_init - make or find the tables of lanes and roles, while the server starts
+ *
+ * All of their room is there from the beginning: nothing is allocated later, under the main lock.
+ */
+void
+taskq_lane_shmem_init(void)
+{
+	HASHCTL		ctl = {.keysize = sizeof(LaneKey), .entrysize = sizeof(LaneEntry)};
+
+	entries = ShmemInitHash("taskq lanes", taskq_max_lanes, taskq_max_lanes, &ctl, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+	ctl.keysize = sizeof(RoleKey);
+	ctl.entrysize = sizeof(RoleEntry);
+	roles = ShmemInitHash("taskq roles", max_roles(), max_roles(), &ctl, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+}
 
 /* taskq_lane_find - a lane of a database, or NULL */
 TaskqLane *
 taskq_lane_find(Oid dbid, int32 id)
 {
-	LaneHint   *hint = &hints[id % lengthof(hints)];
+	LaneKey		key = {.dbid = dbid, .id = id};
+	LaneEntry  *entry = hash_search(entries, &key, HASH_FIND, NULL);
 
-	if (hint->id == id && hint->index < taskq_shared->nlanes)
+	return entry ? &taskq_shared->lanes[entry->index] : NULL;
+}
+
+static RoleEntry *
+role_find(Oid dbid, Oid role)
+{
+	RoleKey		key = {.dbid = dbid, .role = role};
+
+	return hash_search(roles, &key, HASH_FIND, NULL);
+}
+
+/* Make room: there are more of them than lanes have entries, so one has none. */
+static void
+role_make_room(void)
+{
+	HASH_SEQ_STATUS status;
+	RoleEntry  *entry;
+
+	hash_seq_init(&status, roles);
+	while ((entry = hash_seq_search(&status)) != NULL)
 	{
-		TaskqLane  *lane = &taskq_shared->lanes[hint->index];
-
-		if (lane->dbid == dbid && lane->id == id)
-			return lane;
+		if (entry->nlanes > 0)
+			continue;
+		(void) hash_search(roles, &entry->key, HASH_REMOVE, NULL);
+		hash_seq_term(&status);
+		return;
 	}
-	for (int i = 0; i < taskq_shared->nlanes; i++)
+}
+
+static RoleEntry *
+role_enter(Oid dbid, Oid role)
+{
+	RoleKey		key = {.dbid = dbid, .role = role};
+	RoleEntry  *entry = role_find(dbid, role);
+	bool		found;
+
+	if (entry != NULL)
+		return entry;
+	if (hash_get_num_entries(roles) >= max_roles())
+		role_make_room();
+	entry = hash_search(roles, &key, HASH_ENTER_NULL, &found);
+	if (entry != NULL && !found)
+	{
+		entry->nlanes = 0;
+		entry->waiting = entry->later = 0;
+	}
+	return entry;
+}
+
+static void
+role_leave(RoleEntry *entry)
+{
+	if (entry->nlanes <= 0 && entry->waiting == 0 && entry->later == 0)
+		(void) hash_search(roles, &entry->key, HASH_REMOVE, NULL);
+}
+
+static void
+role_count(Oid dbid, Oid role, int64 waiting, int64 later)
+{
+	RoleEntry  *entry = waiting > 0 || later > 0 ? role_enter(dbid, role) : role_find(dbid, role);
+
+	if (entry == NULL)
+		return;
+	entry->waiting = Max(entry->waiting + waiting, 0);
+	entry->later = Max(entry->later + later, 0);
+	role_leave(entry);
+}
+
+/*
+ * taskq_lane_count - so many tasks more wait in a lane, or wait there for their time
+ *
+ * Both may be negative.  Without an entry (lane is NULL), and for what is taken away
+ * beyond what the entry knows, it is counted with the role.
+ */
+void
+taskq_lane_count(Oid dbid, Oid role, TaskqLane *lane, int64 waiting, int64 later)
+{
+	if (lane != NULL)
+	{
+		waiting += lane->waiting;
+		later += lane->later;
+		lane->waiting = Max(waiting, 0);
+		lane->later = Max(later, 0);
+		waiting = Min(waiting, 0);
+		later = Min(later, 0);
+	}
+	if (waiting != 0 || later != 0)
+		role_count(dbid, role, waiting, later);
+}
+
+/* taskq_lane_pending - how many tasks of a role wait, by estimate; caller holds the main lock at least shared */
+int64
+taskq_lane_pending(Oid dbid, Oid role)
+{
+	RoleEntry  *entry = role_find(dbid, role);
+	int			left = entry ? entry->nlanes : 0;
+	int64		n = entry ? entry->waiting + entry->later : 0;
+
+	for (int i = 0; i < taskq_shared->nlanes && left > 0; i++)
 	{
 		TaskqLane  *lane = &taskq_shared->lanes[i];
 
-		if (lane->dbid == dbid && lane->id == id)
-		{
-			hint->id = id;
-			hint->index = i;
+		if (lane->dbid != dbid || lane->role != role)
+			continue;
+		n += lane->waiting + lane->later;
+		left--;
+	}
+	return n;
+}
+
+/*
+ * taskq_lanes_settle - every lane of this database that has something to claim has an entry
+ *
+ * What else was counted as waiting, of roles that have nothing to do now, was an error of the estimate.
+ */
+void
+taskq_lanes_settle(Oid dbid)
+{
+	HASH_SEQ_STATUS status;
+	RoleEntry  *entry;
+
+	hash_seq_init(&status, roles);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->key.dbid != dbid || entry->waiting == 0 || taskq_lanes_dirty(dbid, entry->key.role))
+			continue;
+		entry->waiting = 0;
+		/* the entry that a scan is at may be removed */
+		role_leave(entry);
+	}
+}
+
+/* taskq_lane_forget - take the entry of a lane away, which is not in use now */
+void
+taskq_lane_forget(TaskqLane *lane)
+{
+	LaneKey		key = {.dbid = lane->dbid, .id = lane->id};
+	RoleEntry  *entry = role_find(lane->dbid, lane->role);
+
+	if (entry != NULL)
+	{
+		entry->nlanes--;
+		entry->waiting += lane->waiting;
+		entry->later += lane->later;
+		role_leave(entry);
+	}
+	(void) hash_search(entries, &key, HASH_REMOVE, NULL);
+	lane->dbid = InvalidOid;
+	lane->next_free = taskq_shared->free_lane;
+	taskq_shared->free_lane = lane - taskq_shared->lanes;
+}
+
+/* taskq_lanes_forget - the same with all of a database, and its roles */
+void
+taskq_lanes_forget(Oid dbid)
+{
+	HASH_SEQ_STATUS status;
+	RoleEntry  *entry;
+
+	for (int i = 0; i < taskq_shared->nlanes; i++)
+	{
+		if (taskq_shared->lanes[i].dbid == dbid)
+			taskq_lane_forget(&taskq_shared->lanes[i]);
+	}
+	hash_seq_init(&status, roles);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->key.dbid == dbid)
+			(void) hash_search(roles, &entry->key, HASH_REMOVE, NULL);
+	}
+}
+
+/* An entry of which nothing is known but its watermark, or NULL; goes round, as a clock's hand. */
+static TaskqLane *
+find_idle(void)
+{
+	for (int i = 0; i < Min(taskq_shared->nlanes, IDLE_TRIES); i++)
+	{
+		TaskqLane  *lane = &taskq_shared->lanes[taskq_shared->hand++ % taskq_shared->nlanes];
+
+		if (OidIsValid(lane->dbid) && !lane->dirty && lane->running <= 0 && lane->scanner < 0 && lane->retry_at == DT_NOEND)
 			return lane;
-		}
 	}
 	return NULL;
 }
 
-/* A free entry, a new one (which is taken into use only if so told), or one that nothing is known of but its watermark; NULL if all are needed. */
-static TaskqLane *
-lane_allocate_from(bool take)
+/* Is there an entry that nobody has? */
+static bool
+entry_free(void)
 {
-	TaskqLane  *idle = NULL;
+	return taskq_shared->free_lane >= 0 || taskq_shared->nlanes < taskq_max_lanes;
+}
 
-	for (int i = 0; i < taskq_shared->nlanes; i++)
-	{
-		TaskqLane  *lane = &taskq_shared->lanes[i];
+/* A free entry, if need be by forgetting an idle lane; NULL if all are needed. */
+static TaskqLane *
+allocate_entry(void)
+{
+	TaskqLane  *lane;
 
-		if (!OidIsValid(lane->dbid))
-			return lane;
-		if (!lane->dirty && lane->running <= 0 && lane->scanner < 0 && lane->retry_at == DT_NOEND)
-			idle = lane;
-	}
-	if (taskq_shared->nlanes < taskq_max_lanes)
+	if (!entry_free())
 	{
-		idle = &taskq_shared->lanes[taskq_shared->nlanes];
-		taskq_shared->nlanes += take;
+		lane = find_idle();
+		if (lane == NULL)
+			return NULL;
+		taskq_lane_forget(lane);
 	}
-	return idle;
+	if (taskq_shared->free_lane < 0)
+		return &taskq_shared->lanes[taskq_shared->nlanes++];
+	lane = &taskq_shared->lanes[taskq_shared->free_lane];
+	taskq_shared->free_lane = lane->next_free;
+	return lane;
 }
 
 static int
 lanes_of(Oid dbid, Oid role)
 {
-	int			n = 0;
+	RoleEntry  *entry = role_find(dbid, role);
 
-	for (int i = 0; i < taskq_shared->nlanes; i++)
-		n += taskq_shared->lanes[i].dbid == dbid && taskq_shared->lanes[i].role == role;
-	return n;
+	return entry ? entry->nlanes : 0;
 }
 
 /*
  * Take away the entry of a lane that is not in use now, so that it has to be found
  * again: one of this role's own, or one of a role that has more of them.  Looks at
- * a few, drawn by lot: who has most of the entries is met soon.
+ * a few, drawn by lot: who has most of the entries is met soon.  False if none is found.
  */
-static TaskqLane *
+static bool
 take_away(Oid dbid, Oid role, bool own)
 {
 	int			mine = lanes_of(dbid, role);
@@ -116,20 +342,35 @@ take_away(Oid dbid, Oid role, bool own)
 		bool		is_own = lane->dbid == dbid && lane->role == role;
 		TaskqDb    *db;
 
-		if (lane->running > 0 || lane->scanner >= 0 || is_own != own ||
+		if (!OidIsValid(lane->dbid) || lane->running > 0 || lane->scanner >= 0 || is_own != own ||
 			(!own && lanes_of(lane->dbid, lane->role) <= mine + 1))
 			continue;
 		db = taskq_db_find(lane->dbid);
 		if (db != NULL)
 			db->rescan = true;
-		return lane;
+		taskq_lane_forget(lane);
+		return true;
 	}
-	return NULL;
+	return false;
 }
 
-static void
-fill_entry(TaskqLane *lane, TaskqDb *db, int32 id, Oid role, int16 priority)
+/* Take a free entry for a lane; NULL if there is none. */
+static TaskqLane *
+fill_entry(TaskqDb *db, int32 id, Oid role, int16 priority)
 {
+	LaneKey		key = {.dbid = db->dbid, .id = id};
+	TaskqLane  *lane = allocate_entry();
+	LaneEntry  *entry;
+	RoleEntry  *owner;
+
+	if (lane == NULL)
+		return NULL;
+	entry = hash_search(entries, &key, HASH_ENTER_NULL, NULL);
+	Assert(entry != NULL);		/* has room for as many as there are */
+	entry->index = lane - taskq_shared->lanes;
+	owner = role_enter(db->dbid, role);
+	if (owner != NULL)
+		owner->nlanes++;
 	memset(lane, 0, sizeof(*lane));
 	lane->dbid = db->dbid;
 	lane->id = id;
@@ -144,6 +385,7 @@ fill_entry(TaskqLane *lane, TaskqDb *db, int32 id, Oid role, int16 priority)
 	memset(&lane->min_noted, 0xff, UUID_LEN);
 	memset(&lane->head, 0xff, UUID_LEN);
 	memset(&lane->skipped, 0xff, UUID_LEN);
+	return lane;
 }
 
 /*
@@ -158,20 +400,18 @@ taskq_lane_enter(TaskqDb *db, int32 id, Oid role, int16 priority)
 {
 	TaskqLane  *lane = taskq_lane_find(db->dbid, id);
 
-	if (lane != NULL)
+	if (lane != NULL && (lane->role != role || lane->priority != priority) && lane->running <= 0 && lane->scanner < 0)
 	{
 		/* what was noted of a lane that was rolled back: its number is another's by now */
-		if ((lane->role != role || lane->priority != priority) && lane->running <= 0 && lane->scanner < 0)
-			fill_entry(lane, db, id, role, priority);
-		return lane;
+		taskq_lane_forget(lane);
+		lane = NULL;
 	}
-	lane = lane_allocate_from(true);
-	if (lane == NULL)
-		lane = take_away(db->dbid, role, false);
-	if (lane == NULL)
-		db->rescan = true;
-	else
-		fill_entry(lane, db, id, role, priority);
+	if (lane != NULL)
+		return lane;
+	lane = fill_entry(db, id, role, priority);
+	if (lane == NULL && take_away(db->dbid, role, false))
+		lane = fill_entry(db, id, role, priority);
+	db->rescan |= lane == NULL;
 	return lane;
 }
 
@@ -184,11 +424,7 @@ taskq_lane_enter(TaskqDb *db, int32 id, Oid role, int16 priority)
 TaskqLane *
 taskq_lane_take_turn(TaskqDb *db, int32 id, Oid role, int16 priority)
 {
-	TaskqLane  *lane = take_away(db->dbid, role, true);
-
-	if (lane != NULL)
-		fill_entry(lane, db, id, role, priority);
-	return lane;
+	return take_away(db->dbid, role, true) ? fill_entry(db, id, role, priority) : NULL;
 }
 
 /* taskq_lane_rewind - there may be claimable tasks from this id on, in these leaves */
@@ -213,7 +449,7 @@ taskq_lane_rewind(TaskqLane *lane, const pg_uuid_t *id, uint32 leaves)
 void
 taskq_lane_ready(TaskqLane *lane, const pg_uuid_t *id)
 {
-	lane->waiting++;
+	taskq_lane_count(lane->dbid, lane->role, lane, 1, -1);
 	taskq_lane_again(lane, id);
 }
 
@@ -336,7 +572,7 @@ taskq_lanes_dirty(Oid dbid, Oid role)
 bool
 taskq_lanes_full(void)
 {
-	return lane_allocate_from(false) == NULL;
+	return !entry_free() && find_idle() == NULL;
 }
 
 /* taskq_lane_leave_out - forget a lane that cannot be run now; when it can, it is scanned from the beginning */
@@ -347,5 +583,5 @@ taskq_lane_leave_out(TaskqDb *db, int32 id)
 
 	db->left_out = true;
 	if (lane != NULL && lane->running <= 0 && lane->scanner < 0)
-		lane->dbid = InvalidOid;
+		taskq_lane_forget(lane);
 }

@@ -9,9 +9,16 @@
 
 /* All functions: the caller holds the main lock exclusively, and none fails. */
 
+extern Size taskq_lane_shmem_size(void);
+extern void taskq_lane_shmem_init(void);
 extern TaskqLane *taskq_lane_find(Oid dbid, int32 id);
 extern TaskqLane *taskq_lane_enter(TaskqDb *db, int32 id, Oid role, int16 priority);
 extern TaskqLane *taskq_lane_take_turn(TaskqDb *db, int32 id, Oid role, int16 priority);
+extern void taskq_lane_forget(TaskqLane *lane);
+extern void taskq_lanes_forget(Oid dbid);
+extern void taskq_lane_count(Oid dbid, Oid role, TaskqLane *lane, int64 waiting, int64 later);
+extern int64 taskq_lane_pending(Oid dbid, Oid role);
+extern void taskq_lanes_settle(Oid dbid);
 extern void taskq_lane_rewind(TaskqLane *lane, const pg_uuid_t *id, uint32 leaves);
 extern void taskq_lane_ready(TaskqLane *lane, const pg_uuid_t *id);
 extern void taskq_lane_again(TaskqLane *lane, const pg_uuid_t *id);

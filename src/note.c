@@ -304,30 +304,22 @@ apply_committed(TaskqDb *db, Note *note)
 		case NOTE_SUBMITTED:
 			lane = taskq_lane_enter(db, note->lane, note->role, note->priority);
 			if (lane != NULL)
-			{
 				taskq_lane_rewind(lane, &note->id, note->leaves);
-				lane->waiting += note->count;
-			}
+			taskq_lane_count(db->dbid, note->role, lane, note->count, 0);
 			wake_for_lane(db, note->role);
 			break;
 		case NOTE_READY:
 			lane = taskq_lane_enter(db, note->lane, note->role, note->priority);
 			if (lane != NULL)
-			{
 				taskq_lane_ready(lane, &note->id);
-				lane->later = Max(0, lane->later - 1);
-			}
 			wake_for_lane(db, note->role);
 			break;
 		case NOTE_CLAIMED:
-			lane = taskq_lane_find(db->dbid, note->lane);
-			if (lane != NULL)
-				lane->waiting = Max(0, lane->waiting - note->count);
+			taskq_lane_count(db->dbid, note->role, taskq_lane_find(db->dbid, note->lane), -note->count, 0);
 			break;
 		case NOTE_LATER:
 			lane = taskq_lane_enter(db, note->lane, note->role, note->priority);
-			if (lane != NULL)
-				lane->later += note->count;
+			taskq_lane_count(db->dbid, note->role, lane, 0, note->count);
 			break;
 		case NOTE_DUE:
 			if (note->due > db->next_due && db->next_due != DT_NOBEGIN)
@@ -340,10 +332,8 @@ apply_committed(TaskqDb *db, Note *note)
 			break;
 		case NOTE_FINAL:
 			lane = taskq_lane_find(db->dbid, note->lane);
-			if (lane != NULL && note->from == TASKQ_PENDING)
-				lane->waiting = Max(0, lane->waiting - 1);
-			else if (lane != NULL && note->from != TASKQ_LEASED)
-				lane->later = Max(0, lane->later - 1);
+			if (note->from != TASKQ_LEASED)
+				taskq_lane_count(db->dbid, note->role, lane, note->from == TASKQ_PENDING ? -1 : 0, note->from == TASKQ_PENDING ? 0 : -1);
 			taskq_event_push(db, &note->id, note->state);
 			break;
 		case NOTE_CANCEL:
@@ -364,7 +354,7 @@ apply_committed(TaskqDb *db, Note *note)
 			{
 				lane = &taskq_shared->lanes[i];
 				if (lane->dbid == db->dbid && lane->running <= 0 && lane->scanner < 0)
-					lane->dbid = InvalidOid;
+					taskq_lane_forget(lane);
 			}
 			db->rescan = true;
 			db->next_due = DT_NOBEGIN;

@@ -14,6 +14,7 @@
 #include "event.h"
 #include "guard.h"
 #include "guc.h"
+#include "lane.h"
 #include "miscadmin.h"
 #include "shmem.h"
 #include "storage/ipc.h"
@@ -44,7 +45,7 @@ shmem_request(void)
 {
 	if (prev_shmem_request_hook)
 		prev_shmem_request_hook();
-	RequestAddinShmemSpace(shmem_size());
+	RequestAddinShmemSpace(add_size(shmem_size(), taskq_lane_shmem_size()));
 	RequestNamedLWLockTranche("taskq", 1 + TASKQ_MAX_WORKERS);
 }
 
@@ -64,6 +65,7 @@ shmem_reset(void)
 	taskq_shared->clock_base = GetCurrentTimestamp() - taskq_monotonic_us();
 	taskq_shared->start_paused = taskq_start_paused;
 	taskq_shared->quarantine = -1;
+	taskq_shared->free_lane = -1;
 	for (int i = 0; i < TASKQ_WAIT_BUCKETS; i++)
 		ConditionVariableInit(&taskq_shared->finished[i]);
 	pg_atomic_init_u64(&taskq_shared->definitions, 0);
@@ -87,6 +89,7 @@ shmem_startup(void)
 	taskq_shared = ShmemInitStruct("taskq", shmem_size(), &found);
 	if (!found)
 		shmem_reset();
+	taskq_lane_shmem_init();
 	taskq_guard_startup(!found);
 	LWLockRelease(AddinShmemInitLock);
 
@@ -291,11 +294,7 @@ taskq_db_forget(Oid dbid)
 {
 	TaskqDb    *db = taskq_db_find(dbid);
 
-	for (int i = 0; i < taskq_shared->nlanes; i++)
-	{
-		if (taskq_shared->lanes[i].dbid == dbid)
-			taskq_shared->lanes[i].dbid = InvalidOid;
-	}
+	taskq_lanes_forget(dbid);
 	for (int i = 0; i < taskq_shared->nslots; i++)
 	{
 		TaskqSlot  *slot = &taskq_shared->slots[i];

@@ -104,6 +104,7 @@ typedef struct TaskqLane
 	bool		fresh;			/* ... that external workers have not been told of */
 	int			scanner;		/* slot that scans it now, or -1 */
 	uint32		generation;		/* of this entry; tells reuse */
+	int			next_free;		/* if it is free: the next one, or -1 */
 	pg_uuid_t	watermark;		/* no claimable task before it that isn't noted elsewhere */
 	pg_uuid_t	head;			/* the first claimable task, as far as known; for the order of lanes only */
 	pg_uuid_t	high;			/* scans came as far as here */
@@ -269,6 +270,8 @@ typedef struct TaskqShared
 	uint64		starts;			/* counts workers */
 
 	int			nlanes;			/* entries of lanes in use are below it */
+	int			free_lane;		/* the first of those below it that are free, or -1 */
+	uint32		hand;			/* where an idle one is looked for next */
 	int			nslots;			/* entries of slots in use are below it */
 
 	pg_atomic_uint32 ncancels;	/* written under the main lock */

@@ -21,6 +21,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "guc.h"
+#include "lane.h"
 #include "miscadmin.h"
 #include "note.h"
 #include "rights.h"
@@ -363,13 +364,7 @@ count_pending(Oid role)
 	int64		n = taskq_note_pending(role);
 
 	LWLockAcquire(taskq_main_lock, LW_SHARED);
-	for (int i = 0; i < taskq_shared->nlanes; i++)
-	{
-		TaskqLane  *lane = &taskq_shared->lanes[i];
-
-		if (lane->dbid == MyDatabaseId && lane->role == role)
-			n += lane->waiting + lane->later;
-	}
+	n += taskq_lane_pending(MyDatabaseId, role);
 	LWLockRelease(taskq_main_lock);
 	return n;
 }

@@ -112,6 +112,34 @@ is($tenant{bob}->query_safe(q{SELECT count(*) FROM taskq.task_claim('b', n => 10
 	'20', '... nor keeps them from the one they are for');
 $tenant{alice}->query_safe('COMMIT');
 $_->quit foreach values %tenant;
-
 $s->quit;
+$node->stop;
+
+# --- more lanes than shared memory has room for: the limit of what waits holds all the same
+
+my $small = taskq_node('few_lanes', 'taskq.max_workers' => 1, 'taskq.max_lanes' => 16, 'taskq.max_pending_per_role' => 300);
+$small->safe_psql($db, q{
+	CREATE ROLE app LOGIN;
+	GRANT taskq_user TO app;
+	SELECT taskq.queue_define('held'), taskq.queue_pause('held')});
+
+# Ten tasks for each of 60 priorities, each in a transaction of its own; how many there are then.
+sub submit_to_many_lanes
+{
+	my ($more) = @_;
+	$small->psql($db,
+		join('', map { "SELECT count(*) FROM taskq.task_submit_many('short', array_fill('{}'::jsonb, ARRAY[10]), priority => $_, $more);\n" } 1 .. 60),
+		extra_params => [ '-U', 'app' ], on_error_stop => 0);
+	return sql($small, $db, q{SELECT count(*) FROM taskq.task WHERE NOT ready});
+}
+
+is(submit_to_many_lanes(q{queue => 'held'}), '300', 'a role with more lanes than there is room for keeps to its limit');
+like(sql_error($small, $db, q{SELECT taskq.task_submit('short', queue => 'held')}, 'app'), qr/too many tasks of role/, '... and is told so');
+as_role($small, $db, 'app', q{SELECT count(taskq.task_cancel(id)) FROM taskq.task WHERE NOT ready});
+is(submit_to_many_lanes(q{delay => '1 day'}), '300', '... also when they wait for their time');
+as_role($small, $db, 'app', q{SELECT count(taskq.task_cancel(id)) FROM taskq.task WHERE NOT ready});
+$small->poll_query_until($db, q{SELECT count(*) = 0 FROM taskq.task WHERE NOT ready});
+submit_to_many_lanes(q{queue => 'default'}) for 1 .. 3;
+ok($small->poll_query_until($db, q{SELECT count(*) = 0 FROM taskq.task WHERE NOT ready}), 'what is run makes room');
+is(submit_to_many_lanes(q{queue => 'held'}), '300', '... for as many again');
 done_testing();
