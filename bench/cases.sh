@@ -58,7 +58,7 @@ sql_drain() {
 		q -c "CALL $1" &
 		pids+=($!)
 	done
-	wait "${pids[@]}"
+	for i in "${pids[@]}"; do wait "$i"; done
 	rate "$2" "$start" "$(now)"
 }
 
@@ -79,11 +79,11 @@ case_submit() {
 	echo "SELECT graphile_worker.add_job('noop', '{}');" >"$scratch/graphile.sql"
 	for clients in 1 8; do
 		for ((i = 0; i < runs; i++)); do
-			add floor "$(tps "$scratch/floor.sql" "$clients")"
+			! floor_too || add floor "$(tps "$scratch/floor.sql" "$clients")"
 			# only the submit is measured: the floor has nobody who works the tasks off either
 			pause
 			add taskq "$(tps "$scratch/submit.sql" "$clients")"
-			add pgmq "$(tps "$scratch/pgmq.sql" "$clients")"
+			! floor_too || add pgmq "$(tps "$scratch/pgmq.sql" "$clients")"
 			if peers_too graphile; then
 				add graphile "$(tps "$scratch/graphile.sql" "$clients")"
 				q -c 'TRUNCATE graphile_worker._private_jobs'
@@ -105,16 +105,20 @@ case_bulk() {
 	local start i
 	pause
 	for ((i = 0; i < runs; i++)); do
-		start=$(now)
-		q -c "INSERT INTO floor_plain (id, lane, slot, attempt, state, payload)
-			SELECT gen_random_uuid(), 1, 1, 0, 'p', '{}' FROM generate_series(1, $tasks)"
-		add floor "$(rate "$tasks" "$start" "$(now)")"
+		if floor_too; then
+			start=$(now)
+			q -c "INSERT INTO floor_plain (id, lane, slot, attempt, state, payload)
+				SELECT gen_random_uuid(), 1, 1, 0, 'p', '{}' FROM generate_series(1, $tasks)"
+			add floor "$(rate "$tasks" "$start" "$(now)")"
+		fi
 		start=$(now)
 		submit_tasks noop "$tasks"
 		add taskq "$(rate "$tasks" "$start" "$(now)")"
-		start=$(now)
-		q -c "INSERT INTO pgmq_task (message) SELECT '{}' FROM generate_series(1, $tasks)"
-		add pgmq "$(rate "$tasks" "$start" "$(now)")"
+		if floor_too; then
+			start=$(now)
+			q -c "INSERT INTO pgmq_task (message) SELECT '{}' FROM generate_series(1, $tasks)"
+			add pgmq "$(rate "$tasks" "$start" "$(now)")"
+		fi
 		if peers_too graphile; then
 			start=$(now)
 			graphile_fill "$tasks"
@@ -138,10 +142,10 @@ case_drain() {
 	for n in 1 2 4; do
 		workers_are "$n"
 		for ((i = 0; i < runs; i++)); do
-			add floor "$(sql_drain "floor_drain(false)" "$tasks" "$n" "$(fill_floor "$tasks")")"
+			! floor_too || add floor "$(sql_drain "floor_drain(false)" "$tasks" "$n" "$(fill_floor "$tasks")")"
 			add taskq "$(taskq_drain noop "$tasks")"
 			if [[ $n = 2 ]]; then
-				add pgmq "$(sql_drain "pgmq_drain()" "$tasks" 2 "$(fill_pgmq "$tasks")")"
+				! floor_too || add pgmq "$(sql_drain "pgmq_drain()" "$tasks" 2 "$(fill_pgmq "$tasks")")"
 				if peers_too graphile; then
 					add graphile "$(graphile_drain "$tasks")"
 					add pgboss "$(pgboss_drain "$tasks")"
@@ -156,7 +160,7 @@ case_drain() {
 	for n in 1 2; do
 		workers_are "$n"
 		for ((i = 0; i < runs; i++)); do
-			add floor "$(sql_drain "floor_drain(false)" "$tasks" "$n" "$(fill_floor "$tasks")")"
+			! floor_too || add floor "$(sql_drain "floor_drain(false)" "$tasks" "$n" "$(fill_floor "$tasks")")"
 			add taskq "$(taskq_drain noop_batch "$tasks")"
 			clean
 		done
@@ -164,7 +168,7 @@ case_drain() {
 		row drain "no-op, kind with batch => true, $n worker(s), tasks/s" more
 	done
 	for ((i = 0; i < runs; i++)); do
-		add floor "$(sql_drain "floor_drain(true)" "$tasks" 2 "$(fill_floor "$tasks")")"
+		! floor_too || add floor "$(sql_drain "floor_drain(true)" "$tasks" 2 "$(fill_floor "$tasks")")"
 		add taskq "$(taskq_drain noop "$tasks")"
 		clean
 	done
@@ -177,14 +181,14 @@ case_drain() {
 case_write() {
 	local i
 	for ((i = 0; i < runs; i++)); do
-		add floor "$(sql_drain "floor_drain(false, true)" "$tasks" 2 "$(fill_floor "$tasks")")"
+		! floor_too || add floor "$(sql_drain "floor_drain(false, true)" "$tasks" 2 "$(fill_floor "$tasks")")"
 		add taskq "$(taskq_drain write_row "$tasks")"
 		! peers_too graphile || add graphile "$(graphile_drain "$((tasks / 4))" write_row)"
 		clean
 	done
 	row write 'handlers that insert a row, 2 workers, tasks/s' more
 	for ((i = 0; i < runs; i++)); do
-		add floor "$(sql_drain "floor_drain(false, true)" "$tasks" 2 "$(fill_floor "$tasks")")"
+		! floor_too || add floor "$(sql_drain "floor_drain(false, true)" "$tasks" 2 "$(fill_floor "$tasks")")"
 		add taskq "$(taskq_drain write_row_batch "$tasks")"
 		clean
 	done
@@ -302,22 +306,27 @@ case_waiting() {
 
 # Rounds while the snapshot of before is held: the last round's rate by the first's.
 case_snapshot() {
-	local holder i r s rounds=10 n=20000
+	local holder i r s rounds=10 n=$((tasks / 10))
+	local -a three=(taskq)
+	! floor_too || three=(taskq floor pgmq)
 	declare -A first last
 	for ((i = 0; i < runs; i++)); do
-		q -c 'BEGIN ISOLATION LEVEL REPEATABLE READ' -c 'SELECT 1' -c 'SELECT pg_sleep(3600)' >/dev/null 2>&1 &
+		as_pg psql -XAtq -c 'BEGIN ISOLATION LEVEL REPEATABLE READ' -c 'SELECT 1' -c 'SELECT pg_sleep(86400)' >/dev/null 2>&1 &
 		holder=$!
-		q -c "DO \$\$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(3600)%' AND backend_xmin IS NOT NULL) LOOP PERFORM pg_sleep(0.05); END LOOP; END \$\$"
+		until_true 'the session that holds a snapshot' says t \
+			"SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(86400)%' AND backend_xmin IS NOT NULL)"
 		for ((r = 1; r <= rounds; r++)); do
 			last[taskq]=$(taskq_drain noop "$n")
-			last[floor]=$(sql_drain "floor_drain(false)" "$n" 2 "INSERT INTO floor_task (id, lane, slot, attempt, state, payload) SELECT gen_random_uuid(), 1, 1, 0, 'p', '{}' FROM generate_series(1, $n)")
-			last[pgmq]=$(sql_drain "pgmq_drain()" "$n" 2 "INSERT INTO pgmq_task (message) SELECT '{}' FROM generate_series(1, $n)")
+			if floor_too; then
+				last[floor]=$(sql_drain "floor_drain(false)" "$n" 2 "INSERT INTO floor_task (id, lane, slot, attempt, state, payload) SELECT gen_random_uuid(), 1, 1, 0, 'p', '{}' FROM generate_series(1, $n)")
+				last[pgmq]=$(sql_drain "pgmq_drain()" "$n" 2 "INSERT INTO pgmq_task (message) SELECT '{}' FROM generate_series(1, $n)")
+			fi
 			if [[ $r = 1 ]]; then
-				for s in taskq floor pgmq; do first[$s]=${last[$s]}; done
+				for s in "${three[@]}"; do first[$s]=${last[$s]}; done
 			fi
 		done
-		for s in taskq floor pgmq; do add "$s" "$(awk -v a="${first[$s]}" -v b="${last[$s]}" 'BEGIN { printf "%.2f\n", b / a }')"; done
-		q -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(3600)%'" >/dev/null
+		for s in "${three[@]}"; do add "$s" "$(awk -v a="${first[$s]}" -v b="${last[$s]}" 'BEGIN { printf "%.2f\n", b / a }')"; done
+		q -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(86400)%'" >/dev/null
 		wait "$holder" 2>/dev/null || true
 		clean
 	done
@@ -329,9 +338,9 @@ case_snapshot() {
 head_rate() {
 	local start
 	q -c CHECKPOINT
-	until [[ $(q -c "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'autovacuum worker'") = 0 ]]; do sleep 1; done
+	until_true 'autovacuum to end' says 0 "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'autovacuum worker'"
 	q -c "SELECT taskq.worker_stop(name) FROM taskq.worker" >/dev/null
-	until [[ $(q -c 'SELECT count(*) FROM taskq.worker') = 0 ]]; do :; done
+	until_true 'the workers to go' says 0 'SELECT count(*) FROM taskq.worker'
 	start=$(now)
 	q -c "SELECT taskq.queue_resume('default')" -c "CALL wait_completed($1)" >/dev/null
 	rate "$1" "$start" "$(now)"
@@ -394,11 +403,11 @@ case_idle() {
 	if peers_too graphile; then
 		start_nodes graphile 1
 		go
-		until [[ $(q -c "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN \"jobs:insert\"%'") != 0 ]]; do :; done
+		until_true 'graphile-worker to listen' says t "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'LISTEN \"jobs:insert\"%')"
 		node_pids="$(pgrep -f "$peers/graphile.mjs" | tr '\n' ' ') $(q -c "SELECT pid FROM pg_stat_activity WHERE application_name <> 'psql' AND backend_type = 'client backend'" | tr '\n' ' ')"
 		add graphile "$(idle_cpu "$node_pids")"
 		graphile_pss=$(pss "$(pgrep -f "$peers/graphile.mjs" | tail -n 1)")
-		stop_nodes graphile
+		stop_nodes
 	fi
 	if peers_too celery; then
 		celery_worker

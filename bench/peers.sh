@@ -32,8 +32,12 @@ has() {
 	esac
 }
 
-run_node() { as_pg "$node" "$peers/$1.mjs" "${@:2}"; }
-run_celery() { as_pg env REDIS_SOCKET="$scratch/redis.sock" PYTHONPATH="$peers" PYTHONDONTWRITEBYTECODE=1 "$@"; }
+# None takes longer than the limit; what it says when it fails is kept, and shown.
+run_node() {
+	as_pg timeout --foreground "$limit" "$node" "$peers/$1.mjs" "${@:2}" 2>"$scratch/$1.log" ||
+		{ tail -n 5 "$scratch/$1.log" >&2; say "failed, or took more than $limit s: $*"; return 1; }
+}
+run_celery() { as_pg timeout --foreground "$limit" env REDIS_SOCKET="$scratch/redis.sock" PYTHONPATH="$peers" PYTHONDONTWRITEBYTECODE=1 "$@"; }
 
 peers_start() {
 	[[ $with_peers = yes ]] || return 0
@@ -43,7 +47,7 @@ peers_start() {
 	fi
 	if has celery; then
 		as_pg redis-server --port 0 --unixsocket "$scratch/redis.sock" --dir "$scratch" --daemonize yes --pidfile "$scratch/redis.pid" >/dev/null
-		until as_pg redis-cli -s "$scratch/redis.sock" ping >/dev/null 2>&1; do :; done
+		until_true Redis as_pg redis-cli -s "$scratch/redis.sock" ping >/dev/null 2>&1
 	fi
 }
 
@@ -53,15 +57,17 @@ peers_stop() {
 
 # Start worker processes that say "ready" and begin when told; leaves them in $workers.
 start_nodes() {
-	local script=$1 n=$2 i
+	local script=$1 n=$2 i fd
 	workers=() goes=()
 	for ((i = 0; i < n; i++)); do
 		mkfifo "$scratch/go.$i" "$scratch/ready.$i"
-		run_node "$script" work <"$scratch/go.$i" >"$scratch/ready.$i" 2>"$scratch/$script.log" &
+		set -m
+		run_node "$script" work <"$scratch/go.$i" >"$scratch/ready.$i" &
+		set +m
 		workers+=($!)
 		exec {fd}>"$scratch/go.$i"
 		goes+=("$fd")
-		read -r <"$scratch/ready.$i"
+		read -r -t "$limit" <"$scratch/ready.$i" || { say "$script does not get ready"; return 1; }
 		rm "$scratch/go.$i" "$scratch/ready.$i"
 	done
 }
@@ -74,9 +80,10 @@ go() {
 	done
 }
 
-# The shells that started them are not the processes themselves.
+# Each has a process group: the shells that started them are not the processes themselves.
 stop_nodes() {
-	pkill -TERM -f "$peers/$1.mjs" 2>/dev/null || true
+	local group
+	for group in "${workers[@]}"; do kill -TERM -- "-$group" 2>/dev/null || true; done
 	wait "${workers[@]}" 2>/dev/null || true
 }
 
@@ -96,18 +103,18 @@ graphile_drain() {
 	go
 	q -c 'CALL graphile_wait()'
 	end=$(now)
-	stop_nodes graphile
+	stop_nodes
 	rate "$1" "$start" "$end"
 }
 
 pgboss_drain() {
-	local start
+	local start worker
 	run_node pgboss bulk "$1" >/dev/null
 	q -c 'VACUUM ANALYZE' >/dev/null 2>&1
 	start_nodes pgboss 2
 	start=$(now)
 	go
-	wait "${workers[@]}"
+	for worker in "${workers[@]}"; do wait "$worker"; done
 	rate "$1" "$start" "$(now)"
 	q -c 'TRUNCATE pgboss.job CASCADE' 2>/dev/null || true
 }

@@ -5,9 +5,14 @@
 #   make bench                  all cases, medians of RUNS=3
 #   make bench CASE=drain       one or several of those at the top of bench/cases.sh
 #   make bench PEERS=no         without the other systems (which come from apt and npm)
+#   make bench FLOOR=no PEERS=no    taskq alone
+#   bench/compare.sh            two builds of taskq instead
 #   TASKS=200000 SECONDS_EACH=5 PENDING=10000000 change how much is done
+#   LIMIT=900                   seconds that any one wait may take
 
 set -euo pipefail
+# what fails in "$(…)" ends that, and add() sees that there is no figure
+shopt -s inherit_errexit
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../scripts/lib.sh"
 # shellcheck source=bench/peers.sh
@@ -21,6 +26,8 @@ tasks=${TASKS:-200000}
 pending=${PENDING:-10000000}
 case=${CASE:-all}
 with_peers=${PEERS:-yes}
+with_floor=${FLOOR:-yes}
+limit=${LIMIT:-900}
 settings=("shared_buffers = '512MB'" "max_wal_size = '8GB'" "checkpoint_timeout = '30min'" "autovacuum = on"
 	"taskq.max_workers = 2" "taskq.worker_idle_timeout = '1h'")
 
@@ -29,11 +36,35 @@ declare -A name=([taskq]=taskq [floor]="plain SQL" [graphile]=graphile-worker [p
 declare -A got=()
 table=()
 
-q() { as_pg psql -XAtq -v ON_ERROR_STOP=1 "$@"; }
+# No statement takes longer than the limit; one that is given up is shown.
+q() {
+	PGOPTIONS="-c statement_timeout=${limit}s" as_pg psql -XAtq -v ON_ERROR_STOP=1 "$@" ||
+		{ say "failed, or took more than $limit s: ${*: -1}"; return 1; }
+}
+
+# Waits for a command to succeed, as long as the limit is: $1 says what for.
+until_true() {
+	local what=$1 end=$((SECONDS + limit))
+	shift
+	until "$@"; do
+		((SECONDS < end)) || { say "waited $limit s for $what"; return 1; }
+		sleep 0.02
+	done
+}
+
+# Is this what the query says?
+says() { [[ $(q -c "$2") = "$1" ]]; }
+
 wants() { [[ $case = all || " $case " = *" $1 "* ]]; }
 now() { date +%s.%N; }
 rate() { awk -v n="$1" -v a="$2" -v b="$3" 'BEGIN { printf "%.0f\n", n / (b - a) }'; }
-add() { got[$1]+=" $2"; }
+floor_too() { [[ $with_floor = yes ]]; }
+
+# A figure of a system; none is a fault of the measurement.
+add() {
+	[[ $2 =~ [0-9] ]] || { say "no figure of ${name[$1]}"; exit 1; }
+	got[$1]+=" $2"
+}
 
 # Numbers on standard input as "median (min–max)", thousands set apart.
 summary() {
@@ -73,6 +104,7 @@ row() {
 		line+=" $text${ratio:+, **$ratio ×**} |"
 	done
 	table+=("$line")
+	[[ -z ${FIGURES:-} ]] || printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$ours" >>"$FIGURES"
 	got=()
 }
 
@@ -94,7 +126,12 @@ main() {
 	for c in $case; do
 		[[ " all ${cases[*]} " = *" $c "* ]] || { say "no such case: $c; there are: ${cases[*]}"; exit 1; }
 	done
-	taskq_install
+	# what is installed there, or this
+	if [[ -n ${INSTALLED:-} ]]; then
+		PATH=$(pg --bindir):$PATH
+	else
+		taskq_install
+	fi
 	scratch_begin taskq-bench
 	peers_install
 	cluster_start "${settings[@]}"
