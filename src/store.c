@@ -107,7 +107,7 @@ static struct
 
 static bool ready = false;		/* all tables are there, and of our version */
 static uint64 changes = 0;		/* times that it was found to be out of date */
-static int32 script_version = 0;	/* of the script that made the tables; 0: not known */
+static int32 script_version = -1;	/* of the script that made the tables; -1: not known, 0: it has none */
 static uint32 version_hash = 0; /* of the function that tells it */
 
 static void
@@ -133,6 +133,7 @@ on_namespace_change(Datum arg, int cacheid, uint32 hashvalue)
 {
 	for (int i = 0; i < TASKQ_NRELS; i++)
 		forget_relation(i);
+	script_version = -1;
 }
 
 static void
@@ -140,6 +141,7 @@ on_function_change(Datum arg, int cacheid, uint32 hashvalue)
 {
 	if (hashvalue != 0 && hashvalue != version_hash)
 		return;
+	script_version = -1;
 	ready = false;
 	changes++;
 }
@@ -228,22 +230,30 @@ read_script_version(void)
 bool
 taskq_store_ready(void)
 {
-	bool		found = true;
 	uint64		before;
 
 	AcceptInvalidationMessages();
 	if (ready)
 		return true;
 
-	before = changes;
-	script_version = TASKQ_SCRIPT_VERSION;
-	for (int i = 0; i < TASKQ_NRELS && found; i++)
-		found = is_index(i) || look_up(i);
-	if (found)
-		script_version = read_script_version();
-	found &= script_version == TASKQ_SCRIPT_VERSION;
-	ready = found && changes == before;
-	return found;
+	/* until nothing has changed meanwhile */
+	do
+	{
+		before = changes;
+		for (int i = 0; i < TASKQ_NRELS; i++)
+		{
+			if (!is_index(i) && !look_up(i))
+			{
+				script_version = -1;
+				return false;
+			}
+		}
+		if (script_version < 0)
+			script_version = read_script_version();
+		CHECK_FOR_INTERRUPTS();
+	} while (changes != before);
+	ready = script_version == TASKQ_SCRIPT_VERSION;
+	return ready;
 }
 
 /*
@@ -254,7 +264,7 @@ taskq_store_ready(void)
 void
 taskq_store_report_version(int elevel)
 {
-	if (script_version == TASKQ_SCRIPT_VERSION)
+	if (script_version < 0 || script_version == TASKQ_SCRIPT_VERSION)
 		return;
 	ereport(elevel,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -330,6 +340,11 @@ check_columns(TaskqRelation which, Relation rel)
 	const Oid  *types = which < TASKQ_REL_LEAF_PKEY ? task_types : NULL;
 	int			n = types ? lengthof(task_types) : 0;
 
+	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_tableam != GetHeapamTableAmRoutine())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("\"taskq_internal.%s\" is not a table of access method heap any more", RelationGetRelationName(rel)),
+				 errhint("Use ALTER TABLE ... SET ACCESS METHOD heap.")));
 	for (int i = 0; i < lengthof(shapes) && types == NULL; i++)
 	{
 		if (shapes[i].table != which)
