@@ -473,6 +473,23 @@ may_leave(bool has_work)
 	return leave;
 }
 
+/* Library and extension don't fit together: say so, once in a row however many look. */
+static void
+tell_version(bool ready)
+{
+	bool		mismatch = !ready && taskq_store_mismatched();
+	bool		told;
+
+	if (!mismatch && taskq_shared->mismatched_db != MyDatabaseId)
+		return;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	told = taskq_shared->mismatched_db == MyDatabaseId;
+	taskq_shared->mismatched_db = mismatch ? MyDatabaseId : InvalidOid;
+	LWLockRelease(taskq_main_lock);
+	if (mismatch && !told)
+		taskq_store_report_version(LOG);
+}
+
 /* Is the extension here, and are we wanted? */
 static bool
 serves_here(void)
@@ -481,8 +498,7 @@ serves_here(void)
 
 	taskq_pass_begin();
 	ready = taskq_store_ready() && taskq_database_enabled(get_database_name(MyDatabaseId));
-	if (!ready)
-		taskq_store_report_version(LOG);
+	tell_version(ready);
 	taskq_pass_commit();
 	return ready;
 }

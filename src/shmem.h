@@ -247,6 +247,7 @@ typedef struct TaskqShared
 	pid_t		launcher;
 	int			launcher_procno;
 	bool		find;			/* databases with taskq are to be found */
+	Oid			mismatched_db;	/* the log says of it that library and extension don't fit together */
 	uint32		generations;	/* counter for lanes and slots */
 
 	bool		start_paused;	/* no tasks before taskq.resume(), database by database */

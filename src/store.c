@@ -256,6 +256,13 @@ taskq_store_ready(void)
 	return ready;
 }
 
+/* taskq_store_mismatched - is that why taskq_store_ready said no? */
+bool
+taskq_store_mismatched(void)
+{
+	return script_version >= 0 && script_version != TASKQ_SCRIPT_VERSION;
+}
+
 /*
  * taskq_store_report_version - say that library and database do not fit together, if that is so
  *
@@ -264,7 +271,7 @@ taskq_store_ready(void)
 void
 taskq_store_report_version(int elevel)
 {
-	if (script_version < 0 || script_version == TASKQ_SCRIPT_VERSION)
+	if (!taskq_store_mismatched())
 		return;
 	ereport(elevel,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -427,6 +434,7 @@ row_from_tuple(TaskqRow *row, int leaf, HeapTuple tuple, TupleDesc desc)
 	row->leaf = leaf;
 	row->tid = tuple->t_self;
 	row->xmin = HeapTupleHeaderGetRawXmin(tuple->t_data);
+	row->whole = desc->natts == Natts_task ? NULL : tuple;
 	taskq_rows_deform(tuple, desc, row->values, row->nulls, Natts_task);
 }
 
@@ -447,7 +455,8 @@ insert_into_leaf(int leaf, TaskqRow *rows, int n)
 
 	taskq_leaf_written(leaf);
 	for (int i = 0; i < n; i++)
-		tuples[i] = taskq_rows_form(rel, rows[i].values, rows[i].nulls, Natts_task);
+		tuples[i] = rows[i].whole ? taskq_rows_modify(rel, rows[i].whole, rows[i].values, rows[i].nulls, NULL, Natts_task) :
+			taskq_rows_form(rel, rows[i].values, rows[i].nulls, Natts_task);
 	taskq_rows_insert(rel, tuples, n, Natts_task);
 	for (int i = 0; i < n; i++)
 		heap_freetuple(tuples[i]);

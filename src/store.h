@@ -83,6 +83,7 @@ typedef struct TaskqRow
 	int			leaf;
 	ItemPointerData tid;
 	TransactionId xmin;
+	HeapTuple	whole;			/* with columns that are not taskq's, or NULL if there are none */
 	Datum		values[Natts_task];
 	bool		nulls[Natts_task];
 } TaskqRow;
@@ -151,6 +152,7 @@ typedef struct TaskqLease
 extern void taskq_store_begin(void);
 extern void taskq_store_init(void);
 extern bool taskq_store_ready(void);
+extern bool taskq_store_mismatched(void);
 extern void taskq_store_report_version(int elevel);
 extern void taskq_store_require(void);
 extern Oid	taskq_store_oid(TaskqRelation which);

@@ -6,12 +6,13 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use TaskqTest;
+use TurnedClock;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $db = 'postgres';
 my ($out, $err);
-my $node = taskq_node('dba');
+my $node = start_turned(sub { taskq_node('dba') });
 $node->safe_psql($db, q{
 	CREATE EXTENSION amcheck;
 	CREATE EXTENSION btree_gist;
@@ -181,6 +182,20 @@ foreach my $addition (@additions)
 	$node->safe_psql($db, $remove) if $remove;
 }
 is(tasks_of_all_sorts(), 0, 'all gone again: tasks run');
+
+# what retention moves keeps what others wrote into it
+$node->safe_psql($db, q{SELECT taskq.queue_define('held'), taskq.queue_pause('held')});
+my $held = submit($node, $db, 'short', '{}', q{queue => 'held'});
+$node->safe_psql($db, "UPDATE taskq_internal.task SET note2 = 'by hand' WHERE id = '$held'");
+set_clock(40 * 3600);
+$node->reload;
+$node->poll_query_until($db, "SELECT slot = 16 FROM taskq_internal.task WHERE id = '$held'") or die 'not moved';
+is($node->safe_psql($db, "SELECT note2 FROM taskq_internal.task WHERE id = '$held'"), 'by hand', 'a column keeps its value where a task is moved');
+$node->safe_psql($db, q{SELECT taskq.queue_resume('held')});
+is(wait_task($node, $db, $held), 'completed', '... and it runs');
+is($node->safe_psql($db, "SELECT note2 FROM taskq_internal.task WHERE id = '$held'"), 'by hand', '... and completes');
+set_clock(0);
+$node->reload;
 
 # what is refused is refused cleanly, and without harm
 $node->safe_psql($db, "CREATE UNIQUE INDEX dba ON $leaf (tenant, (payload->>'unique')) WHERE payload ? 'unique'");
