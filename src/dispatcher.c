@@ -123,6 +123,7 @@ dispatcher_attach(Oid dbid)
 		taskq_dispatcher.db->since = taskq_steady_now();
 		taskq_dispatcher.db->wanted = false;
 		taskq_dispatcher.db->busy = true;
+		taskq_dispatcher.db->hushed = false;
 		/* whoever was here before may have ended in the middle of its timers */
 		taskq_dispatcher.db->next_due = DT_NOBEGIN;
 		taskq_wake_launcher();	/* it need not watch over our start any longer */
@@ -514,6 +515,7 @@ forget_database(void)
 	if (forget)
 	{
 		taskq_dispatcher.db->dispatcher = 0;
+		taskq_dispatcher.db->hushed = false;
 		/* when it is found again, everything is to be looked through */
 		taskq_dispatcher.db->next_due = DT_NOEND;
 		taskq_dispatcher.db->next_sweep = DT_NOEND;
