@@ -450,30 +450,53 @@ on_prepared(void)
 	LWLockRelease(taskq_main_lock);
 }
 
+#define PORTION 500				/* notes applied while others wait for the main lock */
+#define PAUSE_US 50
+
+/*
+ * Apply these notes.
+ *
+ * In portions: between two of them others get the main lock.  Each note leaves shared
+ * memory true by itself, since what it tells is visible to everybody already, and
+ * nothing interrupts us before the last one is applied: who looks in between finds what
+ * is noted so far, and is woken for the rest.
+ */
+static void
+apply_notes(int from, int until, bool committed)
+{
+	while (from < until)
+	{
+		int			end = Min(from + PORTION, until);
+		TaskqDb    *db;
+
+		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+		/* the entry was made sure of, but an idle database's may be dropped again */
+		db = taskq_db_enter(MyDatabaseId);
+		for (; from < end && db != NULL; from++)
+		{
+			if (committed)
+				apply_committed(db, &notes[from]);
+			else
+				apply_aborted(db, &notes[from]);
+		}
+		LWLockRelease(taskq_main_lock);
+		if (db == NULL)
+			return;
+		/* who waits is only woken now, and would find that we have the lock again */
+		if (from < until)
+			pg_usleep(PAUSE_US);
+	}
+}
+
 static void
 on_xact_end(XactEvent event, void *arg)
 {
-	bool		committed = event == XACT_EVENT_COMMIT;
-	TaskqDb    *db;
-
 	if (event == XACT_EVENT_PRE_PREPARE)
 		refuse_prepared_cancel();
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
-	if (nnotes > 0 && event != XACT_EVENT_PREPARE)
-	{
-		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-		/* the entry was made sure of, but an idle database's may be dropped again */
-		db = taskq_db_enter(MyDatabaseId);
-		for (int i = 0; i < nnotes && db != NULL; i++)
-		{
-			if (committed)
-				apply_committed(db, &notes[i]);
-			else
-				apply_aborted(db, &notes[i]);
-		}
-		LWLockRelease(taskq_main_lock);
-	}
+	if (event != XACT_EVENT_PREPARE)
+		apply_notes(0, nnotes, event == XACT_EVENT_COMMIT);
 	if (event == XACT_EVENT_PREPARE)
 		on_prepared();
 	notes = NULL;
@@ -484,7 +507,7 @@ static void
 on_subxact_end(SubXactEvent event, SubTransactionId mySubid,
 			   SubTransactionId parentSubid, void *arg)
 {
-	TaskqDb    *db;
+	int			first = nnotes;
 
 	if (nnotes == 0 || (event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB))
 		return;
@@ -495,13 +518,8 @@ on_subxact_end(SubXactEvent event, SubTransactionId mySubid,
 			notes[i].subid = parentSubid;
 		return;
 	}
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	db = taskq_db_find(MyDatabaseId);
-	while (nnotes > 0 && notes[nnotes - 1].subid == mySubid)
-	{
-		nnotes--;
-		if (db != NULL)
-			apply_aborted(db, &notes[nnotes]);
-	}
-	LWLockRelease(taskq_main_lock);
+	while (first > 0 && notes[first - 1].subid == mySubid)
+		first--;
+	apply_notes(first, nnotes, false);
+	nnotes = first;
 }
