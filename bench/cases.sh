@@ -15,6 +15,7 @@ cases=(
 	waiting
 	snapshot
 	backlog
+	sweep
 	idle
 )
 
@@ -378,6 +379,49 @@ case_backlog() {
 	row backlog "first $n of $pending pending, tasks/s; instead of plain SQL: of 110,000" more
 	got[taskq]=" ${beside[*]}" got[floor]=" ${small[*]}"
 	row backlog "the same beside 1,000,000 of higher priority that may not run" more
+}
+
+# Latency of short tasks and timers, at 1,000 a second, while leaves with many old tasks
+# are emptied.  SWEEP_DONE and SWEEP_WAITING say how many.
+case_sweep() {
+	local i load start begun
+	local done=${SWEEP_DONE:-5000000} waiting=${SWEEP_WAITING:-300000}
+	declare -a before=() during=() late_before=() late=() took=()
+	echo "SELECT taskq.task_submit('noop');" >"$scratch/submit.sql"
+	echo "SELECT taskq.task_submit('noop', delay => '100 ms');" >"$scratch/timer.sql"
+	for ((i = 0; i < runs; i++)); do
+		declare -A p50s=() p99s=() mosts=()
+		q -v done="$done" -v waiting="$waiting" -f "$root/bench/sql/sweep.sql" -c CHECKPOINT
+		as_pg pgbench -n -M prepared -f "$scratch/submit.sql@19" -f "$scratch/timer.sql@1" -c 2 -R 1000 -T 3600 >/dev/null 2>&1 &
+		load=$!
+		start=$(q -c 'SELECT now()')
+		q -v n=500 -v pause=0.01 -f "$root/bench/sql/latency.sql" >"$scratch/ms"
+		add_latency before "$scratch/ms"
+		late_before+=("$(q -c "SELECT timers_late('$start')")")
+		# a reload has old tasks looked for at once
+		start=$(q -c 'SELECT now() FROM pg_reload_conf()')
+		begun=$(now)
+		: >"$scratch/ms"
+		while [[ $(q -c 'SELECT old_left()') = t ]]; do
+			q -v n=200 -v pause=0.01 -f "$root/bench/sql/latency.sql" >>"$scratch/ms"
+		done
+		took+=("$(awk -v a="$begun" -v b="$(now)" 'BEGIN { printf "%.1f\n", b - a }')")
+		add_latency during "$scratch/ms"
+		late+=("$(q -c "SELECT timers_late('$start')")")
+		pkill -TERM -P "$load" 2>/dev/null || true
+		kill "$load" 2>/dev/null || true
+		wait "$load" 2>/dev/null || true
+		before+=("${p99s[before]}") during+=("${p99s[during]}")
+		q -c 'CALL wait_drained()' || true
+		clean
+		q -c "SELECT taskq.queue_resume('held')" >/dev/null
+	done
+	got[taskq]=" ${during[*]}" got[floor]=" ${before[*]}"
+	row sweep "latency at 1,000 a second while $done finished and $waiting waiting old tasks are swept, p99, ms; instead of plain SQL: without a sweep" less
+	got[taskq]=" ${late[*]}" got[floor]=" ${late_before[*]}"
+	row sweep '… timers late by at most, ms' less
+	got[taskq]=" ${took[*]}"
+	row sweep '… the sweep takes, s' less
 }
 
 ticks() { local t=0 p; for p in $1; do [[ ! -r /proc/$p/stat ]] || t=$((t + $(awk '{ print $14 + $15 }' "/proc/$p/stat"))); done; echo "$t"; }

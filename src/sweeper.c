@@ -64,6 +64,7 @@
 
 #define ROWS 500				/* moved or deleted in one transaction, and one page's more at most */
 #define BLOCKS 256				/* read in one transaction */
+#define TRIES 30				/* to truncate a leaf, in some seconds */
 #define FIRST_MS 10000			/* till the next try, when somebody or something was in the way; doubled ... */
 #define LAST_MS 600000			/* ... up to this */
 #define START_MS 10000			/* for a sweeper to come */
@@ -145,16 +146,21 @@ shall_leave(void)
 	return db->blocked > 0 || db->foreign || db->sweeper_leave || retention != taskq_retention;
 }
 
+static void
+pause_for(long ms)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, taskq_wait_event("TaskqSweeper"));
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
 /* Leave the machine to others for twice as long as we had it. */
 static void
 nap(TimestampTz since)
 {
 	long		ms = TimestampDifferenceMilliseconds(since, GetCurrentTimestamp()) * 2;
 
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 Max(Min(ms, 200), 1), taskq_wait_event("TaskqSweeper"));
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
+	pause_for(Max(Min(ms, 200), 1));
 }
 
 /*
@@ -490,32 +496,53 @@ lock_exclusively(Relation rel)
 		 ConditionalLockRelationOid(rel->rd_rel->reltoastrelid, AccessExclusiveLock));
 }
 
-/* Truncate a leaf in which all has been read; false if that can't be now. */
-static bool
+/* Truncate a leaf in which all has been read; what is in the way if that can't be now, or NULL. */
+static const char *
 truncate_leaf(int leafno)
 {
 	TaskqLeaf  *leaf = &db->leaves[leafno];
 	Relation	rel;
-	bool		done;
+	const char *why = NULL;
 
 	begin();
 	rel = taskq_store_open(TASKQ_REL_LEAF + leafno, AccessShareLock);
-	done = all_see_moved(leaf, rel) && lock_exclusively(rel) && read_holds(leaf, rel) && leaf->nbusy == 0;
-	if (done)
+	if (!all_see_moved(leaf, rel))
+		why = "a snapshot is older than the last move out of it";
+	else if (!read_holds(leaf, rel))
+		why = "something was put into it since it was read";
+	else if (!lock_exclusively(rel))
+		why = "somebody has it locked";
+	else if (!read_holds(leaf, rel))
+		why = "something was put into it just now";
+	else
 		taskq_store_truncate(leafno);
 	table_close(rel, NoLock);
 	commit();
-	return done;
+	return why;
 }
 
-/* Read a leaf to its end, or as far as there is time; true if nothing is in it that shall be kept. */
-static bool
+/* Most of those who are in the way are so for a moment. */
+static const char *
+truncate_soon(int leafno)
+{
+	const char *why = truncate_leaf(leafno);
+
+	for (int tries = 1; why != NULL && tries < TRIES && !shall_leave(); tries++)
+	{
+		pause_for(Min(10 * tries, 200));
+		why = truncate_leaf(leafno);
+	}
+	return why;
+}
+
+/* Read a leaf to its end, or as far as there is time; what is in the way of truncating it, or NULL. */
+static const char *
 read_leaf(int leafno)
 {
 	Portion		portion = PORTION_MORE;
 
 	if (!begin_to_read(leafno))
-		return false;
+		return "somebody writes in it";
 	retry_busy(leafno);
 	while (portion == PORTION_MORE && !shall_leave())
 	{
@@ -524,7 +551,9 @@ read_leaf(int leafno)
 		portion = read_portion(leafno);
 		nap(start);
 	}
-	return portion == PORTION_LAST && db->leaves[leafno].nbusy == 0;
+	if (shall_leave())
+		return "another command or process needs the place";
+	return portion == PORTION_BUSY || db->leaves[leafno].nbusy > 0 ? "tasks in it are locked" : NULL;
 }
 
 /* Empty a leaf of the ring, if nothing is in the way. */
@@ -532,9 +561,14 @@ static void
 empty_leaf(int leafno)
 {
 	TaskqLeaf  *leaf = &db->leaves[leafno];
+	const char *why = read_leaf(leafno);
 
-	if (!read_leaf(leafno) || shall_leave() || !truncate_leaf(leafno))
+	if (why == NULL)
+		why = truncate_soon(leafno);
+	if (why != NULL)
 	{
+		ereport(DEBUG1,
+				(errmsg_internal("taskq did not empty leaf %d: %s", leafno, why)));
 		if (!shall_leave())
 			put_off(leaf);
 		return;
