@@ -85,7 +85,6 @@ CREATE TABLE taskq_internal.lane (
 ) USING heap;
 CREATE INDEX lane_kind_idx ON taskq_internal.lane (kind, role, queue, priority, kind_owner, kind_version);
 
-CREATE SEQUENCE taskq_internal.kind_version_seq;
 CREATE TABLE taskq_internal.kind (
 	name text COLLATE "C" NOT NULL CONSTRAINT kind_pkey PRIMARY KEY,
 	handler text,
@@ -221,7 +220,6 @@ SELECT pg_catalog.pg_extension_config_dump('taskq_internal.role_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.lane', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.lane_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.kind', '');
-SELECT pg_catalog.pg_extension_config_dump('taskq_internal.kind_version_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.kind_grant', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.queue', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.attempt', '');

@@ -113,6 +113,19 @@ require_owner(const char *name)
 				 errhint("It belongs to role \"%s\".", NameStr(kind->owner))));
 }
 
+/* A number that no kind has or had; a sequence could be set back by pg_write_all_data. */
+static int64
+new_version(void)
+{
+	int64		version;
+
+	if (!pg_strong_random(&version, sizeof(version)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+	return version | 1;			/* never a superuser's, 0 */
+}
+
 /*
  * Who chose the handler, and the kind's version, which tasks that wait are compared
  * by.  The same handler again changes neither; a superuser's choice is good for the
@@ -128,7 +141,7 @@ set_handler_by(const TaskqKind *old, Datum *values, bool *nulls)
 	if (old != NULL && strcmp(handler, old->handler ? old->handler : "") == 0 && OidIsValid(old->handler_by))
 		by = old->handler_by;
 	else if (!superuser())
-		version = taskq_kind_new_version();
+		version = new_version();
 	values[Anum_kind_version - 1] = Int64GetDatum(version);
 	values[Anum_kind_handler_by - 1] = Int32GetDatum(taskq_role_id(by));
 }

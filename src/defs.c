@@ -415,13 +415,6 @@ taskq_queue_write(const char *name, Datum *values, bool *nulls, const bool *repl
 	write_by_name(TASKQ_REL_QUEUE, TASKQ_REL_QUEUE_PKEY, name, values, nulls, replace, Natts_queue);
 }
 
-/* taskq_kind_new_version - a number that no kind has or had */
-int64
-taskq_kind_new_version(void)
-{
-	return nextval_internal(taskq_store_oid(TASKQ_REL_KIND_VERSION_SEQ), false);
-}
-
 static void
 delete_grants(const char *kind)
 {

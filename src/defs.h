@@ -111,7 +111,6 @@ extern const TaskqKind *taskq_kind_get(const char *name);
 extern Oid	taskq_handler_oid(const char *handler);
 extern void taskq_kind_write(const char *name, Datum *values, bool *nulls);
 extern bool taskq_kind_delete(const char *name);
-extern int64 taskq_kind_new_version(void);
 extern bool taskq_kind_grant_write(const char *kind, char privilege, int32 role, bool grant);
 extern const TaskqQueue *taskq_queue_get(const char *name);
 extern void taskq_queue_write(const char *name, Datum *values, bool *nulls, const bool *replace);

@@ -43,7 +43,7 @@ static const char *const names[] = {
 	"timer", "timer_pkey",
 	"role", "role_pkey", "role_oid_idx", "role_id_seq",
 	"lane", "lane_pkey", "lane_kind_idx", "lane_id_seq",
-	"kind", "kind_pkey", "kind_version_seq",
+	"kind", "kind_pkey",
 	"kind_grant", "kind_grant_pkey",
 	"queue", "queue_pkey",
 	"attempt", "attempt_pkey",

@@ -1,6 +1,6 @@
 -- Owning a kind: whose handler runs as whom, when it is exchanged.
 \ir include/prologue.psql
-SELECT plan(30);
+SELECT plan(33);
 
 CREATE ROLE owner_op LOGIN;			-- owns kinds; nobody's member
 CREATE ROLE owner_dba LOGIN;		-- owns kinds, and is a member of the application's role
@@ -145,7 +145,22 @@ SELECT taskq.queue_resume('owner_held') \g /dev/null
 SELECT is(outcome(:'held'), '42501', '... also the tasks that wait');
 SELECT is(as_role('owner_super', $$SELECT taskq.kind_define('owner_ext2', run_as => 'postgres')$$), '42501', 'nor can run_as make one');
 
+-- somebody else's kind of the same name: its workers do not even learn of the first one's tasks
 SELECT taskq.queue_pause('owner_held') \g /dev/null
+CREATE ROLE owner_op2 LOGIN;
+CREATE ROLE owner_worker LOGIN;
+GRANT taskq_operator TO owner_op2;
+GRANT taskq_worker TO owner_worker;
+SELECT as_role('owner_op', $$SELECT taskq.kind_define('owner_work')$$), as_role('owner_op', $$SELECT taskq.kind_grant('owner_work', 'owner_worker', 'work')$$) \g /dev/null
+SELECT as_role('owner_app', $$SELECT taskq.task_submit('owner_work')$$) AS work \gset
+SELECT is(as_role('owner_worker', format('SELECT taskq.task_heartbeat(%L, gen_random_uuid())', :'work')), 'PT409', 'who works on a kind is told that its task is not claimed');
+SELECT as_role('owner_op', $$SELECT taskq.kind_drop('owner_work')$$), as_role('owner_op2', $$SELECT taskq.kind_define('owner_work')$$),
+	as_role('owner_op2', $$SELECT taskq.kind_grant('owner_work', 'owner_worker', 'work')$$) \g /dev/null
+SELECT is(as_role('owner_worker', format('SELECT taskq.task_heartbeat(%L, gen_random_uuid())', :'work')), 'PT404', '... not of another owner''s kind of the same name');
+SELECT is(as_role('owner_worker', $$SELECT count(*)::text FROM taskq.task_claim('w', kinds => '{owner_work}')$$), '0', '... nor does he get it');
+
+DROP OWNED BY owner_op2, owner_worker CASCADE;
+DROP ROLE owner_op2, owner_worker;
 DROP OWNED BY owner_op, owner_dba, owner_app, owner_other, owner_super CASCADE;
 DROP ROLE owner_op, owner_dba, owner_app, owner_other, owner_super;
 SELECT * FROM finish();
