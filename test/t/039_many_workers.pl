@@ -67,5 +67,36 @@ cmp_ok(context_switches($dispatcher) - $slept, '<', 10, 'the dispatcher does not
 open_gate($node, $db, 'all');
 ok($node->poll_query_until($db, 'SELECT count(*) = 0 FROM taskq.task WHERE NOT ready'), 'all complete');
 
+# --- one worker, and roles that never run out of work
+
+$node->safe_psql($db, "ALTER SYSTEM SET $_") foreach 'taskq.max_workers = 1', 'taskq.max_depth = 0';
+$node->reload;
+$node->safe_psql($db, 'CREATE ROLE role' . $_ . ' LOGIN; GRANT taskq_user TO role' . $_) foreach 1 .. 3;
+taskq_database($node, 'other');
+foreach my $where ($db, 'other')
+{
+	# submits the next one of its sort
+	$node->safe_psql($where, q{
+		CREATE FUNCTION stream_work(p jsonb) RETURNS void LANGUAGE plpgsql AS $$
+		BEGIN
+			INSERT INTO effect (note) VALUES ('stream');
+			PERFORM pg_sleep(0.01);
+			IF NOT EXISTS (SELECT FROM gate WHERE name = 'end') THEN
+				PERFORM taskq.task_submit('stream');
+			END IF;
+		END $$;
+		SELECT taskq.kind_define('stream', 'stream_work(jsonb)')});
+}
+my @streams = ([ $db, 'role1' ], [ $db, 'role2' ], [ $db, 'role3' ], [ 'other', 'role1' ]);
+as_role($node, @$_, q{SELECT taskq.task_submit('stream')}) foreach @streams;
+foreach my $stream (@streams)
+{
+	my ($where, $role) = @$stream;
+	ok($node->poll_query_until($where, "SELECT count(DISTINCT pid) >= 2 FROM effect WHERE note = 'stream' AND who = '$role'"),
+		"$role in $where has its turn again and again");
+}
+open_gate($node, $_, 'end') foreach $db, 'other';
+ok($node->poll_query_until($_, 'SELECT count(*) = 0 FROM taskq.task WHERE NOT ready'), "all complete in $_") foreach $db, 'other';
+
 $node->stop;
 done_testing();
