@@ -10,6 +10,7 @@ cases=(
 	bulk
 	drain
 	write
+	payload
 	latency
 	mixed
 	waiting
@@ -194,6 +195,50 @@ case_write() {
 		clean
 	done
 	row write 'the same, batch => true' more
+}
+
+lsn() { q -c 'SELECT pg_current_wal_insert_lsn()'; }
+bytes_since() { q -c "SELECT (pg_current_wal_insert_lsn() - '$1')::bigint / $2"; }
+
+# The same work with $3 kB of payload that does not compress and that the handler reads:
+# tasks a second, and bytes of WAL for each from when it waits to when it is done.
+payload_drain() {
+	local system=$1 n=$2 kb=$3 from
+	local payload="(SELECT jsonb_build_object('text', string_agg(md5(random()::text), '')) FROM generate_series(1, $kb * 32))"
+	if [[ $system = floor ]]; then
+		q -c "INSERT INTO floor_task (id, lane, slot, attempt, state, payload)
+			SELECT gen_random_uuid(), 1, 1, 0, 'p', p FROM generate_series(1, $n), $payload x (p); ANALYZE floor_task"
+		from=$(lsn)
+		add floor "$(sql_drain 'floor_drain_payload()' "$n" 2 'SELECT')"
+	else
+		pause
+		q -c "SELECT count(*) FROM taskq.task_submit_many('$system', (SELECT array_fill(p, ARRAY[$n]) FROM $payload x (p)))" >/dev/null
+		from=$(lsn)
+		start=$(now)
+		q -c "SELECT taskq.queue_resume('default')" -c 'CALL wait_drained()' >/dev/null
+		add taskq "$(rate "$n" "$start" "$(now)")"
+	fi
+	[[ $system = floor ]] || system=taskq
+	wal[$system]+=" $(bytes_since "$from" "$n")"
+}
+
+case_payload() {
+	local i kb n start kind
+	declare -A wal
+	for kb in 1 10 100; do
+		n=$((kb == 1 ? tasks / 4 : kb == 10 ? tasks / 10 : tasks / 100))
+		for kind in read_payload read_payload_batch; do
+			wal=()
+			for ((i = 0; i < runs; i++)); do
+				payload_drain floor "$n" "$kb"
+				payload_drain "$kind" "$n" "$kb"
+				clean
+			done
+			row payload "$n with $kb kB, which the handler reads$([[ $kind = read_payload ]] || echo ', batch => true'), 2 workers, tasks/s" more
+			got[floor]=${wal[floor]} got[taskq]=${wal[taskq]}
+			row payload '… bytes of WAL to run and complete one' less
+		done
+	done
 }
 
 # p50, p99 and the most of a list of milliseconds, one a line.

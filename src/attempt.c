@@ -26,6 +26,7 @@
 #include "interrupt.h"
 #include "miscadmin.h"
 #include "rights.h"
+#include "session.h"
 #include "state.h"
 #include "task.h"
 #include "utils/builtins.h"
@@ -266,9 +267,13 @@ taskq_attempt_claims(TaskqAttempt *attempt)
 static void
 run_deferred(void)
 {
-	do
+	for (;;)
+	{
 		AfterTriggerFireDeferred();
-	while (PreCommit_Portals(false));
+		if (!PreCommit_Portals(false))
+			return;
+		taskq_session_leaves_cursors();
+	}
 }
 
 /*

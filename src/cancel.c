@@ -342,6 +342,12 @@ try_cancel(const pg_uuid_t *id, const char *reason, bool force, CancelAnswer *an
 
 	if (taskq_live_find(id, &live) && live.running)
 	{
+		/* by this very transaction, of which a later task cancels it */
+		if (taskq_state_final(taskq_row_state(&row)) && TransactionIdIsCurrentTransactionId(row.xmin))
+		{
+			answer->message = psprintf("the task is already %s", taskq_state_name(taskq_row_state(&row)));
+			return true;
+		}
 		/* it has just ended, which will be announced soon; or too many are cancelled at once */
 		if (!live.unfinished || pg_atomic_read_u32(&taskq_shared->ncancels) >= TASKQ_CANCELS / 2)
 			return false;

@@ -25,6 +25,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "access/parallel.h"
@@ -81,6 +82,31 @@ typedef struct GuardFile
 static GuardFile *guard = NULL;
 static GuardCell *my_cell = NULL;
 
+/* Give the file its blocks; returns 0 or an error number. */
+static int
+allocate_blocks(int fd)
+{
+	static const char zeros[BLCKSZ];
+	struct stat st;
+	int			error = EOPNOTSUPP;
+
+#ifdef HAVE_POSIX_FALLOCATE
+	error = posix_fallocate(fd, 0, sizeof(GuardFile));
+#endif
+	if (error != EOPNOTSUPP && error != EINVAL)
+		return error;
+	/* a file system that does not know how */
+	if (fstat(fd, &st) != 0)
+		return errno;
+	for (off_t end = st.st_size; end < sizeof(GuardFile); end += sizeof(zeros))
+	{
+		errno = 0;
+		if (pg_pwrite(fd, zeros, sizeof(zeros), end) != sizeof(zeros))
+			return errno != 0 ? errno : ENOSPC;
+	}
+	return 0;
+}
+
 /*
  * Map the file.  Its blocks are there before: a store into a hole of a file for which
  * the disk has no room would be a SIGBUS, here in the postmaster.
@@ -93,7 +119,7 @@ guard_map(void)
 
 	if (fd >= 0)
 	{
-		errno = posix_fallocate(fd, 0, sizeof(GuardFile));
+		errno = allocate_blocks(fd);
 		if (errno == 0)
 			memory = mmap(NULL, sizeof(GuardFile), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	}

@@ -29,6 +29,9 @@
 
 static Oid	session_role = InvalidOid;
 
+/* the task may have left cursors, WITH HOLD */
+static bool cursors = false;
+
 /* something was made since temporary objects were dropped last */
 static bool made = false;
 static object_access_hook_type next_object_access = NULL;
@@ -73,6 +76,13 @@ taskq_session_init(void)
 	object_access_hook = on_object_access;
 }
 
+/* taskq_session_leaves_cursors - the task that runs may leave cursors behind */
+void
+taskq_session_leaves_cursors(void)
+{
+	cursors = true;
+}
+
 /*
  * May there be temporary objects?  The schema for them stays, once there is one, and to
  * look through the catalogs for what is in it takes longer than a short task.
@@ -114,7 +124,9 @@ taskq_session_clean(void)
 	LockReleaseSession(USER_LOCKMETHOD);
 	DropAllPreparedStatements();
 	DirectFunctionCall1(setseed, Float8GetDatum(((double) random() / RAND_MAX) * 2 - 1));
-	PortalHashTableDeleteAll();
+	if (cursors)
+		PortalHashTableDeleteAll();
+	cursors = false;
 	if (IsTransactionState())
 		AtEOXact_LargeObject(true);
 	if (has_temp_objects())
@@ -124,17 +136,20 @@ taskq_session_clean(void)
 /*
  * taskq_session_reset - make the session as it was before the task
  *
- * Outside of a transaction.  The settings too, where they were not left to the
- * end of a transaction or of a part of one.  Raises whatever dropping the leftovers raises; the
- * caller then gives up the process.
+ * Outside of a transaction.  managed: it had transactions of its own, so the settings
+ * were not left to the end of one, and nobody has looked for cursors.  Raises whatever
+ * dropping the leftovers raises; the caller then gives up the process.
  */
 void
-taskq_session_reset(bool settings)
+taskq_session_reset(bool managed)
 {
 	if (GetSessionUserId() != session_role || GetOuterUserId() != session_role)
 		SetConfigOption("session_authorization", NULL, PGC_USERSET, PGC_S_SESSION);
-	if (settings)
+	if (managed)
+	{
 		ResetAllOptions();
+		cursors = true;
+	}
 	/* as the role */
 	if (!has_temp_objects())
 	{

@@ -4,7 +4,8 @@
 
 extern void taskq_session_init(void);
 extern void taskq_session_pin(void);
+extern void taskq_session_leaves_cursors(void);
 extern void taskq_session_clean(void);
-extern void taskq_session_reset(bool settings);
+extern void taskq_session_reset(bool managed);
 
 #endif

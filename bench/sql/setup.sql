@@ -5,6 +5,7 @@ CREATE EXTENSION taskq;
 CREATE TABLE written (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz DEFAULT now());
 CREATE FUNCTION noop(p jsonb) RETURNS void LANGUAGE plpgsql AS $$BEGIN END$$;
 CREATE FUNCTION write_row(p jsonb) RETURNS void LANGUAGE plpgsql AS $$BEGIN INSERT INTO written DEFAULT VALUES; END$$;
+CREATE FUNCTION read_payload(p jsonb) RETURNS void LANGUAGE plpgsql AS $$BEGIN PERFORM length(p->>'text'); END$$;
 CREATE FUNCTION mixed(p jsonb) RETURNS void LANGUAGE plpgsql AS $$BEGIN
 	IF p->>'sleep' IS NOT NULL THEN PERFORM pg_sleep((p->>'sleep')::float8); END IF;
 END$$;
@@ -12,6 +13,7 @@ CREATE FUNCTION nap(p jsonb) RETURNS void LANGUAGE plpgsql AS $$BEGIN PERFORM pg
 SELECT taskq.kind_define('nap', 'nap(jsonb)');
 SELECT taskq.kind_define('noop', 'noop(jsonb)'), taskq.kind_define('noop_batch', 'noop(jsonb)', batch => true),
 	taskq.kind_define('write_row', 'write_row(jsonb)'), taskq.kind_define('write_row_batch', 'write_row(jsonb)', batch => true),
+	taskq.kind_define('read_payload', 'read_payload(jsonb)'), taskq.kind_define('read_payload_batch', 'read_payload(jsonb)', batch => true),
 	taskq.kind_define('mixed', 'mixed(jsonb)');
 
 CREATE TABLE floor_task (LIKE taskq_internal.task) WITH (fillfactor = 40);
@@ -60,6 +62,24 @@ BEGIN
 		IF NOT marks THEN
 			UPDATE floor_task SET state = 'c', finished_at = clock_timestamp() WHERE id = ANY (ids);
 		END IF;
+		COMMIT;
+	END LOOP;
+END $$;
+
+-- The same with payloads, which the handler gets.
+CREATE PROCEDURE floor_drain_payload() LANGUAGE plpgsql AS $$
+DECLARE
+	t record;
+	ids uuid[];
+BEGIN
+	LOOP
+		ids := NULL;
+		FOR t IN SELECT id, payload FROM floor_task WHERE state = 'p' ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED LOOP
+			PERFORM read_payload(t.payload);
+			ids := ids || t.id;
+		END LOOP;
+		EXIT WHEN ids IS NULL;
+		UPDATE floor_task SET state = 'c', finished_at = clock_timestamp() WHERE id = ANY (ids);
 		COMMIT;
 	END LOOP;
 END $$;
