@@ -198,6 +198,25 @@ CREATE TABLE taskq_internal.timer (
 	CONSTRAINT timer_pkey PRIMARY KEY (due, id)
 ) USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 
+-- What is pending but was not so from its submit on: it became due, or its worker
+-- gave it back.  Such a task has a run_at, and a row here, from the transaction that
+-- makes it pending to the one that ends that; "due" is its run_at, and the order in
+-- which they run.  A row with due -infinity is that of a task that runs for long.
+CREATE TABLE taskq_internal.ready (
+	lane int4 NOT NULL,
+	due timestamptz NOT NULL,
+	id uuid NOT NULL,
+	CONSTRAINT ready_pkey PRIMARY KEY (lane, due, id)
+) USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
+
+-- Where each lane's tasks that are not over began when that was saved last: those
+-- before it have a row in "ready" (see lane.c).  Not dumped: what is restored is
+-- looked through from the beginning.
+CREATE TABLE taskq_internal.watermark (
+	lane int4 NOT NULL CONSTRAINT watermark_pkey PRIMARY KEY,
+	id uuid NOT NULL
+) USING heap WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
+
 -- Tasks take a transaction number each, so rows are frozen with the first vacuum.  Dead
 -- rows are pruned as pages are used, and leave with their leaf.
 DO $$
@@ -225,6 +244,8 @@ SELECT pg_catalog.pg_extension_config_dump('taskq_internal.queue', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.attempt', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.lease', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.timer', '');
+SELECT pg_catalog.pg_extension_config_dump('taskq_internal.ready', '');
+SELECT pg_catalog.pg_extension_config_dump('taskq_internal.watermark', 'WHERE false');
 
 /* ---------------------------------------------------------------- the script's version */
 

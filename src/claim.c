@@ -213,31 +213,6 @@ reserve(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, const TaskqRef 
 	lane->running += n;
 }
 
-/* Take tasks that were noted one by one; caller holds the main lock. */
-static int
-take_again(TaskqSlot *slot, int slotno, int index, TaskqLane *lane)
-{
-	int			taken = Min(lane->nagain, batch_size(lane));
-	TaskqRef	refs[TASKQ_AGAIN_MAX];
-	int			n = 0;
-
-	/* a scan may have found one before it was noted */
-	for (int i = 0; i < taken; i++)
-	{
-		if (left_to_holder(slot, lane->id, &lane->again[i]))
-			continue;
-		refs[n].id = lane->again[i];
-		ItemPointerSetInvalid(&refs[n].tid);
-		n++;
-	}
-	lane->nagain -= taken;
-	memmove(lane->again, lane->again + taken, lane->nagain * sizeof(pg_uuid_t));
-	lane->dirty = lane->leaves != 0 || lane->nagain > 0;
-	if (n > 0)
-		reserve(slot, slotno, index, lane, refs, n);
-	return n;
-}
-
 /*
  * Start a scan: nobody else scans this lane, and what is noted from here on is
  * told apart from what the snapshot, taken later, will see.
@@ -248,27 +223,27 @@ scan_begin(int slotno, TaskqLane *lane, TaskqScan *scan)
 	lane->scanner = slotno;
 	memset(&lane->min_noted, 0xff, UUID_LEN);
 	lane->noted_leaves = 0;
-	scan->start = lane->watermark;
-	scan->high = lane->high;
-	scan->leaves = lane->leaves;
+	taskq_due_none(&lane->min_ready);
+	taskq_scan_from(lane, scan);
 	scan->max = batch_size(lane);
-	scan->filter = NULL;
 }
 
 /* End it: nothing that can be claimed is before scan->next, but what was noted meanwhile. */
 static void
 scan_close(TaskqLane *lane, const TaskqScan *scan)
 {
+	lane->known = true;
+	if (taskq_id_cmp(&scan->saved, &lane->saved) > 0)
+		lane->saved = scan->saved;
 	lane->watermark = scan->next;
 	taskq_id_lower(&lane->watermark, &lane->min_noted);
 	lane->head = lane->watermark;
 	if (taskq_id_cmp(&scan->next, &lane->high) > 0)
 		lane->high = scan->next;
 	lane->leaves = scan->remaining | lane->noted_leaves;
-	lane->dirty = lane->leaves != 0 || lane->nagain > 0;
+	lane->ready = taskq_due_cmp(&scan->next_ready, &lane->min_ready) < 0 ? scan->next_ready : lane->min_ready;
 	lane->scanner = -1;
-	if (!lane->dirty)
-		lane->waiting = 0;
+	taskq_lane_scanned(lane, scan->nfound);
 }
 
 static int
@@ -279,7 +254,8 @@ scan_end(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, TaskqScan *sca
 	/* only behind an earlier scan's end can there be what others hold */
 	for (int i = 0; i < scan->nfound; i++)
 	{
-		if (taskq_id_cmp(&scan->found[i].id, &scan->high) > 0 || !left_to_holder(slot, lane->id, &scan->found[i].id))
+		if ((!scan->was_ready[i] && taskq_id_cmp(&scan->found[i].id, &scan->high) > 0) ||
+			!left_to_holder(slot, lane->id, &scan->found[i].id))
 			scan->found[n++] = scan->found[i];
 	}
 	if (n > 0)
@@ -304,19 +280,14 @@ claim_from(int slotno, TaskqScanLane *candidate)
 	if (lane->generation == candidate->generation && OidIsValid(lane->dbid) &&
 		lane->dirty && lane->scanner < 0)
 	{
-		if (lane->nagain > 0)
-			n = take_again(slot, slotno, candidate->index, lane);
-		else
-		{
-			scanning = true;
-			scan_begin(slotno, lane, &scan);
-		}
+		scanning = true;
+		scan_begin(slotno, lane, &scan);
 	}
 
 	if (scanning)
 	{
 		LWLockRelease(taskq_main_lock);
-		taskq_scan_leaves(candidate->id, &scan);
+		taskq_scan_lane(&scan);
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 		n = scan_end(slot, slotno, candidate->index, lane, &scan);
 	}
@@ -526,30 +497,28 @@ taskq_claim_probe(Oid dbid, int32 lane_id, int scanner)
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	lane = taskq_lane_find(dbid, lane_id);
-	if (lane == NULL || !lane->dirty || lane->nagain > 0 || lane->scanner >= 0)
+	if (lane == NULL || !lane->dirty || lane->scanner >= 0)
 	{
 		dirty = lane != NULL && lane->dirty;
 		LWLockRelease(taskq_main_lock);
 		return dirty;
 	}
 	if (scanner < 0)
-	{
-		scan.start = lane->watermark;
-		scan.leaves = lane->leaves;
-		scan.filter = NULL;
-	}
+		taskq_scan_from(lane, &scan);
 	else
 		scan_begin(scanner, lane, &scan);
 	scan.max = 1;
 	LWLockRelease(taskq_main_lock);
 
-	taskq_scan_leaves(lane_id, &scan);
+	taskq_scan_lane(&scan);
 	if (scanner < 0)
 		return scan.nfound > 0;
 
 	/* an entry that is being scanned is never reused */
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	if (scan.nfound > 0)
+	if (scan.nfound > 0 && scan.was_ready[0])
+		scan.next_ready = scan.first;
+	else if (scan.nfound > 0)
 	{
 		scan.next = scan.found[0].id;
 		scan.remaining |= taskq_leaf_bit(&scan.found[0].id) | 1u << TASKQ_KEEP;

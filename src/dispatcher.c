@@ -45,6 +45,7 @@
 #include "state.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "store.h"
 #include "sweeper.h"
 #include "tcop/tcopprot.h"
 #include "turn.h"
@@ -220,13 +221,14 @@ find_databases(void)
 
 /*
  * Look through all lanes: after the server's start, and when one found no room
- * in shared memory.
+ * in shared memory.  Each is scanned from where it was saved last.
  */
 static void
 load_lanes(void)
 {
 	List	   *ids;
 	ListCell   *lc;
+	pg_uuid_t	floor;
 	int			foreign = 0;
 	bool		scarce = false;
 
@@ -236,6 +238,8 @@ load_lanes(void)
 
 	taskq_pass_begin();
 	taskq_defs_begin();
+	/* it is not raised meanwhile: nobody but us saves */
+	(void) taskq_watermark_highest(&floor);
 	ids = taskq_lane_ids();
 	foreach(lc, ids)
 	{
@@ -249,6 +253,8 @@ load_lanes(void)
 		foreign += lane->foreign;
 		if (lane->foreign)
 			continue;
+		if (!taskq_dispatcher.db->loaded)
+			taskq_ready_tidy(lane->id);
 		open = taskq_lane_runnable(lane->id, lane->role_oid) || taskq_lane_claimable(lane);
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 		/* where room is scarce, not for those that cannot be run now: a change of definitions brings them back */
@@ -280,13 +286,15 @@ load_lanes(void)
 	taskq_pass_commit();
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	taskq_dispatcher.db->foreign = foreign > 0;
+	if (taskq_id_cmp(&floor, &taskq_dispatcher.db->floor) > 0)
+		taskq_dispatcher.db->floor = floor;
 	/* taskq.resume() makes the lanes be read again */
 	if (foreign > 0 || taskq_db_paused(MyDatabaseId))
 		taskq_dispatcher.db->next_sweep = DT_NOEND;
 	else if (!taskq_dispatcher.db->loaded || (taskq_dispatcher.db->next_sweep == DT_NOEND && taskq_dispatcher.db->sweeper == 0))
 		taskq_dispatcher.db->next_sweep = DT_NOBEGIN;
-	LWLockRelease(taskq_main_lock);
 	taskq_dispatcher.db->loaded = true;
+	LWLockRelease(taskq_main_lock);
 }
 
 /* Nothing is to be claimed: what the estimates say beyond that is wrong. */
@@ -578,7 +586,8 @@ enum
 	CHORE_EVENTS,
 	CHORE_EXTERNAL,
 	CHORE_WORKERS,
-	CHORE_SWEEPER
+	CHORE_SWEEPER,
+	CHORE_SAVE
 };
 
 static bool has_work;			/* found by the last pass */
@@ -602,7 +611,8 @@ static Chore chores[] = {
 	[CHORE_EVENTS] = {"send notifications", send_events},
 	[CHORE_EXTERNAL] = {"notify external workers", tell_external_workers},
 	[CHORE_WORKERS] = {"start workers", start_workers},
-	[CHORE_SWEEPER] = {"start a sweeper", taskq_start_sweeper}
+	[CHORE_SWEEPER] = {"start a sweeper", taskq_start_sweeper},
+	[CHORE_SAVE] = {"save how far the lanes have come", taskq_save}
 };
 
 static void
@@ -652,6 +662,8 @@ put_off(int which)
 		taskq_dispatcher.db->rescan = true;
 	if (which == CHORE_TIMERS || which == CHORE_CLOCK)
 		taskq_dispatcher.db->next_due = DT_NOBEGIN;
+	if (which == CHORE_SAVE)
+		taskq_dispatcher.db->unsaved = true;
 	LWLockRelease(taskq_main_lock);
 	taskq_look_again_in(ms);
 }

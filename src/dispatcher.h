@@ -40,6 +40,9 @@ extern void taskq_fire_timers(void);
 /* supply.c: workers where there is work */
 extern bool taskq_start_workers(void);
 
+/* save.c: how far the lanes have come */
+extern void taskq_save(void);
+
 /* watch.c */
 extern void taskq_watch_snapshots(void);
 

@@ -111,26 +111,16 @@ probe(int32 lane)
 	PG_END_ENSURE_ERROR_CLEANUP(stop_scan, (Datum) 0);
 }
 
-/*
- * Where to look in a lane.  Tasks noted one by one are told by an earlier start:
- * only workers of ours take these out of the note, an external one finds them by
- * scanning.
- */
+/* Where to look in a lane; false if it is gone. */
 static bool
 read_lane(int32 id, TaskqScan *scan)
 {
 	TaskqLane  *lane;
 
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	LWLockAcquire(taskq_main_lock, LW_SHARED);
 	lane = taskq_lane_find(MyDatabaseId, id);
 	if (lane != NULL)
-	{
-		for (int i = 0; i < lane->nagain; i++)
-			taskq_lane_rewind(lane, &lane->again[i], taskq_leaf_bit(&lane->again[i]));
-		lane->nagain = 0;
-		scan->start = lane->watermark;
-		scan->leaves = lane->leaves;
-	}
+		taskq_scan_from(lane, scan);
 	LWLockRelease(taskq_main_lock);
 	return lane != NULL;
 }
@@ -270,14 +260,15 @@ claim_from(const Claim *claim, int32 lane, int wanted, ReturnSetInfo *rsinfo)
 	if (!read_lane(lane, scan))
 		return 0;
 	scan->filter = works_for_all(lane) ? may_claim_of_all : may_claim;
-	while (claimed < wanted && scan->leaves != 0)
+	while (claimed < wanted && (scan->leaves != 0 || scan->ready.due != DT_NOEND))
 	{
 		scan->max = Min(wanted - claimed, TASKQ_BATCH_MAX);
-		taskq_scan_leaves(lane, scan);
+		taskq_scan_lane(scan);
 		for (int i = 0; i < scan->nfound; i++)
 			claimed += claim_one(claim, &scan->found[i].id, rsinfo);
 		scan->start = scan->next;
 		scan->leaves = scan->remaining;
+		scan->ready = scan->next_ready;
 	}
 	pfree(scan);
 	return claimed;
@@ -678,7 +669,7 @@ taskq_task_release(PG_FUNCTION_ARGS)
 		taskq_note_due(change.run_at);
 	}
 	else if (change.to == TASKQ_PENDING)
-		taskq_note_ready(lane, &lease.task);
+		taskq_note_ready(lane, DatumGetTimestampTz(taskq_row_value(&row, run_at)), &lease.task, 1, false);
 	else
 		note_ended(&row, change.to);
 	PG_RETURN_VOID();

@@ -73,6 +73,23 @@ taskq_ring_leaf(TimestampTz when)
 	return leaf;
 }
 
+static int64 last_us = 0;		/* of the last id made here */
+
+/* The time for the next id: later than that of the last one, whatever the clock says. */
+static int64
+next_us(TimestampTz now)
+{
+	return Max(now + UNIX_EPOCH_US, last_us + 1);
+}
+
+static void
+set_time(pg_uuid_t *id, int64 us)
+{
+	uint64		high = pg_hton64((uint64) (us / 1000) << 16 | UINT64CONST(0x7000) | (uint64) (us % 1000) * 4096 / 1000);
+
+	memcpy(id->data, &high, 8);
+}
+
 /*
  * taskq_id_make - make a new id
  *
@@ -81,22 +98,36 @@ taskq_ring_leaf(TimestampTz when)
 void
 taskq_id_make(pg_uuid_t *id)
 {
-	static int64 last = 0;
 	TimestampTz now = GetCurrentTimestamp();
-	int64		us = now + UNIX_EPOCH_US;
-	uint64		ms;
-	uint64		high;
+	int64		us = next_us(now);
 
-	if (us <= last)
-		us = last + 1;
-	last = us;
-
-	ms = us / 1000;
-	high = pg_hton64(ms << 16 | UINT64CONST(0x7000) | (uint64) (us % 1000) * 4096 / 1000);
-	memcpy(id->data, &high, 8);
+	last_us = us;
+	set_time(id, us);
 	/* by the clock as it is, though it may have been set back */
 	id->data[8] = 0x80 | (uint8) taskq_ring_leaf(now);
 	memcpy(id->data + 9, random_bytes(), 7);
+}
+
+/* taskq_id_bound - no id that this process makes from here on is less */
+void
+taskq_id_bound(pg_uuid_t *id)
+{
+	int64		us = next_us(GetCurrentTimestamp());
+
+	last_us = us - 1;
+	memset(id, 0, sizeof(*id));
+	set_time(id, us);
+}
+
+/* taskq_id_at - the least id made at this time, or at the nearest that an id can have */
+void
+taskq_id_at(TimestampTz when, pg_uuid_t *id)
+{
+	memset(id, 0, sizeof(*id));
+	if (when == DT_NOEND)
+		memset(id, 0xff, sizeof(*id));
+	else if (when > -UNIX_EPOCH_US)
+		set_time(id, when + UNIX_EPOCH_US);
 }
 
 /*

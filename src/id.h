@@ -11,6 +11,13 @@
 #define TASKQ_KEEP 16			/* the leaf for what outlives a turn of the ring */
 #define TASKQ_LEAVES 17
 
+/* A task's place in the order of due times. */
+typedef struct TaskqDue
+{
+	TimestampTz due;
+	pg_uuid_t	id;
+} TaskqDue;
+
 /* A task, and where its row was when it was seen last (tid invalid: not known). */
 typedef struct TaskqRef
 {
@@ -20,6 +27,8 @@ typedef struct TaskqRef
 } TaskqRef;
 
 extern void taskq_id_make(pg_uuid_t *id);
+extern void taskq_id_bound(pg_uuid_t *id);
+extern void taskq_id_at(TimestampTz when, pg_uuid_t *id);
 extern int64 taskq_ring_period_ms(void);
 extern int	taskq_ring_leaf(TimestampTz when);
 extern int	taskq_id_slot(const pg_uuid_t *id);
@@ -38,6 +47,29 @@ static inline bool
 taskq_id_eq(const pg_uuid_t *a, const pg_uuid_t *b)
 {
 	return memcmp(a->data, b->data, UUID_LEN) == 0;
+}
+
+static inline int
+taskq_due_cmp(const TaskqDue *a, const TaskqDue *b)
+{
+	if (a->due != b->due)
+		return a->due < b->due ? -1 : 1;
+	return taskq_id_cmp(&a->id, &b->id);
+}
+
+/* The lowest and the highest of all. */
+static inline void
+taskq_due_first(TaskqDue *due)
+{
+	due->due = DT_NOBEGIN;
+	memset(&due->id, 0, UUID_LEN);
+}
+
+static inline void
+taskq_due_none(TaskqDue *due)
+{
+	due->due = DT_NOEND;
+	memset(&due->id, 0xff, UUID_LEN);
 }
 
 /* Set *a to the smaller of both. */

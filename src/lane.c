@@ -3,23 +3,50 @@
  * lane.c
  *		What shared memory knows of the lanes: where the claimable tasks begin.
  *
- * A lane's watermark is an id.  The invariant that everything here keeps: a
- * claimable task of a lane in shared memory
+ * What is claimable is found in two places.  Plain tasks, pending since their
+ * submit, are found in the leaves by (lane, id); what became pending later (due,
+ * given back) by its row in table "ready", in order of (due, id).  For each place
+ * shared memory has a lower bound: the watermark, and "ready".  The invariant that
+ * everything here keeps: a claimable task of a lane in shared memory
  *
  *	- has an id at or above the watermark, in a leaf whose bit is set, or
- *	- is in again[], or
+ *	- has a row in table "ready" at or above the bound for these, or
  *	- is among the items of a worker's slot (whoever leaves it out for that marks
  *	  it there, and it is noted again when the worker is through with it), or
  *	- is covered by skipped/skipped_leaves, which come back at retry_at.
  *
  * Ids need not come in order.  Whatever makes a task claimable (the commit of a
  * submit, a timer, a worker that gives back, the end of a transaction that had
- * the row locked) lowers the watermark to its id: that is always right, and
- * costs a scan over finished tasks at worst.  A scan that is under way when
- * that happens would raise it again; so the scan resets min_noted before it
- * takes its snapshot and raises the watermark to no more than that.
+ * the row locked) lowers the bound to it: that is always right, and costs a scan
+ * over finished tasks at worst.  A scan that is under way when that happens would
+ * raise it again; so the scan resets min_noted and min_ready before it takes its
+ * snapshot and raises the bounds to no more than these.
  *
- * A lane that is not in shared memory has its watermark at the beginning.
+ * From time to time the dispatcher saves the watermarks (save.c).  The invariant on
+ * disk: a claimable task has an id at or above its lane's saved watermark, or has a
+ * row in table "ready".  It holds at every moment, not only after a crash, and so no
+ * scan begins before the saved watermark, whatever the watermark was lowered to: this
+ * bounds what a rewind costs.  Who keeps it:
+ *
+ *	- state.c: what becomes pending after its submit gets its row in the same
+ *	  transaction, and keeps it until it is neither pending nor stored as running;
+ *	- save.c saves no more than what is reserved, running, skipped, or submitted by a
+ *	  transaction under way.  A task that runs for long gets a row instead;
+ *	- note.c: a transaction announces a bound before it makes its first id.  Ids of
+ *	  one process rise, so all of its ids are above, and it is not saved past.  If the
+ *	  bound is not above what has been saved (the clock was set back, or another
+ *	  server's was ahead), its tasks get rows in table "ready".  Both are done under
+ *	  the main lock, as is what save.c looks at: either it sees the bound, or the
+ *	  transaction sees what it is about to save;
+ *	- prepared transactions keep their bound in shared memory; while there are some
+ *	  from before the server's start nothing is saved.
+ *
+ * A saved watermark may come back from a crash only together with what it was made
+ * from: whatever ended the tasks before it had been committed, perhaps not flushed,
+ * before it was; the WAL keeps that order.
+ *
+ * A lane that is not in shared memory has its watermark where it was saved last, and
+ * one that never was saved at the beginning.
  *
  *-------------------------------------------------------------------------
  */
@@ -382,6 +409,8 @@ fill_entry(TaskqDb *db, int32 id, Oid role, int16 priority)
 	lane->dirty = true;
 	lane->fresh = true;
 	lane->retry_at = DT_NOEND;
+	taskq_due_first(&lane->ready);
+	taskq_due_none(&lane->min_ready);
 	memset(&lane->min_noted, 0xff, UUID_LEN);
 	memset(&lane->head, 0xff, UUID_LEN);
 	memset(&lane->skipped, 0xff, UUID_LEN);
@@ -391,7 +420,7 @@ fill_entry(TaskqDb *db, int32 id, Oid role, int16 priority)
 /*
  * taskq_lane_enter - find a lane or make room for it
  *
- * A new entry is scanned from the beginning.  NULL if there is no room, also at
+ * A new entry is scanned from where it was saved last.  NULL if there is no room, also at
  * the cost of a role that has more lanes than this one: the database is marked, and
  * its dispatcher comes back to the lane.
  */
@@ -427,13 +456,15 @@ taskq_lane_take_turn(TaskqDb *db, int32 id, Oid role, int16 priority)
 	return take_away(db->dbid, role, true) ? fill_entry(db, id, role, priority) : NULL;
 }
 
-/* taskq_lane_rewind - there may be claimable tasks from this id on, in these leaves */
+/* taskq_lane_submitted - there may be claimable plain tasks from this id on, in these leaves */
 void
-taskq_lane_rewind(TaskqLane *lane, const pg_uuid_t *id, uint32 leaves)
+taskq_lane_submitted(TaskqLane *lane, const pg_uuid_t *id, uint32 leaves)
 {
+	if (lane->known && taskq_id_cmp(id, &lane->saved) < 0)
+		id = &lane->saved;
 	taskq_id_lower(&lane->watermark, id);
 	taskq_id_lower(&lane->min_noted, id);
-	if (lane->dirty)
+	if (lane->leaves != 0)
 		taskq_id_lower(&lane->head, id);
 	else
 		lane->head = *id;
@@ -445,28 +476,65 @@ taskq_lane_rewind(TaskqLane *lane, const pg_uuid_t *id, uint32 leaves)
 	lane->fresh = true;
 }
 
-/* taskq_lane_ready - one task became claimable, perhaps far behind the watermark */
+/* taskq_lane_ready - there may be claimable tasks that have rows in table "ready" from this place on */
 void
-taskq_lane_ready(TaskqLane *lane, const pg_uuid_t *id)
+taskq_lane_ready(TaskqLane *lane, const TaskqDue *due)
 {
-	taskq_lane_count(lane->dbid, lane->role, lane, 1, -1);
-	taskq_lane_again(lane, id);
+	if (taskq_due_cmp(due, &lane->ready) < 0)
+		lane->ready = *due;
+	if (taskq_due_cmp(due, &lane->min_ready) < 0)
+		lane->min_ready = *due;
+	lane->dirty = true;
+	lane->fresh = true;
 }
 
-/*
- * taskq_lane_again - one task is, or may be, claimable, perhaps far behind the watermark
- *
- * Remembered one by one as long as there is room, to spare a scan.
- */
+/* taskq_lane_rewind - there may be claimable tasks from this id on, plain or ready, in these leaves */
+void
+taskq_lane_rewind(TaskqLane *lane, const pg_uuid_t *id, uint32 leaves)
+{
+	TaskqDue	first;
+
+	taskq_due_first(&first);
+	taskq_lane_submitted(lane, id, leaves);
+	taskq_lane_ready(lane, &first);
+}
+
+/* taskq_lane_again - one task is, or may be, claimable, perhaps far behind the watermark */
 void
 taskq_lane_again(TaskqLane *lane, const pg_uuid_t *id)
 {
-	lane->dirty = true;
-	lane->fresh = true;
-	if (lane->nagain < TASKQ_AGAIN_MAX && taskq_id_cmp(id, &lane->watermark) < 0)
-		lane->again[lane->nagain++] = *id;
-	else
-		taskq_lane_rewind(lane, id, taskq_leaf_bit(id));
+	taskq_lane_rewind(lane, id, taskq_leaf_bit(id));
+}
+
+/*
+ * taskq_lane_scanned - its bounds have been set anew, and so many tasks reserved
+ *
+ * When they are many the dispatcher shall save how far it has come; a few are soon
+ * scanned again after a restart.
+ */
+void
+taskq_lane_scanned(TaskqLane *lane, int n)
+{
+	TaskqDb    *db = taskq_db_find(lane->dbid);
+
+	lane->dirty = lane->leaves != 0 || lane->ready.due != DT_NOEND;
+	if (!lane->dirty)
+		lane->waiting = 0;
+	if (db == NULL || taskq_id_cmp(&lane->watermark, &lane->saved) <= 0)
+		return;
+	db->unsaved = true;
+	if (db->passed < TASKQ_SAVE_TASKS && db->passed + n >= TASKQ_SAVE_TASKS && db->dispatcher > 0)
+		taskq_wake_proc(db->procno);
+	db->passed += n;
+}
+
+/* taskq_lane_head - an id to order lanes by: of the first claimable task, as far as known, or of its due time */
+void
+taskq_lane_head(const TaskqLane *lane, pg_uuid_t *head)
+{
+	taskq_id_at(lane->ready.due, head);
+	if (lane->leaves != 0)
+		taskq_id_lower(head, &lane->head);
 }
 
 /*
@@ -497,7 +565,7 @@ taskq_lane_retry_skipped(TaskqLane *lane)
 	memset(&lane->skipped, 0xff, UUID_LEN);
 }
 
-/* taskq_lanes_rewind_all - nothing is known any more of what is claimable in a database */
+/* taskq_lanes_rewind_all - nothing is known any more of what is claimable in a database but what was saved */
 void
 taskq_lanes_rewind_all(Oid dbid)
 {
@@ -575,7 +643,7 @@ taskq_lanes_full(void)
 	return !entry_free() && find_idle() == NULL;
 }
 
-/* taskq_lane_leave_out - forget a lane that cannot be run now; when it can, it is scanned from the beginning */
+/* taskq_lane_leave_out - forget a lane that cannot be run now; when it can, it is scanned from where it was saved last */
 void
 taskq_lane_leave_out(TaskqDb *db, int32 id)
 {

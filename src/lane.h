@@ -20,7 +20,10 @@ extern void taskq_lane_count(Oid dbid, Oid role, TaskqLane *lane, int64 waiting,
 extern int64 taskq_lane_pending(Oid dbid, Oid role);
 extern void taskq_lanes_settle(Oid dbid);
 extern void taskq_lane_rewind(TaskqLane *lane, const pg_uuid_t *id, uint32 leaves);
-extern void taskq_lane_ready(TaskqLane *lane, const pg_uuid_t *id);
+extern void taskq_lane_submitted(TaskqLane *lane, const pg_uuid_t *id, uint32 leaves);
+extern void taskq_lane_ready(TaskqLane *lane, const TaskqDue *due);
+extern void taskq_lane_scanned(TaskqLane *lane, int n);
+extern void taskq_lane_head(const TaskqLane *lane, pg_uuid_t *head);
 extern void taskq_lane_again(TaskqLane *lane, const pg_uuid_t *id);
 extern void taskq_lane_skipped(TaskqLane *lane, const pg_uuid_t *id, TimestampTz steady_now);
 extern void taskq_lane_retry_skipped(TaskqLane *lane);

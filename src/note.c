@@ -9,18 +9,23 @@
  * whole server's shared memory with it.  The callback allocates nothing and
  * raises nothing.
  *
- * The notes of a prepared transaction are not kept.  COMMIT PREPARED and
- * ROLLBACK PREPARED make the lanes be looked through from the beginning (see
- * utility.c), whichever session or server run issues them, unless it is known
- * that there were none.
+ * The notes of a prepared transaction are kept in shared memory, those of each lane
+ * together.  When it ends (see utility.c), whichever session does that, they are
+ * applied.  After a restart of the server nothing is known of it: then the lanes are
+ * looked through from where they were saved last.
+ *
+ * What a transaction has in hand is also a bound for what may be saved (lane.c): the
+ * least id that it can have made, or has locked the row of.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/twophase.h"
 #include "access/xact.h"
 #include "cancel.h"
 #include "common/hashfn.h"
+#include "compat.h"
 #include "event.h"
 #include "guard.h"
 #include "lane.h"
@@ -55,6 +60,7 @@ typedef struct Note
 	pg_uuid_t	id;
 	uint32		leaves;
 	int64		count;
+	bool		waited;
 	TimestampTz due;
 	char		from;
 	char		state;
@@ -66,6 +72,12 @@ typedef struct Note
 static Note *notes = NULL;
 static int	nnotes = 0;
 static int	maxnotes = 0;
+
+static bool bounded = false;	/* a bound of this transaction is in shared memory */
+static bool submitting = false; /* ... which holds for the ids that it makes */
+static bool behind = false;		/* ... and is not above what has been saved */
+static bool ending = false;		/* the transaction is at its end, not a subtransaction */
+static bool unsure = false;		/* ... or may not be: what has been saved is to be read */
 
 static void on_xact_end(XactEvent event, void *arg);
 static void on_subxact_end(SubXactEvent event, SubTransactionId mySubid,
@@ -79,20 +91,104 @@ taskq_note_init(void)
 	RegisterSubXactCallback(on_subxact_end, NULL);
 }
 
+/* The bound of this process's transaction; the main lock guards it. */
+static pg_uuid_t *
+my_bound(void)
+{
+	return &taskq_shared->bounds[taskq_my_procno()];
+}
+
+/* Let nothing be saved beyond this id before the transaction ends; caller holds the main lock. */
+static void
+announce_bound(const pg_uuid_t *id)
+{
+	if (bounded)
+		taskq_id_lower(my_bound(), id);
+	else
+		*my_bound() = *id;
+	bounded = true;
+}
+
+/* ... and now it is at its end. */
+static void
+forget_bound(void)
+{
+	TaskqDb    *db = bounded ? taskq_db_find(MyDatabaseId) : NULL;
+
+	if (bounded)
+		memset(my_bound(), 0, sizeof(pg_uuid_t));
+	if (db != NULL && db->held)
+	{
+		db->held = false;
+		taskq_wake_dispatcher(db);
+	}
+	bounded = submitting = behind = unsure = false;
+}
+
+static void
+no_room(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("too many databases use taskq"),
+			 errhint("Increase taskq.max_databases and restart the server.")));
+}
+
 /* Room in the table of databases is made sure of now: the callback can't fail. */
 static void
 require_database(void)
 {
 	TaskqDb    *db;
 
+	if (submitting)
+		return;
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	db = taskq_db_enter(MyDatabaseId);
 	LWLockRelease(taskq_main_lock);
 	if (db == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("too many databases use taskq"),
-				 errhint("Increase taskq.max_databases and restart the server.")));
+		no_room();
+}
+
+/* Announce that this transaction makes ids, and see whether they come too late. */
+static void
+begin_submitting(void)
+{
+	TaskqDb    *db;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	db = taskq_db_enter(MyDatabaseId);
+	if (db != NULL)
+	{
+		pg_uuid_t	bound;
+
+		taskq_id_bound(&bound);
+		announce_bound(&bound);
+		submitting = true;
+		unsure = !db->loaded;
+		behind = db->loaded && taskq_id_cmp(&bound, &db->floor) <= 0;
+	}
+	LWLockRelease(taskq_main_lock);
+	if (db == NULL)
+		no_room();
+}
+
+/*
+ * taskq_note_submitting - tasks are to be submitted to a lane; called before their ids are made
+ *
+ * True if the ids may be less than what has been saved, so that the tasks need rows
+ * in table "ready".  Before the database is loaded nothing is saved, so the table
+ * tells; after that nothing is saved beyond the bound announced here.
+ */
+bool
+taskq_note_submitting(int32 lane)
+{
+	pg_uuid_t	saved;
+
+	if (!submitting)
+		begin_submitting();
+	if (!unsure)
+		return behind;
+	return taskq_watermark_read(lane, &saved) && taskq_id_cmp(my_bound(), &saved) <= 0;
 }
 
 static Note *
@@ -158,9 +254,22 @@ taskq_note_submitted(const TaskqLaneDef *lane, const pg_uuid_t *lowest, uint32 l
 }
 
 void
-taskq_note_ready(const TaskqLaneDef *lane, const pg_uuid_t *id)
+taskq_note_ready(const TaskqLaneDef *lane, TimestampTz due, const pg_uuid_t *id, int64 count, bool waited)
 {
-	note_add(NOTE_READY, lane)->id = *id;
+	Note	   *note = note_recent(NOTE_READY, lane->id);
+
+	if (note == NULL || note->waited != waited)
+	{
+		note = note_add(NOTE_READY, lane);
+		note->due = DT_NOEND;
+		note->waited = waited;
+	}
+	if (due < note->due || (due == note->due && taskq_id_cmp(id, &note->id) < 0))
+	{
+		note->due = due;
+		note->id = *id;
+	}
+	note->count += count;
 }
 
 void
@@ -201,7 +310,8 @@ taskq_note_pending(Oid role)
 
 	for (int i = 0; i < nnotes; i++)
 	{
-		if ((notes[i].type == NOTE_SUBMITTED || notes[i].type == NOTE_LATER) && notes[i].role == role)
+		if ((notes[i].type == NOTE_SUBMITTED || notes[i].type == NOTE_LATER ||
+			 (notes[i].type == NOTE_READY && !notes[i].waited)) && notes[i].role == role)
 			n += notes[i].count;
 	}
 	return n;
@@ -211,6 +321,12 @@ void
 taskq_note_touched(const TaskqLaneDef *lane, const pg_uuid_t *id)
 {
 	note_add(NOTE_TOUCHED, lane)->id = *id;
+	/* others may pass over it as long as its row is locked */
+	if (bounded && taskq_id_cmp(my_bound(), id) <= 0)
+		return;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	announce_bound(id);
+	LWLockRelease(taskq_main_lock);
 }
 
 void
@@ -252,25 +368,6 @@ taskq_note_dropped(void)
 	note_add(NOTE_DROPPED, NULL);
 }
 
-void
-taskq_note_unknown(void)
-{
-	TaskqDb    *db;
-
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	db = taskq_db_enter(MyDatabaseId);
-	if (db != NULL)
-	{
-		taskq_lanes_rewind_all(MyDatabaseId);
-		db->rescan = true;
-		db->next_due = DT_NOBEGIN;
-		taskq_wake_dispatcher(db);
-	}
-	LWLockRelease(taskq_main_lock);
-	/* it may have cancelled what somebody waits for */
-	taskq_event_wake_waiters();
-}
-
 /* Everyone idle in this database looks for work. */
 static void
 wake_everyone(TaskqDb *db)
@@ -294,6 +391,19 @@ wake_for_lane(TaskqDb *db, Oid role)
 	taskq_lane_wake(db, role);
 }
 
+/* A timer is due at this time. */
+static void
+due_at(TaskqDb *db, TimestampTz due)
+{
+	if (due > db->next_due && db->next_due != DT_NOBEGIN)
+		return;
+	db->next_due = Min(db->next_due, due);
+	if (db->dispatcher > 0)
+		taskq_wake_dispatcher(db);
+	else
+		taskq_wake_launcher();
+}
+
 static void
 apply_committed(TaskqDb *db, Note *note)
 {
@@ -304,14 +414,15 @@ apply_committed(TaskqDb *db, Note *note)
 		case NOTE_SUBMITTED:
 			lane = taskq_lane_enter(db, note->lane, note->role, note->priority);
 			if (lane != NULL)
-				taskq_lane_rewind(lane, &note->id, note->leaves);
+				taskq_lane_submitted(lane, &note->id, note->leaves);
 			taskq_lane_count(db->dbid, note->role, lane, note->count, 0);
 			wake_for_lane(db, note->role);
 			break;
 		case NOTE_READY:
 			lane = taskq_lane_enter(db, note->lane, note->role, note->priority);
 			if (lane != NULL)
-				taskq_lane_ready(lane, &note->id);
+				taskq_lane_ready(lane, &(TaskqDue) {.due = note->due, .id = note->id});
+			taskq_lane_count(db->dbid, note->role, lane, note->count, note->waited ? -note->count : 0);
 			wake_for_lane(db, note->role);
 			break;
 		case NOTE_CLAIMED:
@@ -322,13 +433,7 @@ apply_committed(TaskqDb *db, Note *note)
 			taskq_lane_count(db->dbid, note->role, lane, 0, note->count);
 			break;
 		case NOTE_DUE:
-			if (note->due > db->next_due && db->next_due != DT_NOBEGIN)
-				break;
-			db->next_due = Min(db->next_due, note->due);
-			if (db->dispatcher > 0)
-				taskq_wake_dispatcher(db);
-			else
-				taskq_wake_launcher();
+			due_at(db, note->due);
 			break;
 		case NOTE_FINAL:
 			lane = taskq_lane_find(db->dbid, note->lane);
@@ -406,19 +511,88 @@ name_hash(const char *gid)
 	return DatumGetUInt64(hash_any_extended((const unsigned char *) gid, strlen(gid), 0));
 }
 
-/* Forget a name; was it known?  Caller holds the main lock. */
-static bool
-forget_quiet(uint64 hash)
+/* What is known of a transaction; NULL if nothing is.  Caller holds the main lock. */
+static TaskqPrepared *
+prepared_find(uint64 gid)
 {
-	for (int i = 0; i < taskq_shared->nquiet; i++)
+	for (int i = 0; i < taskq_shared->nprepared; i++)
 	{
-		if (taskq_shared->quiet[i] == hash)
-		{
-			taskq_shared->quiet[i] = taskq_shared->quiet[--taskq_shared->nquiet];
-			return true;
-		}
+		if (OidIsValid(taskq_shared->prepared[i].dbid) && taskq_shared->prepared[i].gid == gid)
+			return &taskq_shared->prepared[i];
 	}
-	return false;
+	return NULL;
+}
+
+static TaskqPrepared *
+prepared_allocate(void)
+{
+	for (int i = 0; i < taskq_shared->nprepared; i++)
+	{
+		if (!OidIsValid(taskq_shared->prepared[i].dbid))
+			return &taskq_shared->prepared[i];
+	}
+	if (taskq_shared->nprepared < max_prepared_xacts)
+		return &taskq_shared->prepared[taskq_shared->nprepared++];
+	return NULL;
+}
+
+/* Its share in a lane. */
+static TaskqPreparedLane *
+prepared_lane(TaskqPrepared *prepared, const Note *note)
+{
+	TaskqPreparedLane *lane;
+
+	for (int i = 0; i < prepared->nlanes; i++)
+	{
+		if (prepared->lanes[i].lane == note->lane)
+			return &prepared->lanes[i];
+	}
+	if (prepared->nlanes == TASKQ_PREPARED_LANES)
+	{
+		prepared->all = true;
+		return NULL;
+	}
+	lane = &prepared->lanes[prepared->nlanes++];
+	memset(lane, 0, sizeof(*lane));
+	lane->lane = note->lane;
+	lane->role = note->role;
+	lane->priority = note->priority;
+	memset(&lane->lowest, 0xff, UUID_LEN);
+	return lane;
+}
+
+static void
+prepared_add(TaskqPrepared *prepared, const Note *note)
+{
+	TaskqPreparedLane *lane;
+
+	switch (note->type)
+	{
+		case NOTE_DUE:
+			prepared->due = Min(prepared->due, note->due);
+			break;
+		case NOTE_SUBMITTED:
+		case NOTE_READY:
+		case NOTE_TOUCHED:
+			lane = prepared_lane(prepared, note);
+			if (lane == NULL)
+				break;
+			lane->ready |= note->type != NOTE_SUBMITTED;
+			lane->touched |= note->type == NOTE_TOUCHED;
+			lane->count += note->count;
+			if (note->type == NOTE_READY)
+				break;
+			taskq_id_lower(&lane->lowest, &note->id);
+			lane->leaves |= note->type == NOTE_SUBMITTED ? note->leaves : taskq_leaf_bit(&note->id);
+			break;
+		case NOTE_WAKE:
+		case NOTE_RESCAN:
+		case NOTE_DROPPED:
+			prepared->all = true;
+			break;
+		default:
+			break;
+	}
 }
 
 /* taskq_note_preparing - the transaction is to be prepared under this name */
@@ -428,26 +602,130 @@ taskq_note_preparing(const char *gid)
 	preparing = name_hash(gid);
 }
 
-/* taskq_note_quiet - did the transaction of this name do nothing to tasks?  Forgets it */
-bool
-taskq_note_quiet(const char *gid)
-{
-	bool		quiet;
-
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	quiet = forget_quiet(name_hash(gid));
-	LWLockRelease(taskq_main_lock);
-	return quiet;
-}
-
+/*
+ * Keep what the transaction did; caller holds the main lock.  Its bound goes over in
+ * the same step.  If there is no room, it is as one from before the server's start:
+ * nobody saves anything as long as it is there (save.c).
+ */
 static void
 on_prepared(void)
 {
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	(void) forget_quiet(preparing);
-	if (nnotes == 0 && taskq_shared->nquiet < TASKQ_QUIET)
-		taskq_shared->quiet[taskq_shared->nquiet++] = preparing;
+	TaskqPrepared *prepared = prepared_find(preparing);
+
+	/* one of this name is over by now, and we were not told */
+	if (prepared == NULL)
+		prepared = prepared_allocate();
+	if (prepared == NULL)
+	{
+		taskq_shared->unprepared++;
+		return;
+	}
+	memset(prepared, 0, sizeof(*prepared));
+	prepared->dbid = MyDatabaseId;
+	prepared->gid = preparing;
+	prepared->due = DT_NOEND;
+	prepared->noted = nnotes > 0;
+	if (bounded)
+		prepared->bound = *my_bound();
+	for (int i = 0; i < nnotes; i++)
+		prepared_add(prepared, &notes[i]);
+}
+
+/* taskq_note_prepared_here - is it known what the transaction of this name did? */
+bool
+taskq_note_prepared_here(const char *gid)
+{
+	bool		known;
+
+	LWLockAcquire(taskq_main_lock, LW_SHARED);
+	known = prepared_find(name_hash(gid)) != NULL;
 	LWLockRelease(taskq_main_lock);
+	return known;
+}
+
+/*
+ * taskq_note_ending - the prepared transaction of this name is about to be ended
+ *
+ * If it is not known what it did, nothing may be saved from before its end is seen
+ * until the lanes have been rewound.
+ */
+void
+taskq_note_ending(const char *gid)
+{
+	pg_uuid_t	lowest = {{0}};
+
+	lowest.data[UUID_LEN - 1] = 1;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	if (prepared_find(name_hash(gid)) == NULL)
+		announce_bound(&lowest);
+	LWLockRelease(taskq_main_lock);
+}
+
+/* Nothing is known of what it did. */
+static void
+end_unknown(TaskqDb *db)
+{
+	pg_atomic_fetch_add_u64(&taskq_shared->definitions, 1);
+	taskq_lanes_rewind_all(db->dbid);
+	db->rescan = true;
+	db->next_due = DT_NOBEGIN;
+	taskq_wake_dispatcher(db);
+}
+
+/* Its tasks may be claimed now, or, if it was rolled back, those that it had locked. */
+static void
+end_known(TaskqDb *db, const TaskqPrepared *prepared, bool committed)
+{
+	for (int i = 0; i < prepared->nlanes; i++)
+	{
+		const TaskqPreparedLane *share = &prepared->lanes[i];
+		TaskqLane  *lane;
+		TaskqDue	first;
+
+		/* it may have made the lane */
+		if (!committed && !share->touched)
+			continue;
+		lane = taskq_lane_enter(db, share->lane, share->role, share->priority);
+		taskq_due_first(&first);
+		if (lane != NULL && share->leaves != 0)
+			taskq_lane_submitted(lane, &share->lowest, share->leaves);
+		if (lane != NULL && share->ready)
+			taskq_lane_ready(lane, &first);
+		if (committed)
+			taskq_lane_count(db->dbid, share->role, lane, share->count, 0);
+		wake_for_lane(db, share->role);
+	}
+	if (committed && prepared->due != DT_NOEND)
+		due_at(db, prepared->due);
+}
+
+/* taskq_note_ended - it has been ended, one way or the other */
+void
+taskq_note_ended(const char *gid, bool committed)
+{
+	TaskqPrepared *prepared;
+	TaskqDb    *db;
+	bool		noted;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	prepared = prepared_find(name_hash(gid));
+	noted = prepared == NULL || prepared->noted;
+	db = noted ? taskq_db_enter(MyDatabaseId) : NULL;
+	if (db != NULL && (prepared == NULL || prepared->all))
+		end_unknown(db);
+	else if (db != NULL)
+		end_known(db, prepared, committed);
+	if (prepared != NULL)
+		prepared->dbid = InvalidOid;
+	if (db != NULL && db->held)
+	{
+		db->held = false;
+		taskq_wake_dispatcher(db);
+	}
+	LWLockRelease(taskq_main_lock);
+	/* it may have cancelled what somebody waits for */
+	if (noted)
+		taskq_event_wake_waiters();
 }
 
 #define PORTION 500				/* notes applied while others wait for the main lock */
@@ -459,7 +737,8 @@ on_prepared(void)
  * In portions: between two of them others get the main lock.  Each note leaves shared
  * memory true by itself, since what it tells is visible to everybody already, and
  * nothing interrupts us before the last one is applied: who looks in between finds what
- * is noted so far, and is woken for the rest.
+ * is noted so far, and is woken for the rest.  The transaction's bound stays until the
+ * last one is applied: from then on the lanes themselves tell what may be saved.
  */
 static void
 apply_notes(int from, int until, bool committed)
@@ -479,6 +758,8 @@ apply_notes(int from, int until, bool committed)
 			else
 				apply_aborted(db, &notes[from]);
 		}
+		if (ending && from == until)
+			forget_bound();
 		LWLockRelease(taskq_main_lock);
 		if (db == NULL)
 			return;
@@ -495,10 +776,18 @@ on_xact_end(XactEvent event, void *arg)
 		refuse_prepared_cancel();
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
+	ending = true;
 	if (event != XACT_EVENT_PREPARE)
 		apply_notes(0, nnotes, event == XACT_EVENT_COMMIT);
-	if (event == XACT_EVENT_PREPARE)
-		on_prepared();
+	ending = false;
+	if (bounded || event == XACT_EVENT_PREPARE)
+	{
+		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+		if (event == XACT_EVENT_PREPARE)
+			on_prepared();
+		forget_bound();
+		LWLockRelease(taskq_main_lock);
+	}
 	notes = NULL;
 	nnotes = 0;
 }

@@ -10,11 +10,14 @@
 
 extern void taskq_note_init(void);
 
+/* ids will be made: are they not above what has been saved of the lane? */
+extern bool taskq_note_submitting(int32 lane);
+
 /* tasks that become claimable: ids from the lowest on, in these leaves */
 extern void taskq_note_submitted(const TaskqLaneDef *lane, const pg_uuid_t *lowest, uint32 leaves, int64 count);
 
-/* a task somewhere behind that becomes claimable */
-extern void taskq_note_ready(const TaskqLaneDef *lane, const pg_uuid_t *id);
+/* tasks that get their rows in table "ready", from this place on; did they wait for their time before? */
+extern void taskq_note_ready(const TaskqLaneDef *lane, TimestampTz due, const pg_uuid_t *id, int64 count, bool waited);
 
 /* a timer */
 extern void taskq_note_due(TimestampTz due);
@@ -44,9 +47,10 @@ extern void taskq_note_rescan(void);
 /* the extension is dropped */
 extern void taskq_note_dropped(void);
 
-/* forget what is known about this database's claimable tasks, at once */
+/* PREPARE TRANSACTION, and what ends a prepared one: before it, and after it succeeded */
 extern void taskq_note_preparing(const char *gid);
-extern bool taskq_note_quiet(const char *gid);
-extern void taskq_note_unknown(void);
+extern void taskq_note_ending(const char *gid);
+extern void taskq_note_ended(const char *gid, bool committed);
+extern bool taskq_note_prepared_here(const char *gid);
 
 #endif

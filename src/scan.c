@@ -4,13 +4,15 @@
  *		Finding what may be claimed, for workers and for external ones.
  *
  * First the lanes that may have something, the most urgent first; then the
- * tasks of one lane, the oldest first, whichever leaves they are in.  Nothing
+ * tasks of one lane, in order of when they became claimable: by their submit,
+ * whichever leaves they are in, or by their due time, from table "ready".  Nothing
  * here changes anything: what is found is claimed by others.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "lane.h"
 #include "scan.h"
 #include "utils/snapmgr.h"
 
@@ -53,62 +55,179 @@ taskq_scan_lanes(Oid dbid, Oid role, TaskqScanLane **found)
 		candidate->generation = lane->generation;
 		candidate->id = lane->id;
 		candidate->priority = lane->priority;
-		candidate->head = lane->nagain > 0 ? lane->again[0] : lane->head;
+		taskq_lane_head(lane, &candidate->head);
 	}
 	LWLockRelease(taskq_main_lock);
 	qsort(*found, n, sizeof(TaskqScanLane), lane_cmp);
 	return n;
 }
 
-static int
-ref_cmp(const void *a, const void *b)
+/* taskq_scan_from - a scan of this lane starts where the lane's bounds are; caller holds the main lock */
+void
+taskq_scan_from(const TaskqLane *lane, TaskqScan *scan)
 {
-	return taskq_id_cmp(&((const TaskqRef *) a)->id, &((const TaskqRef *) b)->id);
+	scan->lane = lane->id;
+	scan->start = lane->watermark;
+	scan->ready = lane->ready;
+	scan->known = lane->known;
+	scan->saved = lane->saved;
+	scan->high = lane->high;
+	scan->leaves = lane->leaves;
+	scan->filter = NULL;
 }
 
-/*
- * taskq_scan_leaves - the oldest claimable tasks of a lane
- *
- * From scan->start on, in the leaves told; fills the rest of scan.  To go on: start
- * at scan->next, in the leaves that are remaining.  Needs a transaction, and is
- * called outside of any lock of ours.
- */
-void
-taskq_scan_leaves(int32 lane, TaskqScan *scan)
+/* A task that a scan has found, and when it became claimable. */
+typedef struct Found
 {
-	TaskqRef   *all = palloc(sizeof(TaskqRef) * scan->max * TASKQ_LEAVES);
-	pg_uuid_t	last_seen = scan->start;
-	Snapshot	snapshot = taskq_store_snapshot();
-	int			nall = 0;
+	TaskqRef	ref;
+	TaskqDue	at;
+	bool		ready;			/* by its row in table "ready" */
+} Found;
 
+static int
+found_cmp(const void *a, const void *b)
+{
+	return taskq_due_cmp(&((const Found *) a)->at, &((const Found *) b)->at);
+}
+
+/* Read table "ready"; how many were found. */
+static int
+scan_ready(TaskqScan *scan, Snapshot snapshot, Found *found)
+{
+	TaskqRef   *refs;
+	TaskqDue   *dues;
+	bool		exhausted;
+	int			n;
+
+	taskq_due_none(&scan->next_ready);
+	if (scan->ready.due == DT_NOEND)
+		return 0;
+	refs = palloc(sizeof(TaskqRef) * scan->max);
+	dues = palloc(sizeof(TaskqDue) * scan->max);
+	n = taskq_ready_scan(scan->lane, &scan->ready, snapshot, scan->filter, scan->max, refs, dues, &exhausted);
+	for (int i = 0; i < n; i++)
+		found[i] = (Found) {.ref = refs[i], .at = dues[i], .ready = true};
+	if (!exhausted)
+	{
+		scan->next_ready = dues[n - 1];
+		taskq_id_next(&scan->next_ready.id);
+	}
+	pfree(refs);
+	pfree(dues);
+	return n;
+}
+
+/* Read the leaves; how many were found.  *last_seen: the last id looked at. */
+static int
+scan_leaves(TaskqScan *scan, Snapshot snapshot, Found *found, pg_uuid_t *last_seen)
+{
+	TaskqRef   *refs = palloc(sizeof(TaskqRef) * scan->max);
+	int			n = 0;
+
+	*last_seen = scan->start;
 	scan->remaining = 0;
 	for (int leaf = 0; leaf < TASKQ_LEAVES; leaf++)
 	{
 		pg_uuid_t	seen = scan->start;
 		bool		exhausted;
+		int			got;
 
 		if ((scan->leaves & (1u << leaf)) == 0)
 			continue;
-		nall += taskq_store_scan(leaf, lane, &scan->start, snapshot, scan->filter, scan->max, all + nall, &seen, &exhausted);
+		got = taskq_store_scan(leaf, scan->lane, &scan->start, snapshot, scan->filter, scan->max, refs, &seen, &exhausted);
+		for (int i = 0; i < got; i++)
+		{
+			Found	   *item = &found[n++];
+
+			item->ref = refs[i];
+			item->at.due = taskq_id_time(&refs[i].id);
+			item->at.id = refs[i].id;
+			item->ready = false;
+		}
 		if (!exhausted)
 			scan->remaining |= 1u << leaf;
-		if (taskq_id_cmp(&seen, &last_seen) > 0)
-			last_seen = seen;
+		if (taskq_id_cmp(&seen, last_seen) > 0)
+			*last_seen = seen;
 	}
-	UnregisterSnapshot(snapshot);
+	pfree(refs);
+	return n;
+}
 
-	qsort(all, nall, sizeof(TaskqRef), ref_cmp);
-	scan->nfound = Min(nall, scan->max);
-	memcpy(scan->found, all, scan->nfound * sizeof(TaskqRef));
-	if (nall > scan->max)
+/* A task that ran for long may be found both ways; then its row in "ready" comes first. */
+static bool
+taken_already(const TaskqScan *scan, const Found *item)
+{
+	for (int i = 0; i < scan->nfound && scan->was_ready[i] && !item->ready; i++)
 	{
-		/* what is left over will be found again, wherever it is */
-		for (int i = scan->max; i < nall; i++)
-			scan->remaining |= 1u << taskq_id_slot(&all[i].id) | 1u << TASKQ_KEEP;
+		if (taskq_id_eq(&scan->found[i].id, &item->ref.id))
+			return true;
 	}
-	if (scan->remaining != 0)
-		last_seen = scan->nfound > 0 ? scan->found[scan->nfound - 1].id : scan->start;
-	scan->next = last_seen;
+	return false;
+}
+
+/*
+ * Take the first of what was found, and set where to go on: what is left over will be
+ * found again, wherever it is.
+ */
+static void
+take(TaskqScan *scan, const Found *all, int nall, const pg_uuid_t *last_seen)
+{
+	const pg_uuid_t *last_taken = NULL;
+	int			i;
+
+	scan->nfound = 0;
+	for (i = 0; i < nall && scan->nfound < scan->max; i++)
+	{
+		if (!all[i].ready)
+			last_taken = &all[i].ref.id;
+		if (taken_already(scan, &all[i]))
+			continue;
+		scan->was_ready[scan->nfound] = all[i].ready;
+		scan->found[scan->nfound++] = all[i].ref;
+	}
+	if (nall > 0)
+		scan->first = all[0].at;
+	for (; i < nall; i++)
+	{
+		if (!all[i].ready)
+			scan->remaining |= 1u << taskq_id_slot(&all[i].ref.id) | 1u << TASKQ_KEEP;
+		else if (taskq_due_cmp(&all[i].at, &scan->next_ready) < 0)
+			scan->next_ready = all[i].at;
+	}
+	scan->next = scan->start;
+	if (scan->remaining != 0 && last_taken == NULL)
+		return;
+	scan->next = scan->remaining != 0 ? *last_taken : *last_seen;
 	taskq_id_next(&scan->next);
+}
+
+/*
+ * taskq_scan_lane - the claimable tasks of a lane that became so first
+ *
+ * From scan->start on, in the leaves told, and from scan->ready on; fills the rest of
+ * scan.  To go on: start at scan->next, in the leaves that are remaining, and at
+ * scan->next_ready.  Needs a transaction, and is called outside of any lock of ours.
+ */
+void
+taskq_scan_lane(TaskqScan *scan)
+{
+	Found	   *all = palloc(sizeof(Found) * scan->max * (TASKQ_LEAVES + 1));
+	Snapshot	snapshot;
+	pg_uuid_t	last_seen;
+	int			nall;
+
+	/* see lane.c: nothing plain is claimable before it */
+	if (!scan->known)
+		(void) taskq_watermark_read(scan->lane, &scan->saved);
+	scan->known = true;
+	if (taskq_id_cmp(&scan->start, &scan->saved) < 0)
+		scan->start = scan->saved;
+
+	snapshot = taskq_store_snapshot();
+	nall = scan_ready(scan, snapshot, all);
+	nall += scan_leaves(scan, snapshot, all + nall, &last_seen);
+	UnregisterSnapshot(snapshot);
+	qsort(all, nall, sizeof(Found), found_cmp);
+	take(scan, all, nall, &last_seen);
 	pfree(all);
 }

@@ -20,18 +20,26 @@ typedef struct TaskqScanLane
 /* What a scan of a lane needs to know, and what it finds. */
 typedef struct TaskqScan
 {
-	pg_uuid_t	start;
+	int32		lane;
+	pg_uuid_t	start;			/* of plain tasks */
+	TaskqDue	ready;			/* of those with a row in table "ready" */
+	bool		known;			/* is "saved"? */
+	pg_uuid_t	saved;			/* the saved watermark */
 	pg_uuid_t	high;			/* earlier scans came as far as here */
 	uint32		leaves;			/* to look into */
 	int			max;			/* at most TASKQ_BATCH_MAX */
 	TaskqStoreFilter filter;	/* or NULL: all that is claimable */
 	int			nfound;
-	TaskqRef	found[TASKQ_BATCH_MAX];	/* in order of id */
+	TaskqRef	found[TASKQ_BATCH_MAX];	/* in order of when they became claimable */
+	bool		was_ready[TASKQ_BATCH_MAX];	/* ... by its row in table "ready" */
+	TaskqDue	first;			/* place of the first one */
 	uint32		remaining;		/* leaves that hold more */
-	pg_uuid_t	next;			/* nothing before it is left */
+	pg_uuid_t	next;			/* nothing plain before it is left */
+	TaskqDue	next_ready;		/* ... and nothing else before this */
 } TaskqScan;
 
 extern int	taskq_scan_lanes(Oid dbid, Oid role, TaskqScanLane **found);
-extern void taskq_scan_leaves(int32 lane, TaskqScan *scan);
+extern void taskq_scan_from(const TaskqLane *lane, TaskqScan *scan);
+extern void taskq_scan_lane(TaskqScan *scan);
 
 #endif

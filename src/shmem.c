@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/twophase.h"
 #include "args.h"
 #include "clock.h"
 #include "compat.h"
@@ -37,7 +38,9 @@ shmem_size(void)
 	Size		size = MAXALIGN(sizeof(TaskqShared));
 
 	size = add_size(size, MAXALIGN(mul_size(taskq_max_databases, sizeof(TaskqDb))));
-	return add_size(size, MAXALIGN(mul_size(taskq_max_lanes, sizeof(TaskqLane))));
+	size = add_size(size, MAXALIGN(mul_size(taskq_max_lanes, sizeof(TaskqLane))));
+	size = add_size(size, MAXALIGN(mul_size(max_prepared_xacts, sizeof(TaskqPrepared))));
+	return add_size(size, MAXALIGN(mul_size(MaxBackends, sizeof(pg_uuid_t))));
 }
 
 static void
@@ -56,6 +59,10 @@ shmem_reset(void)
 	taskq_shared->dbs = (TaskqDb *) ((char *) taskq_shared + MAXALIGN(sizeof(TaskqShared)));
 	taskq_shared->lanes = (TaskqLane *) ((char *) taskq_shared->dbs +
 										 MAXALIGN(taskq_max_databases * sizeof(TaskqDb)));
+	taskq_shared->prepared = (TaskqPrepared *) ((char *) taskq_shared->lanes +
+												MAXALIGN(taskq_max_lanes * sizeof(TaskqLane)));
+	taskq_shared->bounds = (pg_uuid_t *) ((char *) taskq_shared->prepared +
+										  MAXALIGN(max_prepared_xacts * sizeof(TaskqPrepared)));
 	ConditionVariableInit(&taskq_shared->event_room);
 	ConditionVariableInit(&taskq_shared->finished_any);
 	ConditionVariableInit(&taskq_shared->slots_changed);

@@ -25,14 +25,14 @@
 
 #define TASKQ_MAX_WORKERS 128
 #define TASKQ_BATCH_MAX 400
-#define TASKQ_AGAIN_MAX 8
 #define TASKQ_WAIT_BUCKETS 128
 #define TASKQ_EVENTS 8192
 #define TASKQ_DB_EVENTS 6144	/* of one database: some room is left for others */
-#define TASKQ_QUIET 64
 #define TASKQ_TURNS 128
 #define TASKQ_CANCELS 512
 #define TASKQ_SUSPECTS (TASKQ_MAX_WORKERS + 2 * TASKQ_BATCH_MAX)
+#define TASKQ_PREPARED_LANES 8
+#define TASKQ_SAVE_TASKS 2000	/* watermarks are saved after so many */
 #define TASKQ_MESSAGE_SIZE 256
 #define TASKQ_INFO_SIZE 2048
 #define TASKQ_LEAF_BUSY 8
@@ -91,6 +91,10 @@ typedef struct TaskqDb
 	bool		attempts_swept; /* none is left of a task that is gone */
 	pg_atomic_uint32 closed;	/* leaves that still hold what is old, as bits: ids name others */
 	TaskqLeaf	leaves[TASKQ_LEAVES];
+	bool		unsaved;		/* a watermark has risen since they were saved */
+	int			passed;			/* tasks reserved since then */
+	bool		held;			/* a transaction under way keeps some from being saved */
+	pg_uuid_t	floor;			/* no saved watermark is higher; valid once loaded */
 } TaskqDb;
 
 /* A lane that has, or may have, something to claim. */
@@ -106,6 +110,8 @@ typedef struct TaskqLane
 	uint32		generation;		/* of this entry; tells reuse */
 	int			next_free;		/* if it is free: the next one, or -1 */
 	pg_uuid_t	watermark;		/* no claimable task before it that isn't noted elsewhere */
+	bool		known;			/* "saved" has been read */
+	pg_uuid_t	saved;			/* the watermark in the table: what is before it has a row in table ready */
 	pg_uuid_t	head;			/* the first claimable task, as far as known; for the order of lanes only */
 	pg_uuid_t	high;			/* scans came as far as here */
 	pg_uuid_t	min_noted;		/* lowest id noted since the scan took its snapshot */
@@ -120,8 +126,8 @@ typedef struct TaskqLane
 	int			running;		/* reserved or running */
 	int			average_us;		/* run time, moving average; 0: unknown */
 	uint64		served;			/* number of the last worker that was started for its role */
-	int			nagain;
-	pg_uuid_t	again[TASKQ_AGAIN_MAX]; /* ready, but behind the watermark */
+	TaskqDue	ready;			/* no claimable task has a row in table ready before it */
+	TaskqDue	min_ready;		/* lowest noted since the scan took its snapshot */
 } TaskqLane;
 
 typedef enum TaskqSlotState
@@ -204,6 +210,32 @@ typedef struct TaskqSlot
 	pg_atomic_uint32 cancel_generation; /* the task to cancel */
 } TaskqSlot;
 
+/* What a prepared transaction did to the tasks of one lane. */
+typedef struct TaskqPreparedLane
+{
+	int32		lane;
+	Oid			role;
+	int16		priority;
+	bool		ready;			/* made tasks ready */
+	bool		touched;		/* has locked tasks that were there before */
+	uint32		leaves;
+	pg_uuid_t	lowest;
+	int64		count;
+} TaskqPreparedLane;
+
+/* A transaction that has been prepared since the server started, and may be committed at any time. */
+typedef struct TaskqPrepared
+{
+	Oid			dbid;			/* InvalidOid: free */
+	uint64		gid;			/* hash of its name */
+	bool		noted;			/* did something to tasks */
+	bool		all;			/* ... to more lanes than are told here, or else */
+	pg_uuid_t	bound;			/* its ids are not less, nor those of the rows that it locked */
+	TimestampTz due;			/* of its first timer */
+	int			nlanes;
+	TaskqPreparedLane lanes[TASKQ_PREPARED_LANES];
+} TaskqPrepared;
+
 /* A task in whose midst the server crashed; nobody may run it before that is recorded. */
 typedef struct TaskqSuspect
 {
@@ -258,9 +290,8 @@ typedef struct TaskqShared
 	TaskqSuspect suspects[TASKQ_SUSPECTS];
 	int			quarantine;		/* slot that runs a task which crashed the server before, or -1 */
 
-	/* prepared transactions that did nothing to tasks, by the hashes of their names */
-	int			nquiet;
-	uint64		quiet[TASKQ_QUIET];
+	int			nprepared;		/* entries of prepared in use are below it */
+	uint32		unprepared;		/* counts transactions for which there was no room */
 
 	/* places for workers, when there are not enough */
 	int			nturns;
@@ -294,6 +325,8 @@ typedef struct TaskqShared
 	TaskqSlot	slots[TASKQ_MAX_WORKERS];
 	TaskqDb    *dbs;
 	TaskqLane  *lanes;
+	TaskqPrepared *prepared;	/* max_prepared_xacts of them */
+	pg_uuid_t  *bounds;			/* of each process's transaction, by its number: its ids are not less; zero for none */
 } TaskqShared;
 
 extern TaskqShared *taskq_shared;

@@ -13,8 +13,8 @@
  * as running: 'r' a command with transactions of its own, 'e' one that an
  * external worker has under a lease.  'r' to 'r' is one whose worker is gone.
  *
- * What goes with the state is written here too: timers, leases, and the attempts
- * that are not the last.
+ * What goes with the state is written here too: timers, leases, rows in table
+ * "ready", and the attempts that are not the last.
  *
  *-------------------------------------------------------------------------
  */
@@ -70,12 +70,39 @@ taskq_state_name(char state)
 	return info ? info->name : "unknown";
 }
 
+static bool
+is_claimable(char state)
+{
+	return state == TASKQ_PENDING || state == TASKQ_RUNNING;
+}
+
+/*
+ * The task's row in table "ready", which it has while it is claimable if it was not
+ * so from its submit on: then it has a run_at, and what had none gets the time of
+ * its submit, so that it takes its old place.
+ */
+static void
+change_ready(TaskqRow *row, char from, char to, const pg_uuid_t *id)
+{
+	int32		lane = DatumGetInt32(taskq_row_value(row, lane));
+
+	if (is_claimable(from) == is_claimable(to))
+		return;
+	if (is_claimable(to) && taskq_row_isnull(row, run_at))
+		taskq_row_set(row, run_at, TimestampTzGetDatum(taskq_id_time(id)));
+	if (is_claimable(to))
+		taskq_ready_insert(lane, DatumGetTimestampTz(taskq_row_value(row, run_at)), id);
+	else if (!taskq_row_isnull(row, run_at))
+		taskq_ready_delete(lane, DatumGetTimestampTz(taskq_row_value(row, run_at)), id);
+}
+
 /*
  * taskq_state_change - bring a task to another state
  *
  * The caller's transaction has locked the row.  A scheduled or retrying task's
  * timer goes with the state, one is made for a task that is to wait.  A task that
- * leaves 'e' loses its lease.
+ * becomes claimable gets its row in table "ready", one that ceases to be loses it.
+ * A task that leaves 'e' loses its lease.
  */
 void
 taskq_state_change(TaskqRow *row, const TaskqChange *change)
@@ -101,6 +128,8 @@ taskq_state_change(TaskqRow *row, const TaskqChange *change)
 		taskq_timer_delete(DatumGetTimestampTz(taskq_row_value(row, run_at)), &id);
 	if (change->to == TASKQ_RETRYING || change->to == TASKQ_SCHEDULED)
 		taskq_timer_insert(change->run_at, &id, DatumGetInt32(taskq_row_value(row, lane)));
+
+	change_ready(row, from, change->to, &id);
 
 	taskq_row_set(row, state, CharGetDatum(change->to));
 	if (change->attempt > 0)

@@ -47,7 +47,9 @@ static const char *const names[] = {
 	"kind_grant", "kind_grant_pkey",
 	"queue", "queue_pkey",
 	"attempt", "attempt_pkey",
-	"lease", "lease_pkey"
+	"lease", "lease_pkey",
+	"ready", "ready_pkey",
+	"watermark", "watermark_pkey"
 };
 
 StaticAssertDecl(lengthof(names) == TASKQ_NRELS - TASKQ_REL_TIMER,
@@ -698,8 +700,9 @@ taskq_store_delete(TaskqRow *row)
  * Finds up to max ids from *from on.  *seen is set to the last id looked at,
  * and stays as it is if there was none; *exhausted tells whether the scan came
  * to the end of the lane.  Those that the filter (or NULL) refuses are passed over.
- * A task that is 'r' here lost its worker: the caller
- * leaves out those that live workers hold.
+ * A task that is 'r' here lost its worker: the caller leaves out those that live
+ * workers hold.  Those that became pending after their submit are not found here but
+ * by taskq_ready_scan.
  */
 int
 taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapshot snapshot, TaskqStoreFilter filter,
@@ -724,6 +727,9 @@ taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapshot snapshot,
 		CHECK_FOR_INTERRUPTS();
 		*seen = *DatumGetUUIDP(heap_getattr(tuple, Anum_task_id, RelationGetDescr(rel), &isnull));
 		if (state != TASKQ_PENDING && state != TASKQ_RUNNING)
+			continue;
+		/* found by its row in table ready, in order of its due time */
+		if (state == TASKQ_PENDING && !heap_attisnull(tuple, Anum_task_run_at, RelationGetDescr(rel)))
 			continue;
 		if (filter != NULL && !filter(tuple, RelationGetDescr(rel)))
 			continue;

@@ -129,6 +129,10 @@ typedef enum TaskqRelation
 	TASKQ_REL_ATTEMPT_PKEY,
 	TASKQ_REL_LEASE,
 	TASKQ_REL_LEASE_PKEY,
+	TASKQ_REL_READY,
+	TASKQ_REL_READY_PKEY,
+	TASKQ_REL_WATERMARK,
+	TASKQ_REL_WATERMARK_PKEY,
 	TASKQ_NRELS
 } TaskqRelation;
 
@@ -181,6 +185,16 @@ extern void taskq_timer_insert(TimestampTz due, const pg_uuid_t *id, int32 lane)
 extern void taskq_timer_delete(TimestampTz due, const pg_uuid_t *id);
 
 extern int	taskq_timer_next(TimestampTz *due, pg_uuid_t *id, int max, pg_uuid_t *ids, TimestampTz *dues);
+
+/* ready.c */
+extern void taskq_ready_insert(int32 lane, TimestampTz due, const pg_uuid_t *id);
+extern void taskq_ready_delete(int32 lane, TimestampTz due, const pg_uuid_t *id);
+extern int	taskq_ready_scan(int32 lane, const TaskqDue *from, Snapshot snapshot, TaskqStoreFilter filter, int max,
+							 TaskqRef *found, TaskqDue *dues, bool *exhausted);
+extern void taskq_ready_tidy(int32 lane);
+extern bool taskq_watermark_read(int32 lane, pg_uuid_t *id);
+extern bool taskq_watermark_highest(pg_uuid_t *id);
+extern void taskq_watermark_write(int32 lane, const pg_uuid_t *id);
 
 extern void taskq_attempt_insert(const TaskqRow *row, int attempt, char outcome, Datum error);
 extern void taskq_attempts_delete(const pg_uuid_t *id);

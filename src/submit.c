@@ -423,6 +423,9 @@ taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
 
 	check_pending(submit->lane->role_oid, n);
 	check_children(n);
+	/* before the first id is made */
+	if (taskq_note_submitting(submit->lane->id) && taskq_row_isnull(&submit->row, run_at))
+		taskq_submit_at(submit, GetCurrentTimestamp());
 	rows = palloc_extended(sizeof(TaskqRow) * Max(n, 1), MCXT_ALLOC_HUGE);
 	for (int i = 0; i < n; i++)
 	{
@@ -441,6 +444,12 @@ taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
 			taskq_timer_insert(submit->run_at, &ids[i], submit->lane->id);
 		taskq_note_later(submit->lane, n);
 		taskq_note_due(submit->run_at);
+	}
+	else if (n > 0 && !taskq_row_isnull(&submit->row, run_at))
+	{
+		for (int i = 0; i < n; i++)
+			taskq_ready_insert(submit->lane->id, submit->run_at, &ids[i]);
+		taskq_note_ready(submit->lane, submit->run_at, &ids[0], n, false);
 	}
 	else if (n > 0)
 		taskq_note_submitted(submit->lane, &ids[0], leaves, n);

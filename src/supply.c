@@ -28,6 +28,7 @@
 #include "miscadmin.h"
 #include "process.h"
 #include "rescue.h"
+#include "scan.h"
 #include "state.h"
 #include "storage/procarray.h"
 #include "task.h"
@@ -80,50 +81,21 @@ role_problem(const TaskqLaneDef *lane)
 	return NULL;
 }
 
-/*
- * Where to begin to read a lane of which no worker takes anything.  Tasks that were
- * noted one by one are as if they had not been: nobody takes them one by one.
- * False if somebody else reads it just now.
- */
+/* Where to begin to read a lane of which no worker takes anything; false if somebody else reads it just now. */
 static bool
-lane_start(int32 id, pg_uuid_t *from)
+lane_start(int32 id, TaskqScan *scan)
 {
 	TaskqLane  *lane;
 	bool		mine;
 
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	LWLockAcquire(taskq_main_lock, LW_SHARED);
 	lane = taskq_lane_find(MyDatabaseId, id);
 	mine = lane != NULL && lane->scanner < 0;
 	if (mine)
-	{
-		for (int i = 0; i < lane->nagain; i++)
-			taskq_lane_rewind(lane, &lane->again[i], taskq_leaf_bit(&lane->again[i]));
-		lane->nagain = 0;
-		*from = lane->watermark;
-	}
+		taskq_scan_from(lane, scan);
 	LWLockRelease(taskq_main_lock);
+	scan->max = TASKQ_BATCH_MAX;
 	return mine;
-}
-
-/* A portion of a lane's tasks, and whether that is all of them. */
-static int
-read_portion(int32 lane, pg_uuid_t *from, TaskqRef *refs, bool *all)
-{
-	Snapshot	snapshot = taskq_store_snapshot();
-	int			n = 0;
-
-	*all = true;
-	for (int leaf = 0; leaf < TASKQ_LEAVES && n < TASKQ_PORTION; leaf++)
-	{
-		pg_uuid_t	seen;
-		bool		exhausted;
-
-		n += taskq_store_scan(leaf, lane, from, snapshot, NULL, TASKQ_PORTION - n, refs + n, &seen, &exhausted);
-		*all &= exhausted;
-	}
-	*all &= n < TASKQ_PORTION;
-	UnregisterSnapshot(snapshot);
-	return n;
 }
 
 /* Record one failure in the transaction that is open; the new state, or 0. */
@@ -156,39 +128,36 @@ fail_lane(int32 lane, const char *why)
 {
 	ErrorData	error = {.sqlerrcode = ERRCODE_INSUFFICIENT_PRIVILEGE, .message = unconstify(char *, why)};
 	TaskqFailure failure = {.sqlerrcode = ERRCODE_INSUFFICIENT_PRIVILEGE};
-	TaskqRef   *refs = palloc(sizeof(TaskqRef) * TASKQ_PORTION);
-	char		states[TASKQ_PORTION];
-	pg_uuid_t	from;
-	bool		all;
-	int			n;
+	TaskqScan  *scan = palloc(sizeof(TaskqScan));
+	char		states[TASKQ_BATCH_MAX];
 
-	if (!lane_start(lane, &from))
+	if (!lane_start(lane, scan))
 	{
 		taskq_look_again_in(TASKQ_RETRY_MS);
 		return;
 	}
 	taskq_pass_begin();
 	taskq_defs_begin();
-	n = read_portion(lane, &from, refs, &all);
+	taskq_scan_lane(scan);
 	failure.error = taskq_error_jsonb(&error);
 	failure.started_at = GetCurrentTimestamp();
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < scan->nfound; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		failure.id = refs[i].id;
+		failure.id = scan->found[i].id;
 		states[i] = fail_task(&failure);
 	}
 	taskq_pass_commit();
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < scan->nfound; i++)
 	{
 		if (states[i] != 0)
-			taskq_announce_task(&refs[i].id, states[i]);
+			taskq_announce_task(&scan->found[i].id, states[i]);
 	}
 	taskq_pass_begin();
 	taskq_defs_begin();
 	(void) taskq_claim_probe(MyDatabaseId, lane, taskq_dispatcher.scanner);
 	taskq_pass_commit();
-	if (!all)
+	if (scan->remaining != 0 || scan->next_ready.due != DT_NOEND)
 		taskq_look_again_in(0);
 }
 

@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #define MAX_FIRED (10 * TASKQ_PORTION)	/* in one pass */
+#define BAD_TIMER_MS 60000		/* till the next try */
 
 /* A lease's timer at its end, or now if that is past. */
 static void
@@ -171,17 +172,37 @@ fire_timer(const pg_uuid_t *id, TimestampTz due)
 	taskq_state_change(&row, &change);
 	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane)));
 	if (lane != NULL && !lane->foreign)
-		taskq_note_ready(lane, id);
+		taskq_note_ready(lane, due, id, 1, true);
 	return true;
 }
 
+/* What a pass over the timers knows. */
+typedef struct Firing
+{
+	TimestampTz now;
+	TaskqDue	at;				/* timers before it have been looked at */
+	TaskqDue	left;			/* the first one that was due and could not be fired */
+	TimestampTz next;			/* when to look again */
+	int			fired;
+} Firing;
+
+/* A timer that cannot be fired now: look again in so many milliseconds. */
+static void
+leave_timer(Firing *firing, TimestampTz due, const pg_uuid_t *id, int ms)
+{
+	TaskqDue	this = {.due = due, .id = *id};
+
+	if (taskq_due_cmp(&this, &firing->left) < 0)
+		firing->left = this;
+	firing->next = Min(firing->next, TimestampTzPlusMilliseconds(firing->now, ms));
+}
+
 /*
- * One transaction's share of what is due, from (*due, *id) on, which are moved past
- * it.  False if nothing due is left; *next is when the first of the others is.
- * Counts in *fired, and lowers *next for rows that are locked now.
+ * One transaction's share of what is due, at most max timers.  False if nothing due
+ * is left.
  */
 static bool
-fire_portion(TimestampTz now, TimestampTz *due, pg_uuid_t *id, int *fired, TimestampTz *next)
+fire_portion(Firing *firing, int max)
 {
 	pg_uuid_t	ids[TASKQ_PORTION];
 	TimestampTz dues[TASKQ_PORTION];
@@ -190,22 +211,75 @@ fire_portion(TimestampTz now, TimestampTz *due, pg_uuid_t *id, int *fired, Times
 
 	taskq_pass_begin();
 	taskq_defs_begin();
-	n = taskq_timer_next(due, id, TASKQ_PORTION, ids, dues);
-	more = n == TASKQ_PORTION;
+	n = taskq_timer_next(&firing->at.due, &firing->at.id, max, ids, dues);
+	more = n == max;
 	for (int i = 0; i < n; i++)
 	{
-		if (dues[i] > now)
+		if (dues[i] > firing->now)
 		{
-			*next = Min(*next, dues[i]);
+			firing->next = Min(firing->next, dues[i]);
+			firing->at.due = dues[i];
+			firing->at.id = ids[i];
 			more = false;
 			break;
 		}
 		if (fire_timer(&ids[i], dues[i]))
-			(*fired)++;
+			firing->fired++;
 		else
-			*next = Min(*next, TimestampTzPlusMilliseconds(now, TASKQ_RETRY_MS));
+			leave_timer(firing, dues[i], &ids[i], TASKQ_RETRY_MS);
 	}
 	taskq_pass_commit();
+	return more;
+}
+
+/* A timer that raises an error is left alone for a while: the server log has why. */
+static void
+pass_over(Firing *firing, const TaskqDue *from)
+{
+	TaskqDue	at = *from;
+	pg_uuid_t	id;
+	TimestampTz due;
+
+	taskq_pass_begin();
+	if (taskq_timer_next(&at.due, &at.id, 1, &id, &due) == 1)
+	{
+		ereport(LOG,
+				(errmsg("taskq leaves the timer of task %s alone for a minute", taskq_id_text(&id))));
+		leave_timer(firing, due, &id, BAD_TIMER_MS);
+	}
+	taskq_pass_commit();
+	firing->at = at;
+}
+
+/*
+ * The same, whatever is wrong with a row: then none of this portion has been fired,
+ * and they are tried one by one, which *careful counts.
+ */
+static bool
+try_portion(Firing *firing, int *careful)
+{
+	Firing		before = *firing;
+	volatile bool more = true;
+	int			max = *careful > 0 ? 1 : TASKQ_PORTION;
+
+	PG_TRY();
+	{
+		more = fire_portion(firing, max);
+		*careful = Max(*careful - 1, 0);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(taskq_dispatcher.context);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		MemoryContextSwitchTo(taskq_dispatcher.context);
+		*firing = before;
+		if (max == 1)
+			pass_over(firing, &before.at);
+		*careful = max == 1 ? *careful - 1 : TASKQ_PORTION;
+	}
+	PG_END_TRY();
 	return more;
 }
 
@@ -213,37 +287,48 @@ fire_portion(TimestampTz now, TimestampTz *due, pg_uuid_t *id, int *fired, Times
  * taskq_fire_timers - make pending what is due
  *
  * A large number of them in several passes, so that other things are seen to
- * meanwhile; those whose rows are locked hold up none of the others.
+ * meanwhile; those whose rows are locked hold up none of the others.  A pass begins
+ * where the last one ended, or at an earlier timer that was left or noted since: so
+ * timers that were fired are not met again, though an old snapshot keeps them.
  */
 void
 taskq_fire_timers(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz next = DT_NOEND;
-	TimestampTz due = DT_NOBEGIN;
-	pg_uuid_t	id = {{0}};
-	int			fired = 0;
+	static TaskqDue from;
+	Firing		firing = {.now = GetCurrentTimestamp(), .next = DT_NOEND};
+	TimestampTz noted = taskq_dispatcher.db->next_due;
+	int			careful = 0;
 	bool		more = true;
 
-	if (taskq_dispatcher.db->next_due > now)
+	if (noted > firing.now)
 	{
-		taskq_look_again_at(taskq_dispatcher.db->next_due);
+		taskq_look_again_at(noted);
 		return;
 	}
 
 	/* what is submitted from here on lowers next_due again */
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	noted = taskq_dispatcher.db->next_due;
 	taskq_dispatcher.db->next_due = DT_NOEND;
 	LWLockRelease(taskq_main_lock);
-	while (more && fired < MAX_FIRED)
+	/* not known at all, or a timer that was not there when the last pass read the table */
+	if (noted <= from.due)
 	{
-		more = fire_portion(now, &due, &id, &fired, &next);
+		from.due = noted;
+		memset(&from.id, 0, UUID_LEN);
+	}
+	firing.at = from;
+	taskq_due_none(&firing.left);
+	while (more && firing.fired < MAX_FIRED)
+	{
+		more = try_portion(&firing, &careful);
 		CHECK_FOR_INTERRUPTS();
 	}
+	from = taskq_due_cmp(&firing.left, &firing.at) < 0 ? firing.left : firing.at;
 	if (more)
-		next = now;
+		firing.next = firing.now;
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	taskq_dispatcher.db->next_due = Min(taskq_dispatcher.db->next_due, next);
+	taskq_dispatcher.db->next_due = Min(taskq_dispatcher.db->next_due, firing.next);
 	LWLockRelease(taskq_main_lock);
 	taskq_look_again_at(taskq_dispatcher.db->next_due);
 }

@@ -306,21 +306,19 @@ before_command(Node *stmt)
 	}
 }
 
-/*
- * Does the command end a prepared transaction that may have done something to tasks?
- * What it was is not known here: everything is looked through again.
- */
-static bool
+/* The name of the prepared transaction that the command ends, or NULL. */
+static const char *
 ends_prepared(Node *stmt)
 {
 	TransactionStmt *transaction = (TransactionStmt *) stmt;
 
 	if (!IsA(stmt, TransactionStmt))
-		return false;
+		return NULL;
 	if (transaction->kind == TRANS_STMT_PREPARE)
 		taskq_note_preparing(transaction->gid);
-	return (transaction->kind == TRANS_STMT_COMMIT_PREPARED || transaction->kind == TRANS_STMT_ROLLBACK_PREPARED) &&
-		!taskq_note_quiet(transaction->gid);
+	if (transaction->kind != TRANS_STMT_COMMIT_PREPARED && transaction->kind != TRANS_STMT_ROLLBACK_PREPARED)
+		return NULL;
+	return transaction->gid;
 }
 
 static void
@@ -329,15 +327,18 @@ taskq_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 					 QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
 	Node	   *stmt = pstmt->utilityStmt;
-	bool		prepared = ends_prepared(stmt);
+	const char *gid = ends_prepared(stmt);
+	bool		committed = gid != NULL && ((TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED;
 
 	before_command(stmt);
+	if (gid != NULL)
+		taskq_note_ending(gid);
 	if (prev_ProcessUtility_hook)
 		prev_ProcessUtility_hook(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 	else
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-	if (prepared)
-		taskq_note_unknown();
+	if (gid != NULL)
+		taskq_note_ended(gid, committed);
 }
 
 /* taskq_utility_init - while the server starts */
