@@ -74,10 +74,10 @@ my %wait = (
 	task_claim => "SELECT 'pending' WHERE NOT EXISTS (SELECT FROM taskq.task_claim('w', wait => '30 days'))");
 foreach my $call (sort keys %wait)
 {
-	is(sql($node, $db, "SET statement_timeout = '1500 ms'; $wait{$call}"), 'pending', "statement_timeout ends $call with what there is");
+	is(sql($node, $db, "SET statement_timeout = '1 s'; $wait{$call}"), 'pending', "statement_timeout ends $call with what there is");
 }
-is(sql($node, $db, "SET statement_timeout = '1500 ms'; CALL taskq.task_wait_long('$held', '30 days')"), 'pending', '... and task_wait_long');
-is(request('web', '/rpc/task_wait', $wait{task_wait}, settings => "SET LOCAL statement_timeout = '1500 ms';"), 'pending', '... over a gateway');
+is(sql($node, $db, "SET statement_timeout = '1 s'; CALL taskq.task_wait_long('$held', '30 days')"), 'pending', '... and task_wait_long');
+is(request('web', '/rpc/task_wait', $wait{task_wait}, settings => "SET LOCAL statement_timeout = '1 s';"), 'pending', '... over a gateway');
 like(sql_error($node, $db, "SET statement_timeout = '300 ms'; SELECT pg_sleep(60), state FROM taskq.task_wait('$id')"), qr/57014/, 'what else takes long is cancelled');
 $node->safe_psql($db, q{SELECT taskq.queue_resume('held')});
 is($waiter->query_safe(''), 'completed', 'who waits on is told');
@@ -102,7 +102,7 @@ foreach my $call (sort keys %busy)
 {
 	my ($name) = $call =~ /^(\w+)/;
 	# most are in a hurry, or the test would take long
-	my $hurry = $name =~ /complete|delete/ ? '' : q{SET LOCAL statement_timeout = '1 s';};
+	my $hurry = $name =~ /complete|delete/ ? '' : q{SET LOCAL statement_timeout = '600 ms';};
 	is(request($busy{$call}, "/rpc/$name", "SELECT taskq.$call", settings => $hurry), 'PT503', "another session has the row: $name says so, and does not wait for ever");
 }
 is(request('web', '/rpc/task_delete', "SELECT taskq.task_delete('$done')", settings => q{SET LOCAL lock_timeout = '1 ms';}), 'PT503', '... also with lock_timeout');
