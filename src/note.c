@@ -728,7 +728,7 @@ taskq_note_ended(const char *gid, bool committed)
 		taskq_event_wake_waiters();
 }
 
-#define PORTION 500				/* notes applied while others wait for the main lock */
+#define PORTION 5000				/* notes applied while others wait for the main lock */
 #define PAUSE_US 50
 
 /*
