@@ -85,6 +85,21 @@ is( sql($node, $db, q{
 is( sql($node, $db, q{SELECT count(*), min(payload->>'age') FROM taskq.task_claim('tester', n => 10)}),
 	'3|new', '... then the rest');
 
+# --- external workers: a kind that does not concern them
+
+$node->safe_psql(
+	$db, q{
+	CREATE SCHEMA closed;
+	CREATE FUNCTION closed.work(p jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT p';
+	SELECT taskq.kind_define('closed', 'closed.work(jsonb)'), taskq.queue_define('shut'), taskq.queue_pause('shut');
+	SELECT taskq.task_submit('closed', queue => 'shut');
+	CREATE ROLE outsider LOGIN;
+	GRANT taskq_worker TO outsider;
+	SELECT taskq.kind_grant('outside', 'outsider', 'work');
+	SELECT taskq.task_submit('outside')});
+is( as_role($node, $db, 'outsider', q{SELECT count(*) FROM taskq.task_claim('tester', n => 10)}),
+	'1', 'a waiting task whose handler is in a schema that is closed to them is in nobody\'s way');
+
 # --- external workers: nobody's hand on what is another tenant's
 
 $node->safe_psql(
