@@ -67,6 +67,8 @@
 #define TRIES 30				/* to truncate a leaf, in some seconds */
 #define FIRST_MS 10000			/* till the next try, when somebody or something was in the way; doubled ... */
 #define LAST_MS 600000			/* ... up to this */
+#define ROOM_MS 1000			/* till the next try, when there was no room for a process; doubled, as above */
+#define NO_ROOM 14				/* such tries in the better part of an hour; then the log says so */
 #define START_MS 10000			/* for a sweeper to come */
 #define OLD_TURN 14				/* periods after which a leaf has been left over from another turn */
 
@@ -81,6 +83,13 @@ static int
 backoff_ms(int tries)
 {
 	return tries >= 6 ? LAST_MS : FIRST_MS << tries;
+}
+
+/* For a process; they come and go. */
+static int
+room_backoff_ms(int tries)
+{
+	return Min(ROOM_MS << Min(tries, 10), LAST_MS);
 }
 
 /* When it is to be looked again has changed; caller holds the main lock. */
@@ -206,9 +215,9 @@ taskq_start_sweeper(void)
 	{
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 		here->sweeper = 0;
-		here->next_sweep = TimestampTzPlusMilliseconds(now, backoff_ms(here->sweeper_tries++));
+		here->next_sweep = TimestampTzPlusMilliseconds(now, room_backoff_ms(here->sweeper_tries++));
 		LWLockRelease(taskq_main_lock);
-		if (here->sweeper_tries == 6)
+		if (here->sweeper_tries == NO_ROOM)
 			ereport(WARNING,
 					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 					 errmsg("taskq found no room for a process that empties old leaves"),
@@ -715,6 +724,12 @@ find_due(TimestampTz now, TimestampTz cutoff)
 		pg_uuid_t	oldest;
 		pg_uuid_t	newest;
 
+		/* one that an administrator has for himself does not hold up the others */
+		if (!ConditionalLockRelationOid(taskq_store_oid(TASKQ_REL_LEAF + leafno), AccessShareLock))
+		{
+			put_off(&db->leaves[leafno]);
+			continue;
+		}
 		if (!taskq_store_ends(leafno, now, &oldest, &newest))
 			continue;
 		if (taskq_id_time(&newest) <= cutoff)
@@ -770,7 +785,7 @@ finish(TimestampTz next)
 	else if (db->sweep_now || db->blocked > 0 || retention != taskq_retention)
 		next = DT_NOBEGIN;
 	else if (db->sweeper_leave)
-		next = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), backoff_ms(db->sweeper_tries++));
+		next = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), room_backoff_ms(db->sweeper_tries++));
 	else
 		db->sweeper_tries = 0;
 	db->next_sweep = Min(db->next_sweep, next);

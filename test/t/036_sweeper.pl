@@ -225,12 +225,24 @@ turn(78 + 32 + 26);
 poll('SELECT NOT EXISTS (SELECT FROM ' . leaf($beside) . ')', 'a leaf with an id of next year is emptied');
 end_session($ahead);
 
+# --- a leaf that an administrator has for himself keeps no other from being emptied
+
+my $theirs = submit($node, $db, 'short');
+is(wait_task($node, $db, $theirs), 'completed', 'one is finished');
+my $admin = session();
+my $other_leaf = sprintf('taskq_internal.task_%02d', (substr(leaf($theirs), -2) + 5) % 16);
+say_to($admin, "BEGIN; LOCK $other_leaf IN ACCESS EXCLUSIVE MODE");
+turn(78 + 32 + 26 + 26);
+poll('SELECT NOT EXISTS (SELECT FROM ' . leaf($theirs) . ')', 'a leaf is emptied while somebody has another one for himself');
+say_to($admin, 'COMMIT');
+end_session($admin);
+
 # --- a change of the retention takes effect at once
 
 wait_task($node, $db, submit($node, $db, 'short', '{"short": 1}'));
 end_session($old);
 $node->safe_psql($db, q{SELECT taskq.worker_stop(name) FROM taskq.worker});
-turn(78 + 32 + 27);
+turn(78 + 32 + 26 + 27);
 poll("SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type IN ('taskq worker', 'taskq dispatcher', 'taskq sweeper')", 'nobody is there');
 is(sql($node, $db, q{SELECT count(*) FROM taskq.task WHERE payload ? 'short'}), '1', '... and a task of an hour ago');
 $node->append_conf('postgresql.conf', 'taskq.retention = 30min');
@@ -239,7 +251,7 @@ poll(q{SELECT NOT EXISTS (SELECT FROM taskq.task WHERE payload ? 'short')}, 'wit
 $node->append_conf('postgresql.conf', 'taskq.retention = 10d');
 $node->reload;
 wait_task($node, $db, submit($node, $db, 'short', '{"long": 1}'));
-turn(78 + 32 + 27 + 48);
+turn(78 + 32 + 26 + 27 + 48);
 wait_task($node, $db, submit($node, $db, 'short', '{"longer": 1}'));
 is(sql($node, $db, q{SELECT count(*) FROM taskq.task WHERE payload ? 'long'}), '1', 'with a longer one it is kept');
 
