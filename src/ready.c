@@ -19,6 +19,7 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "miscadmin.h"
+#include "rows.h"
 #include "state.h"
 #include "store.h"
 #include "utils/fmgroids.h"
@@ -35,10 +36,8 @@ taskq_ready_insert(int32 lane, TimestampTz due, const pg_uuid_t *id)
 	Relation	rel = taskq_store_open(TASKQ_REL_READY, RowExclusiveLock);
 	Datum		values[3] = {Int32GetDatum(lane), TimestampTzGetDatum(due), UUIDPGetDatum(id)};
 	bool		nulls[3] = {false, false, false};
-	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 
-	CatalogTupleInsert(rel, tuple);
-	heap_freetuple(tuple);
+	taskq_rows_insert_one(rel, values, nulls, lengthof(values));
 	table_close(rel, NoLock);
 }
 
@@ -102,7 +101,8 @@ passes(TaskqRow *row, TaskqStoreFilter filter)
 	if (filter == NULL)
 		return true;
 	rel = taskq_store_open(TASKQ_REL_LEAF + row->leaf, AccessShareLock);
-	passed = filter(heap_form_tuple(RelationGetDescr(rel), row->values, row->nulls), RelationGetDescr(rel));
+	passed = filter(row->whole ? row->whole : taskq_rows_form(rel, row->values, row->nulls, Natts_task),
+					RelationGetDescr(rel));
 	table_close(rel, AccessShareLock);
 	return passed;
 }
@@ -261,11 +261,10 @@ taskq_watermark_write(int32 lane, const pg_uuid_t *id)
 	Datum		values[2] = {Int32GetDatum(lane), UUIDPGetDatum(id)};
 	bool		nulls[2] = {false, false};
 	HeapTuple	old = find_watermark(rel, lane);
-	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 
 	if (old != NULL)
-		CatalogTupleUpdate(rel, &old->t_self, tuple);
+		taskq_rows_update_one(rel, &old->t_self, values, nulls, lengthof(values));
 	else
-		CatalogTupleInsert(rel, tuple);
+		taskq_rows_insert_one(rel, values, nulls, lengthof(values));
 	table_close(rel, NoLock);
 }

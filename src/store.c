@@ -77,6 +77,9 @@ static const Oid lease_types[] = {
 	UUIDOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, BOOLOID, BOOLOID, TIMESTAMPTZOID, JSONBOID
 };
 
+static const Oid ready_types[] = {INT4OID, TIMESTAMPTZOID, UUIDOID};
+static const Oid watermark_types[] = {INT4OID, UUIDOID};
+
 static const struct
 {
 	TaskqRelation table;
@@ -90,7 +93,9 @@ static const struct
 	{TASKQ_REL_KIND_GRANT, kind_grant_types, lengthof(kind_grant_types)},
 	{TASKQ_REL_QUEUE, queue_types, lengthof(queue_types)},
 	{TASKQ_REL_ATTEMPT, attempt_types, lengthof(attempt_types)},
-	{TASKQ_REL_LEASE, lease_types, lengthof(lease_types)}
+	{TASKQ_REL_LEASE, lease_types, lengthof(lease_types)},
+	{TASKQ_REL_READY, ready_types, lengthof(ready_types)},
+	{TASKQ_REL_WATERMARK, watermark_types, lengthof(watermark_types)}
 };
 
 StaticAssertDecl(lengthof(task_types) == Natts_task && lengthof(kind_types) == Natts_kind &&

@@ -13,6 +13,8 @@ ALTER TABLE taskq_internal.kind ADD COLUMN note text DEFAULT 'k';
 ALTER TABLE taskq_internal.timer ADD COLUMN note text;
 ALTER TABLE taskq_internal.lease ADD COLUMN note text DEFAULT 'l';
 ALTER TABLE taskq_internal.lane ADD COLUMN note text DEFAULT 'lane';
+ALTER TABLE taskq_internal.ready ADD COLUMN note text DEFAULT 'ready';
+ALTER TABLE taskq_internal.watermark ADD COLUMN note text;
 CREATE FUNCTION fails_once(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
 	IF (SELECT attempt FROM taskq.current_task()) = 1 THEN PERFORM taskq.retry('1 ms'); END IF;

@@ -111,7 +111,7 @@ is($err, '', 'the indexes are rebuilt');
 
 $node->safe_psql($db, 'CREATE TABLE done (n int)');
 my $loop = q{
-} . join('', map { "REINDEX TABLE CONCURRENTLY $leaf; REINDEX TABLE CONCURRENTLY taskq_internal.timer; REINDEX TABLE CONCURRENTLY taskq_internal.lane;\n"
+} . join('', map { "REINDEX TABLE CONCURRENTLY $leaf; REINDEX TABLE CONCURRENTLY taskq_internal.timer; REINDEX TABLE CONCURRENTLY taskq_internal.lane; REINDEX TABLE CONCURRENTLY taskq_internal.ready;\n"
 	. "CREATE INDEX CONCURRENTLY dba_$_ ON $leaf (finished_at); DROP INDEX CONCURRENTLY taskq_internal.dba_$_;\n" } 1 .. 25) . "INSERT INTO done VALUES (1);\n";
 $rebuild = beside($loop);
 my $rounds = 0;
@@ -145,8 +145,8 @@ my @additions = (
 	[ 'a computed column with an index', q{ALTER TABLE taskq_internal.task ADD COLUMN customer int GENERATED ALWAYS AS ((payload->>'customer')::int) STORED;
 		CREATE INDEX dba ON taskq_internal.task (customer)}, 'ALTER TABLE taskq_internal.task DROP COLUMN customer',
 		q{SELECT count(*) FROM taskq_internal.task WHERE customer IS DISTINCT FROM (payload->>'customer')::int}, '0' ],
-	[ 'columns of the small tables', join(';', map { "ALTER TABLE taskq_internal.$_ ADD COLUMN note text DEFAULT 'x'" } qw(role lane kind kind_grant queue attempt lease timer)),
-		join(';', map { "ALTER TABLE taskq_internal.$_ DROP COLUMN note" } qw(role lane kind kind_grant queue attempt lease timer)) ],
+	[ 'columns of the small tables', join(';', map { "ALTER TABLE taskq_internal.$_ ADD COLUMN note text DEFAULT 'x'" } qw(role lane kind kind_grant queue attempt lease timer ready watermark)),
+		join(';', map { "ALTER TABLE taskq_internal.$_ DROP COLUMN note" } qw(role lane kind kind_grant queue attempt lease timer ready watermark)) ],
 	[ 'an index of an expression', q{CREATE INDEX dba ON taskq_internal.task ((payload->>'customer'))}, 'DROP INDEX taskq_internal.dba',
 		q{SELECT count(*) FROM taskq_internal.task WHERE payload->>'customer' = '2'} ],
 	[ 'an index of what changes', 'CREATE INDEX dba ON taskq_internal.task (state, finished_at)', 'DROP INDEX taskq_internal.dba',
