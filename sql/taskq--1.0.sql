@@ -144,11 +144,15 @@ CREATE TABLE taskq_internal.task (
 	run_at timestamptz,
 	started_at timestamptz,
 	finished_at timestamptz,
-	payload jsonb,
 	result jsonb,
 	error jsonb,
 	worker text,
 	progress jsonb,
+	cancel_reason text,
+	crashes int2,				-- times that the server crashed because of it; 0: of several, maybe
+	-- From here on nothing changes when the task ends: the WAL of an update has what is
+	-- between the first byte that differs and the last.
+	depth int2,					-- tasks that it descends from
 	tags text[],
 	metadata jsonb,
 	parent uuid,
@@ -156,9 +160,7 @@ CREATE TABLE taskq_internal.task (
 	workflow uuid,
 	claims jsonb,
 	tenant text,
-	cancel_reason text,
-	crashes int2,				-- times that the server crashed because of it
-	depth int2					-- tasks that it descends from
+	payload jsonb
 ) PARTITION BY LIST (slot);
 
 -- Attempts that failed and were followed by another one.  The last attempt is

@@ -44,11 +44,13 @@ enum
 	Anum_task_run_at,
 	Anum_task_started_at,
 	Anum_task_finished_at,
-	Anum_task_payload,
 	Anum_task_result,
 	Anum_task_error,
 	Anum_task_worker,
 	Anum_task_progress,
+	Anum_task_cancel_reason,
+	Anum_task_crashes,
+	Anum_task_depth,
 	Anum_task_tags,
 	Anum_task_metadata,
 	Anum_task_parent,
@@ -56,10 +58,8 @@ enum
 	Anum_task_workflow,
 	Anum_task_claims,
 	Anum_task_tenant,
-	Anum_task_cancel_reason,
-	Anum_task_crashes,
-	Anum_task_depth,
-	Natts_task = Anum_task_depth
+	Anum_task_payload,
+	Natts_task = Anum_task_payload
 };
 
 /* states as stored */

@@ -97,6 +97,8 @@ $node->safe_psql(
 	SELECT taskq.kind_define('batch', 'act(jsonb)', max_attempts => 1, batch => true);
 	SELECT taskq.kind_define('plain_again', 'act(jsonb)', max_attempts => 5, backoff => '10 ms');
 	SELECT taskq.kind_define('batch_again', 'act(jsonb)', max_attempts => 5, backoff => '10 ms', batch => true);
+	SELECT taskq.kind_define('plain_later', 'act(jsonb)', max_attempts => 5, backoff => '1 hour');
+	SELECT taskq.kind_define('batch_later', 'act(jsonb)', max_attempts => 5, backoff => '1 hour', batch => true);
 	SELECT taskq.kind_define('plain_app', 'act(jsonb)', max_attempts => 1, run_as => 'app'), taskq.kind_grant('plain_app', 'web'), taskq.kind_grant('plain_app', 'app');
 	SELECT taskq.kind_define('batch_app', 'act(jsonb)', max_attempts => 1, run_as => 'app', batch => true), taskq.kind_grant('batch_app', 'web'), taskq.kind_grant('batch_app', 'app');
 });
@@ -347,6 +349,18 @@ foreach my $way ('plain', 'batch')
 	is(outcome($tag), 'x | c 0 0 |', "$way: ... alone");
 	task_is($node, $db, $id, 'cancel_reason', 'why', "$way: ... for the reason given");
 	is(effects_of($id), '0', "$way: ... and has no effect");
+
+	# cancelled while it ran, but its attempt has failed when that is committed
+	my $canceller = $node->background_psql($db);
+	$id = submit($node, $db, "${way}_later", qq{{"gate": "fails $way", "then": "SELECT 1 / 0"}});
+	at_gate($id);
+	$canceller->query_safe('BEGIN');
+	is($canceller->query_safe("SELECT cancelled FROM taskq.task_cancel('$id', 'in time')"), 't', "$way: one whose attempt is about to fail");
+	open_gate($node, $db, "fails $way");
+	wait_state($node, $db, $id, 'retrying');
+	$canceller->query_safe('COMMIT');
+	is(wait_task($node, $db, $id), 'cancelled', "$way: ... is cancelled before the next one");
+	$canceller->quit;
 
 	# one that is through already, while another one runs; that one is completed, or fails
 	foreach my $then ('SELECT 1', 'SELECT 1 / 0')

@@ -74,7 +74,16 @@ foreach my $sort ('out of line', 'compressed', 'compressed and out of line')
 		cmp_ok($wal, '<', 2500, "$kind, $sort: ... and little to the WAL");
 	}
 }
-is($node->safe_psql($db, q{SELECT count(*) FROM taskq.task WHERE state = 'completed' AND result #>> '{}' = md5(payload->>'text') AND metadata = payload}), '120',
+# those that are small enough to stay in the row are not written to the WAL again either
+foreach my $kind ('large_plain', 'large_batch')
+{
+	my ($same, $wal) = writes_of(300, 300,
+		"SELECT taskq.task_submit('$kind', p, tags => '{in line}') FROM (SELECT jsonb_build_object('text', noise(1)) AS p) x, generate_series(1, 300)", $resume);
+	ok($same, "$kind, in line: nothing is written to a TOAST table");
+	cmp_ok($wal, '<', 800, "$kind, in line: ... and less than the payload to the WAL");
+}
+
+is($node->safe_psql($db, q{SELECT count(*) FROM taskq.task WHERE state = 'completed' AND metadata IS NOT NULL AND result #>> '{}' = md5(payload->>'text') AND metadata = payload}), '120',
 	'handlers got what was submitted, and it is there');
 
 my ($same, $wal) = writes_of(10, 20,
