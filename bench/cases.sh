@@ -17,6 +17,7 @@ cases=(
 	snapshot
 	backlog
 	sweep
+	restart
 	idle
 )
 
@@ -478,6 +479,50 @@ idle_cpu() {
 	before=$(ticks "$1")
 	sleep 20
 	awk -v t=$(($(ticks "$1") - before)) -v hz="$(getconf CLK_TCK)" 'BEGIN { printf "%.2f\n", t / hz * 3 }'
+}
+
+# Milliseconds from the submit of a task to its end, as its waiter sees it; or from the
+# commit of a prepared one ($1 is its id).
+first_task() {
+	if [[ -n ${1:-} ]]; then
+		q -c 'CREATE TEMP TABLE first AS SELECT clock_timestamp() AS at' -c "COMMIT PREPARED 'bench'" \
+			-c "SELECT round(1000 * extract(epoch FROM w.finished_at - first.at), 1) FROM first, taskq.task_wait('$1', '60 s') w"
+	else
+		q -c "CREATE TEMP TABLE first AS SELECT clock_timestamp() AS at, taskq.task_submit('noop') AS id" \
+			-c "SELECT round(1000 * extract(epoch FROM w.finished_at - first.at), 1) FROM first, taskq.task_wait(first.id, '60 s') w"
+	fi
+}
+
+# The server stops in this way and starts again.
+start_again() {
+	as_pg pg_ctl -D "$scratch/data" -m "$1" -w -t 300 -s stop
+	as_pg pg_ctl -D "$scratch/data" -l "$scratch/server.log" -w -t 300 -s start
+}
+
+# The first task after a restart, a crash, and a prepared transaction, while many finished ones are there.
+case_restart() {
+	local i left n id how
+	for ((left = pending; left > 0; left -= n)); do
+		n=$((left < 500000 ? left : 500000))
+		submit_tasks noop_batch "$n"
+		q -c 'CALL wait_drained()' >/dev/null
+	done
+	q -c 'ALTER SYSTEM SET max_prepared_transactions = 10' -c CHECKPOINT >/dev/null
+	for how in fast immediate; do
+		for ((i = 0; i < runs; i++)); do
+			start_again "$how"
+			add taskq "$(first_task)"
+		done
+		row restart "first task after stop -m $how and start, $pending finished: submit → completed, ms" less
+	done
+	for ((i = 0; i < runs; i++)); do
+		id=$(q -c BEGIN -c "SELECT taskq.task_submit('noop')" -c "PREPARE TRANSACTION 'bench'")
+		add taskq "$(first_task "$id")"
+	done
+	row restart 'the same, COMMIT PREPARED → completed, ms' less
+	q -c 'ALTER SYSTEM RESET max_prepared_transactions' >/dev/null
+	start_again fast
+	clean
 }
 
 case_idle() {

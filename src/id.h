@@ -72,6 +72,23 @@ taskq_due_none(TaskqDue *due)
 	memset(&due->id, 0xff, UUID_LEN);
 }
 
+/* The lowest id of all: no real one, but not zero, which stands for none. */
+static inline void
+taskq_id_lowest(pg_uuid_t *id)
+{
+	memset(id, 0, UUID_LEN);
+	id->data[UUID_LEN - 1] = 1;
+}
+
+static inline bool
+taskq_id_is_lowest(const pg_uuid_t *id)
+{
+	pg_uuid_t	lowest;
+
+	taskq_id_lowest(&lowest);
+	return taskq_id_eq(id, &lowest);
+}
+
 /* Set *a to the smaller of both. */
 static inline void
 taskq_id_lower(pg_uuid_t *a, const pg_uuid_t *b)

@@ -652,9 +652,9 @@ taskq_note_prepared_here(const char *gid)
 void
 taskq_note_ending(const char *gid)
 {
-	pg_uuid_t	lowest = {{0}};
+	pg_uuid_t	lowest;
 
-	lowest.data[UUID_LEN - 1] = 1;
+	taskq_id_lowest(&lowest);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	if (prepared_find(name_hash(gid)) == NULL)
 		announce_bound(&lowest);

@@ -37,7 +37,8 @@ typedef struct Save
 	int			index;
 	uint32		generation;
 	int32		lane;
-	pg_uuid_t	id;
+	pg_uuid_t	saved;			/* as it is */
+	pg_uuid_t	id;				/* as it is to be */
 } Save;
 
 /* A task that runs for long. */
@@ -67,12 +68,16 @@ static LongTask given[MAX_LONG];
 
 /* ---- what may be saved ---- */
 
+/*
+ * A lane shall not be saved beyond this id.  What is before the saved watermark has a
+ * row in table "ready" already; else due tasks, which are old, would keep a lane from
+ * ever being saved.
+ */
 static void
 hold(Save *save, const pg_uuid_t *id)
 {
-	if (taskq_id_cmp(id, &save->id) >= 0)
-		return;
-	save->id = *id;
+	if (taskq_id_cmp(id, &save->saved) >= 0)
+		taskq_id_lower(&save->id, id);
 }
 
 /* A transaction has this in hand: no lane shall be saved beyond it. */
@@ -81,7 +86,7 @@ hold_all(SavePlan *plan, const pg_uuid_t *id)
 {
 	for (int i = 0; i < plan->n; i++)
 	{
-		plan->held |= taskq_id_cmp(id, &plan->saves[i].id) < 0;
+		plan->held |= taskq_id_cmp(id, &plan->saves[i].id) < 0 && taskq_id_cmp(id, &plan->saves[i].saved) >= 0;
 		hold(&plan->saves[i], id);
 	}
 }
@@ -118,6 +123,7 @@ collect_lanes(SavePlan *plan)
 		save->index = i;
 		save->generation = lane->generation;
 		save->lane = lane->id;
+		save->saved = lane->saved;
 		save->id = lane->watermark;
 		if (lane->retry_at != DT_NOEND)
 			hold(save, &lane->skipped);
@@ -155,6 +161,8 @@ hold_items(SavePlan *plan, int slotno, TimestampTz now)
 
 		if (slot->outcome[i] != TASKQ_UNDONE && slot->outcome[i] != TASKQ_DROPPED)
 			continue;
+		if (save != NULL && taskq_id_cmp(&task.id, &save->saved) < 0 && !has_row(&task))
+			continue;			/* has a row of its own */
 		if (is_long && i < slot->next && (save != NULL || has_row(&task)))
 			plan->tasks[plan->nlong++] = task;
 		else if (save != NULL)
@@ -189,8 +197,17 @@ hold_bounds(SavePlan *plan)
 
 	for (int i = 0; i < MaxBackends; i++)
 	{
-		if (!taskq_id_eq(&taskq_shared->bounds[i], &none) && ProcGlobal->allProcs[i].databaseId == MyDatabaseId)
-			hold_all(plan, &taskq_shared->bounds[i]);
+		const pg_uuid_t *bound = &taskq_shared->bounds[i];
+
+		if (taskq_id_eq(bound, &none) || ProcGlobal->allProcs[i].databaseId != MyDatabaseId)
+			continue;
+		if (taskq_id_is_lowest(bound))
+		{
+			/* it ends a transaction of which nothing is known: see taskq_note_ending */
+			plan->n = 0;
+			plan->held = true;
+		}
+		hold_all(plan, bound);
 	}
 	for (int i = 0; i < taskq_shared->nprepared; i++)
 	{

@@ -133,6 +133,20 @@ $node->restart;
 is(wait_task($node, $db, submit($node, $db, 'short')), 'completed', 'a restart');
 ok($node->poll_query_until($db, 'SELECT count(*) = 0 FROM taskq_internal.ready'), '... leaves no record of it');
 
+# --- a due task, older than what is saved, is in hand
+
+my $old = submit($node, $db, 'gate', '{"gate": "b"}', "delay => '1 s'");
+ok(finish(3000, 'gate', '{"gate": "open"}'), 'many pass one that waits for its time');
+ok(wait_saved('gate', $old), '... which is saved past');
+wait_state($node, $db, $old, 'running');
+chomp(my $new = submit($node, $db, 'gate', '{"gate": "open"}'));
+ok(finish(3000, 'gate', '{"gate": "open"}'), 'many more pass it when it runs');
+ok(wait_saved('gate', $new), '... and it keeps nothing from being saved');
+is(sql($node, $db, "SELECT count(*) FROM taskq_internal.ready WHERE due = '-infinity'"), '0', '... nor needs another record');
+crash();
+open_gate($node, $db, 'b');
+is(wait_task($node, $db, $old), 'completed', 'it runs after a crash');
+
 # --- a row that somebody else has locked
 
 $node->safe_psql($db, "SELECT taskq.queue_pause('default')");
