@@ -6,7 +6,8 @@
 #   make test SANITIZE=undefined    with a build that checks for undefined behaviour
 #   make test VALGRIND=1 T=…        the server under valgrind; not for T=t/…
 #
-# A failed run leaves logs and diffs in build/test.
+# A failed run leaves logs and diffs in build/test.  The servers are in TMPDIR; if that is not
+# set, in memory where there is room.
 
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -18,6 +19,7 @@ limit=${TEST_TIMEOUT:-180}
 timeout=(timeout --foreground -s INT -k 10 "$limit")
 passed=0
 failed=0
+took=()
 
 header() {
 	printf '\n== %s\n' "$*"
@@ -36,6 +38,15 @@ files() {
 add() {
 	passed=$((passed + $1))
 	failed=$((failed + $2))
+}
+
+# 4 GB, and programs can be run there.
+memory() {
+	local try
+	[[ $(df -kP /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }') -gt 4000000 ]] && try=$(mktemp /dev/shm/taskq-try.XXXXXX 2>/dev/null) || return 1
+	cp /bin/true "$try" && chmod 700 "$try" && "$try" && rm "$try" && return
+	rm -f "$try"
+	return 1
 }
 
 keep_for_inspection() {
@@ -97,6 +108,7 @@ run_tap() {
 	ok=$(awk '/^ok [0-9]/ && tolower($0) !~ /# *skip/' "$log" | wc -l)
 	bad=$(awk '/^not ok [0-9]/ && tolower($0) !~ /# *todo/' "$log" | wc -l)
 	[[ $status = 0 || $bad != 0 ]] || bad=1
+	took+=("$((SECONDS - start)) s $file")
 	printf '   %-36s %4d passed, %d failed  %3d s\n' "$file" "$ok" "$bad" $((SECONDS - start))
 	if [[ $bad != 0 ]]; then
 		grep -vE '^ok [0-9]' "$log" | tail -n 60 | sed 's/^/      /'
@@ -163,6 +175,7 @@ main() {
 	[[ -z ${SANITIZE:-} ]] || make -s -C "$root" clean
 	"$bindir/postgres" --version | sed 's/^/   /'
 	rm -rf "$root/build/test"
+	[[ -n ${TMPDIR:-} ]] || ! memory || TMPDIR=/dev/shm
 	scratch_begin taskq-test
 	cp -r "$root/test" "$root/examples" "$root/src" "$root/sql" "$scratch/"
 	mkdir "$scratch/log"
@@ -208,7 +221,10 @@ main() {
 		: >"$scratch/server.log"
 		printf '\nLogs and diffs of what failed are in build/test.\n'
 	fi
-	printf '\n%d passed, %d failed\n' "$passed" "$failed"
+	if ((${#took[@]} > 1)); then
+		printf '\nslowest: %s\n' "$(printf '%s\n' "${took[@]}" | sort -rn | head -n 5 | paste -sd, | sed 's/,/, /g')"
+	fi
+	printf '\n%d passed, %d failed in %d s\n' "$passed" "$failed" "$SECONDS"
 	[[ $failed = 0 ]]
 }
 
