@@ -144,4 +144,21 @@ reads_few(
 	});
 is(sql($node, $db, q{SELECT count(*) FROM taskq.task WHERE kind = 'quick'}), $million - 2, 'the others are');
 
+# --- and after a restart, when nothing is known in memory
+
+foreach my $mode ('fast', 'immediate')
+{
+	# what is counted survives a clean stop only
+	my $known = rows_read();
+	$node->stop($mode);
+	$node->start;
+	my $from = sql($node, $db, 'SELECT n FROM reads');
+	$from = 0 if $from < $known;
+	my $id = submit($node, $db, 'quick');
+	is(wait_task($node, $db, $id), 'completed', "after a stop ($mode) a task of the same lane runs");
+	my $rows = rows_read() - $from;
+	diag("after a stop ($mode): $rows rows") if $ENV{TASKQ_TEST_FIGURES};
+	cmp_ok($rows, '<=', 20_000, '... without that the million is read');
+}
+
 done_testing();
