@@ -258,17 +258,12 @@ undo_all(Together *together, TaskqAttempt *attempt)
 	TaskqSlot  *slot = together->slot;
 	char		reason[TASKQ_MESSAGE_SIZE];
 	bool		asked = slot->in_task && taskq_attempt_cancelled(attempt, reason);
+	char		state = 0;
 
-	/*
-	 * Who was asked to stop is not run again for that.  It is announced now: the
-	 * slot's turn comes after those that are run again, or, if they take long, never.
-	 */
+	/* who was asked to stop is not run again for that */
 	if (asked)
 	{
-		char		state = taskq_attempt_fail(attempt, error, was_timeout);
-
-		if (state != 0)
-			taskq_announce_task(&attempt->ref.id, state);
+		state = taskq_attempt_fail(attempt, error, was_timeout);
 		taskq_cancel_attempt_ended(&attempt->ref.id, taskq_state_final(state));
 	}
 	together->done = 0;
@@ -281,6 +276,14 @@ undo_all(Together *together, TaskqAttempt *attempt)
 	slot->in_task = false;
 	slot->committing = false;
 	LWLockRelease(taskq_slot_lock(together->slotno));
+
+	/*
+	 * It is announced now: the slot's turn comes after those that are run again, or, if
+	 * they take long, never.  Not before the slot has let it go: to who waits for it a
+	 * task that a slot holds is not finished, and nobody would wake them a second time.
+	 */
+	if (state != 0)
+		taskq_announce_task(&attempt->ref.id, state);
 	taskq_claim_ended(together->slotno);
 }
 
