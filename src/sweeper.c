@@ -110,7 +110,9 @@ sweeper_detach(int code, Datum arg)
 	if (db->sweeper == MyProcPid)
 	{
 		db->sweeper = 0;
-		if (!finished)
+		if (db->blocked > 0)
+			db->next_sweep = DT_NOBEGIN;
+		else if (!finished)
 			db->next_sweep = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), backoff_ms(db->sweeper_tries++));
 		tell_change(db);
 	}

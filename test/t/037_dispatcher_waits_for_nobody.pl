@@ -65,15 +65,19 @@ sub dispatcher_works
 # Hours from the real time; a leaf takes the tasks of two.
 my $hours = 0;
 
-# Tasks that were finished long ago, in a leaf of their own; they are looked for at once.
-sub make_old
+sub finish_one
 {
-	my ($kind, $payload) = @_;
-	my $id = submit($node, $db, $kind, $payload);
+	my $id = submit($node, $db, 'short');
 	is(wait_task($node, $db, $id), 'completed', 'a task is finished');
+	return $id;
+}
+
+# ... which is old then; whoever notices that the clock was set may look at once
+sub pass_a_day
+{
 	$hours += 26;
 	set_clock($hours * 3600);
-	return $id;
+	return;
 }
 
 $node->safe_psql($db, q{
@@ -96,8 +100,7 @@ is(wait_task($node, $db, $id), 'completed', 'a task of two attempts');
 my $user = session('plain');
 say_to($user, "BEGIN; SELECT taskq.task_delete('$id')");
 my $leaf = leaf($id);
-$hours = 26;
-set_clock($hours * 3600);
+pass_a_day();
 $node->reload;
 dispatcher_works('while a user has an old task deleted and does not commit');
 say_to($user, 'COMMIT');
@@ -108,12 +111,14 @@ poll("SELECT NOT EXISTS (SELECT FROM $leaf)", 'when he does, its leaf is emptied
 
 # --- a trigger of the administrator that keeps a table from being truncated
 
-my $guarded = make_old('short');
+my $guarded = finish_one();
 $leaf = leaf($guarded);
 $node->safe_psql($db, qq{
 	CREATE FUNCTION keeps() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN RAISE 'not this one'; END \$\$;
 	CREATE TRIGGER keeps BEFORE TRUNCATE ON $leaf FOR EACH STATEMENT EXECUTE FUNCTION keeps()});
-my $open = make_old('short');
+pass_a_day();
+my $open = finish_one();
+pass_a_day();
 $node->reload;
 poll('SELECT NOT EXISTS (SELECT FROM ' . leaf($open) . ')', 'the leaf that can be emptied is');
 $node->wait_for_log(qr/WARNING: .*taskq could not empty leaf \d+: not this one/);
@@ -149,6 +154,7 @@ poll("SELECT NOT EXISTS (SELECT FROM $leaf)", 'the next one goes on where it was
 # --- tables that somebody has locked
 
 my $admin = session();
+expect_log($node, qr/^taskq dispatcher\|55P03 ERROR:  canceling statement due to lock timeout/, [ 0, undef ]);
 say_to($admin, 'BEGIN; LOCK taskq_internal.timer IN ACCESS EXCLUSIVE MODE');
 my $due = session();
 $due->{in} .= "SELECT taskq.task_submit('short', delay => '10 ms');\n\\q\n";
