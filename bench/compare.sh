@@ -19,12 +19,13 @@ figures=$(mktemp -d)
 trap 'rm -rf "$figures"' EXIT
 failed=0
 
-for ((i = 1; i <= ${RUNS:-3}; i++)); do
+for ((i = 1; i <= ${RUNS:-3} * $#; i++)); do
+	case=${@:(i - 1) % $# + 1:1}
 	for which in a b; do
-		printf 'round %d, %s: %s\n' "$i" "$which" "${!which}" >&2
-		CASE="$*" RUNS=1 PEERS=no FLOOR=no INSTALLED=yes FIGURES=$figures/$which PG_CONFIG=${!which} \
+		printf 'round %d, %s, %s\n' $(((i - 1) / $# + 1)) "$case" "${!which}" >&2
+		CASE=$case RUNS=1 PEERS=no FLOOR=no INSTALLED=yes FIGURES=$figures/$which PG_CONFIG=${!which} \
 			"$here/run.sh" >"$figures/log" 2>&1 ||
-			{ failed=1; tail -n 5 "$figures/log" >&2; echo "round $i of $which did not come to its end" >&2; }
+			{ failed=1; grep -v '^server log' "$figures/log" | tail -n 5 >&2; echo "$case did not come to its end: ${!which}" >&2; }
 	done
 done
 

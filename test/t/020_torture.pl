@@ -30,6 +30,8 @@ my $db = 'postgres';
 # All of it is on purpose, but nothing else.
 expect_crashes($node, [ 1, undef ]);
 expect_terminated($node, '\w+', [ 1, undef ]);
+# what an interrupted REINDEX CONCURRENTLY has left
+expect_log($node, qr/XX002 WARNING:  cannot reindex invalid index/, [ 0, undef ]);
 
 $node->safe_psql(
 	$db, q{
