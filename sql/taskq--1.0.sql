@@ -249,6 +249,19 @@ SELECT pg_catalog.pg_extension_config_dump('taskq_internal.timer', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.ready', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.watermark', 'WHERE false');
 
+COMMENT ON TABLE taskq_internal.role IS 'roles as taskq knows them: a number, the name, the oid the name had last';
+COMMENT ON TABLE taskq_internal.lane IS 'role, queue, kind and priority of tasks, and where they were submitted';
+COMMENT ON TABLE taskq_internal.kind IS 'kinds of task; look at them in view taskq.kind';
+COMMENT ON TABLE taskq_internal.kind_grant IS 'who may submit (s), or work on (w; W: for all tenants), a kind';
+COMMENT ON TABLE taskq_internal.queue IS 'queues that were defined; look at them in view taskq.queue';
+COMMENT ON TABLE taskq_internal.task IS 'tasks, in a ring of leaves by the time of their submit; look at them in view taskq.task';
+COMMENT ON TABLE taskq_internal.task_keep IS 'tasks that are kept for longer than their leaf';
+COMMENT ON TABLE taskq_internal.attempt IS 'attempts that were followed by another one; look at them in view taskq.task_attempt';
+COMMENT ON TABLE taskq_internal.lease IS 'tasks that external workers have, with their tokens';
+COMMENT ON TABLE taskq_internal.timer IS 'when scheduled and retrying tasks, and leases, are due';
+COMMENT ON TABLE taskq_internal.ready IS 'tasks that are pending but were not so from their submit on';
+COMMENT ON TABLE taskq_internal.watermark IS 'how far each lane had come when that was saved last';
+
 /* ---------------------------------------------------------------- the script's version */
 
 -- Counted up with every change of what the library relies on: see TASKQ_SCRIPT_VERSION
@@ -436,15 +449,44 @@ COMMENT ON VIEW taskq.task IS
 'Tasks: state, progress, result, error
 
 Every task that the caller may see: those submitted by or run as a role it is a member of; all of them for members of taskq_monitor and taskq_operator. Who comes through a gateway of taskq.trusted_gateways sees those of its own tenant; who states claims elsewhere, those of that tenant and of none. Progress is live: it shows while the task''s own transaction is still open.';
+COMMENT ON COLUMN taskq.task.id IS 'UUID that task_submit returned; it rises with time';
+COMMENT ON COLUMN taskq.task.kind IS 'kind of task; "sql" for task_submit_sql';
+COMMENT ON COLUMN taskq.task.queue IS 'queue it is in';
 COMMENT ON COLUMN taskq.task.state IS 'scheduled, pending, reserved, running, retrying, completed, failed or cancelled';
 COMMENT ON COLUMN taskq.task.celery_state IS 'the same in Celery''s words: PENDING, STARTED, RETRY, SUCCESS, FAILURE, REVOKED';
 COMMENT ON COLUMN taskq.task.ready IS 'true when the state is final';
 COMMENT ON COLUMN taskq.task.successful IS 'true when completed, false when failed or cancelled, null before';
+COMMENT ON COLUMN taskq.task.priority IS '-100 to 100, higher ones first';
 COMMENT ON COLUMN taskq.task.progress IS 'percent, 0 to 100';
+COMMENT ON COLUMN taskq.task.current IS 'how much is done, as progress() said last';
+COMMENT ON COLUMN taskq.task.total IS 'of how much';
+COMMENT ON COLUMN taskq.task.failed_steps IS 'argument failed of progress()';
+COMMENT ON COLUMN taskq.task.message IS 'argument message of progress()';
+COMMENT ON COLUMN taskq.task.info IS 'argument info of progress()';
+COMMENT ON COLUMN taskq.task.payload IS 'what the handler is called with';
+COMMENT ON COLUMN taskq.task.result IS 'what the handler returned';
 COMMENT ON COLUMN taskq.task.error IS 'sqlstate, type, message, detail, hint, context of the last failed attempt';
+COMMENT ON COLUMN taskq.task.attempt IS 'number of the attempt that runs or was the last; 0 before the first';
+COMMENT ON COLUMN taskq.task.max_attempts IS 'how often it is attempted at most';
 COMMENT ON COLUMN taskq.task.worker IS 'the worker that runs it or ran it last';
+COMMENT ON COLUMN taskq.task.run_at IS 'not before this moment; null: at once';
+COMMENT ON COLUMN taskq.task.created_at IS 'moment of the submit';
+COMMENT ON COLUMN taskq.task.started_at IS 'when the attempt that runs or was the last began';
+COMMENT ON COLUMN taskq.task.updated_at IS 'when it was last heard of: report of progress, end, begin or submit';
+COMMENT ON COLUMN taskq.task.finished_at IS 'when it became completed, failed or cancelled';
 COMMENT ON COLUMN taskq.task.duration IS 'run time: so far while running, in all when final';
 COMMENT ON COLUMN taskq.task.estimated_completion IS 'for a running task that reports progress: when it will be through at its pace so far';
+COMMENT ON COLUMN taskq.task.submitted_by IS 'role that submitted it';
+COMMENT ON COLUMN taskq.task.run_as IS 'role that it runs as';
+COMMENT ON COLUMN taskq.task.tenant IS 'tenant by the claims of a trusted gateway; null: none';
+COMMENT ON COLUMN taskq.task.parent IS 'task inside of which it was submitted, or that argument parent named';
+COMMENT ON COLUMN taskq.task.retry_of IS 'finished task that task_retry made this one of';
+COMMENT ON COLUMN taskq.task.workflow IS 'not used by this version';
+COMMENT ON COLUMN taskq.task.tags IS 'argument tags of the submit';
+COMMENT ON COLUMN taskq.task.metadata IS 'argument metadata of the submit';
+COMMENT ON COLUMN taskq.task.cancel_requested IS 'somebody asked to cancel it';
+COMMENT ON COLUMN taskq.task.cancel_reason IS 'argument reason of task_cancel';
+COMMENT ON COLUMN taskq.task.timeout IS 'longest run time of an attempt: its own, or else its kind''s; null: no limit';
 
 CREATE VIEW taskq_internal.attempt_all AS
 SELECT a.task AS task_id, a.attempt, CASE a.outcome WHEN 'l' THEN 'lost' ELSE 'failed' END AS state,
@@ -463,6 +505,14 @@ COMMENT ON VIEW taskq.task_attempt IS
 'Attempts: every execution of every task
 
 state is running, completed, failed, cancelled, or lost when the server ended in the middle of it.';
+COMMENT ON COLUMN taskq.task_attempt.task_id IS 'the task';
+COMMENT ON COLUMN taskq.task_attempt.attempt IS '1 for the first';
+COMMENT ON COLUMN taskq.task_attempt.state IS 'running, completed, failed, cancelled or lost';
+COMMENT ON COLUMN taskq.task_attempt.worker IS 'who ran it';
+COMMENT ON COLUMN taskq.task_attempt.started_at IS 'when it began';
+COMMENT ON COLUMN taskq.task_attempt.finished_at IS 'when it ended; null while it runs';
+COMMENT ON COLUMN taskq.task_attempt.duration IS 'run time';
+COMMENT ON COLUMN taskq.task_attempt.error IS 'sqlstate, type, message, detail, hint, context, if it failed';
 
 CREATE VIEW taskq.kind WITH (security_barrier) AS
 SELECT k.name, k.handler, k.queue, k.priority, k.max_attempts, k.timeout, k.backoff, k.backoff_max, k.retry_on,
@@ -484,6 +534,24 @@ COMMENT ON VIEW taskq.kind IS
 'Kinds of task: handler and policy
 
 A kind names the function that runs its tasks and says how: queue, priority, attempts, timeout. A kind without handler is run by external workers. Shown are those that the caller may submit, work on or steer.';
+COMMENT ON COLUMN taskq.kind.name IS 'name for task_submit';
+COMMENT ON COLUMN taskq.kind.handler IS 'function that runs its tasks; null: external workers do';
+COMMENT ON COLUMN taskq.kind.queue IS 'queue of its tasks, unless the submit says otherwise';
+COMMENT ON COLUMN taskq.kind.priority IS 'priority of its tasks, unless the submit says otherwise';
+COMMENT ON COLUMN taskq.kind.max_attempts IS 'how often a task is attempted at most';
+COMMENT ON COLUMN taskq.kind.timeout IS 'longest run time of an attempt; null: no limit';
+COMMENT ON COLUMN taskq.kind.backoff IS 'pause after the first failed attempt, doubled after each further one';
+COMMENT ON COLUMN taskq.kind.backoff_max IS 'longest such pause';
+COMMENT ON COLUMN taskq.kind.retry_on IS 'SQLSTATEs, or their two-character classes, after which there is another attempt; null: all but 42 and 0A';
+COMMENT ON COLUMN taskq.kind.max_running IS 'not supported by this version';
+COMMENT ON COLUMN taskq.kind.rate IS 'not supported by this version';
+COMMENT ON COLUMN taskq.kind.rate_period IS 'not supported by this version';
+COMMENT ON COLUMN taskq.kind.run_as IS 'role that its tasks run as; null: whoever submits';
+COMMENT ON COLUMN taskq.kind.retention IS 'not supported by this version';
+COMMENT ON COLUMN taskq.kind.batch IS 'several of its tasks may share a transaction';
+COMMENT ON COLUMN taskq.kind.description IS 'what kind_define was given';
+COMMENT ON COLUMN taskq.kind.owner IS 'role that defined it';
+COMMENT ON COLUMN taskq.kind.updated_at IS 'when it was defined last';
 COMMENT ON COLUMN taskq.kind.submitters IS 'roles that may submit tasks of a kind that runs as somebody else, besides its owner';
 COMMENT ON COLUMN taskq.kind.workers IS 'roles that may work on tasks of a kind without handler, besides its owner';
 COMMENT ON COLUMN taskq.kind.workers_for_all IS 'those that may also where they act for one tenant, for all of them';
@@ -516,6 +584,13 @@ COMMENT ON VIEW taskq.queue IS
 'Queues: paused or not, what waits and what runs
 
 waiting is an estimate kept in shared memory; after a restart of the server it starts from the queue''s first tasks. waiting and running count the tasks of roles that the caller is a member of and of kinds that it owns or works on; they are null for who acts for one tenant.';
+COMMENT ON COLUMN taskq.queue.name IS 'name for task_submit and kind_define';
+COMMENT ON COLUMN taskq.queue.paused IS 'by queue_pause; nothing of it is started';
+COMMENT ON COLUMN taskq.queue.max_running IS 'not supported by this version';
+COMMENT ON COLUMN taskq.queue.retention IS 'not supported by this version';
+COMMENT ON COLUMN taskq.queue.description IS 'what queue_define was given';
+COMMENT ON COLUMN taskq.queue.waiting IS 'tasks that could run now, by estimate';
+COMMENT ON COLUMN taskq.queue.running IS 'tasks that workers of the server run or have set aside';
 
 CREATE VIEW taskq.worker WITH (security_barrier) AS
 SELECT w.name, w.role, CASE WHEN NOT l.limited THEN w.pid END AS pid, w.state, t.id AS task_id, t.kind, w.task_started_at,
@@ -533,6 +608,19 @@ COMMENT ON VIEW taskq.worker IS
 'Workers of this database and what they do
 
 A worker is a background process with a session of its role; it comes when there is work and leaves after taskq.worker_idle_timeout. Who acts for one tenant sees those that run its tasks, without what they did for others.';
+COMMENT ON COLUMN taskq.worker.name IS 'name for worker_stop';
+COMMENT ON COLUMN taskq.worker.role IS 'role of its session; it runs that role''s tasks only';
+COMMENT ON COLUMN taskq.worker.pid IS 'process, as in pg_stat_activity';
+COMMENT ON COLUMN taskq.worker.state IS 'starting, idle or busy';
+COMMENT ON COLUMN taskq.worker.task_id IS 'task that it runs';
+COMMENT ON COLUMN taskq.worker.kind IS 'kind of that task';
+COMMENT ON COLUMN taskq.worker.task_started_at IS 'since when';
+COMMENT ON COLUMN taskq.worker.reserved IS 'tasks it has set aside to run next';
+COMMENT ON COLUMN taskq.worker.completed IS 'tasks it has completed';
+COMMENT ON COLUMN taskq.worker.failed IS 'attempts that failed';
+COMMENT ON COLUMN taskq.worker.busy IS 'time it has spent on tasks';
+COMMENT ON COLUMN taskq.worker.started_at IS 'when the process was started';
+COMMENT ON COLUMN taskq.worker.last_active IS 'when it last had a task';
 
 -- The API is functions; who tries to write to a view is told which one.
 CREATE FUNCTION taskq_internal.view_readonly() RETURNS trigger

@@ -37,6 +37,13 @@ UNION ALL
 SELECT c.oid::regclass::text FROM pg_class c WHERE c.relnamespace = 'taskq'::regnamespace AND c.relkind IN ('v', 'r', 'm')
 	AND coalesce(obj_description(c.oid, 'pg_class'), '') !~ '^[^\n]{10,}(\n\n.+)?$'
 UNION ALL
+SELECT a.attrelid::regclass || '.' || a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+WHERE c.relnamespace = 'taskq'::regnamespace AND c.relkind = 'v' AND a.attnum > 0 AND NOT a.attisdropped
+	AND col_description(a.attrelid, a.attnum) IS NULL
+UNION ALL
+SELECT c.oid::regclass::text FROM pg_class c WHERE c.relnamespace = 'taskq_internal'::regnamespace AND c.relkind IN ('r', 'p')
+	AND c.relname !~ '^task_\d\d$' AND obj_description(c.oid, 'pg_class') IS NULL
+UNION ALL
 SELECT n.nspname::text FROM pg_namespace n WHERE ours(n.oid) AND obj_description(n.oid, 'pg_namespace') IS NULL;
 
 CREATE VIEW views_without_barrier AS
