@@ -9,6 +9,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "args.h"
@@ -23,6 +24,7 @@
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -49,18 +51,25 @@ set_count(FunctionCallInfo fcinfo, int n, const char *argument, Datum *value, bo
 /*
  * Is it a function of (jsonb) or (), and may the caller execute it?  Returns it
  * as text, schema and types spelled out.
+ *
+ * It may have come by its number, past its schema; and whoever runs its tasks is not
+ * asked for USAGE of that.
  */
 static char *
 handler_text(Oid handler)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(handler));
 	Form_pg_proc form;
+	char	   *schema;
 
 	if (!HeapTupleIsValid(tuple))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("function with OID %u does not exist", handler)));
 	form = (Form_pg_proc) GETSTRUCT(tuple);
+	schema = get_namespace_name(form->pronamespace);
+	if (schema != NULL)
+		(void) LookupExplicitNamespace(schema, false);
 	if (form->prokind != PROKIND_FUNCTION)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
