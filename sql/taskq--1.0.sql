@@ -947,8 +947,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 SELECT holder, since, transactions FROM (
 	SELECT format('process %s (%s of %s in database %s, %s)', a.pid, a.backend_type, coalesce(a.usename, 'nobody'),
 			coalesce(a.datname, 'none'), coalesce(a.state, 'active')),
-		a.xact_start, age(a.backend_xmin)
-	FROM pg_stat_activity a WHERE a.backend_xmin IS NOT NULL AND a.pid <> pg_backend_pid()
+		a.xact_start, greatest(age(a.backend_xmin), age(a.backend_xid))
+	FROM pg_stat_activity a WHERE (a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL) AND a.pid <> pg_backend_pid()
 	UNION ALL
 	SELECT format('prepared transaction %L of %s in database %s', p.gid, p.owner, p.database), p.prepared, age(p.transaction)
 	FROM pg_prepared_xacts p
@@ -959,7 +959,7 @@ SELECT holder, since, transactions FROM (
 ORDER BY transactions DESC, since LIMIT 1
 $$;
 COMMENT ON FUNCTION taskq_internal.oldest_snapshot() IS
-'who keeps rows that died after it from being removed, since when, and for how many transactions';
+'who keeps rows that died after it from being removed, by a snapshot or by an open transaction, since when, and for how many transactions';
 
 CREATE FUNCTION taskq_internal.dead_rows() RETURNS int8
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$

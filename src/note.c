@@ -24,7 +24,6 @@
 #include "access/twophase.h"
 #include "access/xact.h"
 #include "cancel.h"
-#include "common/hashfn.h"
 #include "compat.h"
 #include "event.h"
 #include "guard.h"
@@ -503,21 +502,15 @@ refuse_prepared_cancel(void)
 
 /* ---- prepared transactions ---- */
 
-static uint64 preparing = 0;	/* hash of the name that PREPARE TRANSACTION gives */
-
-static uint64
-name_hash(const char *gid)
-{
-	return DatumGetUInt64(hash_any_extended((const unsigned char *) gid, strlen(gid), 0));
-}
+static char preparing[GIDSIZE];	/* the name that PREPARE TRANSACTION gives */
 
 /* What is known of a transaction; NULL if nothing is.  Caller holds the main lock. */
 static TaskqPrepared *
-prepared_find(uint64 gid)
+prepared_find(const char *gid)
 {
 	for (int i = 0; i < taskq_shared->nprepared; i++)
 	{
-		if (OidIsValid(taskq_shared->prepared[i].dbid) && taskq_shared->prepared[i].gid == gid)
+		if (OidIsValid(taskq_shared->prepared[i].dbid) && strcmp(taskq_shared->prepared[i].gid, gid) == 0)
 			return &taskq_shared->prepared[i];
 	}
 	return NULL;
@@ -599,7 +592,7 @@ prepared_add(TaskqPrepared *prepared, const Note *note)
 void
 taskq_note_preparing(const char *gid)
 {
-	preparing = name_hash(gid);
+	strlcpy(preparing, gid, sizeof(preparing));
 }
 
 /*
@@ -622,7 +615,7 @@ on_prepared(void)
 	}
 	memset(prepared, 0, sizeof(*prepared));
 	prepared->dbid = MyDatabaseId;
-	prepared->gid = preparing;
+	strlcpy(prepared->gid, preparing, sizeof(prepared->gid));
 	prepared->due = DT_NOEND;
 	prepared->noted = nnotes > 0;
 	if (bounded)
@@ -638,7 +631,7 @@ taskq_note_prepared_here(const char *gid)
 	bool		known;
 
 	LWLockAcquire(taskq_main_lock, LW_SHARED);
-	known = prepared_find(name_hash(gid)) != NULL;
+	known = prepared_find(gid) != NULL;
 	LWLockRelease(taskq_main_lock);
 	return known;
 }
@@ -656,7 +649,7 @@ taskq_note_ending(const char *gid)
 
 	taskq_id_lowest(&lowest);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	if (prepared_find(name_hash(gid)) == NULL)
+	if (prepared_find(gid) == NULL)
 		announce_bound(&lowest);
 	LWLockRelease(taskq_main_lock);
 }
@@ -708,7 +701,7 @@ taskq_note_ended(const char *gid, bool committed)
 	bool		noted;
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	prepared = prepared_find(name_hash(gid));
+	prepared = prepared_find(gid);
 	noted = prepared == NULL || prepared->noted;
 	db = noted ? taskq_db_enter(MyDatabaseId) : NULL;
 	if (db != NULL && (prepared == NULL || prepared->all))

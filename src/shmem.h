@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "access/xact.h"
 #include "access/xlogdefs.h"
 #include "id.h"
 #include "port/atomics.h"
@@ -227,7 +228,7 @@ typedef struct TaskqPreparedLane
 typedef struct TaskqPrepared
 {
 	Oid			dbid;			/* InvalidOid: free */
-	uint64		gid;			/* hash of its name */
+	char		gid[GIDSIZE];	/* not a hash of it: anybody could find another name with the same one */
 	bool		noted;			/* did something to tasks */
 	bool		all;			/* ... to more lanes than are told here, or else */
 	pg_uuid_t	bound;			/* its ids are not less, nor those of the rows that it locked */
