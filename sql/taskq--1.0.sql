@@ -992,7 +992,8 @@ COMMENT ON FUNCTION taskq_internal.tenant_trouble() IS
 
 CREATE FUNCTION taskq.sitrep() RETURNS jsonb LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 SELECT jsonb_build_object(
-	'running', NOT s.paused AND s.launcher IS NOT NULL,
+	'running', NOT coalesce(s.paused, true) AND n.why IS NULL,
+	'why_not_running', n.why,
 	'paused', s.paused,
 	'why_paused', CASE WHEN s.paused THEN 'The server was started with taskq.start_paused; call taskq.resume() to let tasks run.' END,
 	'foreign_lanes', f.n,
@@ -1014,6 +1015,14 @@ SELECT jsonb_build_object(
 	'oldest_xid_age', (SELECT max(age(c.relfrozenxid)) FROM pg_class c
 		WHERE c.relnamespace = 'taskq_internal'::regnamespace AND c.relkind = 'r'))
 FROM taskq_internal.server() s
+CROSS JOIN LATERAL (SELECT CASE
+	WHEN s.max_workers IS NULL THEN 'The server has not loaded taskq: add it to shared_preload_libraries and restart the server.'
+	WHEN pg_is_in_recovery() THEN 'The server is a standby.'
+	WHEN s.launcher IS NULL THEN 'taskq''s launcher is not there: the server has just started or is being stopped.'
+	WHEN s.max_workers = 0 THEN 'taskq.max_workers is 0.'
+	WHEN NOT EXISTS (SELECT FROM regexp_split_to_table(current_setting('taskq.databases', true), ',') d(name)
+			WHERE btrim(d.name, ' "') IN ('*', current_database())) THEN 'taskq.databases does not name this database.'
+	END) n(why)
 CROSS JOIN (SELECT count(*) AS n FROM taskq_internal.lane n
 	WHERE n.system <> (SELECT system_identifier FROM pg_control_system())
 		OR n.database <> (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())) f
@@ -1022,7 +1031,7 @@ $$;
 COMMENT ON FUNCTION taskq.sitrep() IS
 'Situation report: is taskq running, and if not, why
 
-One JSON object: processes, what waits and runs, what is paused and what to do about it.';
+One JSON object: processes, what waits and runs, what is paused and what to do about it. Members that begin with why_ are null when there is nothing to say.';
 
 /* ---------------------------------------------------------------- the tables are for nobody's DML */
 
@@ -1109,6 +1118,15 @@ GRANT EXECUTE ON FUNCTION
 	taskq.worker_stop(text, bool), taskq.worker_restart(), taskq.queue_define(text, int, interval, text), taskq.queue_pause(text), taskq.queue_resume(text), taskq.resume(),
 	taskq.task_submit_sql(text, text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb)
 	TO taskq_operator;
+
+-- Everything can be defined without the library, but nothing runs.
+DO $$
+BEGIN
+	IF pg_catalog.current_setting('taskq.max_workers', true) IS NULL THEN
+		RAISE WARNING 'taskq is not loaded by the server' USING HINT = 'Add taskq to shared_preload_libraries and restart the server.';
+	END IF;
+END
+$$;
 
 -- PostgREST reloads its schema cache on this.
 NOTIFY pgrst;

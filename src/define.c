@@ -291,6 +291,20 @@ grant_args(FunctionCallInfo fcinfo, const char *function, char **name)
 	return strcmp(privilege, "work") == 0 ? TASKQ_GRANT_WORK : TASKQ_GRANT_WORK_ALL;
 }
 
+/* What was given may be meant for another kind, or for how this one will be defined. */
+static void
+note_useless_grant(const TaskqKind *kind, const char *name, char privilege)
+{
+	if (kind == NULL)
+		return;
+	if (privilege != TASKQ_GRANT_SUBMIT && kind->handler != NULL)
+		ereport(NOTICE,
+				(errmsg("kind \"%s\" has a handler: workers of the server run its tasks, nobody can claim them", name)));
+	if (privilege == TASKQ_GRANT_SUBMIT && kind->run_as_id == 0)
+		ereport(NOTICE,
+				(errmsg("kind \"%s\" runs as whoever submits it: everybody may, without a grant", name)));
+}
+
 PG_FUNCTION_INFO_V1(taskq_kind_grant);
 
 /* taskq_kind_grant - kind_grant(name, role, privilege); PT404 if there is no such kind, 42501 if it is another's */
@@ -304,6 +318,7 @@ taskq_kind_grant(PG_FUNCTION_ARGS)
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
 		taskq_invalid_argument("role", "does not exist");
 	(void) taskq_kind_grant_write(name, privilege, taskq_role_id(role), true);
+	note_useless_grant(taskq_kind_get(name), name, privilege);
 	if (taskq_shared != NULL)
 		taskq_note_wake();
 	PG_RETURN_VOID();

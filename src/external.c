@@ -346,7 +346,8 @@ begin_external(const char *function)
 
 /*
  * Who names kinds, and may work on none of them, would wait for ever.  Raises PT404
- * when none of them exists, else 42501; and PT403 to who must act for a tenant.
+ * when none of them exists, else 42501 (the message tells whether a grant would help);
+ * and PT403 to who must act for a tenant.
  */
 static void
 check_kinds(ArrayType *kinds)
@@ -355,6 +356,7 @@ check_kinds(ArrayType *kinds)
 	bool	   *nulls;
 	int			n;
 	bool		exists = false;
+	bool		external = false;
 
 	deconstruct_array(kinds, TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls, &n);
 	for (int i = 0; i < n; i++)
@@ -363,6 +365,7 @@ check_kinds(ArrayType *kinds)
 		const TaskqKind *kind = strlen(name) < NAMEDATALEN ? taskq_kind_get(name) : NULL;
 
 		exists |= kind != NULL;
+		external |= kind != NULL && kind->handler == NULL;
 		if (kind == NULL || !taskq_kind_may_work(kind))
 			continue;
 		if (!taskq_kind_works_for_all(kind))
@@ -372,8 +375,9 @@ check_kinds(ArrayType *kinds)
 	if (n > 0 && exists)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to work on tasks of these kinds"),
-				 errhint("The owner of a kind can use taskq.kind_grant(kind, role, 'work').")));
+				 external ? errmsg("permission denied to work on tasks of these kinds") : errmsg("these kinds of task have handlers"),
+				 external ? errhint("The owner of a kind can use taskq.kind_grant(kind, role, 'work').") :
+				 errhint("Workers of the server run them; claim tasks of kinds that were defined without handler.")));
 	if (n > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_TASK_NOT_FOUND),

@@ -163,7 +163,7 @@ taskq_guc_init(void)
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("taskq.retention",
 							"How long finished tasks are kept.",
-							"Tasks are removed in large portions, so some stay longer, by up to a third.",
+							"Tasks are removed in large portions, so some stay longer, by up to half of it.",
 							&taskq_retention, 24 * 60, 1, 60 * 24 * 3650, PGC_SIGHUP, GUC_UNIT_MIN,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("taskq.max_pending_per_role",

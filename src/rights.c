@@ -69,6 +69,24 @@ claims_setting(void)
 	return claims != NULL && claims[0] != '\0' ? claims : NULL;
 }
 
+static void
+claims_error_context(void *arg)
+{
+	errcontext("setting " CLAIMS_SETTING);
+}
+
+static Jsonb *
+parse_claims(const char *claims)
+{
+	ErrorContextCallback context = {.previous = error_context_stack, .callback = claims_error_context};
+	Jsonb	   *parsed;
+
+	error_context_stack = &context;
+	parsed = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(claims)));
+	error_context_stack = context.previous;
+	return parsed;
+}
+
 /*
  * taskq_caller_claims - what is known of whom the session acts for, or NULL
  *
@@ -91,7 +109,7 @@ taskq_caller_claims(void)
 	if (!through_gateway())
 		return NULL;
 	claims = claims_setting();
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(claims ? claims : "{}")));
+	return parse_claims(claims ? claims : "{}");
 }
 
 /* taskq_claims_tenant - whom claims are of, palloc'd, or NULL */
@@ -147,7 +165,7 @@ stated_tenant(const char *claims)
 		return NULL;
 	if (seen.claims == NULL || strcmp(seen.claims, claims) != 0 || strcmp(seen.claim_name, taskq_tenant_claim) != 0)
 	{
-		const char *tenant = taskq_claims_tenant(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(claims))));
+		const char *tenant = taskq_claims_tenant(parse_claims(claims));
 
 		set_string(&seen.tenant, tenant);
 		set_string(&seen.claim_name, taskq_tenant_claim);
