@@ -13,10 +13,18 @@ set -euo pipefail
 live=
 [[ ! -t 1 || ${TERM:-dumb} == dumb ]] || live=1
 columns=$(tput cols 2>/dev/null || echo 80)
+# Bars as in the view demo.bars, but shorter where the messages after them would be cut.
+bar=30
+[[ -z $live ]] || ((columns >= 102)) || bar=$((columns > 79 ? columns - 72 : 7))
 started=$SECONDS
 
 title() {
 	if [[ -n $live ]]; then printf '\n\e[1m%s\e[0m\n' "$*"; else printf '\n%s\n' "$*"; fi
+}
+
+# What takes some seconds is said before it is done.
+step() {
+	printf '  %s ...\n' "$*"
 }
 
 # Bars need a terminal that knows them.
@@ -48,14 +56,15 @@ submit() {
 # One picture of tasks and workers.  The first line is for us: are all of the
 # tasks final, and is the one to cancel half-way?
 picture() {
-	psql -XAtq -v ON_ERROR_STOP=1 -v ids="$ids" -v victim="$victim" -v seconds="$1" <<-'SQL'
+	psql -XAtq -v ON_ERROR_STOP=1 -v ids="$ids" -v victim="$victim" -v seconds="$1" -v width="$bar" <<-'SQL'
 		SELECT FROM taskq.task_wait_all(:'ids', make_interval(secs => :seconds)) LIMIT 0;
 		SELECT bool_and(ready), bool_or(id = :'victim' AND state = 'running' AND progress >= 50)
 		FROM taskq.task WHERE id = ANY (:'ids');
-		SELECT format('  %-22s %s %s %%  %-9s  %s', title, bar, to_char(progress, '990.0'), state,
+		SELECT format('  %-21s %s%s %%  %-9s %s', title, rpad(repeat('█', (progress * :width / 100)::int), :width, '░'),
+			to_char(progress, '990.0'), state,
 			message || coalesce(', ' || seconds_left || ' s left', ''))
 		FROM demo.bars WHERE id = ANY (:'ids') ORDER BY id;
-		SELECT format('  %-22s %s, pid %s, %s', CASE row_number() OVER (ORDER BY name) WHEN 1 THEN 'workers' END, name, pid,
+		SELECT format('  %-21s %s, pid %s, %s', CASE row_number() OVER (ORDER BY name) WHEN 1 THEN 'workers' END, name, pid,
 			CASE WHEN task_id IS NULL THEN state ELSE format('%s with %s for %s s', state, kind,
 				round(extract(epoch FROM clock_timestamp() - task_started_at), 1)) END)
 		FROM taskq.worker ORDER BY name;
@@ -91,7 +100,9 @@ watch_tasks() {
 
 prepare() {
 	title "A server of its own, with pgbench's 1,000,000 accounts"
+	step "building and installing taskq"
 	taskq_install
+	step "starting the server"
 	scratch_begin taskq-demo
 	cluster_start "max_wal_size = 4GB"
 	psql -Xq -v ON_ERROR_STOP=1 <<-'SQL'
@@ -103,6 +114,7 @@ prepare() {
 		ALTER DATABASE demo OWNER TO demo;
 	SQL
 	export PGUSER=demo PGDATABASE=demo
+	step "making the accounts"
 	pgbench -i -q -s 10 >"$scratch/pgbench.log" 2>&1 || { cat "$scratch/pgbench.log" >&2; return 1; }
 	psql -Xq -v ON_ERROR_STOP=1 -o /dev/null -f "$root/examples/demo.sql"
 	# One account in debt, for the audit to find.
@@ -196,7 +208,8 @@ how_to_go_on() {
 			      SELECT taskq.task_submit('savings_plan', '{"title": "again", "first": 1, "last": 1000000}');
 			      SELECT title, bar, progress, state, message FROM demo.bars WHERE title <> '' ORDER BY id \\watch 0.5
 			      SELECT * FROM taskq.worker;
-			      \\df taskq.*
+			      \\x
+			      \\df+ taskq.*
 
 			  Stop it and remove it:
 
