@@ -56,9 +56,39 @@ list_is_empty(void)
 	return pg_atomic_read_u32(&taskq_shared->ncancels) == 0;
 }
 
+/* How many are of tasks of this role, whatever their database.  Caller holds the main lock. */
+static int
+listed_of(Oid role)
+{
+	int			n = pg_atomic_read_u32(&taskq_shared->ncancels);
+	int			of_role = 0;
+
+	for (int i = 0; i < n; i++)
+		of_role += taskq_shared->cancels[i].role == role;
+	return of_role;
+}
+
+/*
+ * Is there no room for another one?  A role gets half of what its tasks may take, since
+ * several of its sessions may look at the same moment; who steers all, what is there.
+ */
+static bool
+list_is_full(Oid role)
+{
+	bool		full;
+
+	if (list_is_empty())
+		return false;
+	LWLockAcquire(taskq_main_lock, LW_SHARED);
+	full = pg_atomic_read_u32(&taskq_shared->ncancels) >= TASKQ_CANCELS - TASKQ_ROLE_CANCELS ||
+		listed_of(role) >= TASKQ_ROLE_CANCELS / 2;
+	LWLockRelease(taskq_main_lock);
+	return full && !taskq_steers_all();
+}
+
 /* Caller holds the main lock exclusively. */
 static void
-list_add(Oid dbid, const pg_uuid_t *id, bool force, const char *reason)
+list_add(Oid dbid, const pg_uuid_t *id, Oid role, bool force, const char *reason)
 {
 	int			index = listed_at(dbid, id);
 	TaskqCancel *cancel;
@@ -66,13 +96,14 @@ list_add(Oid dbid, const pg_uuid_t *id, bool force, const char *reason)
 	if (index < 0)
 	{
 		index = pg_atomic_read_u32(&taskq_shared->ncancels);
-		if (index == TASKQ_CANCELS)
+		if (index == TASKQ_CANCELS || listed_of(role) >= TASKQ_ROLE_CANCELS)
 			return;				/* whoever runs it is told all the same */
 		memset(&taskq_shared->cancels[index], 0, sizeof(TaskqCancel));
 	}
 	cancel = &taskq_shared->cancels[index];
 	cancel->dbid = dbid;
 	cancel->id = *id;
+	cancel->role = role;
 	cancel->force |= force;
 	if (reason != NULL)
 		strlcpy(cancel->reason, reason, sizeof(cancel->reason));
@@ -212,11 +243,11 @@ tell_worker(int slotno, const pg_uuid_t *id, bool force, const char *reason)
  * Caller holds the main lock exclusively, under which a slot's process can't leave.
  */
 void
-taskq_cancel_deliver(TaskqDb *db, int slotno, const pg_uuid_t *id, bool force, const char *reason)
+taskq_cancel_deliver(TaskqDb *db, int slotno, const pg_uuid_t *id, Oid role, bool force, const char *reason)
 {
 	bool		told;
 
-	list_add(db->dbid, id, force, reason);
+	list_add(db->dbid, id, role, force, reason);
 	told = tell_worker(slotno, id, force, reason);
 	/* by now another worker may be at its next attempt */
 	for (int i = 0; i < taskq_shared->nslots && !told; i++)
@@ -349,9 +380,9 @@ try_cancel(const pg_uuid_t *id, const char *reason, bool force, CancelAnswer *an
 			return true;
 		}
 		/* it has just ended, which will be announced soon; or too many are cancelled at once */
-		if (!live.unfinished || pg_atomic_read_u32(&taskq_shared->ncancels) >= TASKQ_CANCELS / 2)
+		if (!live.unfinished || list_is_full(lane->role_oid))
 			return false;
-		taskq_note_cancel(live.slot, id, force, reason);
+		taskq_note_cancel(lane, live.slot, id, force, reason);
 		answer->cancelled = true;
 		answer->terminated = force && live.in_midst;
 		if (!live.in_midst)

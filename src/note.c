@@ -339,9 +339,9 @@ taskq_note_final(const TaskqLaneDef *lane, const pg_uuid_t *id, char from, char 
 }
 
 void
-taskq_note_cancel(int slot, const pg_uuid_t *id, bool force, const char *reason)
+taskq_note_cancel(const TaskqLaneDef *lane, int slot, const pg_uuid_t *id, bool force, const char *reason)
 {
-	Note	   *note = note_add(NOTE_CANCEL, NULL);
+	Note	   *note = note_add(NOTE_CANCEL, lane);
 
 	note->slot = slot;
 	note->id = *id;
@@ -441,7 +441,7 @@ apply_committed(TaskqDb *db, Note *note)
 			taskq_event_push(db, &note->id, note->state);
 			break;
 		case NOTE_CANCEL:
-			taskq_cancel_deliver(db, note->slot, &note->id, note->force, note->reason);
+			taskq_cancel_deliver(db, note->slot, &note->id, note->role, note->force, note->reason);
 			break;
 		case NOTE_WAKE:
 			pg_atomic_fetch_add_u64(&taskq_shared->definitions, 1);

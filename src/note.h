@@ -36,7 +36,7 @@ extern void taskq_note_touched(const TaskqLaneDef *lane, const pg_uuid_t *id);
 extern void taskq_note_final(const TaskqLaneDef *lane, const pg_uuid_t *id, char from, char state);
 
 /* a running task to cancel */
-extern void taskq_note_cancel(int slot, const pg_uuid_t *id, bool force, const char *reason);
+extern void taskq_note_cancel(const TaskqLaneDef *lane, int slot, const pg_uuid_t *id, bool force, const char *reason);
 
 /* definitions changed so that waiting tasks may run now */
 extern void taskq_note_wake(void);

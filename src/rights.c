@@ -346,11 +346,18 @@ taskq_row_may_see(const TaskqLaneDef *lane, TaskqRow *row)
 	return (taskq_role_may_see(lane->role_oid) || taskq_role_may_see(other_submitter(row))) && taskq_row_tenant_visible(row);
 }
 
+/* taskq_steers_all - may the caller steer the tasks of all roles? */
+bool
+taskq_steers_all(void)
+{
+	return superuser() || member_of("taskq_operator");
+}
+
 /* taskq_row_may_steer - may the caller cancel, retry and change this task, of which it is known that it may see it? */
 bool
 taskq_row_may_steer(const TaskqLaneDef *lane, TaskqRow *row)
 {
-	return superuser() || member_of("taskq_operator") || has_role(lane->role_oid) || has_role(other_submitter(row));
+	return taskq_steers_all() || has_role(lane->role_oid) || has_role(other_submitter(row));
 }
 
 /* taskq_require_steer - the same, or an error 42501 that says what (verb) was tried */

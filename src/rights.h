@@ -12,6 +12,7 @@ extern bool taskq_role_may_see(Oid role);
 extern bool taskq_row_tenant_visible(TaskqRow *row);
 extern bool taskq_tuple_tenant_visible(HeapTuple tuple, TupleDesc desc);
 extern bool taskq_row_may_see(const TaskqLaneDef *lane, TaskqRow *row);
+extern bool taskq_steers_all(void);
 extern bool taskq_row_may_steer(const TaskqLaneDef *lane, TaskqRow *row);
 extern void taskq_require_steer(const TaskqLaneDef *lane, TaskqRow *row, const char *verb);
 

@@ -30,7 +30,8 @@
 #define TASKQ_EVENTS 8192
 #define TASKQ_DB_EVENTS 6144	/* of one database: some room is left for others */
 #define TASKQ_TURNS 128
-#define TASKQ_CANCELS 512
+#define TASKQ_CANCELS 2048
+#define TASKQ_ROLE_CANCELS 512	/* of one role's tasks: some room is left for others */
 #define TASKQ_SUSPECTS (TASKQ_MAX_WORKERS + 2 * TASKQ_BATCH_MAX)
 #define TASKQ_PREPARED_LANES 8
 #define TASKQ_SAVE_TASKS 2000	/* watermarks are saved after so many */
@@ -264,6 +265,7 @@ typedef struct TaskqCancel
 {
 	Oid			dbid;
 	pg_uuid_t	id;
+	Oid			role;			/* that it runs as */
 	bool		force;
 	char		reason[TASKQ_MESSAGE_SIZE];	/* or empty */
 } TaskqCancel;
