@@ -46,7 +46,7 @@ peers_start() {
 		run_node pgboss migrate
 	fi
 	if has celery; then
-		as_pg redis-server --port 0 --unixsocket "$scratch/redis.sock" --dir "$scratch" --daemonize yes --pidfile "$scratch/redis.pid" >/dev/null
+		as_pg redis-server --port 0 --unixsocket "$scratch/redis.sock" --dir "$scratch" --save "" --daemonize yes --pidfile "$scratch/redis.pid" >/dev/null
 		until_true Redis as_pg redis-cli -s "$scratch/redis.sock" ping >/dev/null 2>&1
 	fi
 }

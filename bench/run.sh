@@ -136,6 +136,9 @@ main() {
 		taskq_install
 	fi
 	scratch_begin taskq-bench
+	# however it ends
+	# shellcheck disable=SC2154
+	trap 'status=$?; set +e; peers_stop; (exit "$status"); scratch_end' EXIT
 	peers_install
 	cluster_start "${settings[@]}"
 	q -f "$root/bench/sql/setup.sql" >/dev/null
@@ -151,7 +154,6 @@ main() {
 	for c in "${cases[@]}"; do
 		! wants "$c" || "case_$c"
 	done
-	peers_stop
 	printf '\nbefore: %s\nafter: %s\n\n| case | what |' "$before" "$(noise)"
 	for c in "${systems[@]}"; do printf ' %s |' "${name[$c]}"; done
 	printf '\n|---|---|'
