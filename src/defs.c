@@ -790,7 +790,12 @@ taskq_lane_ids(void)
 	return ids;
 }
 
-/* Give every role that still exists by name its oid here; the others get none. */
+/*
+ * Give every role that still exists by name its oid here; the others get none.
+ *
+ * Also where no lane came from elsewhere: kinds have owners and grants, and a name may be
+ * another role's tomorrow.
+ */
 static void
 roles_take_over(void)
 {
@@ -813,10 +818,10 @@ roles_take_over(void)
 		values[3] = Int64GetDatum((int64) GetSystemIdentifier());
 		tuple = taskq_rows_modify(rel, tuple, values, nulls, replace, lengthof(values));
 		taskq_rows_update(rel, &tuple->t_self, tuple, lengthof(values));
+		CacheInvalidateRelcache(rel);
 	}
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
-	CacheInvalidateRelcache(rel);
 	table_close(rel, NoLock);
 }
 
@@ -853,11 +858,9 @@ taskq_lanes_take_over(void)
 	}
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
+	roles_take_over();
 	if (n > 0)
-	{
-		roles_take_over();
 		CacheInvalidateRelcache(rel);
-	}
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
 	return n;
