@@ -524,7 +524,7 @@ taskq_kind_check_run(const TaskqKind *kind, const TaskqLaneDef *lane, TaskqRow *
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("the role that submitted the task may not submit tasks of kind \"%s\" any more", NameStr(kind->name)),
 				 errhint("Use taskq.kind_grant() and submit the task again.")));
-	if (!OidIsValid(kind->owner_oid) || !is_member_of_role(kind->owner_oid, lane->role_oid))
+	if (!can_act_as(kind->owner_oid, lane->role_oid))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("the owner of kind of task \"%s\" is not a member any more of the role its tasks run as", NameStr(kind->name)),

@@ -77,13 +77,13 @@ check_superuser(const TaskqLaneDef *lane)
 }
 
 /*
- * Who retries a task of a role that it is a member of could as well submit it.  Not so
+ * Who retries a task of a role that it can become could as well submit it.  Not so
  * a superuser, who is no member and may not know whose task it is.
  */
 static bool
 acts_as(Oid role)
 {
-	return role == GetUserId() || is_member_of_role_nosuper(GetUserId(), role);
+	return role == GetUserId() || (is_member_of_role_nosuper(GetUserId(), role) && taskq_can_set_role(GetUserId(), role));
 }
 
 /* Another payload is for those who could have submitted the task with it. */
