@@ -9,6 +9,8 @@
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+# Debian has PGXS in its packages of clients, without headers.
+POSTGRES_H := $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)/postgres.h
 
 MODULE_big = taskq
 EXTENSION = taskq
@@ -47,7 +49,7 @@ torture:
 bench:
 	@bench/run.sh
 
-ifneq ($(wildcard $(PGXS)),)
+ifneq ($(and $(wildcard $(PGXS)),$(wildcard $(POSTGRES_H))),)
 
 # No bitcode: building must not depend on the clang of the server's packager.
 override with_llvm = no

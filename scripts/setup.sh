@@ -98,6 +98,16 @@ cleanup() {
 	exit "$status"
 }
 
+# Nor shall they start with the machine.
+disable_services() {
+	local package
+	for package in "$@"; do
+		case ${package%%=*} in
+		pgbouncer | redis-server) as_root systemctl disable "${package%%=*}" || true ;;
+		esac
+	done
+}
+
 say() {
 	echo "taskq setup: $*" >&2
 }
@@ -113,7 +123,7 @@ main() {
 		exit 1
 	elif [[ $(id -u) != 0 ]] && ! sudo -n true 2>/dev/null; then
 		say "some packages are missing; install them with"
-		echo "    sudo ${PG_CONFIG:+PG_CONFIG=$PG_CONFIG }$(realpath "$0")" >&2
+		echo "    sudo ${PG_CONFIG:+PG_CONFIG=$PG_CONFIG }$(realpath "$0")${purpose:+ $purpose}" >&2
 		exit 1
 	fi
 
@@ -146,6 +156,7 @@ main() {
 		as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$no_services && chmod +x $no_services"
 	fi
 	apt_get install -y -q --no-install-recommends "${need[@]}" >>"$log" 2>&1
+	disable_services "${need[@]}" >>"$log" 2>&1
 
 	mapfile -t need < <(missing "$v")
 	if ((${#need[@]})); then
