@@ -61,6 +61,7 @@
 #define MAX_BACKOFF_MS 5000
 
 #define IDLE_TRIES 1024			/* entries looked at for one that is not needed */
+#define SAVED_TRIES 64			/* ... and, when one is found, for a better one */
 
 /* Which entry a lane has. */
 typedef struct LaneKey
@@ -304,18 +305,29 @@ taskq_lanes_forget(Oid dbid)
 	}
 }
 
-/* An entry of which nothing is known but its watermark, or NULL; goes round, as a clock's hand. */
+/*
+ * An entry of which nothing is known but its watermark, or NULL; goes round, as a clock's
+ * hand.  Rather one that is saved, so that the lane is not scanned anew when it comes back.
+ */
 static TaskqLane *
 find_idle(void)
 {
-	for (int i = 0; i < Min(taskq_shared->nlanes, IDLE_TRIES); i++)
+	TaskqLane  *unsaved = NULL;
+	int			tries = Min(taskq_shared->nlanes, IDLE_TRIES);
+
+	for (int i = 0; i < tries; i++)
 	{
 		TaskqLane  *lane = &taskq_shared->lanes[taskq_shared->hand++ % taskq_shared->nlanes];
 
-		if (OidIsValid(lane->dbid) && !lane->dirty && lane->running <= 0 && lane->scanner < 0 && lane->retry_at == DT_NOEND)
+		if (!OidIsValid(lane->dbid) || lane->dirty || lane->running > 0 || lane->scanner >= 0 || lane->retry_at != DT_NOEND)
+			continue;
+		if (taskq_id_cmp(&lane->watermark, &lane->saved) <= 0)
 			return lane;
+		if (unsaved == NULL)
+			tries = Min(tries, i + SAVED_TRIES);
+		unsaved = unsaved ? unsaved : lane;
 	}
-	return NULL;
+	return unsaved;
 }
 
 /* Is there an entry that nobody has? */

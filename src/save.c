@@ -54,13 +54,20 @@ typedef struct SavePlan
 {
 	int			n;
 	Save		saves[MAX_LANES];
-	bool		more;			/* there was no room for all lanes */
 	bool		held;			/* a transaction under way is in the way */
 	int			nlong;
 	LongTask	tasks[MAX_LONG];
 } SavePlan;
 
 static TimestampTz next_save = 0;	/* not before it */
+
+/*
+ * More lanes than are saved at once are a round of several portions.  It goes on where
+ * the last portion ended: lanes that can't be saved now, or rise again and again, are
+ * not all that is ever looked at.
+ */
+static int	hand = 0;			/* the entry to look at next */
+static int	left = 0;			/* entries not looked at yet in this round */
 
 /* Tasks to which we have given a row, which is theirs as long as they run. */
 static int	ngiven = 0;
@@ -103,30 +110,41 @@ find_save(SavePlan *plan, int32 lane)
 	return NULL;
 }
 
+/* What is to be saved of the lane with this entry, if anything. */
+static void
+collect_lane(SavePlan *plan, int index)
+{
+	TaskqLane  *lane = &taskq_shared->lanes[index];
+	Save	   *save;
+
+	if (lane->dbid != MyDatabaseId || !lane->known || taskq_id_cmp(&lane->watermark, &lane->saved) <= 0)
+		return;
+	save = &plan->saves[plan->n++];
+	memset(save, 0, sizeof(*save));
+	save->index = index;
+	save->generation = lane->generation;
+	save->lane = lane->id;
+	save->saved = lane->saved;
+	save->id = lane->watermark;
+	if (lane->retry_at != DT_NOEND)
+		hold(save, &lane->skipped);
+}
+
+/* The next portion of a round, or the first of a new one: who rises from here on says so anew. */
 static void
 collect_lanes(SavePlan *plan)
 {
-	for (int i = 0; i < taskq_shared->nlanes; i++)
+	if (left == 0)
 	{
-		TaskqLane  *lane = &taskq_shared->lanes[i];
-		Save	   *save;
-
-		if (lane->dbid != MyDatabaseId || !lane->known || taskq_id_cmp(&lane->watermark, &lane->saved) <= 0)
-			continue;
-		if (plan->n == MAX_LANES)
-		{
-			plan->more = true;
-			return;
-		}
-		save = &plan->saves[plan->n++];
-		memset(save, 0, sizeof(*save));
-		save->index = i;
-		save->generation = lane->generation;
-		save->lane = lane->id;
-		save->saved = lane->saved;
-		save->id = lane->watermark;
-		if (lane->retry_at != DT_NOEND)
-			hold(save, &lane->skipped);
+		left = taskq_shared->nlanes;
+		taskq_dispatcher.db->unsaved = false;
+		taskq_dispatcher.db->held = false;
+		taskq_dispatcher.db->passed = 0;
+	}
+	for (; left > 0 && plan->n < MAX_LANES; left--)
+	{
+		hand = (hand + 1) % taskq_shared->nlanes;
+		collect_lane(plan, hand);
 	}
 }
 
@@ -249,7 +267,7 @@ make_plan(SavePlan *plan, uint32 unprepared)
 	bool		ours;
 
 	plan->n = plan->nlong = 0;
-	plan->more = plan->held = false;
+	plan->held = false;
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	ours = taskq_shared->unprepared == unprepared;
 	if (ours)
@@ -263,9 +281,9 @@ make_plan(SavePlan *plan, uint32 unprepared)
 		hold_bounds(plan);
 		settle_plan(plan);
 	}
-	taskq_dispatcher.db->unsaved = plan->more || plan->held;
-	taskq_dispatcher.db->held = plan->held;
-	taskq_dispatcher.db->passed = plan->more ? TASKQ_SAVE_TASKS : 0;
+	/* who is in the way may have ended before the round has: that clears "held" only */
+	taskq_dispatcher.db->unsaved |= plan->held;
+	taskq_dispatcher.db->held |= plan->held;
 	LWLockRelease(taskq_main_lock);
 	return ours;
 }
@@ -390,6 +408,7 @@ save_later(void)
 	taskq_dispatcher.db->held = true;
 	taskq_dispatcher.db->passed = 0;
 	LWLockRelease(taskq_main_lock);
+	left = 0;
 }
 
 static void
@@ -431,9 +450,9 @@ taskq_save(void)
 	bool		leaving = db->leave || db->blocked > 0;
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (!db->unsaved && ngiven == 0)
+	if (!db->unsaved && ngiven == 0 && left == 0)
 		return;
-	if (!leaving && db->passed < TASKQ_SAVE_TASKS && !is_quiet())
+	if (!leaving && left == 0 && db->passed < TASKQ_SAVE_TASKS && !is_quiet())
 		return;
 	if (!leaving && next_save > now && next_save <= TimestampTzPlusMilliseconds(now, SAVE_MS))
 	{
@@ -442,7 +461,8 @@ taskq_save(void)
 	}
 	next_save = TimestampTzPlusMilliseconds(now, SAVE_MS);
 	save();
-	/* there are more lanes than are saved at once */
-	if (db->unsaved && db->passed >= TASKQ_SAVE_TASKS)
+	if (left > 0)
+		taskq_look_again_in(SAVE_MS);
+	else if (db->unsaved && !db->held)
 		taskq_look_again_at(next_save);
 }
