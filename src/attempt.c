@@ -354,7 +354,11 @@ taskq_attempt_fail(TaskqAttempt *attempt, ErrorData *error, bool was_timeout)
 	failure.reason = reason[0] ? reason : NULL;
 	if (failure.cancelled && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		failure.error = (Datum) 0;
+	/* nobody is told before the batch is flushed; if a crash undoes it the attempt is made again */
+	session_synchronous_commit = synchronous_commit;
+	synchronous_commit = SYNCHRONOUS_COMMIT_OFF;
 	state = taskq_record_failure(&failure, true);
+	synchronous_commit = session_synchronous_commit;
 	note_commit(attempt->slot);
 	return state;
 }

@@ -155,6 +155,18 @@ taskq_pass_commit(void)
 	MemoryContextSwitchTo(taskq_dispatcher.context);
 }
 
+/*
+ * taskq_pass_commit_async - the same without waiting for the disk
+ *
+ * For what is done again if a crash undoes it, before anybody was told of more.
+ */
+void
+taskq_pass_commit_async(void)
+{
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	taskq_pass_commit();
+}
+
 /* ---- databases ---- */
 
 static void

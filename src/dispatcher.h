@@ -25,6 +25,7 @@ extern void taskq_look_again_in(int ms);
 extern void taskq_look_again_steady(TimestampTz when);
 extern void taskq_pass_begin(void);
 extern void taskq_pass_commit(void);
+extern void taskq_pass_commit_async(void);
 extern ErrorData *taskq_pass_failed(MemoryContext context);
 extern void taskq_pin_settings(void);
 

@@ -23,7 +23,6 @@
 #include "storage/proc.h"
 #include "store.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -394,8 +393,7 @@ write_plan(SavePlan *plan)
 	write_long(plan);
 	for (int i = 0; i < plan->n; i++)
 		taskq_watermark_write(plan->saves[i].lane, &plan->saves[i].id);
-	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	taskq_pass_commit();
+	taskq_pass_commit_async();
 	apply_plan(plan);
 }
 

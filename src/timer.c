@@ -228,7 +228,8 @@ fire_portion(Firing *firing, int max)
 		else
 			leave_timer(firing, dues[i], &ids[i], TASKQ_RETRY_MS);
 	}
-	taskq_pass_commit();
+	/* a timer that a crash brings back is fired again; leases that expire are flushed */
+	taskq_pass_commit_async();
 	return more;
 }
 
