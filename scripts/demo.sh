@@ -16,7 +16,6 @@ columns=$(tput cols 2>/dev/null || echo 80)
 # Bars as in the view demo.bars, but shorter where the messages after them would be cut.
 bar=30
 [[ -z $live ]] || ((columns >= 102)) || bar=$((columns > 79 ? columns - 72 : 7))
-started=$SECONDS
 
 title() {
 	if [[ -n $live ]]; then printf '\n\e[1m%s\e[0m\n' "$*"; else printf '\n%s\n' "$*"; fi
@@ -74,7 +73,7 @@ picture() {
 # Shows the picture, in place on a terminal and every two seconds elsewhere,
 # until all tasks of $ids are final.  Cancels $victim half-way.
 watch_tasks() {
-	local drawn=0 next=$SECONDS lines line status
+	local drawn=0 started=$SECONDS next=$SECONDS lines line status
 	while true; do
 		mapfile -t lines < <(picture 0.15 | plain)
 		((${#lines[@]})) || return 1
