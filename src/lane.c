@@ -577,17 +577,14 @@ taskq_lane_retry_skipped(TaskqLane *lane)
 	memset(&lane->skipped, 0xff, UUID_LEN);
 }
 
-/* taskq_lanes_rewind_all - nothing is known any more of what is claimable in a database but what was saved */
+/* taskq_lanes_rewind_all - nothing is known of what is claimable in a database from this id on but what was saved */
 void
-taskq_lanes_rewind_all(Oid dbid)
+taskq_lanes_rewind_all(Oid dbid, const pg_uuid_t *from)
 {
-	pg_uuid_t	beginning;
-
-	memset(&beginning, 0, sizeof(beginning));
 	for (int i = 0; i < taskq_shared->nlanes; i++)
 	{
 		if (taskq_shared->lanes[i].dbid == dbid)
-			taskq_lane_rewind(&taskq_shared->lanes[i], &beginning, TASKQ_ALL_LEAVES);
+			taskq_lane_rewind(&taskq_shared->lanes[i], from, TASKQ_ALL_LEAVES);
 	}
 }
 

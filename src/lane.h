@@ -27,7 +27,7 @@ extern void taskq_lane_head(const TaskqLane *lane, pg_uuid_t *head);
 extern void taskq_lane_again(TaskqLane *lane, const pg_uuid_t *id);
 extern void taskq_lane_skipped(TaskqLane *lane, const pg_uuid_t *id, TimestampTz steady_now);
 extern void taskq_lane_retry_skipped(TaskqLane *lane);
-extern void taskq_lanes_rewind_all(Oid dbid);
+extern void taskq_lanes_rewind_all(Oid dbid, const pg_uuid_t *from);
 extern void taskq_lane_wake(TaskqDb *db, Oid role);
 extern bool taskq_lanes_full(void);
 extern void taskq_lane_leave_out(TaskqDb *db, int32 id);

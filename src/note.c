@@ -542,7 +542,7 @@ prepared_lane(TaskqPrepared *prepared, const Note *note)
 	}
 	if (prepared->nlanes == TASKQ_PREPARED_LANES)
 	{
-		prepared->all = true;
+		prepared->many = true;
 		return NULL;
 	}
 	lane = &prepared->lanes[prepared->nlanes++];
@@ -654,12 +654,16 @@ taskq_note_ending(const char *gid)
 	LWLockRelease(taskq_main_lock);
 }
 
-/* Nothing is known of what it did. */
+/* It is not known what it did, but that it made and locked nothing before its bound, if that is known. */
 static void
-end_unknown(TaskqDb *db)
+end_unknown(TaskqDb *db, const TaskqPrepared *prepared)
 {
+	pg_uuid_t	from = {{0}};
+
+	if (prepared != NULL && !prepared->all)
+		from = prepared->bound;
 	pg_atomic_fetch_add_u64(&taskq_shared->definitions, 1);
-	taskq_lanes_rewind_all(db->dbid);
+	taskq_lanes_rewind_all(db->dbid, &from);
 	db->rescan = true;
 	db->next_due = DT_NOBEGIN;
 	taskq_wake_dispatcher(db);
@@ -704,8 +708,8 @@ taskq_note_ended(const char *gid, bool committed)
 	prepared = prepared_find(gid);
 	noted = prepared == NULL || prepared->noted;
 	db = noted ? taskq_db_enter(MyDatabaseId) : NULL;
-	if (db != NULL && (prepared == NULL || prepared->all))
-		end_unknown(db);
+	if (db != NULL && (prepared == NULL || prepared->all || prepared->many))
+		end_unknown(db, prepared);
 	else if (db != NULL)
 		end_known(db, prepared, committed);
 	if (prepared != NULL)

@@ -192,10 +192,11 @@ static void
 hold_prepared(SavePlan *plan, const TaskqPrepared *prepared)
 {
 	static const pg_uuid_t none = {{0}};
+	bool		told = !prepared->all && !prepared->many;
 
-	if (prepared->all && !taskq_id_eq(&prepared->bound, &none))
+	if (!told && !taskq_id_eq(&prepared->bound, &none))
 		hold_all(plan, &prepared->bound);
-	for (int i = 0; i < prepared->nlanes && !prepared->all; i++)
+	for (int i = 0; i < prepared->nlanes && told; i++)
 	{
 		Save	   *save = find_save(plan, prepared->lanes[i].lane);
 

@@ -231,7 +231,8 @@ typedef struct TaskqPrepared
 	Oid			dbid;			/* InvalidOid: free */
 	char		gid[GIDSIZE];	/* not a hash of it: anybody could find another name with the same one */
 	bool		noted;			/* did something to tasks */
-	bool		all;			/* ... to more lanes than are told here, or else */
+	bool		all;			/* ... and to more than tasks: nothing is known of it */
+	bool		many;			/* ... to more lanes than are told here */
 	pg_uuid_t	bound;			/* its ids are not less, nor those of the rows that it locked */
 	TimestampTz due;			/* of its first timer */
 	int			nlanes;

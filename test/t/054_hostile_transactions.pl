@@ -40,6 +40,35 @@ $node->safe_psql($db, "COMMIT PREPARED '$name'");
 is(wait_task($node, $db, $id, '10 s'), 'completed', 'what it submitted runs when it is committed');
 sql($node, 'elsewhere', "ROLLBACK PREPARED '$forged'", 'stranger');
 
+# --- a prepared transaction of many lanes, while nothing can be saved
+
+sub rows_read
+{
+	wait_idle($node);
+	return sql($node, $db, q{SELECT coalesce(sum(idx_tup_fetch + seq_tup_read), 0) FROM pg_stat_user_tables
+		WHERE schemaname = 'taskq_internal' AND relname ~ '^task_'});
+}
+
+$node->safe_psql($db, q{
+	CREATE FUNCTION no_work(p jsonb) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
+	SELECT taskq.kind_define('noop', 'no_work(jsonb)', batch => true)});
+my $unended = "NOT EXISTS (SELECT FROM taskq_internal.lanes() WHERE waiting > 0 OR running > 0)";
+my $holds = $node->background_psql($db);
+$holds->query_safe('BEGIN');
+$holds->query_safe("SELECT taskq.task_submit('noop')");
+$node->safe_psql($db, "SELECT count(*) FROM taskq.task_submit_many('noop', array_fill('{}'::jsonb, ARRAY[30000]))");
+ok($node->poll_query_until($db, "SELECT $unended"), 'many are finished beside an open transaction');
+my $before = rows_read();
+$id = $node->safe_psql($db, 'BEGIN; '
+	  . join('; ', map { "SELECT taskq.task_submit('noop', priority => $_)" } 1 .. 12) . "; PREPARE TRANSACTION 'many';");
+$id = (split "\n", $id)[-1];
+$node->safe_psql($db, "COMMIT PREPARED 'many'");
+is(wait_task($node, $db, $id), 'completed', 'a prepared one has submitted to more lanes than are told one by one');
+ok($node->poll_query_until($db, "SELECT $unended"), '... which all run');
+cmp_ok(rows_read() - $before, '<', 10_000, '... and the finished ones were not read again');
+$holds->query_safe('ROLLBACK');
+$holds->quit;
+
 # --- who is in the way
 
 my $open = $node->background_psql($db, extra_params => [ '-U', 'stranger' ]);
