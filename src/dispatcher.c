@@ -648,6 +648,9 @@ read_lanes(void)
 {
 	if (!taskq_dispatcher.db->loaded || taskq_dispatcher.db->rescan)
 		load_lanes();
+	/* others have lost their entries to these */
+	if (taskq_dispatcher.db->rescan)
+		taskq_look_again_in(TASKQ_RETRY_MS);
 }
 
 /* Not before it is on record which tasks a worker may not simply run again. */

@@ -54,6 +54,7 @@
 
 #include "guc.h"
 #include "lane.h"
+#include "miscadmin.h"
 #include "storage/shmem.h"
 #include "utils/hsearch.h"
 #include "utils/timestamp.h"
@@ -357,6 +358,18 @@ allocate_entry(void)
 	return lane;
 }
 
+/*
+ * A lane of this database has found no room, or lost it: its dispatcher looks through
+ * all of them again.  If that is who we are, it comes back to them by itself.
+ */
+static void
+look_through(TaskqDb *db)
+{
+	if (!db->rescan && db->dispatcher != MyProcPid)
+		taskq_wake_dispatcher(db);
+	db->rescan = true;
+}
+
 static int
 lanes_of(Oid dbid, Oid role)
 {
@@ -386,7 +399,7 @@ take_away(Oid dbid, Oid role, bool own)
 			continue;
 		db = taskq_db_find(lane->dbid);
 		if (db != NULL)
-			db->rescan = true;
+			look_through(db);
 		taskq_lane_forget(lane);
 		return true;
 	}
@@ -452,7 +465,8 @@ taskq_lane_enter(TaskqDb *db, int32 id, Oid role, int16 priority)
 	lane = fill_entry(db, id, role, priority);
 	if (lane == NULL && take_away(db->dbid, role, false))
 		lane = fill_entry(db, id, role, priority);
-	db->rescan |= lane == NULL;
+	if (lane == NULL)
+		look_through(db);
 	return lane;
 }
 
