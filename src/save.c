@@ -449,7 +449,8 @@ taskq_save(void)
 	bool		leaving = db->leave || db->blocked > 0;
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (!db->unsaved && ngiven == 0 && left == 0)
+	/* before that nobody who makes ids knows how far others were saved: see note.c */
+	if (!db->loaded || (!db->unsaved && ngiven == 0 && left == 0))
 		return;
 	if (!leaving && left == 0 && db->passed < TASKQ_SAVE_TASKS && !is_quiet())
 		return;
