@@ -42,6 +42,7 @@ typedef enum NoteType
 	NOTE_LATER,
 	NOTE_CLAIMED,
 	NOTE_TOUCHED,
+	NOTE_MOVED,
 	NOTE_FINAL,
 	NOTE_CANCEL,
 	NOTE_WAKE,
@@ -106,6 +107,17 @@ announce_bound(const pg_uuid_t *id)
 	else
 		*my_bound() = *id;
 	bounded = true;
+}
+
+/* The same, for a task that is there already. */
+static void
+hold_back(const pg_uuid_t *id)
+{
+	if (bounded && taskq_id_cmp(my_bound(), id) <= 0)
+		return;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	announce_bound(id);
+	LWLockRelease(taskq_main_lock);
 }
 
 /* ... and now it is at its end. */
@@ -321,11 +333,23 @@ taskq_note_touched(const TaskqLaneDef *lane, const pg_uuid_t *id)
 {
 	note_add(NOTE_TOUCHED, lane)->id = *id;
 	/* others may pass over it as long as its row is locked */
-	if (bounded && taskq_id_cmp(my_bound(), id) <= 0)
-		return;
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	announce_bound(id);
-	LWLockRelease(taskq_main_lock);
+	hold_back(id);
+}
+
+void
+taskq_note_moved(int32 lane, const pg_uuid_t *id)
+{
+	Note	   *note = note_recent(NOTE_MOVED, lane);
+
+	if (note == NULL)
+	{
+		note = note_add(NOTE_MOVED, NULL);
+		note->lane = lane;
+		note->id = *id;
+	}
+	taskq_id_lower(&note->id, id);
+	/* a scan may miss it between the commit and the callback */
+	hold_back(id);
 }
 
 void
@@ -466,6 +490,13 @@ apply_committed(TaskqDb *db, Note *note)
 			break;
 		case NOTE_DROPPED:
 			taskq_db_forget(db->dbid);
+			break;
+		case NOTE_MOVED:
+			lane = taskq_lane_find(db->dbid, note->lane);
+			if (lane == NULL)
+				break;
+			taskq_lane_rewind(lane, &note->id, 1u << TASKQ_KEEP);
+			wake_for_lane(db, lane->role);
 			break;
 		case NOTE_TOUCHED:
 			break;

@@ -32,6 +32,9 @@ extern void taskq_note_claimed(const TaskqLaneDef *lane);
 /* a task whose row this transaction has locked: if it is undone the task is claimable as before */
 extern void taskq_note_touched(const TaskqLaneDef *lane, const pg_uuid_t *id);
 
+/* a claimable task that goes to the leaf of the kept ones, where it is to be looked for from then on */
+extern void taskq_note_moved(int32 lane, const pg_uuid_t *id);
+
 /* a task that this transaction brings to a final state, from this one */
 extern void taskq_note_final(const TaskqLaneDef *lane, const pg_uuid_t *id, char from, char state);
 

@@ -44,8 +44,8 @@
 #include "compat.h"
 #include "dispatcher.h"
 #include "guc.h"
-#include "lane.h"
 #include "miscadmin.h"
+#include "note.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "process.h"
@@ -292,47 +292,14 @@ put_off(TaskqLeaf *leaf)
 	leaf->again_at = taskq_steady_now() + (int64) backoff_ms(leaf->tries++) * 1000;
 }
 
-/* Lanes of waiting tasks that have been moved, and the lowest id of each. */
-typedef struct Moved
-{
-	int			n;
-	int32		lanes[ROWS + MaxHeapTuplesPerPage];
-	pg_uuid_t	ids[ROWS + MaxHeapTuplesPerPage];
-} Moved;
-
+/* It is to be looked for among the kept ones when the move is committed. */
 static void
-remember_moved(Moved *moved, const TaskqRow *row)
+note_moved(const TaskqRow *row)
 {
-	int32		lane = DatumGetInt32(taskq_row_value(row, lane));
-	pg_uuid_t  *id = DatumGetUUIDP(taskq_row_value(row, id));
 	char		state = taskq_row_state(row);
 
-	if (state != TASKQ_PENDING && state != TASKQ_RUNNING)
-		return;					/* nobody's scan looks for it */
-	if (moved->n > 0 && moved->lanes[moved->n - 1] == lane)
-	{
-		taskq_id_lower(&moved->ids[moved->n - 1], id);
-		return;
-	}
-	moved->lanes[moved->n] = lane;
-	moved->ids[moved->n++] = *id;
-}
-
-/* They are to be looked for among the kept ones. */
-static void
-rewind_lanes(const Moved *moved)
-{
-	if (moved->n == 0)
-		return;
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	for (int i = 0; i < moved->n; i++)
-	{
-		TaskqLane  *lane = taskq_lane_find(MyDatabaseId, moved->lanes[i]);
-
-		if (lane != NULL)
-			taskq_lane_rewind(lane, &moved->ids[i], 1u << TASKQ_KEEP);
-	}
-	LWLockRelease(taskq_main_lock);
+	if (state == TASKQ_PENDING || state == TASKQ_RUNNING)
+		taskq_note_moved(DatumGetInt32(taskq_row_value(row, lane)), DatumGetUUIDP(taskq_row_value(row, id)));
 }
 
 /*
@@ -340,7 +307,7 @@ rewind_lanes(const Moved *moved)
  * somebody has locked are put first into refs; returns how many.
  */
 static int
-move(int leafno, TaskqRef *refs, int n, Moved *moved)
+move(int leafno, TaskqRef *refs, int n)
 {
 	TaskqLeaf  *leaf = &db->leaves[leafno];
 	TaskqRow   *rows = palloc(sizeof(TaskqRow) * Max(n, 1));
@@ -366,23 +333,13 @@ move(int leafno, TaskqRef *refs, int n, Moved *moved)
 		kept[i] = rows[i];
 		kept[i].leaf = TASKQ_KEEP;
 		taskq_row_set(&kept[i], slot, Int16GetDatum(TASKQ_KEEP));
-		remember_moved(moved, &kept[i]);
+		note_moved(&kept[i]);
 	}
 	taskq_store_insert(kept, nrows);
 	for (int i = 0; i < nrows; i++)
 		taskq_store_delete(&rows[i]);
 	leaf->moved = U64FromFullTransactionId(GetTopFullTransactionId());
 	return nbusy;
-}
-
-/* Commit, and have what was moved looked for: nothing comes in between. */
-static void
-commit_moved(const Moved *moved)
-{
-	HOLD_INTERRUPTS();
-	commit();
-	rewind_lanes(moved);
-	RESUME_INTERRUPTS();
 }
 
 static void
@@ -398,21 +355,19 @@ retry_busy(int leafno)
 {
 	TaskqLeaf  *leaf = &db->leaves[leafno];
 	TaskqRef	refs[TASKQ_LEAF_BUSY];
-	Moved	   *moved;
 	int			n = leaf->nbusy;
 
 	if (n == 0)
 		return;
 	begin();
-	moved = palloc0(sizeof(Moved));
 	memset(refs, 0, sizeof(refs));
 	for (int i = 0; i < n; i++)
 	{
 		refs[i].id = leaf->busy[i];
 		ItemPointerSetInvalid(&refs[i].tid);
 	}
-	n = move(leafno, refs, n, moved);
-	commit_moved(moved);
+	n = move(leafno, refs, n);
+	commit();
 	leaf->nbusy = 0;
 	remember_busy(leaf, refs, n);
 }
@@ -465,16 +420,14 @@ read_portion(int leafno)
 {
 	TaskqLeaf  *leaf = &db->leaves[leafno];
 	TaskqRef   *refs;
-	Moved	   *moved;
 	BlockNumber next;
 	int			n;
 
 	begin();
 	refs = palloc(sizeof(TaskqRef) * (ROWS + MaxHeapTuplesPerPage));
-	moved = palloc0(sizeof(Moved));
 	next = taskq_store_pick(leafno, leaf->block, BLOCKS, false, leaf->cutoff, ROWS, refs, &n);
-	n = move(leafno, refs, n, moved);
-	commit_moved(moved);
+	n = move(leafno, refs, n);
+	commit();
 	if (leaf->nbusy + n > TASKQ_LEAF_BUSY)
 		return PORTION_BUSY;
 	remember_busy(leaf, refs, n);
@@ -562,7 +515,8 @@ read_leaf(int leafno)
 		portion = read_portion(leafno);
 		nap(start);
 	}
-	if (shall_leave())
+	/* asked once more, it may be another answer: what was not read to its end stays */
+	if (portion == PORTION_MORE || shall_leave())
 		return "another command or process needs the place";
 	return portion == PORTION_BUSY || db->leaves[leafno].nbusy > 0 ? "tasks in it are locked" : NULL;
 }
