@@ -24,6 +24,7 @@
 
 #define MAX_FIRED (10 * TASKQ_PORTION)	/* in one pass */
 #define BAD_TIMER_MS 60000		/* till the next try */
+#define MAX_TOLD 10				/* of which the log tells, in one pass: a full disk is not each one's fault */
 
 /* A lease's timer at its end, or now if that is past. */
 static void
@@ -184,6 +185,7 @@ typedef struct Firing
 	TaskqDue	left;			/* the first one that was due and could not be fired */
 	TimestampTz next;			/* when to look again */
 	int			fired;
+	int			failed;
 } Firing;
 
 /* A timer that cannot be fired now: look again in so many milliseconds. */
@@ -244,8 +246,9 @@ pass_over(Firing *firing, const TaskqDue *from)
 	taskq_pass_begin();
 	if (taskq_timer_next(&at.due, &at.id, 1, &id, &due) == 1)
 	{
-		ereport(LOG,
-				(errmsg("taskq leaves the timer of task %s alone for a minute", taskq_id_text(&id))));
+		if (firing->failed <= MAX_TOLD)
+			ereport(LOG,
+					(errmsg("taskq leaves the timer of task %s alone for a minute", taskq_id_text(&id))));
 		leave_timer(firing, due, &id, BAD_TIMER_MS);
 	}
 	taskq_pass_commit();
@@ -271,7 +274,8 @@ try_portion(Firing *firing, int *careful)
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(taskq_dispatcher.context);
-		EmitErrorReport();
+		if (++before.failed <= MAX_TOLD)
+			EmitErrorReport();
 		FlushErrorState();
 		AbortCurrentTransaction();
 		MemoryContextSwitchTo(taskq_dispatcher.context);
@@ -325,6 +329,10 @@ taskq_fire_timers(void)
 		more = try_portion(&firing, &careful);
 		CHECK_FOR_INTERRUPTS();
 	}
+	if (firing.failed > MAX_TOLD)
+		ereport(LOG,
+				(errmsg("taskq could not see to what is due in %d tries; the log tells of the first ones only",
+						firing.failed)));
 	from = taskq_due_cmp(&firing.left, &firing.at) < 0 ? firing.left : firing.at;
 	if (more)
 		firing.next = firing.now;
