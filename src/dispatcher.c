@@ -662,6 +662,17 @@ start_workers(void)
 		has_work = taskq_start_workers();
 }
 
+/* Of whatever there may be something, external workers have not been told; caller holds the main lock. */
+static void
+all_fresh(void)
+{
+	for (int i = 0; i < taskq_shared->nlanes; i++)
+	{
+		if (taskq_shared->lanes[i].dbid == MyDatabaseId)
+			taskq_shared->lanes[i].fresh = true;
+	}
+}
+
 /* After an error: whatever the chore had not come to is to be looked at again. */
 static void
 put_off(int which)
@@ -677,6 +688,8 @@ put_off(int which)
 		taskq_dispatcher.db->rescan = true;
 	if (which == CHORE_TIMERS || which == CHORE_CLOCK)
 		taskq_dispatcher.db->next_due = DT_NOBEGIN;
+	if (which == CHORE_EXTERNAL)
+		all_fresh();
 	if (which == CHORE_SAVE)
 		taskq_dispatcher.db->unsaved = true;
 	LWLockRelease(taskq_main_lock);
