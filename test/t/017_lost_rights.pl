@@ -64,6 +64,8 @@ foreach my $case (
 # a database that nobody may connect to does not hold up the others
 taskq_database($node, 'closed');
 my $id = submit($node, 'closed', 'short', '{}', "delay => '500 ms'");
+# a worker that was on its way, or is started by a dispatcher that was there before
+expect_fatal($node, 'database "closed" is not currently accepting connections', [ 0, undef ]);
 $node->safe_psql('postgres', 'ALTER DATABASE closed ALLOW_CONNECTIONS false');
 my $other = submit($node, 'postgres', 'short', '{}', "delay => '1 s'");
 is(wait_task($node, 'postgres', $other), 'completed',
