@@ -4,6 +4,7 @@
 
 #include "postgres.h"
 
+#include "compat.h"
 #include "fmgr.h"
 #include "id.h"
 #include "utils/jsonb.h"
@@ -20,8 +21,8 @@
 extern int64 taskq_interval_us(const Interval *interval);
 
 /* All raise 22023, with a hint that names the argument. */
-extern void taskq_invalid(const char *message, const char *hint) pg_attribute_noreturn();
-extern void taskq_invalid_argument(const char *argument, const char *message) pg_attribute_noreturn();
+pg_noreturn extern void taskq_invalid(const char *message, const char *hint);
+pg_noreturn extern void taskq_invalid_argument(const char *argument, const char *message);
 extern pg_uuid_t taskq_arg_id(FunctionCallInfo fcinfo, int n);
 extern char *taskq_arg_name(FunctionCallInfo fcinfo, int n, const char *argument);
 extern int64 taskq_arg_interval_us(FunctionCallInfo fcinfo, int n, const char *argument, int64 min_us);

@@ -110,7 +110,7 @@ taskq_command_is_plain(List *commands)
 		NodeTag		tag = nodeTag(lfirst_node(RawStmt, lc)->stmt);
 
 		if (tag != T_SelectStmt && tag != T_InsertStmt && tag != T_UpdateStmt && tag != T_DeleteStmt
-			&& !taskq_is_merge(tag))
+			&& tag != T_MergeStmt)
 			return false;
 	}
 	return true;

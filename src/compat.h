@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * compat.h
- *		Differences between PostgreSQL 14 to 18, and nothing else.
+ *		Differences between PostgreSQL 15 to 18, and nothing else.
  *
  * Each shim has the newest version's shape.  No other file looks at
  * PG_VERSION_NUM.
@@ -25,18 +25,14 @@
 #include "utils/guc.h"
 #include "utils/regproc.h"
 
-#if PG_VERSION_NUM < 140000
-#error "taskq needs PostgreSQL 14 or newer"
+/* 15.1 brought InitMaterializedSRF. */
+#if PG_VERSION_NUM < 150001
+#error "taskq needs PostgreSQL 15.1 or newer"
 #endif
 
-#if PG_VERSION_NUM < 150000
-#define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
-typedef void (*shmem_request_hook_type) (void);
-#define taskq_shmem_request_install(hook, prev) ((prev) = NULL, (hook)())
-#define pg_analyze_and_rewrite_fixedparams(raw, sql, types, n, env) \
-	pg_analyze_and_rewrite(raw, sql, types, n, env)
-#else
-#define taskq_shmem_request_install(hook, prev) ((prev) = shmem_request_hook, shmem_request_hook = (hook))
+/* A function that does not return is marked in front since 18. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
 #endif
 
 #if PG_VERSION_NUM < 160000
@@ -136,15 +132,6 @@ taskq_wait_event(const char *name)
 }
 #endif
 
-/* A role without LOGIN can have a background session from 17 on, if asked for. */
-#if PG_VERSION_NUM < 170000
-#define TASKQ_NOLOGIN_SESSIONS false
-#define TASKQ_SESSION_FLAGS 0
-#else
-#define TASKQ_NOLOGIN_SESSIONS true
-#define TASKQ_SESSION_FLAGS BGWORKER_BYPASS_ROLELOGINCHECK
-#endif
-
 /* Which indexes want an entry for a new version of a row; summarizing ones are told apart since 16. */
 typedef enum TaskqIndexes
 {
@@ -209,13 +196,6 @@ taskq_truncate(Relation rel)
 #define taskq_portal_run(portal, top, dest, qc) PortalRun(portal, FETCH_ALL, top, true, dest, dest, qc)
 #else
 #define taskq_portal_run(portal, top, dest, qc) PortalRun(portal, FETCH_ALL, top, dest, dest, qc)
-#endif
-
-/* MERGE came with 15. */
-#if PG_VERSION_NUM < 150000
-#define taskq_is_merge(tag) false
-#else
-#define taskq_is_merge(tag) ((tag) == T_MergeStmt)
 #endif
 
 #endif

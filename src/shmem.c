@@ -108,7 +108,8 @@ shmem_startup(void)
 void
 taskq_shmem_init(void)
 {
-	taskq_shmem_request_install(shmem_request, prev_shmem_request_hook);
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = shmem_request;
 	prev_shmem_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = shmem_startup;
 }

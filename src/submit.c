@@ -98,7 +98,7 @@ taskq_check_role(Oid role)
 				 errmsg("role with OID %u does not exist", role)));
 	login = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
 	ReleaseSysCache(tuple);
-	if (!login && !TASKQ_NOLOGIN_SESSIONS)
+	if (!login)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("role \"%s\" cannot run tasks because it may not log in", GetUserNameFromId(role, false)),

@@ -74,7 +74,7 @@ role_problem(const TaskqLaneDef *lane)
 	ReleaseSysCache(tuple);
 	if (kind != NULL && kind->handler == NULL)
 		return NULL;
-	if (!login && !TASKQ_NOLOGIN_SESSIONS)
+	if (!login)
 		return "the role the task runs as may not log in any more";
 	if (taskq_database_aclcheck(MyDatabaseId, role) != ACLCHECK_OK)
 		return "the role the task runs as may not connect to the database";

@@ -198,7 +198,7 @@ taskq_worker_main(Datum arg)
 	if (!worker_attach(&args))
 		proc_exit(0);
 	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnectionByOid(args.dbid, args.role, TASKQ_SESSION_FLAGS);
+	BackgroundWorkerInitializeConnectionByOid(args.dbid, args.role, 0);
 
 	slot = &taskq_shared->slots[my_slotno];
 	taskq_session_init();
