@@ -27,7 +27,7 @@ DECLARE
 	rolename text;
 	role record;
 BEGIN
-	FOREACH rolename IN ARRAY ARRAY['taskq_user', 'taskq_worker', 'taskq_operator', 'taskq_monitor']
+	FOREACH rolename IN ARRAY ARRAY['taskq_user', 'taskq_worker', 'taskq_developer', 'taskq_operator', 'taskq_monitor']
 	LOOP
 		SELECT r.rolcanlogin AS login, d.used,
 			(SELECT pg_catalog.string_agg(m.member::regrole::text, ', ' ORDER BY m.member::regrole::text)
@@ -765,6 +765,13 @@ COMMENT ON FUNCTION taskq.task_status IS
 
 Call it as SELECT * FROM taskq.task_status(...).';
 
+CREATE FUNCTION taskq.task_node(id uuid) RETURNS int
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'taskq_task_node';
+COMMENT ON FUNCTION taskq.task_node(uuid) IS
+'The number of the server that has a task.
+
+It is read from the id: what taskq.node was in the server where the task was submitted.';
+
 CREATE FUNCTION taskq.task_result(id uuid)
 RETURNS jsonb LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_task_result';
 COMMENT ON FUNCTION taskq.task_result IS
@@ -1083,16 +1090,19 @@ BEGIN
 END
 $$;
 
-GRANT USAGE ON SCHEMA taskq TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
-GRANT SELECT ON taskq.task, taskq.task_attempt, taskq.kind, taskq.queue, taskq.worker
+GRANT USAGE ON SCHEMA taskq TO taskq_user, taskq_worker, taskq_developer, taskq_operator, taskq_monitor;
+GRANT SELECT ON taskq.task, taskq.task_attempt, taskq.queue, taskq.worker
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
+GRANT SELECT ON taskq.kind
+	TO taskq_user, taskq_worker, taskq_developer, taskq_operator, taskq_monitor;
+GRANT EXECUTE ON FUNCTION taskq_internal.role_visible(name, oid, int8) TO taskq_developer;
 
 GRANT EXECUTE ON FUNCTION
 	taskq_internal.live(), taskq_internal.lanes(), taskq_internal.workers(), taskq_internal.role_visible(name, oid, int8),
 	taskq_internal.tenant_visible(text), taskq_internal.tenant_limited(), taskq_internal.id_time(uuid)
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 GRANT EXECUTE ON FUNCTION
-	taskq.task_status(uuid), taskq.task_result(uuid), taskq.task_progress(uuid), taskq.task_wait(uuid, interval),
+	taskq.task_status(uuid), taskq.task_node(uuid), taskq.task_result(uuid), taskq.task_progress(uuid), taskq.task_wait(uuid, interval),
 	taskq.task_wait_any(uuid[], interval), taskq.task_wait_all(uuid[], interval),
 	taskq.task_attempts(uuid),
 	taskq.progress(numeric, numeric, text, int, jsonb), taskq.current_task(), taskq.cancel_requested(),
@@ -1114,7 +1124,9 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION taskq.sitrep() TO taskq_monitor, taskq_operator;
 GRANT EXECUTE ON FUNCTION
 	taskq.kind_define(text, regprocedure, text, int, int, interval, interval, interval, text[], int, int, interval, regrole, interval, bool, text),
-	taskq.kind_drop(text), taskq.kind_grant(text, regrole, text), taskq.kind_revoke(text, regrole, text),
+	taskq.kind_drop(text), taskq.kind_grant(text, regrole, text), taskq.kind_revoke(text, regrole, text)
+	TO taskq_developer, taskq_operator;
+GRANT EXECUTE ON FUNCTION
 	taskq.worker_stop(text, bool), taskq.worker_restart(), taskq.queue_define(text, int, interval, text), taskq.queue_pause(text), taskq.queue_resume(text), taskq.resume(),
 	taskq.task_submit_sql(text, text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb)
 	TO taskq_operator;

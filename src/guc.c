@@ -23,6 +23,7 @@ bool		taskq_reserve_worker = true;
 int			taskq_max_dispatchers = 2;
 int			taskq_max_databases = 64;
 int			taskq_max_lanes = 1024;
+int			taskq_node = 0;
 int			taskq_worker_idle_timeout = 60000;
 int			taskq_worker_max_tasks = 1000000;
 char	   *taskq_databases = NULL;
@@ -120,6 +121,11 @@ taskq_guc_init(void)
 							"Number of databases with taskq that shared memory has room for.",
 							NULL,
 							&taskq_max_databases, 64, 1, 10000, PGC_POSTMASTER, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.node",
+							"Number of this server, which the ids of its tasks carry.",
+							"Of several servers that share the work each has its own, so that an id tells which one has the task: taskq.task_node(id).",
+							&taskq_node, 0, 0, 1023, PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("taskq.max_lanes",
 							"Number of lanes (role, queue, kind, priority) that shared memory has room for.",

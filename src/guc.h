@@ -17,6 +17,7 @@ extern bool taskq_reserve_worker;
 extern int	taskq_max_dispatchers;
 extern int	taskq_max_databases;
 extern int	taskq_max_lanes;
+extern int	taskq_node;
 extern int	taskq_worker_idle_timeout;	/* ms; -1 never */
 extern int	taskq_worker_max_tasks;
 extern char *taskq_databases;

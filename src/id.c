@@ -4,9 +4,9 @@
  *		Task ids: UUID version 7 (RFC 9562, 5.7) with the leaf's number inside.
  *
  * 48 bits of milliseconds, 12 bits of the fraction of a millisecond (method 3
- * of 6.2: the microsecond can be had back from it), 6 bits for the leaf, 56
- * random bits.  Ids made by one backend rise; across backends they are as good
- * as the clock, and nothing relies on more (see lane.c).
+ * of 6.2: the microsecond can be had back from it), 6 bits for the leaf, 10 for
+ * the node (taskq.node), 46 random bits.  Ids made by one backend rise; across
+ * backends they are as good as the clock, and nothing relies on more (see lane.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -106,6 +106,9 @@ taskq_id_make(pg_uuid_t *id)
 	/* by the clock as it is, though it may have been set back */
 	id->data[8] = 0x80 | (uint8) taskq_ring_leaf(now);
 	memcpy(id->data + 9, random_bytes(), 7);
+	/* whoever has an id knows from it which server has the task */
+	id->data[9] = taskq_node >> 2;
+	id->data[10] = (id->data[10] & 0x3f) | (taskq_node & 3) << 6;
 }
 
 /* taskq_id_bound - no id that this process makes from here on is less */
@@ -140,6 +143,13 @@ int
 taskq_id_slot(const pg_uuid_t *id)
 {
 	return (id->data[8] & 0x3f) % TASKQ_RING;
+}
+
+/* taskq_id_node - the number of the server that made an id: its taskq.node at that time */
+int
+taskq_id_node(const pg_uuid_t *id)
+{
+	return id->data[9] << 2 | id->data[10] >> 6;
 }
 
 /* taskq_id_time - when an id was made */
@@ -198,4 +208,13 @@ Datum
 taskq_id_time_sql(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_TIMESTAMPTZ(taskq_id_time(PG_GETARG_UUID_P(0)));
+}
+
+PG_FUNCTION_INFO_V1(taskq_task_node);
+
+/* taskq_task_node - task_node(id uuid) returns int; looks at the id only */
+Datum
+taskq_task_node(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(taskq_id_node(PG_GETARG_UUID_P(0)));
 }

@@ -32,6 +32,7 @@ extern void taskq_id_at(TimestampTz when, pg_uuid_t *id);
 extern int64 taskq_ring_period_ms(void);
 extern int	taskq_ring_leaf(TimestampTz when);
 extern int	taskq_id_slot(const pg_uuid_t *id);
+extern int	taskq_id_node(const pg_uuid_t *id);
 extern TimestampTz taskq_id_time(const pg_uuid_t *id);
 extern void taskq_id_next(pg_uuid_t *id);
 extern void taskq_id_last(TimestampTz when, pg_uuid_t *id);
