@@ -194,6 +194,10 @@ main() {
 	checks_begin
 	[[ $(id -u) != 0 ]] || chown -R "$pg_user": "$scratch"
 
+	if [[ -z $only ]]; then
+		header "the floors of src/"
+		if (cd "$root" && scripts/floors.pl) | sed 's/^/   /'; then add 1 0; else add 0 1; fi
+	fi
 	if ((${#sql[@]} + ${#specs[@]} + ${#pgtap[@]})); then
 		cluster_start "max_worker_processes = 16" "max_prepared_transactions = 10" "log_connections = on"
 	fi
