@@ -194,7 +194,7 @@ main() {
 	checks_begin
 	[[ $(id -u) != 0 ]] || chown -R "$pg_user": "$scratch"
 
-	if [[ -z $only ]]; then
+	if [[ -z ${T:-} ]]; then
 		header "the floors of src/"
 		if (cd "$root" && scripts/floors.pl) | sed 's/^/   /'; then add 1 0; else add 0 1; fi
 	fi

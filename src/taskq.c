@@ -3,28 +3,22 @@
  * taskq.c
  *		A task system inside PostgreSQL.
  *
- * The way of a task is the list of files:
+ * The way of a task:
  *
- *		submit.c		a row in the caller's transaction
- *		note.c			… made known to shared memory when that commits
- *		lane.c			where the claimable tasks begin
- *		scan.c, claim.c	finding them; reserving a batch
- *		execute.c		row lock, handler (handler.c; command.c for SQL text), state, commit;
- *						together.c: several in one transaction; attempt.c: what both do
- *		interrupt.c		cancels and timeouts; session.c: nothing is left for the next
- *		complete.c		how an attempt ended; state.c is the only one to change states
- *		announce.c		made durable, then told; event.c: to waiters and listeners
+ *		api/submit.c				a row in the caller's transaction
+ *		lanes/note.c				... made known to shared memory when that commits
+ *		lanes/lane.c				where the claimable tasks begin
+ *		lanes/scan.c, claim.c		finding them; reserving a batch
+ *		run/execute.c, attempt.c	row lock, handler, state, commit
+ *		run/together.c				... of several in one transaction
+ *		run/complete.c				how an attempt ended
+ *		store/state.c				the only one to change states
+ *		lanes/announce.c, event.c	made durable, then told to waiters and listeners
  *
- * launcher.c, dispatcher.c and worker.c are the processes.  Parts of the
- * dispatcher's pass: timer.c (what is due), supply.c (workers for what waits; turn.c:
- * whose turn it is), rescue.c (what a process that ended leaves) and watch.c (who keeps
- * what is old); sweeper.c, a process of its own, forgets what is old; guard.c knows after a crash which
- * task it was.  utility.c keeps all of them away from databases that are to be
- * dropped or copied.  store.c and defs.c are the only ones to touch the tables.
- *
- * The other SQL functions: define.c (kinds, queues), rights.c (who may see, steer,
- * submit, run), status.c, wait.c (patience.c: how long), progress.c, cancel.c, steer.c (retry, delete, stop),
- * external.c (workers of another kind).  docs/architecture.md has the whole.
+ * dispatch/ has the processes that serve: launcher, dispatcher with the parts of
+ * its pass, sweeper; run/worker.c is the one that runs tasks.  api/ is what SQL
+ * calls, store/ the only one to touch the tables, base/ what everybody stands on.
+ * docs/architecture.md has the whole, docs/contributing.md where to put what.
  *
  *-------------------------------------------------------------------------
  */
