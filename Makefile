@@ -15,8 +15,8 @@ POSTGRES_H := $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)/postgres.h
 MODULE_big = taskq
 EXTENSION = taskq
 DATA = $(sort $(wildcard sql/taskq--*.sql))
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
-EXTRA_CLEAN = src/errnames.h
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
+EXTRA_CLEAN = src/base/errnames.h
 
 # WERROR= on the command line builds with a compiler that warns about more.
 WERROR ?= -Werror
@@ -58,10 +58,10 @@ include $(PGXS)
 # Condition names for errors.  The first line names the server version, so that
 # building for another one builds everything anew.
 ERRNAMES_HEAD = /* from errcodes.txt of PostgreSQL $(VERSION); made by the Makefile */
-ifneq ($(shell sed -n 1p src/errnames.h 2>/dev/null),$(ERRNAMES_HEAD))
-src/errnames.h: FORCE
+ifneq ($(shell sed -n 1p src/base/errnames.h 2>/dev/null),$(ERRNAMES_HEAD))
+src/base/errnames.h: FORCE
 endif
-src/errnames.h: $(datadir)/errcodes.txt Makefile
+src/base/errnames.h: $(datadir)/errcodes.txt Makefile
 	@echo '$(ERRNAMES_HEAD)' >$@.tmp
 	@awk '$$1 ~ /^[0-9A-Z][0-9A-Z][0-9A-Z][0-9A-Z][0-9A-Z]$$/ && NF >= 4 { \
 		split($$1, c, ""); \
@@ -72,7 +72,7 @@ src/errnames.h: $(datadir)/errcodes.txt Makefile
 FORCE:
 
 # Distributions build PostgreSQL without dependency tracking.
-$(OBJS): src/errnames.h $(wildcard src/*.h)
+$(OBJS): src/base/errnames.h $(wildcard src/*/*.h)
 
 else
 
@@ -81,6 +81,6 @@ all install uninstall installcheck:
 	@echo '    make setup' >&2
 	@exit 1
 clean:
-	rm -f src/*.o src/*.bc src/errnames.h taskq.so
+	rm -f src/*.o src/*.bc src/*/*.o src/*/*.bc src/base/errnames.h taskq.so
 
 endif

@@ -147,7 +147,7 @@ checks_begin() {
 # debug information valgrind names their files, without it taskq.so.  Not what is written of
 # padding, which PostgreSQL suppresses itself (its valgrind.supp).
 reports_of_taskq() {
-	awk -v names="$(cd "$root/src" && printf '%s ' *.c)" '
+	awk -v names="$(cd "$root/src" && printf '%s ' *.c */*.c | sed 's|[a-z]*/||g')" '
 		BEGIN { n = split(names, a, " "); for (i = 1; i <= n; i++) ours[a[i]] = 1 }
 		/^==[0-9]+== [A-Z]/ { padding = /^==[0-9]+== Syscall param p?write/ }
 		/^==[0-9]+==    at 0x/ { depth = 0 }

@@ -24,15 +24,17 @@
  */
 #include "postgres.h"
 
-#include "defs.h"
+#include "base/guc.h"
+#include "base/process.h"
+#include "base/shmem.h"
+#include "dispatch/launcher.h"
+#include "dispatch/utility.h"
 #include "fmgr.h"
-#include "guc.h"
+#include "lanes/lane.h"
+#include "lanes/note.h"
 #include "miscadmin.h"
-#include "note.h"
-#include "process.h"
-#include "shmem.h"
-#include "store.h"
-#include "utility.h"
+#include "store/defs.h"
+#include "store/store.h"
 
 PG_MODULE_MAGIC;
 
@@ -49,6 +51,7 @@ _PG_init(void)
 		return;
 	}
 	taskq_guc_init();
+	taskq_lane_init();
 	taskq_shmem_init();
 	taskq_note_init();
 	taskq_utility_init();

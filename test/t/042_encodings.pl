@@ -24,7 +24,7 @@ foreach my $file (glob("$top/sql/*.sql"))
 }
 is(join("\n", @bad), '', 'scripts are in ASCII');
 @bad = ();
-foreach my $file (glob("$top/src/*.c $top/src/*.h"))
+foreach my $file (glob("$top/src/*.c $top/src/*/*.c $top/src/*/*.h"))
 {
 	my $text = slurp_file($file);
 	$text =~ s{/\*.*?\*/}{}gs;

@@ -1,0 +1,505 @@
+/*-------------------------------------------------------------------------
+ *
+ * status.c
+ *		Looking at tasks: status, result, progress, and what the views need.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "api/task.h"
+#include "base/compat.h"
+#include "base/guc.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "lanes/lane.h"
+#include "lanes/live.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "store/rights.h"
+#include "store/state.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(taskq_live);
+
+/* taskq_live - the tasks that workers of this database hold, for the view */
+Datum
+taskq_live(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	TaskqLive  *live = palloc(sizeof(TaskqLive));
+
+	taskq_store_require();
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; taskq_shared != NULL && i < taskq_shared->nslots; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+
+		for (int j = 0;; j++)
+		{
+			Datum		values[14];
+			bool		nulls[14];
+			bool		more;
+			bool		held = false;
+
+			if (slot->dbid != MyDatabaseId || slot->state < TASKQ_SLOT_BUSY)
+				break;
+			LWLockAcquire(taskq_slot_lock(i), LW_SHARED);
+			j = Max(j, slot->announced);
+			more = j < slot->nitems;
+			if (more && (held = taskq_live_held(slot, j)))
+				taskq_live_copy(i, j, live);
+			LWLockRelease(taskq_slot_lock(i));
+			if (!more)
+				break;
+			if (!held)
+				continue;
+
+			memset(nulls, false, sizeof(nulls));
+			values[0] = UUIDPGetDatum(&live->id);
+			values[1] = Int16GetDatum(taskq_id_slot(&live->id));
+			values[2] = CStringGetTextDatum(live->running ? "running" : "reserved");
+			values[3] = Int16GetDatum(live->attempt);
+			nulls[3] = live->attempt == 0;
+			values[4] = CStringGetTextDatum(taskq_worker_name(i));
+			values[5] = TimestampTzGetDatum(live->started_at);
+			nulls[5] = live->started_at == 0;
+			values[6] = Float8GetDatum(live->current);
+			nulls[6] = !live->has_progress;
+			values[7] = Float8GetDatum(live->total);
+			nulls[7] = !live->has_progress || !live->has_total;
+			values[8] = Int32GetDatum(live->failed_steps);
+			nulls[8] = live->failed_steps < 0;
+			nulls[9] = !live->has_message;
+			values[9] = nulls[9] ? (Datum) 0 : CStringGetTextDatum(live->message);
+			nulls[10] = live->info_len == 0;
+			values[10] = nulls[10] ? (Datum) 0 : taskq_live_info(live);
+			values[11] = TimestampTzGetDatum(live->updated_at);
+			nulls[11] = live->updated_at == 0;
+			values[12] = BoolGetDatum(live->cancel);
+			nulls[13] = !live->cancel || live->reason[0] == '\0';
+			values[13] = nulls[13] ? (Datum) 0 : CStringGetTextDatum(live->reason);
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		}
+	}
+	return (Datum) 0;
+}
+
+PG_FUNCTION_INFO_V1(taskq_lanes);
+
+/* taskq_lanes - the lanes of this database in shared memory, for the view */
+Datum
+taskq_lanes(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	TaskqLane  *copy;
+	int			n = 0;
+
+	taskq_store_require();
+	InitMaterializedSRF(fcinfo, 0);
+	if (taskq_shared == NULL)
+		return (Datum) 0;
+	copy = palloc_extended(sizeof(TaskqLane) * Max(taskq_shared->nlanes, 1), MCXT_ALLOC_HUGE);
+	{
+		int			max = taskq_shared->nlanes;
+
+		LWLockAcquire(taskq_main_lock, LW_SHARED);
+		for (int i = 0; i < max; i++)
+		{
+			if (taskq_shared->lanes[i].dbid == MyDatabaseId)
+				copy[n++] = taskq_shared->lanes[i];
+		}
+		LWLockRelease(taskq_main_lock);
+	}
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[4];
+		bool		nulls[4] = {false, false, false, false};
+		Interval	average = {.time = copy[i].average_us};
+
+		values[0] = Int32GetDatum(copy[i].id);
+		values[1] = Int64GetDatum(copy[i].waiting);
+		values[2] = Int32GetDatum(Max(copy[i].running, 0));
+		values[3] = IntervalPGetDatum(&average);
+		nulls[3] = copy[i].average_us == 0;
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+static const char *
+slot_state_name(TaskqSlotState state)
+{
+	switch (state)
+	{
+		case TASKQ_SLOT_STARTING:
+			return "starting";
+		case TASKQ_SLOT_IDLE:
+			return "idle";
+		case TASKQ_SLOT_BUSY:
+			return "busy";
+		case TASKQ_SLOT_ORPHAN:
+			return "ended";
+		case TASKQ_SLOT_FREE:
+			break;
+	}
+	return "free";
+}
+
+PG_FUNCTION_INFO_V1(taskq_workers);
+
+/* taskq_workers - the workers of this database, for the view */
+Datum
+taskq_workers(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	taskq_store_require();
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; taskq_shared != NULL && i < taskq_shared->nslots; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+		Datum		values[13];
+		bool		nulls[13] = {false};
+		TaskqSlotState state;
+		NameData	role_name;
+		Interval	busy = {0};
+		char	   *name;
+		Oid			role;
+		pid_t		pid;
+		bool		in_task;
+		pg_uuid_t	task;
+		TimestampTz task_started_at;
+		TimestampTz started_at;
+		TimestampTz last_active;
+		int			reserved;
+		int64		completed;
+		int64		failed;
+
+		LWLockAcquire(taskq_main_lock, LW_SHARED);
+		LWLockAcquire(taskq_slot_lock(i), LW_SHARED);
+		state = slot->dbid == MyDatabaseId ? slot->state : TASKQ_SLOT_FREE;
+		role = slot->role;
+		pid = slot->pid;
+		in_task = slot->in_task;
+		task = slot->task;
+		task_started_at = slot->task_started_at;
+		reserved = state == TASKQ_SLOT_BUSY ? slot->nitems - slot->next : 0;
+		completed = slot->completed;
+		failed = slot->failed;
+		busy.time = slot->busy_us;
+		started_at = slot->started_at;
+		last_active = slot->last_active;
+		LWLockRelease(taskq_slot_lock(i));
+		LWLockRelease(taskq_main_lock);
+		if (state == TASKQ_SLOT_FREE)
+			continue;
+
+		name = GetUserNameFromId(role, true);
+		namestrcpy(&role_name, name ? name : "");
+		values[0] = CStringGetTextDatum(taskq_worker_name(i));
+		values[1] = NameGetDatum(&role_name);
+		values[2] = ObjectIdGetDatum(role);
+		values[3] = Int32GetDatum(pid);
+		nulls[3] = pid == 0;
+		values[4] = CStringGetTextDatum(slot_state_name(state));
+		values[5] = UUIDPGetDatum(&task);
+		nulls[5] = !in_task;
+		values[6] = TimestampTzGetDatum(task_started_at);
+		nulls[6] = !in_task;
+		values[7] = Int32GetDatum(reserved);
+		values[8] = Int64GetDatum(completed);
+		values[9] = Int64GetDatum(failed);
+		values[10] = IntervalPGetDatum(&busy);
+		values[11] = TimestampTzGetDatum(started_at);
+		nulls[11] = started_at == 0;
+		values[12] = TimestampTzGetDatum(last_active);
+		nulls[12] = last_active == 0;
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * taskq_task_require - read a task that the caller may see
+ *
+ * Raises PT404 both for one that isn't there and for one that isn't the
+ * caller's: nobody learns what others have.  PT403 to who must be of a tenant
+ * and is not.
+ */
+void
+taskq_task_require(const pg_uuid_t *id, TaskqRow *row)
+{
+	bool		found;
+	const TaskqLaneDef *lane = NULL;
+
+	taskq_tenant_check();
+	found = taskq_store_find(id, row);
+	if (found)
+		lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
+	if (lane == NULL || !taskq_row_may_see(lane, row))
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_NOT_FOUND),
+				 errmsg("task %s does not exist", taskq_id_text(id)),
+				 errdetail("It was never submitted, its submit did not commit, its retention is over, or it is not yours to see.")));
+}
+
+/* taskq_task_state - the word for a task's state, in view of the worker that may hold it */
+const char *
+taskq_task_state(TaskqRow *row, const TaskqLive *live)
+{
+	if (live != NULL)
+		return live->running ? "running" : "reserved";
+	if (taskq_row_state(row) == TASKQ_RUNNING)
+		return "pending";
+	return taskq_state_name(taskq_row_state(row));
+}
+
+/*
+ * Run a query of ours about one task and give each row's only column, a composite,
+ * to put.
+ *
+ * The plan is kept.  It runs as the extension's owner, who alone may read the
+ * tables; whether the caller may see this task has been checked.
+ */
+static uint64
+query_task(SPIPlanPtr *plan, const char *query, const pg_uuid_t *id,
+		   void (*put) (void *to, HeapTupleHeader row), void *to)
+{
+	Datum		args[2];
+	MemoryContext caller = CurrentMemoryContext;
+	uint64		nrows;
+	Oid			user;
+	int			context;
+	bool		isnull;
+
+	args[0] = UUIDPGetDatum(id);
+	args[1] = Int16GetDatum(taskq_id_slot(id));
+	PushActiveSnapshot(GetLatestSnapshot());
+	SPI_connect();
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, context | SECURITY_LOCAL_USERID_CHANGE);
+	if (*plan == NULL)
+	{
+		Oid			types[2] = {UUIDOID, INT2OID};
+
+		*plan = SPI_prepare_cursor(query, 2, types, CURSOR_OPT_GENERIC_PLAN);
+		if (*plan == NULL)
+			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+		SPI_keepplan(*plan);
+	}
+	if (SPI_execute_plan(*plan, args, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read task");
+	SetUserIdAndSecContext(user, context);
+	nrows = SPI_processed;
+	for (uint64 i = 0; i < nrows; i++)
+	{
+		HeapTupleHeader header = DatumGetHeapTupleHeader(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		MemoryContext old = MemoryContextSwitchTo(caller);
+
+		put(to, header);
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	PopActiveSnapshot();
+	return nrows;
+}
+
+static void
+put_datum(void *to, HeapTupleHeader row)
+{
+	*(Datum *) to = PointerGetDatum(memcpy(palloc(HeapTupleHeaderGetDatumLength(row)), row,
+										   HeapTupleHeaderGetDatumLength(row)));
+}
+
+/* taskq_task_row - the row of view taskq.task for a task that the caller may see */
+Datum
+taskq_task_row(const pg_uuid_t *id)
+{
+	static SPIPlanPtr plan = NULL;
+	static const char *query =
+		"SELECT ROW(a.id, a.kind, a.queue, a.state, a.celery_state, a.ready, a.successful, a.priority,"
+		" a.progress, a.current, a.total, a.failed_steps, a.message, a.info, a.payload, a.result, a.error, a.attempt,"
+		" a.max_attempts, a.worker, a.run_at, a.created_at, a.started_at, a.updated_at, a.finished_at, a.duration,"
+		" a.estimated_completion, a.submitted_by, a.run_as, a.tenant, a.parent, a.retry_of, a.workflow, a.tags,"
+		" a.metadata, a.cancel_requested, a.cancel_reason, a.timeout)::taskq.task FROM taskq_internal.task_all a"
+		" WHERE a.id OPERATOR(pg_catalog.=) $1 AND a.slot OPERATOR(pg_catalog.=) ANY (ARRAY[$2, 16::pg_catalog.int2])";
+	Datum		result = 0;
+
+	if (query_task(&plan, query, id, put_datum, &result) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_NOT_FOUND),
+				 errmsg("task %s does not exist", taskq_id_text(id))));
+	return result;
+}
+
+static void
+put_tuple(void *to, HeapTupleHeader row)
+{
+	HeapTupleData tuple;
+
+	tuple.t_len = HeapTupleHeaderGetDatumLength(row);
+	ItemPointerSetInvalid(&tuple.t_self);
+	tuple.t_tableOid = InvalidOid;
+	tuple.t_data = row;
+	tuplestore_puttuple(((ReturnSetInfo *) to)->setResult, &tuple);
+}
+
+PG_FUNCTION_INFO_V1(taskq_task_attempts);
+
+/* taskq_task_attempts - (id uuid) returns rows of taskq.task_attempt; PT404 if there is no such task */
+Datum
+taskq_task_attempts(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	static const char *query =
+		"SELECT ROW(a.task_id, a.attempt, a.state, a.worker, a.started_at, a.finished_at, a.duration, a.error)::taskq.task_attempt"
+		" FROM taskq_internal.attempt_all a WHERE a.task_id OPERATOR(pg_catalog.=) $1 AND $2 IS NOT NULL ORDER BY a.attempt";
+	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
+	TaskqRow	row;
+
+	taskq_defs_begin();
+	taskq_task_require(&id, &row);
+	InitMaterializedSRF(fcinfo, 0);
+	(void) query_task(&plan, query, &id, put_tuple, fcinfo->resultinfo);
+	return (Datum) 0;
+}
+
+PG_FUNCTION_INFO_V1(taskq_server);
+
+/* taskq_server - server() returns the state of taskq in this server and database, for sitrep */
+Datum
+taskq_server(PG_FUNCTION_ARGS)
+{
+	TupleDesc	desc;
+	Datum		values[8] = {0};
+	bool		nulls[8] = {false};
+	TaskqDb    *db;
+	pg_uuid_t	quarantined;
+	int			workers = 0;
+
+	taskq_store_require();
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	memset(nulls, true, sizeof(nulls));
+	if (taskq_shared != NULL)
+	{
+		LWLockAcquire(taskq_main_lock, LW_SHARED);
+		db = taskq_db_find(MyDatabaseId);
+		for (int i = 0; i < taskq_shared->nslots; i++)
+			workers += taskq_shared->slots[i].dbid == MyDatabaseId && taskq_shared->slots[i].pid != 0;
+		values[0] = BoolGetDatum(taskq_db_paused(MyDatabaseId));
+		values[1] = BoolGetDatum(taskq_shared->start_paused);
+		values[2] = Int32GetDatum(taskq_shared->launcher);
+		values[3] = Int32GetDatum(db && db->dispatcher > 0 ? db->dispatcher : 0);
+		values[4] = Int32GetDatum(workers);
+		values[5] = Int32GetDatum(taskq_max_workers);
+		nulls[6] = taskq_shared->quarantine < 0 || taskq_shared->slots[taskq_shared->quarantine].dbid != MyDatabaseId;
+		if (!nulls[6])
+			quarantined = taskq_shared->slots[taskq_shared->quarantine].task;
+		values[6] = UUIDPGetDatum(&quarantined);
+		values[7] = Int64GetDatum(taskq_shared->events_lost);
+		nulls[0] = nulls[1] = nulls[4] = nulls[5] = nulls[7] = false;
+		nulls[2] = taskq_shared->launcher == 0;
+		nulls[3] = values[3] == 0;
+		LWLockRelease(taskq_main_lock);
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+PG_FUNCTION_INFO_V1(taskq_task_status);
+
+/* taskq_task_status - (id uuid) returns one row of taskq.task; PT404 if there is none */
+Datum
+taskq_task_status(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
+	TaskqRow	row;
+
+	taskq_defs_begin();
+	taskq_task_require(&id, &row);
+	PG_RETURN_DATUM(taskq_task_row(&id));
+}
+
+PG_FUNCTION_INFO_V1(taskq_task_result);
+
+/*
+ * taskq_task_result - (id uuid) returns jsonb
+ *
+ * Null if the handler returned nothing.  Raises PT409 if the task is not
+ * finished, failed, or was cancelled without a partial result; PT404 if there is none.
+ */
+Datum
+taskq_task_result(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
+	TaskqLive  *live = palloc(sizeof(TaskqLive));
+	TaskqRow	row;
+	bool		held;
+	char		state;
+
+	taskq_defs_begin();
+	taskq_task_require(&id, &row);
+	held = taskq_task_held(&row, live);
+	state = taskq_row_state(&row);
+	if (held || !taskq_state_final(state))
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_WRONG_STATE),
+				 errmsg("task %s is not finished", taskq_id_text(&id)),
+				 errdetail("It is %s.", taskq_task_state(&row, held ? live : NULL)),
+				 errhint("Wait for it with taskq.task_wait().")));
+	if (state == TASKQ_FAILED)
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_WRONG_STATE),
+				 errmsg("task %s failed", taskq_id_text(&id)),
+				 errhint("Column error of taskq.task_status() tells why.")));
+	if (state == TASKQ_CANCELLED && taskq_row_isnull(&row, result))
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_WRONG_STATE),
+				 errmsg("task %s was cancelled", taskq_id_text(&id)),
+				 errhint("Column cancel_reason of taskq.task_status() may tell why.")));
+	if (taskq_row_isnull(&row, result))
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(PointerGetDatum(PG_DETOAST_DATUM_COPY(taskq_row_value(&row, result))));
+}
+
+PG_FUNCTION_INFO_V1(taskq_task_progress);
+
+/* taskq_task_progress - (id uuid) returns jsonb; PT404 if there is no such task */
+Datum
+taskq_task_progress(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
+	TaskqLive  *live = palloc0(sizeof(TaskqLive));
+	TaskqRow	row;
+	TaskqLease	lease;
+
+	taskq_defs_begin();
+	taskq_task_require(&id, &row);
+	if (taskq_task_held(&row, live))
+		PG_RETURN_DATUM(taskq_progress_jsonb(live, taskq_task_state(&row, live)));
+	/* what it told last was kept with the row, or with the lease of an external worker */
+	if (taskq_row_state(&row) == TASKQ_LEASED && taskq_lease_find(&id, &lease) && lease.progress != 0)
+		taskq_progress_read(lease.progress, live);
+	else if (!taskq_row_isnull(&row, progress))
+		taskq_progress_read(taskq_row_value(&row, progress), live);
+	if (taskq_row_state(&row) == TASKQ_COMPLETED)
+	{
+		live->has_percent = true;
+		live->percent = 100;
+	}
+	PG_RETURN_DATUM(taskq_progress_jsonb(live, taskq_task_state(&row, NULL)));
+}

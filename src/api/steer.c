@@ -1,0 +1,279 @@
+/*-------------------------------------------------------------------------
+ *
+ * steer.c
+ *		Retrying and deleting finished tasks, sending workers away.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "api/patience.h"
+#include "api/submit.h"
+#include "api/task.h"
+#include "base/args.h"
+#include "base/compat.h"
+#include "base/shmem.h"
+#include "fmgr.h"
+#include "lanes/live.h"
+#include "miscadmin.h"
+#include "store/defs.h"
+#include "store/rights.h"
+#include "store/state.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+static void
+not_found(const pg_uuid_t *id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TASK_NOT_FOUND),
+			 errmsg("task %s does not exist", taskq_id_text(id)),
+			 errdetail("Another session has just deleted it.")));
+}
+
+/*
+ * Lock a finished task that the caller may steer; verb says for what.  Raises
+ * PT404, 42501, PT409 when it is not finished, or PT503 when another session has
+ * it for too long.
+ */
+static const TaskqLaneDef *
+lock_final(const pg_uuid_t *id, const char *verb, const char *hint, TaskqRow *row)
+{
+	TaskqLive  *live = palloc(sizeof(TaskqLive));
+	const TaskqLaneDef *lane;
+	bool		held;
+
+	taskq_task_require(id, row);
+	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
+	taskq_require_steer(lane, row, verb);
+	held = taskq_task_held(row, live);
+	if (!held && taskq_state_final(taskq_row_state(row)))
+	{
+		if (taskq_lock_briefly(id, row) != TASKQ_LOCKED)
+			not_found(id);
+		return lane;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_TASK_WRONG_STATE),
+			 errmsg("task %s is not finished", taskq_id_text(id)),
+			 errdetail("It is %s.", taskq_task_state(row, held ? live : NULL)),
+			 errhint("%s", hint)));
+	return NULL;
+}
+
+/* Who may not act as a superuser does not make tasks for one, not even those it had before. */
+static void
+check_superuser(const TaskqLaneDef *lane)
+{
+	if (superuser_arg(lane->role_oid) && !superuser() && !has_privs_of_role(GetUserId(), lane->role_oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to retry a task of superuser \"%s\"", NameStr(lane->role_name)),
+				 errhint("That is for superusers.")));
+}
+
+/*
+ * Who retries a task of a role that it can become could as well submit it.  Not so
+ * a superuser, who is no member and may not know whose task it is.
+ */
+static bool
+acts_as(Oid role)
+{
+	return role == GetUserId() || (is_member_of_role_nosuper(GetUserId(), role) && taskq_can_set_role(GetUserId(), role));
+}
+
+/* Another payload is for those who could have submitted the task with it. */
+static Datum
+other_payload(FunctionCallInfo fcinfo, int n, const TaskqKind *kind, const TaskqLaneDef *lane)
+{
+	Jsonb	   *payload = PG_GETARG_JSONB_P(n);
+
+	if (kind == NULL)
+		taskq_invalid("the command of a task cannot be changed", "Use taskq.task_submit_sql(), and leave argument \"payload\" out.");
+	if (!taskq_kind_may_submit(kind) ||
+		(kind->run_as_id == 0 && !has_privs_of_role(GetUserId(), lane->role_oid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to give the task another payload"),
+				 errdetail("It runs as role \"%s\".", NameStr(lane->role_name)),
+				 errhint("Retry it as it is, without argument \"payload\".")));
+	taskq_check_size(payload, "payload");
+	return JsonbPGetDatum(payload);
+}
+
+#define copy_column(to, from, column) \
+	((to)->values[Anum_task_##column - 1] = (from)->values[Anum_task_##column - 1], \
+	 (to)->nulls[Anum_task_##column - 1] = (from)->nulls[Anum_task_##column - 1])
+
+/* What the new task has from the old one, unless told otherwise. */
+static void
+copy_task(TaskqRow *new, TaskqRow *old)
+{
+	copy_column(new, old, timeout_ms);
+	copy_column(new, old, max_attempts);
+	copy_column(new, old, parent);
+	copy_column(new, old, depth);
+	copy_column(new, old, tags);
+	copy_column(new, old, metadata);
+	taskq_row_set(new, retry_of, taskq_row_value(old, id));
+}
+
+/* For whom it is: with the old payload for whom it was, with another for who asks for that. */
+static void
+copy_submitter(TaskqSubmit *submit, TaskqRow *old, const TaskqKind *kind, bool other_payload)
+{
+	if (!other_payload || kind->run_as_id == 0)
+		copy_column(&submit->row, old, submitted_by);
+	if (other_payload)
+		taskq_submit_claims(submit);
+	else
+	{
+		copy_column(&submit->row, old, claims);
+		copy_column(&submit->row, old, tenant);
+	}
+}
+
+PG_FUNCTION_INFO_V1(taskq_task_retry);
+
+/*
+ * taskq_task_retry - task_retry(id, priority, timeout, payload, queue, max_attempts, delay) returns uuid
+ *
+ * Locks the old task's row, so that it is not deleted meanwhile.  The new task
+ * belongs to whom the old one did, unless it has another payload.
+ */
+Datum
+taskq_task_retry(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
+	pg_uuid_t  *new_id = palloc(sizeof(pg_uuid_t));
+	TaskqSubmit submit;
+	TaskqRow	old;
+	const TaskqLaneDef *lane;
+	const TaskqKind *kind = NULL;
+	int			priority;
+	Datum		payload;
+
+	taskq_submit_begin(&submit);
+	lane = lock_final(&id, "retry", "Wait for it, or cancel it first.", &old);
+	check_superuser(lane);
+	if (strcmp(NameStr(lane->kind), TASKQ_SQL_KIND) != 0)
+	{
+		kind = taskq_kind_get(NameStr(lane->kind));
+		if (kind == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("kind of task \"%s\" does not exist any more", NameStr(lane->kind)),
+					 errhint("Define it again with taskq.kind_define() and submit a new task.")));
+		taskq_kind_check_run(kind, lane, &old);
+		if (!acts_as(lane->role_oid))
+			taskq_kind_check_handler(kind, lane);
+	}
+	if (!OidIsValid(lane->role_oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role \"%s\", which the task ran as, does not exist any more", NameStr(lane->role_name))));
+	payload = PG_ARGISNULL(3) ? taskq_row_value(&old, payload) : other_payload(fcinfo, 3, kind, lane);
+	priority = PG_ARGISNULL(1) ? lane->priority : PG_GETARG_INT32(1);
+	taskq_check_priority(priority);
+
+	taskq_submit_place(&submit, NameStr(lane->kind), kind, lane->role_oid,
+					   PG_ARGISNULL(4) ? pstrdup(NameStr(lane->queue)) : taskq_arg_queue(fcinfo, 4), priority);
+	copy_task(&submit.row, &old);
+	copy_submitter(&submit, &old, kind, !PG_ARGISNULL(3));
+	taskq_submit_depth(&submit);
+	if (!PG_ARGISNULL(2))
+		taskq_row_set(&submit.row, timeout_ms, Int64GetDatum(taskq_arg_interval_us(fcinfo, 2, "timeout", 1000) / 1000));
+	if (!PG_ARGISNULL(5))
+	{
+		taskq_check_max_attempts(PG_GETARG_INT32(5));
+		taskq_row_set(&submit.row, max_attempts, Int16GetDatum(PG_GETARG_INT32(5)));
+	}
+	if (!PG_ARGISNULL(6))
+		taskq_submit_at(&submit, taskq_arg_delay(fcinfo, 6));
+	taskq_submit_rows(&submit, &payload, 1, new_id);
+	PG_RETURN_UUID_P(new_id);
+}
+
+PG_FUNCTION_INFO_V1(taskq_task_delete);
+
+/* taskq_task_delete - task_delete(id); waits, not for long, for who is just retrying or deleting it */
+Datum
+taskq_task_delete(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
+	TaskqRow	row;
+
+	PreventCommandIfReadOnly("taskq.task_delete()");
+	PreventCommandDuringRecovery("taskq.task_delete()");
+	taskq_defs_begin();
+	(void) lock_final(&id, "delete", "Cancel it first, with taskq.task_cancel().", &row);
+	taskq_attempts_delete(&id);
+	taskq_store_delete(&row);
+	PG_RETURN_VOID();
+}
+
+/* ---- workers ---- */
+
+/* Caller holds the main lock exclusively. */
+static void
+send_away(TaskqSlot *slot, bool force)
+{
+	slot->leave = true;
+	taskq_wake_proc(slot->procno);
+	if (force)
+	{
+		slot->requeue = true;
+		kill(slot->pid, SIGTERM);
+	}
+}
+
+/* Send away the worker of this name, or (NULL) all of this database; how many. */
+static int
+send_workers_away(const char *name, bool force)
+{
+	int			n = 0;
+
+	taskq_require_preload();
+	PreventCommandIfReadOnly("taskq.worker_stop()");
+	PreventCommandDuringRecovery("taskq.worker_stop()");
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < taskq_shared->nslots; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+
+		if (slot->dbid != MyDatabaseId || slot->pid == 0 ||
+			slot->state == TASKQ_SLOT_FREE || slot->state == TASKQ_SLOT_ORPHAN)
+			continue;
+		if (name != NULL && !taskq_worker_is_named(i, name))
+			continue;
+		send_away(slot, force);
+		n++;
+	}
+	LWLockRelease(taskq_main_lock);
+	return n;
+}
+
+PG_FUNCTION_INFO_V1(taskq_worker_stop);
+
+/* taskq_worker_stop - worker_stop(name, force) returns bool; at once, whatever becomes of the transaction */
+Datum
+taskq_worker_stop(PG_FUNCTION_ARGS)
+{
+	char	   *name = taskq_arg_name(fcinfo, 0, "name");
+
+	PG_RETURN_BOOL(send_workers_away(name, !PG_ARGISNULL(1) && PG_GETARG_BOOL(1)) > 0);
+}
+
+PG_FUNCTION_INFO_V1(taskq_worker_restart);
+
+/* taskq_worker_restart - worker_restart() returns how many were told */
+Datum
+taskq_worker_restart(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(send_workers_away(NULL, false));
+}

@@ -1,0 +1,725 @@
+/*-------------------------------------------------------------------------
+ *
+ * dispatcher.c
+ *		The dispatcher: one per database with something to do.
+ *
+ * Looks through the database once after the server has started, sees to what
+ * workers left behind (rescue.c), to what is due (timer.c), starts workers
+ * (supply.c), and sends notifications.  Never runs code of a user.  Sleeps until
+ * something happens or is due, and leaves when nothing is.
+ *
+ * A pass is bounded, and never waits for anybody else's transaction: rows that are
+ * locked are come back to.  What may be slow is not done here (sweeper.c), and an
+ * error ends the part in which it is raised, not the pass.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "base/clock.h"
+#include "base/compat.h"
+#include "base/guc.h"
+#include "base/process.h"
+#include "base/shmem.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_shdepend.h"
+#include "commands/dbcommands.h"
+#include "dispatch/dispatcher.h"
+#include "dispatch/pass.h"
+#include "dispatch/sweeper.h"
+#include "lanes/cancels.h"
+#include "lanes/claim.h"
+#include "lanes/event.h"
+#include "lanes/lane.h"
+#include "lanes/note.h"
+#include "lanes/turn.h"
+#include "miscadmin.h"
+#include "nodes/value.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "run/session.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "store/defs.h"
+#include "store/state.h"
+#include "store/store.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#define MAX_PUT_OFF_MS 60000		/* of a chore that fails again and again */
+
+static bool clean_exit = false;
+
+static void
+dispatcher_detach(int code, Datum arg)
+{
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_claim_stop_scan(taskq_dispatcher.scanner);
+	taskq_turn_forget(MyDatabaseId, DT_NOEND);
+	if (taskq_dispatcher.db->dispatcher == MyProcPid)
+	{
+		taskq_dispatcher.db->hushed = false;
+		taskq_dispatcher.db->dispatcher = 0;
+		if (!clean_exit)
+		{
+			taskq_dispatcher.db->wanted = true;
+			taskq_dispatcher.db->rescan = true;
+			taskq_dispatcher.db->not_before = TimestampTzPlusMilliseconds(taskq_steady_now(), TASKQ_RETRY_MS);
+		}
+		taskq_wake_launcher();
+	}
+	ConditionVariableBroadcast(&taskq_shared->slots_changed);
+	LWLockRelease(taskq_main_lock);
+}
+
+static bool
+dispatcher_attach(Oid dbid)
+{
+	bool		ours;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_dispatcher.db = taskq_db_find(dbid);
+	ours = taskq_dispatcher.db != NULL && taskq_dispatcher.db->dispatcher == -1 && taskq_dispatcher.db->blocked == 0;
+	if (ours)
+	{
+		taskq_dispatcher.db->dispatcher = MyProcPid;
+		taskq_dispatcher.db->procno = taskq_my_procno();
+		taskq_dispatcher.db->since = taskq_steady_now();
+		taskq_dispatcher.db->wanted = false;
+		taskq_dispatcher.db->busy = true;
+		taskq_dispatcher.db->hushed = false;
+		/* whoever was here before may have ended in the middle of its timers */
+		taskq_dispatcher.db->next_due = DT_NOBEGIN;
+		taskq_wake_launcher();	/* it need not watch over our start any longer */
+		taskq_dispatcher.scanner = taskq_claim_scanner();
+	}
+	else if (taskq_dispatcher.db != NULL && taskq_dispatcher.db->dispatcher == -1)
+		taskq_dispatcher.db->dispatcher = 0;
+	LWLockRelease(taskq_main_lock);
+	if (ours)
+		before_shmem_exit(dispatcher_detach, (Datum) 0);
+	return ours;
+}
+
+/*
+ * taskq_pass_commit_async - the same without waiting for the disk
+ *
+ * For what is done again if a crash undoes it, before anybody was told of more.
+ */
+void
+taskq_pass_commit_async(void)
+{
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	taskq_pass_commit();
+}
+
+/* ---- databases ---- */
+
+static void
+add_database(Oid dbid)
+{
+	TaskqDb    *db;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	db = taskq_db_enter(dbid);
+	if (db != NULL && !db->loaded && db->dispatcher == 0)
+	{
+		db->wanted = true;
+		taskq_wake_launcher();
+	}
+	LWLockRelease(taskq_main_lock);
+	if (db == NULL)
+		ereport(LOG,
+				(errmsg("taskq does not run tasks in database with OID %u: too many databases use taskq", dbid),
+				 errhint("Increase taskq.max_databases and restart the server.")));
+}
+
+/*
+ * Find the databases with taskq: each has privileges granted to taskq_user, and
+ * each such grant is a shared dependency.
+ */
+static void
+find_databases(void)
+{
+	Relation	rel;
+	SysScanDesc scan;
+	ScanKeyData keys[2];
+	HeapTuple	tuple;
+	Oid			role;
+	Oid			last = InvalidOid;
+
+	taskq_pass_begin();
+	role = get_role_oid("taskq_user", true);
+	if (OidIsValid(role))
+	{
+		rel = table_open(SharedDependRelationId, AccessShareLock);
+		ScanKeyInit(&keys[0], Anum_pg_shdepend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(AuthIdRelationId));
+		ScanKeyInit(&keys[1], Anum_pg_shdepend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(role));
+		scan = systable_beginscan(rel, SharedDependReferenceIndexId, true, NULL, 2, keys);
+		while ((tuple = systable_getnext(scan)) != NULL)
+		{
+			Oid			dbid = ((Form_pg_shdepend) GETSTRUCT(tuple))->dbid;
+
+			if (OidIsValid(dbid) && dbid != last)
+				add_database(dbid);
+			last = dbid;
+		}
+		systable_endscan(scan);
+		table_close(rel, AccessShareLock);
+	}
+	taskq_pass_commit();
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_shared->find = false;
+	LWLockRelease(taskq_main_lock);
+}
+
+/* ---- lanes ---- */
+
+/*
+ * Look through all lanes: after the server's start, and when one found no room
+ * in shared memory.  Each is scanned from where it was saved last.
+ */
+static void
+load_lanes(void)
+{
+	List	   *ids;
+	ListCell   *lc;
+	pg_uuid_t	floor;
+	int			foreign = 0;
+	bool		scarce = false;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_dispatcher.db->rescan = false;
+	LWLockRelease(taskq_main_lock);
+
+	taskq_pass_begin();
+	taskq_defs_begin();
+	/* it is not raised meanwhile: nobody but us saves */
+	(void) taskq_watermark_highest(&floor);
+	ids = taskq_lane_ids();
+	foreach(lc, ids)
+	{
+		const TaskqLaneDef *lane = taskq_lane_get(lfirst_int(lc));
+		bool		entered;
+		bool		open;
+
+		CHECK_FOR_INTERRUPTS();
+		if (lane == NULL)
+			continue;
+		foreign += lane->foreign;
+		if (lane->foreign)
+			continue;
+		if (!taskq_dispatcher.db->loaded)
+			taskq_ready_tidy(lane->id);
+		open = taskq_lane_runnable(lane->id, lane->role_oid) || taskq_lane_claimable(lane);
+		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+		/* where room is scarce, not for those that cannot be run now: a change of definitions brings them back */
+		scarce = scarce || taskq_lanes_full();
+		if (!open && scarce)
+		{
+			taskq_lane_leave_out(taskq_dispatcher.db, lane->id);
+			LWLockRelease(taskq_main_lock);
+			continue;
+		}
+		entered = taskq_lane_enter(taskq_dispatcher.db, lane->id, lane->role_oid, lane->priority) != NULL ||
+			taskq_lane_take_turn(taskq_dispatcher.db, lane->id, lane->role_oid, lane->priority) != NULL;
+		LWLockRelease(taskq_main_lock);
+		if (!entered)
+			taskq_look_again_in(TASKQ_RETRY_MS);
+		else
+			(void) taskq_claim_probe(MyDatabaseId, lane->id, taskq_dispatcher.scanner);
+	}
+	if (foreign > 0 && !taskq_dispatcher.db->loaded)
+		ereport(LOG,
+				(errmsg("taskq leaves tasks alone that were submitted in another database or server"),
+				 errdetail_plural("They are in %d lane.", "They are in %d lanes.", foreign, foreign),
+				 errhint("To run them here, call taskq.resume() in database \"%s\".", get_database_name(MyDatabaseId))));
+	if (taskq_db_paused(MyDatabaseId) && !taskq_dispatcher.db->loaded)
+		ereport(LOG,
+				(errmsg("taskq runs no tasks in database \"%s\" because the server was started with taskq.start_paused",
+						get_database_name(MyDatabaseId)),
+				 errhint("To run them, call taskq.resume() in the database.")));
+	taskq_pass_commit();
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_dispatcher.db->foreign = foreign > 0;
+	if (taskq_id_cmp(&floor, &taskq_dispatcher.db->floor) > 0)
+		taskq_dispatcher.db->floor = floor;
+	/* taskq.resume() makes the lanes be read again */
+	if (foreign > 0 || taskq_db_paused(MyDatabaseId))
+		taskq_dispatcher.db->next_sweep = DT_NOEND;
+	else if (!taskq_dispatcher.db->loaded || (taskq_dispatcher.db->next_sweep == DT_NOEND && taskq_dispatcher.db->sweeper == 0))
+		taskq_dispatcher.db->next_sweep = DT_NOBEGIN;
+	taskq_dispatcher.db->loaded = true;
+	LWLockRelease(taskq_main_lock);
+}
+
+/* Nothing is to be claimed: what the estimates say beyond that is wrong. */
+static void
+settle_lanes(void)
+{
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	if (!taskq_dispatcher.db->rescan && !taskq_dispatcher.db->left_out)
+		taskq_lanes_settle(MyDatabaseId);
+	LWLockRelease(taskq_main_lock);
+}
+
+/* ---- rows that were locked ---- */
+
+/* Rows that were locked when a worker came to them. */
+static void
+retry_skipped(void)
+{
+	TimestampTz now = taskq_steady_now();
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < taskq_shared->nlanes; i++)
+	{
+		TaskqLane  *lane = &taskq_shared->lanes[i];
+
+		if (lane->dbid != MyDatabaseId || lane->retry_at == DT_NOEND)
+			continue;
+		if (lane->retry_at <= now)
+			taskq_lane_retry_skipped(lane);
+		else
+			taskq_look_again_steady(lane->retry_at);
+	}
+	LWLockRelease(taskq_main_lock);
+}
+
+/* ---- events ---- */
+
+/*
+ * Under load whoever ends a task need not wake us each time: so soon after we sent
+ * notifications we come back by ourselves.
+ */
+#define HUSH_MS 5
+
+static bool sent_events = false;	/* in this pass */
+
+static void
+send_events(void)
+{
+	TaskqEvent *events = palloc(sizeof(TaskqEvent) * TASKQ_PORTION);
+	int			n;
+
+	do
+	{
+		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+		n = taskq_event_take(MyDatabaseId, events, TASKQ_PORTION);
+		LWLockRelease(taskq_main_lock);
+		if (n > 0)
+			taskq_event_send(events, n);
+		sent_events |= n > 0;
+		CHECK_FOR_INTERRUPTS();
+	} while (n == TASKQ_PORTION);
+}
+
+/*
+ * Tell external workers that listen of which queues there is something new.  One
+ * notification a queue and pass, however many tasks.
+ */
+static void
+tell_external_workers(void)
+{
+	int32	   *lanes = palloc(sizeof(int32) * Max(taskq_shared->nlanes, 1));
+	int			n = 0;
+	int			max = taskq_shared->nlanes;
+	List	   *queues = NIL;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < max; i++)
+	{
+		TaskqLane  *lane = &taskq_shared->lanes[i];
+
+		if (lane->dbid != MyDatabaseId || !lane->fresh)
+			continue;
+		lane->fresh = false;
+		if (lane->dirty)
+			lanes[n++] = lane->id;
+	}
+	LWLockRelease(taskq_main_lock);
+	if (n == 0 || taskq_notify == TASKQ_NOTIFY_OFF)
+		return;
+	taskq_pass_begin();
+	taskq_defs_begin();
+	for (int i = 0; i < n; i++)
+	{
+		const TaskqLaneDef *lane = taskq_lane_get(lanes[i]);
+		MemoryContext transaction;
+
+		if (!taskq_lane_claimable(lane))
+			continue;
+		/* the list outlives the transaction */
+		transaction = MemoryContextSwitchTo(taskq_dispatcher.context);
+		queues = list_append_unique(queues, makeString(pstrdup(NameStr(lane->queue))));
+		MemoryContextSwitchTo(transaction);
+	}
+	taskq_pass_commit();
+	if (queues != NIL)
+		taskq_event_send_ready(queues);
+}
+
+/* ---- coming and going ---- */
+
+static bool
+slots_in_use(void)
+{
+	for (int i = 0; i < taskq_shared->nslots; i++)
+	{
+		if (taskq_shared->slots[i].dbid == MyDatabaseId && taskq_shared->slots[i].state != TASKQ_SLOT_FREE)
+			return true;
+	}
+	return false;
+}
+
+static bool
+orphans_left(void)
+{
+	for (int i = 0; i < taskq_shared->nslots; i++)
+	{
+		if (taskq_shared->slots[i].dbid == MyDatabaseId && taskq_shared->slots[i].state == TASKQ_SLOT_ORPHAN)
+			return true;
+	}
+	return false;
+}
+
+static bool
+events_left(void)
+{
+	for (int i = 0; i < taskq_shared->nevents; i++)
+	{
+		if (taskq_shared->events[i].dbid == MyDatabaseId)
+			return true;
+	}
+	return false;
+}
+
+/* Is there no reason to look again that the launcher does not know of? */
+static bool
+launcher_will_see(void)
+{
+	return taskq_dispatcher.wake_at == DT_NOEND;
+}
+
+/*
+ * Leave if there is nothing to do, or others want a turn.  Whatever comes up
+ * later finds no dispatcher and asks the launcher for one.
+ */
+static bool
+may_leave(bool has_work)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		leave;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_dispatcher.db->busy = has_work;
+	leave = taskq_dispatcher.db->blocked > 0 || taskq_dispatcher.db->leave || taskq_turn_give_way(MyDatabaseId);
+	if (leave)
+		taskq_dispatcher.db->wanted = taskq_dispatcher.db->blocked == 0 &&
+			(has_work || !launcher_will_see() ||
+			 taskq_dispatcher.db->rescan || MyLatch->is_set || orphans_left() || events_left() ||
+			 taskq_cancels_left(MyDatabaseId));
+	else
+		leave = !has_work && !taskq_dispatcher.db->rescan && !MyLatch->is_set && !slots_in_use() && !events_left() &&
+			launcher_will_see() &&
+			TimestampDifferenceMilliseconds(now, Min(taskq_dispatcher.db->next_due, taskq_dispatcher.db->next_sweep)) > TASKQ_RETRY_MS;
+	if (leave)
+	{
+		taskq_dispatcher.db->dispatcher = 0;
+		taskq_turn_forget(MyDatabaseId, DT_NOEND);
+		clean_exit = true;
+		taskq_wake_launcher();
+	}
+	taskq_dispatcher.db->hushed = !leave && (sent_events || taskq_dispatcher.db->nevents > 0);
+	if (taskq_dispatcher.db->hushed)
+		taskq_look_again_in(HUSH_MS);
+	sent_events = false;
+	LWLockRelease(taskq_main_lock);
+	return leave;
+}
+
+/* Library and extension don't fit together: say so, once in a row however many look. */
+static void
+tell_version(bool ready)
+{
+	bool		mismatch = !ready && taskq_store_mismatched();
+	bool		told;
+
+	if (!mismatch && taskq_shared->mismatched_db != MyDatabaseId)
+		return;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	told = taskq_shared->mismatched_db == MyDatabaseId;
+	taskq_shared->mismatched_db = mismatch ? MyDatabaseId : InvalidOid;
+	LWLockRelease(taskq_main_lock);
+	if (mismatch && !told)
+		taskq_store_report_version(LOG);
+}
+
+/* Is the extension here, and are we wanted? */
+static bool
+serves_here(void)
+{
+	bool		ready;
+
+	taskq_pass_begin();
+	ready = taskq_store_ready() && taskq_database_enabled(get_database_name(MyDatabaseId));
+	tell_version(ready);
+	taskq_pass_commit();
+	return ready;
+}
+
+/* Leave a database that is not ours to serve; false if something came up just now. */
+static bool
+forget_database(void)
+{
+	bool		forget;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	forget = !MyLatch->is_set;
+	if (forget)
+	{
+		taskq_dispatcher.db->dispatcher = 0;
+		taskq_dispatcher.db->hushed = false;
+		/* when it is found again, everything is to be looked through */
+		taskq_dispatcher.db->next_due = DT_NOEND;
+		taskq_dispatcher.db->next_sweep = DT_NOEND;
+		taskq_dispatcher.db->loaded = false;
+		taskq_dispatcher.db->renewed = false;
+		taskq_event_drop(MyDatabaseId);
+		if (!slots_in_use() && taskq_dispatcher.db->blocked == 0 && taskq_dispatcher.db->sweeper == 0)
+			taskq_db_forget(MyDatabaseId);
+		clean_exit = true;
+	}
+	LWLockRelease(taskq_main_lock);
+	return forget;
+}
+
+/* ---- a pass ---- */
+
+/* What a pass consists of: each part by itself, so that trouble in one costs that one only. */
+typedef struct Chore
+{
+	const char *what;			/* for the log */
+	void		(*run) (void);
+	TimestampTz not_before;		/* steady time, after an error */
+	int			tries;			/* that failed, one after the other */
+} Chore;
+
+enum
+{
+	CHORE_FIND = 0,
+	CHORE_SUSPECTS,
+	CHORE_LEASES,
+	CHORE_LANES,
+	CHORE_SLOTS,
+	CHORE_CANCELS,
+	CHORE_CLOCK,
+	CHORE_TIMERS,
+	CHORE_WATCH,
+	CHORE_SKIPPED,
+	CHORE_EVENTS,
+	CHORE_EXTERNAL,
+	CHORE_WORKERS,
+	CHORE_SWEEPER,
+	CHORE_SAVE
+};
+
+static bool has_work;			/* found by the last pass */
+
+static void find_wanted(void);
+static void renew_leases(void);
+static void read_lanes(void);
+static void start_workers(void);
+
+static Chore chores[] = {
+	[CHORE_FIND] = {"find the databases with taskq", find_wanted},
+	[CHORE_SUSPECTS] = {"record the tasks in which the server crashed", taskq_settle_suspects},
+	[CHORE_LEASES] = {"renew leases", renew_leases},
+	[CHORE_LANES] = {"read the lanes", read_lanes},
+	[CHORE_SLOTS] = {"see to workers that ended", taskq_look_after_slots},
+	[CHORE_CANCELS] = {"cancel tasks that run no more", taskq_settle_cancels},
+	[CHORE_CLOCK] = {"follow the system clock", taskq_follow_clock},
+	[CHORE_TIMERS] = {"see to what is due", taskq_fire_timers},
+	[CHORE_WATCH] = {"look for old snapshots", taskq_watch_snapshots},
+	[CHORE_SKIPPED] = {"look again at locked tasks", retry_skipped},
+	[CHORE_EVENTS] = {"send notifications", send_events},
+	[CHORE_EXTERNAL] = {"notify external workers", tell_external_workers},
+	[CHORE_WORKERS] = {"start workers", start_workers},
+	[CHORE_SWEEPER] = {"start a sweeper", taskq_start_sweeper},
+	[CHORE_SAVE] = {"save how far the lanes have come", taskq_save}
+};
+
+static void
+find_wanted(void)
+{
+	if (taskq_shared->find)
+		find_databases();
+}
+
+static void
+renew_leases(void)
+{
+	if (taskq_dispatcher.db->renewed)
+		return;
+	taskq_renew_leases();
+	taskq_dispatcher.db->renewed = true;
+}
+
+static void
+read_lanes(void)
+{
+	if (!taskq_dispatcher.db->loaded || taskq_dispatcher.db->rescan)
+		load_lanes();
+	/* others have lost their entries to these */
+	if (taskq_dispatcher.db->rescan)
+		taskq_look_again_in(TASKQ_RETRY_MS);
+}
+
+/* Not before it is on record which tasks a worker may not simply run again. */
+static void
+start_workers(void)
+{
+	has_work = true;
+	if (chores[CHORE_SUSPECTS].tries == 0)
+		has_work = taskq_start_workers();
+}
+
+/* Of whatever there may be something, external workers have not been told; caller holds the main lock. */
+static void
+all_fresh(void)
+{
+	for (int i = 0; i < taskq_shared->nlanes; i++)
+	{
+		if (taskq_shared->lanes[i].dbid == MyDatabaseId)
+			taskq_shared->lanes[i].fresh = true;
+	}
+}
+
+/* After an error: whatever the chore had not come to is to be looked at again. */
+static void
+put_off(int which)
+{
+	Chore	   *chore = &chores[which];
+	int			ms = Min(TASKQ_RETRY_MS << Min(chore->tries, 6), MAX_PUT_OFF_MS);
+
+	chore->tries++;
+	chore->not_before = taskq_steady_now() + (int64) ms * 1000;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_claim_stop_scan(taskq_dispatcher.scanner);
+	if (which == CHORE_LANES)
+		taskq_dispatcher.db->rescan = true;
+	if (which == CHORE_TIMERS || which == CHORE_CLOCK)
+		taskq_dispatcher.db->next_due = DT_NOBEGIN;
+	if (which == CHORE_EXTERNAL)
+		all_fresh();
+	if (which == CHORE_SAVE)
+		taskq_dispatcher.db->unsaved = true;
+	LWLockRelease(taskq_main_lock);
+	taskq_look_again_in(ms);
+}
+
+/* One chore of the pass; an error costs that chore only, for a while. */
+static void
+run_chore(int which)
+{
+	Chore	   *chore = &chores[which];
+	int64		wait_us = chore->not_before - taskq_steady_now();
+
+	if (wait_us > 0)
+	{
+		taskq_look_again_in(wait_us / 1000 + 1);
+		return;
+	}
+	PG_TRY();
+	{
+		chore->run();
+		chore->tries = 0;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error = taskq_pass_failed(taskq_dispatcher.context);
+
+		put_off(which);
+		if (chore->tries == 1)
+			ereport(WARNING,
+					(errcode(error->sqlerrcode),
+					 errmsg("taskq could not %s: %s", chore->what, error->message),
+					 error->detail ? errdetail("%s", error->detail) : 0,
+					 errhint("It is tried again, more and more seldom; the rest of taskq goes on.")));
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(taskq_dispatcher.context);
+}
+
+/* taskq_dispatcher_main - entry point of a dispatcher */
+void
+taskq_dispatcher_main(Datum arg)
+{
+	TaskqProcessArgs args;
+
+	taskq_process_begin(&args);
+	if (!dispatcher_attach(args.dbid))
+		proc_exit(0);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(args.dbid, InvalidOid, 0);
+	taskq_pin_settings();
+	taskq_dispatcher.context = AllocSetContextCreate(TopMemoryContext, "taskq dispatcher", ALLOCSET_DEFAULT_SIZES);
+
+	for (;;)
+	{
+		TimestampTz wake_at;
+		long		ms;
+
+		ResetLatch(MyLatch);
+		QueryCancelPending = false; /* nothing is under way that could be cancelled */
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+			LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+			taskq_sweep_soon(taskq_dispatcher.db);
+			LWLockRelease(taskq_main_lock);
+		}
+		MemoryContextReset(taskq_dispatcher.context);
+		MemoryContextSwitchTo(taskq_dispatcher.context);
+		taskq_dispatcher.wake_at = taskq_dispatcher.due_at = DT_NOEND;
+
+		run_chore(CHORE_FIND);
+		if (!serves_here())
+		{
+			if (forget_database())
+				break;
+			continue;
+		}
+		for (int chore = CHORE_FIND + 1; chore < lengthof(chores); chore++)
+			run_chore(chore);
+		run_chore(CHORE_EVENTS);	/* of what was failed for want of a worker */
+		if (!has_work)
+			settle_lanes();
+		if (may_leave(has_work))
+			break;
+
+		pgstat_report_stat(true);
+		pgstat_report_activity(STATE_IDLE, NULL);
+		/* no longer than a minute, in case somebody sets the clock */
+		wake_at = Min(taskq_dispatcher.wake_at, taskq_steady_at(taskq_dispatcher.due_at));
+		ms = wake_at == DT_NOEND ? -1 :
+			Min(TimestampDifferenceMilliseconds(taskq_steady_now(), wake_at), TASKQ_CLOCK_CHECK_MS);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (ms >= 0 ? WL_TIMEOUT : 0), ms,
+						 taskq_wait_event("TaskqDispatcher"));
+	}
+	proc_exit(0);
+}

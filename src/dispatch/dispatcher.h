@@ -1,0 +1,28 @@
+/* dispatcher.h: the parts of a dispatcher's pass */
+#ifndef TASKQ_DISPATCHER_H
+#define TASKQ_DISPATCHER_H
+
+#include "postgres.h"
+
+/* rescue.c: tasks whose worker, or whole server, ended in the middle */
+extern void taskq_settle_suspects(void);
+extern void taskq_look_after_slots(void);
+extern void taskq_settle_cancels(void);
+
+/* timer.c: tasks that are due, leases that are over */
+extern void taskq_renew_leases(void);
+extern void taskq_follow_clock(void);
+extern void taskq_fire_timers(void);
+
+/* supply.c: workers where there is work */
+extern bool taskq_start_workers(void);
+
+/* save.c: how far the lanes have come */
+extern void taskq_save(void);
+
+/* watch.c */
+extern void taskq_watch_snapshots(void);
+
+extern PGDLLEXPORT void taskq_dispatcher_main(Datum arg);
+
+#endif

@@ -1,0 +1,23 @@
+/* claim.h: reserving tasks for a worker, and giving them back */
+#ifndef TASKQ_CLAIM_H
+#define TASKQ_CLAIM_H
+
+#include "postgres.h"
+
+#include "base/shmem.h"
+#include "store/defs.h"
+
+extern bool taskq_claim(int slotno);
+extern void taskq_claim_skipped(int slotno, const pg_uuid_t *id);
+extern bool taskq_claim_runs_elsewhere(int slotno, const pg_uuid_t *id);
+extern void taskq_claim_ended(int slotno);
+extern void taskq_claim_finished(int slotno, int64 run_us);
+extern void taskq_claim_give_back(int slotno);
+extern void taskq_claim_release(int slotno);
+extern int	taskq_claim_scanner(void);
+extern void taskq_claim_stop_scan(int scanner);
+extern bool taskq_claim_probe(Oid dbid, int32 lane_id, int scanner);
+extern bool taskq_lane_runnable(int32 id, Oid role);
+extern bool taskq_lane_claimable(const TaskqLaneDef *lane);
+
+#endif

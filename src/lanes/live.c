@@ -1,0 +1,296 @@
+/*-------------------------------------------------------------------------
+ *
+ * live.c
+ *		What shared memory says of tasks that workers hold, and of their progress.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "fmgr.h"
+#include "lanes/live.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "store/state.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+
+/* taskq_worker_name - palloc'd name of the worker in a slot */
+char *
+taskq_worker_name(int slot)
+{
+	return psprintf("worker-%d", slot + 1);
+}
+
+/* taskq_worker_is_named - is that the name of the worker in this slot?  Allocates nothing */
+bool
+taskq_worker_is_named(int slot, const char *name)
+{
+	char		buffer[32];
+
+	snprintf(buffer, sizeof(buffer), "worker-%d", slot + 1);
+	return strcmp(buffer, name) == 0;
+}
+
+/* taskq_live_copy - what a slot says of one of its items; caller holds the slot's lock */
+void
+taskq_live_copy(int slotno, int item, TaskqLive *live)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+
+	memset(live, 0, offsetof(TaskqLive, message));
+	live->slot = slotno;
+	live->id = slot->items[item].id;
+	/* those done and not announced yet are running, for all that others can know */
+	live->running = item < slot->next;
+	live->in_midst = slot->in_task && item == slot->next - 1;
+	live->unfinished = slot->outcome[item] == TASKQ_UNDONE;
+	live->failed_steps = -1;
+	live->info_len = 0;
+	live->cancel = false;
+	live->has_message = false;
+	if (!slot->in_task || item != slot->next - 1)
+	{
+		live->started_at = live->updated_at = slot->task_started_at;
+		return;
+	}
+	live->attempt = slot->attempt;
+	live->started_at = slot->task_started_at;
+	live->updated_at = slot->updated_at;
+	live->cancel = slot->cancel;
+	strlcpy(live->reason, slot->reason, sizeof(live->reason));
+	live->has_progress = slot->has_progress;
+	if (!slot->has_progress)
+		return;
+	live->has_total = slot->has_total;
+	live->current = slot->current;
+	live->total = slot->total;
+	live->failed_steps = slot->failed_steps;
+	live->has_message = slot->message[0] != '\0';
+	strlcpy(live->message, slot->message, sizeof(live->message));
+	live->info_len = slot->info_len;
+	memcpy(live->info, slot->info, slot->info_len);
+}
+
+/*
+ * taskq_live_held - does the worker hold this item, for all that others can know?  What it has
+ * finished stays its until that is durable and announced; what it failed to
+ * finish waits again.  Caller holds the slot's lock.
+ */
+bool
+taskq_live_held(const TaskqSlot *slot, int item)
+{
+	char		outcome = slot->outcome[item];
+
+	return outcome == TASKQ_UNDONE || taskq_state_final(outcome);
+}
+
+/* taskq_clip - copy a message into TASKQ_MESSAGE_SIZE bytes, cut between characters */
+void
+taskq_clip(char *to, const char *from)
+{
+	int			len = pg_mbcliplen(from, strlen(from), TASKQ_MESSAGE_SIZE - 1);
+
+	memcpy(to, from, len);
+	to[len] = '\0';
+}
+
+/*
+ * taskq_live_find - what a worker of this database says about a task
+ *
+ * False if none holds it.
+ */
+bool
+taskq_live_find(const pg_uuid_t *id, TaskqLive *live)
+{
+	bool		found = false;
+
+	if (taskq_shared == NULL)
+		return false;
+	for (int i = 0; i < taskq_shared->nslots && !found; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+
+		if (slot->dbid != MyDatabaseId || slot->state < TASKQ_SLOT_BUSY)
+			continue;
+		LWLockAcquire(taskq_slot_lock(i), LW_SHARED);
+		for (int j = slot->announced; j < slot->nitems && !found; j++)
+		{
+			if (taskq_live_held(slot, j) && taskq_id_eq(&slot->items[j].id, id))
+			{
+				taskq_live_copy(i, j, live);
+				found = true;
+			}
+		}
+		LWLockRelease(taskq_slot_lock(i));
+	}
+	return found;
+}
+
+/*
+ * taskq_task_held - does a worker of this database hold a task that was just read?
+ *
+ * Not one that somebody brought to its end before the worker came to it.
+ */
+bool
+taskq_task_held(TaskqRow *row, TaskqLive *live)
+{
+	return taskq_live_find(DatumGetUUIDP(taskq_row_value(row, id)), live) &&
+		(live->running || !taskq_state_final(taskq_row_state(row)));
+}
+
+/* taskq_live_info - what was told as info, as jsonb */
+Datum
+taskq_live_info(const TaskqLive *live)
+{
+	char	   *text = pnstrdup(live->info, live->info_len);
+
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
+}
+
+static void
+push_key(JsonbParseState **state, const char *key)
+{
+	JsonbValue	value;
+
+	value.type = jbvString;
+	value.val.string.val = unconstify(char *, key);
+	value.val.string.len = strlen(key);
+	pushJsonbValue(state, WJB_KEY, &value);
+}
+
+static void
+push_string(JsonbParseState **state, const char *key, const char *string)
+{
+	JsonbValue	value;
+
+	if (string == NULL)
+		return;
+	push_key(state, key);
+	value.type = jbvString;
+	value.val.string.val = unconstify(char *, string);
+	value.val.string.len = strlen(string);
+	pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+static void
+push_number(JsonbParseState **state, const char *key, double number)
+{
+	JsonbValue	value;
+
+	push_key(state, key);
+	value.type = jbvNumeric;
+	value.val.numeric = DatumGetNumeric(DirectFunctionCall1(float8_numeric, Float8GetDatum(number)));
+	pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+/*
+ * taskq_progress_jsonb - progress as it is kept with a finished attempt
+ *
+ * An object of current, total, failed, message, info: those that were told.
+ * With a state, it comes first, and percent too.
+ */
+Datum
+taskq_progress_jsonb(const TaskqLive *live, const char *state_name)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue *object;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_string(&state, "state", state_name);
+	if (state_name != NULL && live->has_percent)
+		push_number(&state, "percent", live->percent);
+	else if (state_name != NULL && live->has_progress && live->has_total && live->total > 0)
+		push_number(&state, "percent",
+					rint(Max(0, Min(100, 100 * live->current / live->total)) * 10) / 10);
+	if (live->has_progress)
+	{
+		push_number(&state, "current", live->current);
+		if (live->has_total)
+			push_number(&state, "total", live->total);
+		if (live->failed_steps >= 0)
+			push_number(&state, "failed", live->failed_steps);
+		if (live->has_message)
+			push_string(&state, "message", live->message);
+		if (live->info_len > 0)
+		{
+			Jsonb	   *info = DatumGetJsonbP(taskq_live_info(live));
+			JsonbValue	value;
+
+			push_key(&state, "info");
+			JsonbToJsonbValue(info, &value);
+			if (value.type == jbvBinary && JB_ROOT_IS_SCALAR(info))
+				(void) JsonbExtractScalar(&info->root, &value);
+			pushJsonbValue(&state, WJB_VALUE, &value);
+		}
+	}
+	object = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return JsonbPGetDatum(JsonbValueToJsonb(object));
+}
+
+/*
+ * taskq_slot_progress - what the task in a worker's slot has told of its progress
+ *
+ * For the worker itself, or for the dispatcher when the worker is gone.  Zero if
+ * it told nothing.
+ */
+Datum
+taskq_slot_progress(int slotno)
+{
+	TaskqLive  *live;
+
+	if (!taskq_shared->slots[slotno].has_progress)
+		return (Datum) 0;
+	live = palloc0(sizeof(TaskqLive));
+	taskq_live_copy(slotno, taskq_shared->slots[slotno].next - 1, live);
+	return taskq_progress_jsonb(live, NULL);
+}
+
+/* A field of an object: a string as it is, or (as_json) anything as JSON; NULL if there is none. */
+static char *
+kept_field(Datum progress, const char *key, bool as_json)
+{
+	FmgrInfo	flinfo;
+	FunctionCallInfoBaseData *fcinfo = palloc0(SizeForFunctionCallInfo(2));
+	Datum		value;
+
+	/* may be null, so not by DirectFunctionCall */
+	fmgr_info(as_json ? F_JSONB_OBJECT_FIELD : F_JSONB_OBJECT_FIELD_TEXT, &flinfo);
+	InitFunctionCallInfoData(*fcinfo, &flinfo, 2, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = progress;
+	fcinfo->args[1].value = CStringGetTextDatum(key);
+	value = FunctionCallInvoke(fcinfo);
+	if (fcinfo->isnull)
+		return NULL;
+	return as_json ? JsonbToCString(NULL, &DatumGetJsonbP(value)->root, 0) : TextDatumGetCString(value);
+}
+
+/* taskq_progress_read - the reverse of taskq_progress_jsonb, without state and percent */
+void
+taskq_progress_read(Datum progress, TaskqLive *live)
+{
+	Datum		kept = PointerGetDatum(PG_DETOAST_DATUM_COPY(progress));
+	char	   *current = kept_field(kept, "current", false);
+	char	   *total = kept_field(kept, "total", false);
+	char	   *failed = kept_field(kept, "failed", false);
+	char	   *message = kept_field(kept, "message", false);
+	char	   *info = kept_field(kept, "info", true);
+
+	live->has_progress = true;
+	live->current = current ? strtod(current, NULL) : 0;
+	live->has_total = total != NULL;
+	live->total = total ? strtod(total, NULL) : 0;
+	live->failed_steps = failed ? atoi(failed) : -1;
+	live->has_message = message != NULL;
+	if (message != NULL)
+		taskq_clip(live->message, message);
+	if (info != NULL && strlen(info) <= sizeof(live->info))
+	{
+		live->info_len = strlen(info);
+		memcpy(live->info, info, live->info_len);
+	}
+}

@@ -1,0 +1,128 @@
+/* defs.h: kinds, queues, roles and lanes: their tables and this backend's cache of them */
+#ifndef TASKQ_DEFS_H
+#define TASKQ_DEFS_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "fmgr.h"
+#include "nodes/pg_list.h"
+
+/* columns of taskq_internal.kind */
+enum
+{
+	Anum_kind_name = 1,
+	Anum_kind_handler,
+	Anum_kind_queue,
+	Anum_kind_priority,
+	Anum_kind_max_attempts,
+	Anum_kind_timeout,
+	Anum_kind_backoff,
+	Anum_kind_backoff_max,
+	Anum_kind_retry_on,
+	Anum_kind_max_running,
+	Anum_kind_rate,
+	Anum_kind_rate_period,
+	Anum_kind_run_as,
+	Anum_kind_retention,
+	Anum_kind_batch,
+	Anum_kind_description,
+	Anum_kind_owner,
+	Anum_kind_updated_at,
+	Anum_kind_version,
+	Anum_kind_handler_by,
+	Natts_kind = Anum_kind_handler_by
+};
+
+/* columns of taskq_internal.queue */
+enum
+{
+	Anum_queue_name = 1,
+	Anum_queue_paused,
+	Anum_queue_max_running,
+	Anum_queue_retention,
+	Anum_queue_description,
+	Anum_queue_updated_at,
+	Natts_queue = Anum_queue_updated_at
+};
+
+/* privileges on kinds */
+#define TASKQ_GRANT_SUBMIT 's'
+#define TASKQ_GRANT_WORK 'w'		/* for the caller's tenant, if it has one */
+#define TASKQ_GRANT_WORK_ALL 'W'	/* for all tenants */
+
+typedef struct TaskqKindGrant
+{
+	char		privilege;
+	Oid			role;			/* InvalidOid if it is gone */
+} TaskqKindGrant;
+
+/* The kind of task_submit_sql's tasks; it has no row. */
+#define TASKQ_SQL_KIND "sql"
+
+typedef struct TaskqKind
+{
+	NameData	name;
+	char	   *handler;		/* NULL: run by external workers */
+	NameData	queue;
+	int16		priority;
+	int16		max_attempts;
+	bool		batch;			/* tasks may share transactions */
+	int64		timeout_ms;		/* 0: none */
+	int64		backoff_ms;
+	int64		backoff_max_ms;
+	List	   *retry_on;		/* of SQLSTATEs and classes, as strings; NIL: the default */
+	Oid			handler_oid;	/* InvalidOid: there is no such function now */
+	int32		run_as_id;		/* 0: the submitter */
+	Oid			run_as_oid;
+	NameData	run_as;
+	int32		owner_id;
+	Oid			owner_oid;
+	NameData	owner;
+	int64		version;		/* another one: somebody who is no superuser chose another handler */
+	Oid			handler_by;		/* who chose the handler; InvalidOid if that role is gone */
+	NameData	handler_by_name;
+	List	   *grants;			/* of TaskqKindGrant */
+} TaskqKind;
+
+typedef struct TaskqQueue
+{
+	NameData	name;
+	bool		paused;
+} TaskqQueue;
+
+typedef struct TaskqLaneDef
+{
+	int32		id;
+	int32		role;
+	int16		priority;
+	NameData	queue;
+	NameData	kind;
+	int32		kind_owner;		/* of the kind when the lane was made: another owner's is another kind */
+	int64		kind_version;	/* likewise; see taskq_kind_check_run */
+	bool		foreign;		/* made in another server or database */
+	NameData	role_name;
+	Oid			role_oid;		/* of that name here; InvalidOid if it is another role by now */
+} TaskqLaneDef;
+
+extern void taskq_defs_init(void);
+extern void taskq_defs_begin(void);
+
+extern const TaskqKind *taskq_kind_get(const char *name);
+extern Oid	taskq_handler_oid(const char *handler);
+extern void taskq_kind_write(const char *name, Datum *values, bool *nulls);
+extern bool taskq_kind_delete(const char *name);
+extern bool taskq_kind_grant_write(const char *kind, char privilege, int32 role, bool grant);
+extern const TaskqQueue *taskq_queue_get(const char *name);
+extern void taskq_queue_write(const char *name, Datum *values, bool *nulls, const bool *replace);
+extern int32 taskq_role_id(Oid role);
+extern bool taskq_role_read(int32 id, Name name, Oid *oid);
+extern Oid	taskq_role_resolve(const char *name, Oid oid, int64 system);
+extern const TaskqLaneDef *taskq_lane_get(int32 id);
+extern const TaskqLaneDef *taskq_lane_for(Oid role, const char *queue, const char *kind_name, const TaskqKind *kind, int16 priority);
+extern List *taskq_lane_ids(void);
+extern int	taskq_lanes_take_over(void);
+
+extern char *taskq_arg_queue(FunctionCallInfo fcinfo, int n);
+
+#endif
