@@ -140,7 +140,7 @@ taskq_renew_leases(void)
 
 /* ---- timers ---- */
 
-/* One task whose timer is due; false if its row is locked now. */
+/* One task whose timer is due; false if its row, or its whole leaf, is locked now. */
 static bool
 fire_timer(const pg_uuid_t *id, TimestampTz due)
 {
@@ -149,6 +149,9 @@ fire_timer(const pg_uuid_t *id, TimestampTz due)
 	const TaskqLaneDef *lane;
 	char		state;
 
+	/* a wait for a leaf would be one for each of its timers */
+	if (!taskq_store_leaves_free(id))
+		return false;
 	switch (taskq_store_lock(id, false, &row))
 	{
 		case TASKQ_BUSY:

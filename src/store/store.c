@@ -627,6 +627,27 @@ taskq_store_lock(const pg_uuid_t *id, bool wait, TaskqRow *row)
 	}
 }
 
+/*
+ * taskq_store_leaves_free - may this transaction look for a task without waiting for a leaf?
+ *
+ * If so both leaves that the task may be in are locked as a change of it needs.  False
+ * while somebody has one of them for himself (VACUUM FULL, LOCK TABLE).
+ */
+bool
+taskq_store_leaves_free(const pg_uuid_t *id)
+{
+	const int	leaves[] = {taskq_id_slot(id), TASKQ_KEEP};
+
+	for (int i = 0; i < lengthof(leaves); i++)
+	{
+		Oid			oid = taskq_store_oid(TASKQ_REL_LEAF + leaves[i]);
+
+		if (!ConditionalLockRelationOid(oid, RowExclusiveLock))
+			return false;
+	}
+	return true;
+}
+
 /* Is the task where it was seen?  Its page may have gone, or the place be another row's, by now. */
 static bool
 still_there(Relation rel, const TaskqRef *ref, Snapshot snapshot, TupleTableSlot *slot)

@@ -199,7 +199,8 @@ sub try_sql
 {
 	my ($query) = @_;
 	my ($out, $err);
-	my $status = $node->psql($db, $query, stdout => \$out, stderr => \$err, timeout => 30, on_error_stop => 1);
+	# psql may be gone before it has read the query: the server was just killed
+	my $status = eval { $node->psql($db, $query, stdout => \$out, stderr => \$err, timeout => 30, on_error_stop => 1); };
 	return defined $status && $status == 0 ? $out : undef;
 }
 

@@ -171,6 +171,21 @@ say_to($admin, 'COMMIT');
 $due->{h}->finish;
 poll('SELECT NOT EXISTS (SELECT FROM taskq.task WHERE NOT ready)', 'what was due runs when they are free');
 
+# --- a leaf that somebody has for himself, with timers of tasks in it
+
+$node->safe_psql($db, $_) for "ALTER SYSTEM SET deadlock_timeout = '10ms'", 'ALTER SYSTEM SET log_lock_waits = on', 'SELECT pg_reload_conf()';
+my @waiting = map { submit($node, $db, 'short', '{}', "delay => '500 ms'") } 1 .. 5;
+say_to($admin, 'BEGIN; LOCK ' . leaf($waiting[0]) . ' IN ACCESS EXCLUSIVE MODE');
+my $seen = -s $node->logfile;
+poll(q{SELECT count(*) FILTER (WHERE due < clock_timestamp()) = 5 FROM taskq_internal.timer}, 'timers are due in a leaf that is locked');
+my ($busy) = backend_pids($node, 'dispatcher', $db);
+my $switches = context_switches($busy);
+select(undef, undef, undef, 0.05) until context_switches($busy) > $switches + 2;
+unlike(slurp_file($node->logfile, $seen), qr/taskq dispatcher.* still waiting for RowExclusiveLock/, 'the dispatcher has come to them and does not wait for it');
+say_to($admin, 'COMMIT');
+is(wait_task($node, $db, $_, '20 s'), 'completed', 'a task of it runs when it is free') for @waiting;
+$node->safe_psql($db, $_) for 'ALTER SYSTEM RESET deadlock_timeout', 'ALTER SYSTEM RESET log_lock_waits', 'SELECT pg_reload_conf()';
+
 # --- somebody cancels what the dispatcher does
 
 my ($now) = backend_pids($node, 'dispatcher', $db);
