@@ -15,7 +15,9 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "base/clock.h"
 #include "base/current.h"
 #include "commands/trigger.h"
@@ -204,6 +206,19 @@ load_handler(TaskqAttempt *attempt, const TaskqLaneDef *lane, const TaskqKind *k
 }
 
 /*
+ * A task that became due did so without waiting for the disk.  Before it runs that is
+ * made durable: if it brings the server down, it shall still be found pending, which
+ * is what tells after the crash that this attempt was made.  One flush does for all
+ * that were fired together.
+ */
+static void
+flush_firing(TaskqRow *row)
+{
+	if (!taskq_row_isnull(row, run_at))
+		XLogFlush(TransactionIdGetCommitLSN(row->xmin));
+}
+
+/*
  * taskq_attempt_load - read whose task it is, and what is to be done, into the attempt
  *
  * Its row is locked.  Raises an error if it can't be run (any more).
@@ -219,6 +234,7 @@ taskq_attempt_load(TaskqAttempt *attempt)
 
 	if (lane == NULL)
 		elog(ERROR, "lane of task %s not found", taskq_id_text(&attempt->ref.id));
+	flush_firing(row);
 	current->id = attempt->ref.id;
 	current->kind = lane->kind;
 	current->queue = lane->queue;

@@ -440,7 +440,7 @@ row_from_tuple(TaskqRow *row, int leaf, HeapTuple tuple, TupleDesc desc)
 	tuple = heap_copytuple(tuple);
 	row->leaf = leaf;
 	row->tid = tuple->t_self;
-	row->xmin = HeapTupleHeaderGetRawXmin(tuple->t_data);
+	row->xmin = HeapTupleHeaderGetXmin(tuple->t_data);
 	row->whole = desc->natts == Natts_task ? NULL : tuple;
 	taskq_rows_deform(tuple, desc, row->values, row->nulls, Natts_task);
 }

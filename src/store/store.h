@@ -82,7 +82,7 @@ typedef struct TaskqRow
 {
 	int			leaf;
 	ItemPointerData tid;
-	TransactionId xmin;
+	TransactionId xmin;			/* FrozenTransactionId if that is long ago */
 	HeapTuple	whole;			/* with columns that are not taskq's, or NULL if there are none */
 	Datum		values[Natts_task];
 	bool		nulls[Natts_task];
