@@ -148,7 +148,7 @@ like(sql_error($node, $db, "CALL taskq.task_wait_long('00000000-0000-7000-8000-0
 
 # --- what cannot be waited for
 
-$error = sql_error($node, $db, q{
+my $error = sql_error($node, $db, q{
 	BEGIN;
 	SELECT taskq.task_submit('short') AS id \gset
 	SELECT taskq.task_wait(:'id', '50 s');});
