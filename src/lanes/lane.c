@@ -48,6 +48,19 @@
  * A lane that is not in shared memory has its watermark where it was saved last, and
  * one that never was saved at the beginning.
  *
+ * The words:
+ *
+ *	noted		told to shared memory by the commit callback of who made it claimable
+ *	touched		its row was locked by a transaction of ours, which was undone: noted too
+ *	ready		claimable, but not since its submit: has a row in table "ready"
+ *	reserved	among the items of a worker's slot
+ *	left		... where another worker's scan met it and left it to the holder
+ *	skipped		its row was locked by somebody else when its turn came
+ *	dirty		(a lane) there may be something claimable; not dirty: certainly nothing
+ *	fresh		(a lane) ... of which external workers have not been told
+ *	left out	(a lane) cannot be run now, and gave its room in shared memory to others
+ *	saved		the watermark on disk, as this process's shared memory knows it
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

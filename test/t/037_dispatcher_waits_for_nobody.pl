@@ -174,9 +174,12 @@ poll('SELECT NOT EXISTS (SELECT FROM taskq.task WHERE NOT ready)', 'what was due
 # --- a leaf that somebody has for himself, with timers of tasks in it
 
 $node->safe_psql($db, $_) for "ALTER SYSTEM SET deadlock_timeout = '10ms'", 'ALTER SYSTEM SET log_lock_waits = on', 'SELECT pg_reload_conf()';
-my @waiting = map { submit($node, $db, 'short', '{}', "delay => '500 ms'") } 1 .. 5;
+my @waiting = map { submit($node, $db, 'short', '{}', "delay => '1 h'") } 1 .. 5;
 say_to($admin, 'BEGIN; LOCK ' . leaf($waiting[0]) . ' IN ACCESS EXCLUSIVE MODE');
 my $seen = -s $node->logfile;
+$hours += 2;
+set_clock($hours * 3600);
+$node->reload;
 poll(q{SELECT count(*) FILTER (WHERE due < clock_timestamp()) = 5 FROM taskq_internal.timer}, 'timers are due in a leaf that is locked');
 my ($busy) = backend_pids($node, 'dispatcher', $db);
 my $switches = context_switches($busy);
