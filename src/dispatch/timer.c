@@ -355,7 +355,7 @@ move_timer(const pg_uuid_t *id, TimestampTz due, int64 by)
 	TaskqRow	row;
 	TaskqLease	lease;
 
-	if (taskq_store_lock(id, false, &row) != TASKQ_LOCKED)
+	if (!taskq_store_leaves_free(id) || taskq_store_lock(id, false, &row) != TASKQ_LOCKED)
 		return;
 	if (taskq_row_state(&row) == TASKQ_LEASED && taskq_lease_find(id, &lease) && lease.timer == due)
 		set_lease_timer(&lease, DatumGetInt32(taskq_row_value(&row, lane)));
