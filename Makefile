@@ -36,7 +36,7 @@ REGRESS_OPTS = --inputdir=test --outputdir=.
 ISOLATION_OPTS = --inputdir=test --outputdir=.
 
 .DEFAULT_GOAL := all
-.PHONY: setup demo test torture bench
+.PHONY: setup demo test torture bench format check-style
 
 setup:
 	@scripts/setup.sh
@@ -48,6 +48,10 @@ torture:
 	@T=t/020_torture.pl TASKQ_TORTURE_SECONDS=$${SECONDS_EACH:-600} TEST_TIMEOUT=$$(($${SECONDS_EACH:-600} + 300)) scripts/test.sh
 bench:
 	@bench/run.sh
+format:
+	@scripts/format.sh
+check-style:
+	@scripts/format.sh --check && scripts/floors.pl
 
 ifneq ($(and $(wildcard $(PGXS)),$(wildcard $(POSTGRES_H))),)
 

@@ -197,6 +197,9 @@ main() {
 	if [[ -z ${T:-} ]]; then
 		header "the floors of src/"
 		if (cd "$root" && scripts/floors.pl) | sed 's/^/   /'; then add 1 0; else add 0 1; fi
+		if command -v pg_bsd_indent >/dev/null; then
+			if scripts/format.sh --check | sed 's/^/   /'; then add 1 0; else add 0 1; fi
+		fi
 	fi
 	if ((${#sql[@]} + ${#specs[@]} + ${#pgtap[@]})); then
 		cluster_start "max_worker_processes = 16" "max_prepared_transactions = 10" "log_connections = on"

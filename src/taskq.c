@@ -15,10 +15,11 @@
  *		store/state.c				the only one to change states
  *		lanes/announce.c, event.c	made durable, then told to waiters and listeners
  *
- * dispatch/ has the processes that serve: launcher, dispatcher with the parts of
- * its pass, sweeper; run/worker.c is the one that runs tasks.  api/ is what SQL
- * calls, store/ the only one to touch the tables, base/ what everybody stands on.
- * docs/architecture.md has the whole, docs/contributing.md where to put what.
+ * dispatch/ has the processes that serve: launcher, dispatcher with the parts
+ * of its pass, sweeper; run/worker.c is the one that runs tasks.  api/ is
+ * what SQL calls, store/ the only one to touch the tables, base/ what
+ * everybody stands on. docs/architecture.md has the whole,
+ * docs/contributing.md where to put what.
  *
  *-------------------------------------------------------------------------
  */

@@ -4,12 +4,12 @@
  *		Cancelling tasks.
  *
  * A waiting task is cancelled like any other change: its row is locked and
- * changed in the caller's transaction.  A running one has its row locked by its
- * worker, so shared memory is asked first; when the caller commits, the worker
- * is signalled with the number of the task it is meant for, which it compares
- * inside the signal handler.  So a cancel never hits the next task.  What was
- * cancelled is kept in a list until the task has come to its end, since its
- * worker may be between two attempts, or undo it with others.
+ * changed in the caller's transaction.  A running one has its row locked by
+ * its worker, so shared memory is asked first; when the caller commits, the
+ * worker is signalled with the number of the task it is meant for, which it
+ * compares inside the signal handler.  So a cancel never hits the next task.
+ * What was cancelled is kept in a list until the task has come to its end,
+ * since its worker may be between two attempts, or undo it with others.
  *
  *-------------------------------------------------------------------------
  */
@@ -42,9 +42,13 @@ typedef struct CancelAnswer
 	const char *message;
 } CancelAnswer;
 
-/* One try; false if somebody else has the row and it is not a worker that we know of. */
+/*
+ * One try; false if somebody else has the row and it is not a worker that we
+ * know of.
+ */
 static bool
-try_cancel(const pg_uuid_t *id, const char *reason, bool force, CancelAnswer *answer)
+try_cancel(const pg_uuid_t *id, const char *reason, bool force,
+		   CancelAnswer *answer)
 {
 	TaskqLive	live;
 	TaskqRow	row;
@@ -58,26 +62,37 @@ try_cancel(const pg_uuid_t *id, const char *reason, bool force, CancelAnswer *an
 	if (taskq_live_find(id, &live) && live.running)
 	{
 		/* by this very transaction, of which a later task cancels it */
-		if (taskq_state_final(taskq_row_state(&row)) && TransactionIdIsCurrentTransactionId(row.xmin))
+		if (taskq_state_final(taskq_row_state(&row)) &&
+			TransactionIdIsCurrentTransactionId(row.xmin))
 		{
-			answer->message = psprintf("the task is already %s", taskq_state_name(taskq_row_state(&row)));
+			answer->message =
+				psprintf("the task is already %s",
+						 taskq_state_name(taskq_row_state(&row)));
 			return true;
 		}
-		/* it has just ended, which will be announced soon; or too many are cancelled at once */
+
+		/*
+		 * it has just ended, which will be announced soon; or too many are
+		 * cancelled at once
+		 */
 		if (!live.unfinished || taskq_cancels_full(lane->role_oid))
 			return false;
 		taskq_note_cancel(lane, live.slot, id, force, reason);
 		answer->cancelled = true;
 		answer->terminated = force && live.in_midst;
 		if (!live.in_midst)
-			answer->message = "the worker that has the task is told not to commit it";
+			answer->message =
+				"the worker that has the task is told not to commit it";
 		else
-			answer->message = force ? "the worker that runs the task is told to end" : "the running task is told to stop";
+			answer->message =
+				force ? "the worker that runs the task is told to end"
+				: "the running task is told to stop";
 		return true;
 	}
 	if (taskq_state_final(taskq_row_state(&row)))
 	{
-		answer->message = psprintf("the task is already %s", taskq_state_name(taskq_row_state(&row)));
+		answer->message = psprintf("the task is already %s",
+								   taskq_state_name(taskq_row_state(&row)));
 		return true;
 	}
 	result = taskq_store_lock(id, false, &row);
@@ -89,11 +104,15 @@ try_cancel(const pg_uuid_t *id, const char *reason, bool force, CancelAnswer *an
 	if (taskq_row_state(&row) == TASKQ_LEASED && !force)
 	{
 		taskq_cancel_leased(&row, id, reason);
-		answer->message = "the external worker that runs the task is told with its next heartbeat";
+		answer->message =
+			"the external worker that runs the task is told with its next heartbeat";
 		return true;
 	}
 	answer->terminated = taskq_row_state(&row) == TASKQ_LEASED;
-	answer->message = answer->terminated ? "the task is cancelled and its external worker's claim is void" : "the task is cancelled";
+	answer->message =
+		answer->terminated
+		? "the task is cancelled and its external worker's claim is void"
+		: "the task is cancelled";
 	taskq_cancel_waiting(&row, lane, id, reason);
 	return true;
 }
@@ -105,14 +124,14 @@ PG_FUNCTION_INFO_V1(taskq_task_cancel);
  *
  * Takes (id uuid, reason text, force bool), returns (task_id, cancelled,
  * terminated, message).  Locks the row of a waiting task.  Raises PT404 for a
- * task that is unknown or not the caller's to see, 42501 for one it may see but
- * not steer, PT503 if another session holds the row for too long.
+ * task that is unknown or not the caller's to see, 42501 for one it may see
+ * but not steer, PT503 if another session holds the row for too long.
  */
 Datum
 taskq_task_cancel(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
-	char	   *reason = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *reason = taskq_arg_text(fcinfo, 1, NULL);
 	bool		force = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	CancelAnswer answer = {0};
 	TimestampTz until;
@@ -126,7 +145,8 @@ taskq_task_cancel(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	if (reason != NULL && strlen(reason) >= TASKQ_MESSAGE_SIZE)
-		reason[pg_mbcliplen(reason, strlen(reason), TASKQ_MESSAGE_SIZE - 1)] = '\0';
+		reason[pg_mbcliplen(reason, strlen(reason), TASKQ_MESSAGE_SIZE - 1)] =
+			'\0';
 
 	taskq_defs_begin();
 	until = taskq_busy_until();

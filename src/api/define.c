@@ -29,7 +29,8 @@
 #include "utils/timestamp.h"
 
 static void
-set_interval(FunctionCallInfo fcinfo, int n, const char *argument, bool zero_allowed, Datum *value, bool *isnull)
+set_interval(FunctionCallInfo fcinfo, int n, const char *argument,
+			 bool zero_allowed, Datum *value, bool *isnull)
 {
 	*isnull = PG_ARGISNULL(n);
 	if (*isnull)
@@ -39,7 +40,8 @@ set_interval(FunctionCallInfo fcinfo, int n, const char *argument, bool zero_all
 }
 
 static void
-set_count(FunctionCallInfo fcinfo, int n, const char *argument, Datum *value, bool *isnull)
+set_count(FunctionCallInfo fcinfo, int n, const char *argument, Datum *value,
+		  bool *isnull)
 {
 	*isnull = PG_ARGISNULL(n);
 	if (!*isnull && PG_GETARG_INT32(n) < 1)
@@ -48,11 +50,11 @@ set_count(FunctionCallInfo fcinfo, int n, const char *argument, Datum *value, bo
 }
 
 /*
- * Is it a function of (jsonb) or (), and may the caller execute it?  Returns it
- * as text, schema and types spelled out.
+ * Is it a function of (jsonb) or (), and may the caller execute it?  Returns
+ * it as text, schema and types spelled out.
  *
- * It may have come by its number, past its schema; and whoever runs its tasks is not
- * asked for USAGE of that.
+ * It may have come by its number, past its schema; and whoever runs its tasks
+ * is not asked for USAGE of that.
  */
 static char *
 handler_text(Oid handler)
@@ -74,7 +76,8 @@ handler_text(Oid handler)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("handler %s is not a plain function", format_procedure(handler)),
 				 errhint("Procedures and whatever controls its own transactions run by taskq.task_submit_sql('CALL ...').")));
-	if (form->pronargs > 1 || (form->pronargs == 1 && form->proargtypes.values[0] != JSONBOID) ||
+	if (form->pronargs > 1 ||
+		(form->pronargs == 1 && form->proargtypes.values[0] != JSONBOID) ||
 		form->prorettype == TRIGGEROID || form->prorettype == EVENT_TRIGGEROID)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -82,7 +85,8 @@ handler_text(Oid handler)
 				 errhint("Argument \"handler\" is a function that takes the task's payload.")));
 	ReleaseSysCache(tuple);
 	if (taskq_function_aclcheck(handler, GetUserId()) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, format_procedure(handler));
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION,
+					   format_procedure(handler));
 	return format_procedure_qualified(handler);
 }
 
@@ -94,19 +98,24 @@ check_retry_on(ArrayType *array)
 	bool	   *nulls;
 	int			n;
 
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls, &n);
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls,
+					  &n);
 	for (int i = 0; i < n; i++)
 	{
 		const char *item = nulls[i] ? "" : TextDatumGetCString(items[i]);
 		size_t		len = strlen(item);
 
-		if ((len != 2 && len != 5) || strspn(item, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != len)
-			taskq_invalid_argument("retry_on", "must list SQLSTATEs (five characters) or classes of them (two)");
+		if ((len != 2 && len != 5) ||
+			strspn(item, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != len)
+			taskq_invalid_argument("retry_on",
+								   "must list SQLSTATEs (five characters) or classes of them (two)");
 	}
 	return PointerGetDatum(array);
 }
 
-/* Only its owner, or a member of the owner's role, replaces or drops a kind. */
+/*
+ * Only its owner, or a member of the owner's role, replaces or drops a kind.
+ */
 static void
 require_owner(const char *name)
 {
@@ -114,14 +123,18 @@ require_owner(const char *name)
 
 	if (kind == NULL || superuser())
 		return;
-	if (!OidIsValid(kind->owner_oid) || !has_privs_of_role(GetUserId(), kind->owner_oid))
+	if (!OidIsValid(kind->owner_oid) ||
+		!has_privs_of_role(GetUserId(), kind->owner_oid))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of kind \"%s\"", name),
 				 errhint("It belongs to role \"%s\".", NameStr(kind->owner))));
 }
 
-/* A number that no kind has or had; a sequence could be set back by pg_write_all_data. */
+/*
+ * A number that no kind has or had; a sequence could be set back by
+ * pg_write_all_data.
+ */
 static int64
 new_version(void)
 {
@@ -135,18 +148,22 @@ new_version(void)
 }
 
 /*
- * Who chose the handler, and the kind's version, which tasks that wait are compared
- * by.  The same handler again changes neither; a superuser's choice is good for the
- * tasks of everybody and needs no new version.
+ * Who chose the handler, and the kind's version, which tasks that wait are
+ * compared by.  The same handler again changes neither; a superuser's choice
+ * is good for the tasks of everybody and needs no new version.
  */
 static void
 set_handler_by(const TaskqKind *old, Datum *values, bool *nulls)
 {
-	const char *handler = nulls[Anum_kind_handler - 1] ? "" : TextDatumGetCString(values[Anum_kind_handler - 1]);
+	const char *handler = "";
 	int64		version = old ? old->version : 0;
 	Oid			by = GetUserId();
 
-	if (old != NULL && strcmp(handler, old->handler ? old->handler : "") == 0 && OidIsValid(old->handler_by))
+	if (!nulls[Anum_kind_handler - 1])
+		handler = TextDatumGetCString(values[Anum_kind_handler - 1]);
+	if (old != NULL &&
+		strcmp(handler, old->handler ? old->handler : "") == 0 &&
+		OidIsValid(old->handler_by))
 		by = old->handler_by;
 	else if (!superuser())
 		version = new_version();
@@ -182,38 +199,58 @@ taskq_kind_define(PG_FUNCTION_ARGS)
 
 	begin_change("taskq.kind_define()");
 	if (strcmp(name, TASKQ_SQL_KIND) == 0)
-		taskq_invalid_argument("name", "\"sql\" is reserved for taskq.task_submit_sql()");
+		taskq_invalid_argument("name",
+							   "\"sql\" is reserved for taskq.task_submit_sql()");
 	require_owner(name);
-	queue = PG_ARGISNULL(2) ? "default" : text_to_cstring(PG_GETARG_TEXT_PP(2));
+	queue = taskq_arg_text(fcinfo, 2, "default");
 	taskq_check_name(queue, "queue");
 
 	values[Anum_kind_name - 1] = CStringGetTextDatum(name);
 	nulls[Anum_kind_handler - 1] = PG_ARGISNULL(1);
 	if (!PG_ARGISNULL(1))
-		values[Anum_kind_handler - 1] = CStringGetTextDatum(handler_text(PG_GETARG_OID(1)));
+		values[Anum_kind_handler - 1] =
+			CStringGetTextDatum(handler_text(PG_GETARG_OID(1)));
 	values[Anum_kind_queue - 1] = CStringGetTextDatum(queue);
 	taskq_check_priority(PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3));
-	values[Anum_kind_priority - 1] = Int16GetDatum(PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3));
+	values[Anum_kind_priority - 1] =
+		Int16GetDatum(PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3));
 	taskq_check_max_attempts(PG_ARGISNULL(4) ? 3 : PG_GETARG_INT32(4));
-	values[Anum_kind_max_attempts - 1] = Int16GetDatum(PG_ARGISNULL(4) ? 3 : PG_GETARG_INT32(4));
-	set_interval(fcinfo, 5, "timeout", false, &values[Anum_kind_timeout - 1], &nulls[Anum_kind_timeout - 1]);
-	set_interval(fcinfo, 6, "backoff", true, &values[Anum_kind_backoff - 1], &nulls[Anum_kind_backoff - 1]);
-	set_interval(fcinfo, 7, "backoff_max", true, &values[Anum_kind_backoff_max - 1], &nulls[Anum_kind_backoff_max - 1]);
+	values[Anum_kind_max_attempts - 1] =
+		Int16GetDatum(PG_ARGISNULL(4) ? 3 : PG_GETARG_INT32(4));
+	set_interval(fcinfo, 5, "timeout", false, &values[Anum_kind_timeout - 1],
+				 &nulls[Anum_kind_timeout - 1]);
+	set_interval(fcinfo, 6, "backoff", true, &values[Anum_kind_backoff - 1],
+				 &nulls[Anum_kind_backoff - 1]);
+	set_interval(fcinfo, 7, "backoff_max", true,
+				 &values[Anum_kind_backoff_max - 1],
+				 &nulls[Anum_kind_backoff_max - 1]);
 	if (nulls[Anum_kind_backoff - 1])
-		values[Anum_kind_backoff - 1] = DirectFunctionCall3(interval_in, CStringGetDatum("1 s"), InvalidOid, Int32GetDatum(-1));
+		values[Anum_kind_backoff - 1] =
+			DirectFunctionCall3(interval_in, CStringGetDatum("1 s"),
+								InvalidOid, Int32GetDatum(-1));
 	if (nulls[Anum_kind_backoff_max - 1])
-		values[Anum_kind_backoff_max - 1] = DirectFunctionCall3(interval_in, CStringGetDatum("1 h"), InvalidOid, Int32GetDatum(-1));
+		values[Anum_kind_backoff_max - 1] =
+			DirectFunctionCall3(interval_in, CStringGetDatum("1 h"),
+								InvalidOid, Int32GetDatum(-1));
 	nulls[Anum_kind_backoff - 1] = nulls[Anum_kind_backoff_max - 1] = false;
 	nulls[Anum_kind_retry_on - 1] = PG_ARGISNULL(8);
 	if (!PG_ARGISNULL(8))
-		values[Anum_kind_retry_on - 1] = check_retry_on(PG_GETARG_ARRAYTYPE_P(8));
-	set_count(fcinfo, 9, "max_running", &values[Anum_kind_max_running - 1], &nulls[Anum_kind_max_running - 1]);
-	set_count(fcinfo, 10, "rate", &values[Anum_kind_rate - 1], &nulls[Anum_kind_rate - 1]);
-	set_interval(fcinfo, 11, "rate_period", false, &values[Anum_kind_rate_period - 1], &nulls[Anum_kind_rate_period - 1]);
+		values[Anum_kind_retry_on - 1] =
+			check_retry_on(PG_GETARG_ARRAYTYPE_P(8));
+	set_count(fcinfo, 9, "max_running", &values[Anum_kind_max_running - 1],
+			  &nulls[Anum_kind_max_running - 1]);
+	set_count(fcinfo, 10, "rate", &values[Anum_kind_rate - 1],
+			  &nulls[Anum_kind_rate - 1]);
+	set_interval(fcinfo, 11, "rate_period", false,
+				 &values[Anum_kind_rate_period - 1],
+				 &nulls[Anum_kind_rate_period - 1]);
 	if (nulls[Anum_kind_rate_period - 1])
-		values[Anum_kind_rate_period - 1] = DirectFunctionCall3(interval_in, CStringGetDatum("1 s"), InvalidOid, Int32GetDatum(-1));
+		values[Anum_kind_rate_period - 1] =
+			DirectFunctionCall3(interval_in, CStringGetDatum("1 s"),
+								InvalidOid, Int32GetDatum(-1));
 	nulls[Anum_kind_rate_period - 1] = false;
-	if (!nulls[Anum_kind_max_running - 1] || !nulls[Anum_kind_rate - 1] || !PG_ARGISNULL(13))
+	if (!nulls[Anum_kind_max_running - 1] || !nulls[Anum_kind_rate - 1] ||
+		!PG_ARGISNULL(13))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("max_running, rate and retention of a kind are not supported by this version of taskq"),
@@ -234,13 +271,15 @@ taskq_kind_define(PG_FUNCTION_ARGS)
 			taskq_check_role(role);
 		values[Anum_kind_run_as - 1] = Int32GetDatum(taskq_role_id(role));
 	}
-	values[Anum_kind_batch - 1] = BoolGetDatum(!PG_ARGISNULL(14) && PG_GETARG_BOOL(14));
+	values[Anum_kind_batch - 1] = BoolGetDatum(!PG_ARGISNULL(14) &&
+											   PG_GETARG_BOOL(14));
 	nulls[Anum_kind_description - 1] = PG_ARGISNULL(15);
 	if (!PG_ARGISNULL(15))
 		values[Anum_kind_description - 1] = PG_GETARG_DATUM(15);
 
 	set_handler_by(old, values, nulls);
-	values[Anum_kind_updated_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[Anum_kind_updated_at - 1] =
+		TimestampTzGetDatum(GetCurrentTimestamp());
 	taskq_kind_write(name, values, nulls);
 	if (taskq_shared != NULL)
 		taskq_note_wake();
@@ -267,17 +306,21 @@ taskq_kind_drop(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* The kind of a grant, which the caller must own, and the privilege's letter. */
+/*
+ * The kind of a grant, which the caller must own, and the privilege's letter.
+ */
 static char
 grant_args(FunctionCallInfo fcinfo, const char *function, char **name)
 {
-	char	   *privilege = PG_ARGISNULL(2) ? "submit" : text_to_cstring(PG_GETARG_TEXT_PP(2));
+	char	   *privilege = taskq_arg_text(fcinfo, 2, "submit");
 
 	*name = taskq_arg_name(fcinfo, 0, "name");
 	if (PG_ARGISNULL(1))
 		taskq_invalid_argument("role", "must not be null");
-	if (strcmp(privilege, "submit") != 0 && strcmp(privilege, "work") != 0 && strcmp(privilege, "work all") != 0)
-		taskq_invalid_argument("privilege", "must be \"submit\", \"work\" or \"work all\"");
+	if (strcmp(privilege, "submit") != 0 && strcmp(privilege, "work") != 0 &&
+		strcmp(privilege, "work all") != 0)
+		taskq_invalid_argument("privilege",
+							   "must be \"submit\", \"work\" or \"work all\"");
 	begin_change(function);
 	if (taskq_kind_get(*name) == NULL)
 		ereport(ERROR,
@@ -287,10 +330,14 @@ grant_args(FunctionCallInfo fcinfo, const char *function, char **name)
 	require_owner(*name);
 	if (strcmp(privilege, "submit") == 0)
 		return TASKQ_GRANT_SUBMIT;
-	return strcmp(privilege, "work") == 0 ? TASKQ_GRANT_WORK : TASKQ_GRANT_WORK_ALL;
+	return strcmp(privilege, "work") == 0 ? TASKQ_GRANT_WORK
+		: TASKQ_GRANT_WORK_ALL;
 }
 
-/* What was given may be meant for another kind, or for how this one will be defined. */
+/*
+ * What was given may be meant for another kind, or for how this one will be
+ * defined.
+ */
 static void
 note_useless_grant(const TaskqKind *kind, const char *name, char privilege)
 {
@@ -306,7 +353,10 @@ note_useless_grant(const TaskqKind *kind, const char *name, char privilege)
 
 PG_FUNCTION_INFO_V1(taskq_kind_grant);
 
-/* taskq_kind_grant - kind_grant(name, role, privilege); PT404 if there is no such kind, 42501 if it is another's */
+/*
+ * taskq_kind_grant - kind_grant(name, role, privilege); PT404 if there is no
+ * such kind, 42501 if it is another's
+ */
 Datum
 taskq_kind_grant(PG_FUNCTION_ARGS)
 {
@@ -325,7 +375,10 @@ taskq_kind_grant(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(taskq_kind_revoke);
 
-/* taskq_kind_revoke - kind_revoke(name, role, privilege); the same errors, and a notice if it had not been given */
+/*
+ * taskq_kind_revoke - kind_revoke(name, role, privilege); the same errors,
+ * and a notice if it had not been given
+ */
 Datum
 taskq_kind_revoke(PG_FUNCTION_ARGS)
 {
@@ -344,18 +397,21 @@ taskq_kind_revoke(PG_FUNCTION_ARGS)
 }
 
 static void
-queue_change(FunctionCallInfo fcinfo, const char *function, bool must_exist, Datum *values, bool *nulls, bool *replace)
+queue_change(FunctionCallInfo fcinfo, const char *function, bool must_exist,
+			 Datum *values, bool *nulls, bool *replace)
 {
 	char	   *name = taskq_arg_name(fcinfo, 0, "name");
 
 	begin_change(function);
-	if (must_exist && strcmp(name, "default") != 0 && taskq_queue_get(name) == NULL)
+	if (must_exist && strcmp(name, "default") != 0 &&
+		taskq_queue_get(name) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_TASK_NOT_FOUND),
 				 errmsg("queue \"%s\" does not exist", name),
 				 errhint("View taskq.queue lists them.")));
 	values[Anum_queue_name - 1] = CStringGetTextDatum(name);
-	values[Anum_queue_updated_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[Anum_queue_updated_at - 1] =
+		TimestampTzGetDatum(GetCurrentTimestamp());
 	replace[Anum_queue_updated_at - 1] = true;
 	taskq_queue_write(name, values, nulls, replace);
 	if (taskq_shared != NULL)
@@ -364,7 +420,10 @@ queue_change(FunctionCallInfo fcinfo, const char *function, bool must_exist, Dat
 
 PG_FUNCTION_INFO_V1(taskq_queue_define);
 
-/* taskq_queue_define - queue_define(name, max_running, retention, description) */
+/*
+ * taskq_queue_define - queue_define(name, max_running, retention,
+ * description)
+ */
 Datum
 taskq_queue_define(PG_FUNCTION_ARGS)
 {
@@ -380,7 +439,8 @@ taskq_queue_define(PG_FUNCTION_ARGS)
 	values[Anum_queue_paused - 1] = BoolGetDatum(false);
 	nulls[Anum_queue_description - 1] = PG_ARGISNULL(3);
 	values[Anum_queue_description - 1] = PG_GETARG_DATUM(3);
-	queue_change(fcinfo, "taskq.queue_define()", false, values, nulls, replace);
+	queue_change(fcinfo, "taskq.queue_define()", false, values, nulls,
+				 replace);
 	PG_RETURN_VOID();
 }
 

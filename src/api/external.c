@@ -3,11 +3,11 @@
  * external.c
  *		Tasks run by programs outside of the server.
  *
- * Such a program has no session of its own here: it claims, works, and comes back
- * over whatever connection.  So its claim is a lease: a row with a random token,
- * committed together with the task's state.  Whoever has the token may extend the
- * lease and end the attempt; when the lease is over the dispatcher takes the task
- * back (timer.c), and the token is worth nothing.
+ * Such a program has no session of its own here: it claims, works, and comes
+ * back over whatever connection.  So its claim is a lease: a row with a
+ * random token, committed together with the task's state.  Whoever has the
+ * token may extend the lease and end the attempt; when the lease is over the
+ * dispatcher takes the task back (timer.c), and the token is worth nothing.
  *
  * Locks: always the task's row first, then its lease.
  *
@@ -71,7 +71,8 @@ listed(ArrayType *array, const char *name)
 
 	if (array == NULL)
 		return true;
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls, &n);
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls,
+					  &n);
 	for (int i = 0; i < n; i++)
 	{
 		if (!nulls[i] && strcmp(TextDatumGetCString(items[i]), name) == 0)
@@ -140,7 +141,9 @@ make_token(pg_uuid_t *token)
 static int64
 timeout_ms_of(TaskqRow *row, const TaskqKind *kind)
 {
-	return taskq_row_isnull(row, timeout_ms) ? kind->timeout_ms : DatumGetInt64(taskq_row_value(row, timeout_ms));
+	return taskq_row_isnull(row, timeout_ms)
+		? kind->timeout_ms
+		: DatumGetInt64(taskq_row_value(row, timeout_ms));
 }
 
 static Datum
@@ -154,7 +157,8 @@ interval_datum(int64 ms)
 
 /* One row of what task_claim returns. */
 static void
-return_claimed(ReturnSetInfo *rsinfo, TaskqRow *row, const TaskqLaneDef *lane, const TaskqKind *kind, TaskqLease *lease)
+return_claimed(ReturnSetInfo *rsinfo, TaskqRow *row, const TaskqLaneDef *lane,
+			   const TaskqKind *kind, TaskqLease *lease)
 {
 	Datum		values[14] = {0};
 	bool		nulls[14] = {false};
@@ -163,15 +167,17 @@ return_claimed(ReturnSetInfo *rsinfo, TaskqRow *row, const TaskqLaneDef *lane, c
 	Oid			oid;
 
 	if (!taskq_row_isnull(row, submitted_by))
-		(void) taskq_role_read(DatumGetInt32(taskq_row_value(row, submitted_by)), &submitter, &oid);
+		(void) taskq_role_read(DatumGetInt32(taskq_row_value(row, submitted_by)),
+							   &submitter, &oid);
 	values[0] = UUIDPGetDatum(&lease->task);
 	values[1] = CStringGetTextDatum(NameStr(lane->kind));
 	values[2] = CStringGetTextDatum(NameStr(lane->queue));
 	values[3] = taskq_row_value(row, payload);
 	nulls[3] = taskq_row_isnull(row, payload);
 	values[4] = Int32GetDatum(DatumGetInt16(taskq_row_value(row, attempt)));
-	values[5] = Int32GetDatum(taskq_row_isnull(row, max_attempts) ? kind->max_attempts :
-							  DatumGetInt16(taskq_row_value(row, max_attempts)));
+	values[5] = Int32GetDatum(taskq_row_isnull(row, max_attempts)
+							  ? kind->max_attempts
+							  : DatumGetInt16(taskq_row_value(row, max_attempts)));
 	values[6] = UUIDPGetDatum(&lease->token);
 	values[7] = TimestampTzGetDatum(lease->timer);
 	nulls[8] = timeout_ms == 0;
@@ -188,18 +194,22 @@ return_claimed(ReturnSetInfo *rsinfo, TaskqRow *row, const TaskqLaneDef *lane, c
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
-/* Lock one task and make it the caller's; false if somebody was faster, or it may not be run. */
+/*
+ * Lock one task and make it the caller's; false if somebody was faster, or it
+ * may not be run.
+ */
 static bool
 claim_one(const Claim *claim, const pg_uuid_t *id, ReturnSetInfo *rsinfo)
 {
 	TaskqRow	row;
-	TaskqLease	lease = {.task = *id, .deadline = DT_NOEND};
-	TaskqChange change = {.to = TASKQ_LEASED, .worker = claim->worker};
+	TaskqLease	lease = {.task = *id,.deadline = DT_NOEND};
+	TaskqChange change = {.to = TASKQ_LEASED,.worker = claim->worker};
 	const TaskqLaneDef *lane;
 	const TaskqKind *kind;
 	int64		timeout_ms;
 
-	if (taskq_store_lock(id, false, &row) != TASKQ_LOCKED || taskq_row_state(&row) != TASKQ_PENDING)
+	if (taskq_store_lock(id, false, &row) != TASKQ_LOCKED ||
+		taskq_row_state(&row) != TASKQ_PENDING)
 		return false;
 	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane)));
 	kind = taskq_kind_get(NameStr(lane->kind));
@@ -217,7 +227,8 @@ claim_one(const Claim *claim, const pg_uuid_t *id, ReturnSetInfo *rsinfo)
 	timeout_ms = timeout_ms_of(&row, kind);
 	if (timeout_ms > 0)
 		lease.deadline = taskq_steady_now() + timeout_ms * 1000;
-	lease.timer = change.started_at + Min(lease.until, lease.deadline) - taskq_steady_now();
+	lease.timer = change.started_at + Min(lease.until, lease.deadline) -
+		taskq_steady_now();
 	lease.updated_at = change.started_at;
 	taskq_lease_insert(&lease);
 	taskq_timer_insert(lease.timer, id, lane->id);
@@ -227,30 +238,39 @@ claim_one(const Claim *claim, const pg_uuid_t *id, ReturnSetInfo *rsinfo)
 	return true;
 }
 
-/* Is it for the caller, as far as is seen without a lock?  What is not stays unlocked. */
+/*
+ * Is it for the caller, as far as is seen without a lock?  What is not stays
+ * unlocked.
+ */
 static bool
 may_claim_of_all(HeapTuple tuple, TupleDesc desc)
 {
 	bool		isnull;
 
-	return DatumGetChar(heap_getattr(tuple, Anum_task_state, desc, &isnull)) == TASKQ_PENDING;
+	return DatumGetChar(heap_getattr(tuple, Anum_task_state, desc, &isnull)) ==
+		TASKQ_PENDING;
 }
 
 static bool
 may_claim(HeapTuple tuple, TupleDesc desc)
 {
-	return may_claim_of_all(tuple, desc) && taskq_tuple_tenant_visible(tuple, desc);
+	return may_claim_of_all(tuple, desc) &&
+		taskq_tuple_tenant_visible(tuple, desc);
 }
 
 static bool
 works_for_all(int32 lane)
 {
-	const TaskqKind *kind = taskq_kind_get(NameStr(taskq_lane_get(lane)->kind));
+	const TaskqKind *kind =
+	taskq_kind_get(NameStr(taskq_lane_get(lane)->kind));
 
 	return kind != NULL && taskq_kind_works_for_all(kind);
 }
 
-/* Claim from one lane; how many.  The snapshot of a scan may be old by the time a row is locked, the lock is not. */
+/*
+ * Claim from one lane; how many.  The snapshot of a scan may be old by the
+ * time a row is locked, the lock is not.
+ */
 static int
 claim_from(const Claim *claim, int32 lane, int wanted, ReturnSetInfo *rsinfo)
 {
@@ -261,7 +281,8 @@ claim_from(const Claim *claim, int32 lane, int wanted, ReturnSetInfo *rsinfo)
 	if (!read_lane(lane, scan))
 		return 0;
 	scan->filter = works_for_all(lane) ? may_claim_of_all : may_claim;
-	while (claimed < wanted && (scan->leaves != 0 || scan->ready.due != DT_NOEND))
+	while (claimed < wanted &&
+		   (scan->leaves != 0 || scan->ready.due != DT_NOEND))
 	{
 		scan->max = Min(wanted - claimed, TASKQ_BATCH_MAX);
 		taskq_scan_lane(scan);
@@ -287,7 +308,8 @@ claim_now(const Claim *claim, ReturnSetInfo *rsinfo)
 	for (int i = 0; i < nlanes && claimed < claim->n; i++)
 	{
 		if (lane_suits(claim, lanes[i].id))
-			claimed += claim_from(claim, lanes[i].id, claim->n - claimed, rsinfo);
+			claimed += claim_from(claim, lanes[i].id, claim->n - claimed,
+								  rsinfo);
 	}
 	pfree(lanes);
 	return claimed;
@@ -299,7 +321,10 @@ claimer_leaves(int code, Datum arg)
 	pg_atomic_fetch_sub_u32(&taskq_shared->claimers, 1);
 }
 
-/* Wait until there may be something, at most until the deadline in steady time. */
+/*
+ * Wait until there may be something, at most until the deadline in steady
+ * time.
+ */
 static int
 claim_or_wait(const Claim *claim, TimestampTz deadline, ReturnSetInfo *rsinfo)
 {
@@ -311,12 +336,15 @@ claim_or_wait(const Claim *claim, TimestampTz deadline, ReturnSetInfo *rsinfo)
 		ConditionVariablePrepareToSleep(&taskq_shared->claimable);
 		while ((claimed = claim_now(claim, rsinfo)) == 0)
 		{
-			long		ms = TimestampDifferenceMilliseconds(taskq_steady_now(), deadline);
+			long		ms = TimestampDifferenceMilliseconds(taskq_steady_now(),
+															 deadline);
 
 			if (ms <= 0)
 				break;
 			/* a definition may change too, which nobody broadcasts */
-			ConditionVariableTimedSleep(&taskq_shared->claimable, Min(ms, 1000), taskq_wait_event("TaskqClaim"));
+			ConditionVariableTimedSleep(&taskq_shared->claimable,
+										Min(ms, 1000),
+										taskq_wait_event("TaskqClaim"));
 			CHECK_FOR_INTERRUPTS();
 		}
 		ConditionVariableCancelSleep();
@@ -332,7 +360,8 @@ lease_arg(FunctionCallInfo fcinfo, int n)
 	int64		us = taskq_arg_interval_us(fcinfo, n, "lease", 0);
 
 	if (us < MIN_LEASE_US || us > MAX_LEASE_US)
-		taskq_invalid_argument("lease", "must be between a second and 30 days");
+		taskq_invalid_argument("lease",
+							   "must be between a second and 30 days");
 	return us;
 }
 
@@ -346,9 +375,9 @@ begin_external(const char *function)
 }
 
 /*
- * Who names kinds, and may work on none of them, would wait for ever.  Raises PT404
- * when none of them exists, else 42501 (the message tells whether a grant would help);
- * and PT403 to who must act for a tenant.
+ * Who names kinds, and may work on none of them, would wait for ever.  Raises
+ * PT404 when none of them exists, else 42501 (the message tells whether a
+ * grant would help); and PT403 to who must act for a tenant.
  */
 static void
 check_kinds(ArrayType *kinds)
@@ -359,11 +388,12 @@ check_kinds(ArrayType *kinds)
 	bool		exists = false;
 	bool		external = false;
 
-	deconstruct_array(kinds, TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls, &n);
+	deconstruct_array(kinds, TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls,
+					  &n);
 	for (int i = 0; i < n; i++)
 	{
 		const char *name = nulls[i] ? "" : TextDatumGetCString(items[i]);
-		const TaskqKind *kind = strlen(name) < NAMEDATALEN ? taskq_kind_get(name) : NULL;
+		const TaskqKind *kind = taskq_kind_get(name);
 
 		exists |= kind != NULL;
 		external |= kind != NULL && kind->handler == NULL;
@@ -389,10 +419,12 @@ check_kinds(ArrayType *kinds)
 PG_FUNCTION_INFO_V1(taskq_task_claim);
 
 /*
- * taskq_task_claim - task_claim(worker, queues, kinds, n, lease, wait) returns claimed tasks
+ * taskq_task_claim - task_claim(worker, queues, kinds, n, lease, wait)
+ * returns claimed tasks
  *
- * Locks their rows until the caller's transaction ends; those that others have
- * locked are passed over.  Raises PT404 or 42501 when it can never return one.
+ * Locks their rows until the caller's transaction ends; those that others
+ * have locked are passed over.  Raises PT404 or 42501 when it can never
+ * return one.
  */
 Datum
 taskq_task_claim(PG_FUNCTION_ARGS)
@@ -406,16 +438,20 @@ taskq_task_claim(PG_FUNCTION_ARGS)
 	claim.n = PG_ARGISNULL(3) ? 1 : PG_GETARG_INT32(3);
 	if (claim.n < 1 || claim.n > MAX_CLAIM)
 		taskq_invalid_argument("n", "must be between 1 and 1000");
-	claim.lease_us = PG_ARGISNULL(4) ? 60 * USECS_PER_SEC : lease_arg(fcinfo, 4);
+	claim.lease_us = PG_ARGISNULL(4) ? 60 * USECS_PER_SEC
+		: lease_arg(fcinfo, 4);
 	if (!PG_ARGISNULL(5))
-		wait_us = taskq_patience_us(taskq_arg_interval_us(fcinfo, 5, "wait", 0), true);
+		wait_us =
+			taskq_patience_us(taskq_arg_interval_us(fcinfo, 5, "wait", 0),
+							  true);
 
 	begin_external("taskq.task_claim()");
 	if (claim.kinds != NULL)
 		check_kinds(claim.kinds);
 	InitMaterializedSRF(fcinfo, 0);
 	if (wait_us > 0 && !taskq_in_task())
-		(void) claim_or_wait(&claim, taskq_steady_now() + wait_us, (ReturnSetInfo *) fcinfo->resultinfo);
+		(void) claim_or_wait(&claim, taskq_steady_now() + wait_us,
+							 (ReturnSetInfo *) fcinfo->resultinfo);
 	else
 		(void) claim_now(&claim, (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
@@ -429,7 +465,9 @@ has_lease(const pg_uuid_t *id, const pg_uuid_t *token, TaskqLease *lease)
 	return taskq_lease_find(id, lease) && taskq_id_eq(&lease->token, token);
 }
 
-/* Lock a row that somebody may hold who is in no hurry; false if it is gone. */
+/*
+ * Lock a row that somebody may hold who is in no hurry; false if it is gone.
+ */
 static bool
 lock_patiently(const pg_uuid_t *id, TaskqRow *row)
 {
@@ -445,7 +483,8 @@ lock_patiently(const pg_uuid_t *id, TaskqRow *row)
 static bool
 may_know(TaskqRow *row)
 {
-	const TaskqLaneDef *lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
+	const TaskqLaneDef *lane =
+	taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
 	const TaskqKind *kind = lane ? taskq_kind_get(NameStr(lane->kind)) : NULL;
 
 	/* somebody else's kind of the same name is another kind */
@@ -453,14 +492,19 @@ may_know(TaskqRow *row)
 		taskq_kind_may_work(kind) && taskq_row_may_work(kind, row);
 }
 
-/* The token proves the claim, but another tenant's task is none of the caller's business. */
+/*
+ * The token proves the claim, but another tenant's task is none of the
+ * caller's business.
+ */
 static void
 require_tenant(TaskqRow *row)
 {
-	const TaskqLaneDef *lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
+	const TaskqLaneDef *lane =
+	taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
 	const TaskqKind *kind = lane ? taskq_kind_get(NameStr(lane->kind)) : NULL;
 
-	if (kind != NULL ? taskq_row_may_work(kind, row) : taskq_row_tenant_visible(row))
+	if (kind != NULL ? taskq_row_may_work(kind, row)
+		: taskq_row_tenant_visible(row))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_TASK_NOT_FOUND),
@@ -469,9 +513,9 @@ require_tenant(TaskqRow *row)
 }
 
 /*
- * Lock the task of this lease.  Raises PT409 when the token is not, or not any more,
- * that of its lease, PT404 to those who may not know that there is such a task, and
- * PT503 when another session keeps the row for too long.
+ * Lock the task of this lease.  Raises PT409 when the token is not, or not
+ * any more, that of its lease, PT404 to those who may not know that there is
+ * such a task, and PT503 when another session keeps the row for too long.
  */
 static void
 lock_claimed(FunctionCallInfo fcinfo, TaskqRow *row, TaskqLease *lease)
@@ -506,7 +550,8 @@ update_progress(FunctionCallInfo fcinfo, TaskqLease *lease)
 {
 	TaskqLive  *live;
 
-	if (PG_ARGISNULL(3) && PG_ARGISNULL(4) && PG_ARGISNULL(5) && PG_ARGISNULL(6))
+	if (PG_ARGISNULL(3) && PG_ARGISNULL(4) && PG_ARGISNULL(5) &&
+		PG_ARGISNULL(6))
 		return;
 	live = palloc0(sizeof(TaskqLive));
 	live->failed_steps = -1;
@@ -531,7 +576,9 @@ update_progress(FunctionCallInfo fcinfo, TaskqLease *lease)
 
 		live->info_len = strlen(info);
 		if (live->info_len > TASKQ_INFO_SIZE)
-			taskq_invalid_argument("info", psprintf("must not be larger than %d bytes", TASKQ_INFO_SIZE));
+			taskq_invalid_argument("info",
+								   psprintf("must not be larger than %d bytes",
+											TASKQ_INFO_SIZE));
 		memcpy(live->info, info, live->info_len);
 	}
 	lease->progress = taskq_progress_jsonb(live, NULL);
@@ -539,7 +586,10 @@ update_progress(FunctionCallInfo fcinfo, TaskqLease *lease)
 
 PG_FUNCTION_INFO_V1(taskq_task_heartbeat);
 
-/* taskq_task_heartbeat - (id, token, lease, current, total, message, info) returns (cancel_requested, lease_until) */
+/*
+ * taskq_task_heartbeat - (id, token, lease, current, total, message, info)
+ * returns (cancel_requested, lease_until)
+ */
 Datum
 taskq_task_heartbeat(PG_FUNCTION_ARGS)
 {
@@ -564,10 +614,14 @@ taskq_task_heartbeat(PG_FUNCTION_ARGS)
 	end = now + Min(lease.until, lease.deadline) - taskq_steady_now();
 	if (end < lease.timer)
 	{
-		/* shorter than before: the timer would come too late; one that comes early is set anew then */
+		/*
+		 * shorter than before: the timer would come too late; one that comes
+		 * early is set anew then
+		 */
 		taskq_timer_delete(lease.timer, &lease.task);
 		lease.timer = end;
-		taskq_timer_insert(lease.timer, &lease.task, DatumGetInt32(taskq_row_value(&row, lane)));
+		taskq_timer_insert(lease.timer, &lease.task,
+						   DatumGetInt32(taskq_row_value(&row, lane)));
 		taskq_note_due(lease.timer);
 	}
 	taskq_lease_update(&lease);
@@ -576,14 +630,19 @@ taskq_task_heartbeat(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
-/* The attempt is over, and this transaction says so to others when it commits. */
+/*
+ * The attempt is over, and this transaction says so to others when it
+ * commits.
+ */
 static void
 note_ended(TaskqRow *row, char state)
 {
-	const TaskqLaneDef *lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
+	const TaskqLaneDef *lane =
+	taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
 
 	if (lane != NULL && taskq_state_final(state))
-		taskq_note_final(lane, DatumGetUUIDP(taskq_row_value(row, id)), TASKQ_LEASED, state);
+		taskq_note_final(lane, DatumGetUUIDP(taskq_row_value(row, id)),
+						 TASKQ_LEASED, state);
 	/* what is announced survives a crash */
 	ForceSyncCommit();
 }
@@ -602,20 +661,29 @@ taskq_task_complete(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(2))
 		taskq_check_result(PG_GETARG_JSONB_P(2));
 	lock_claimed(fcinfo, &row, &lease);
-	state = taskq_complete(&row, DatumGetTimestampTz(taskq_row_value(&row, started_at)), NULL,
-						   PG_ARGISNULL(2) ? (Datum) 0 : JsonbPGetDatum(PG_GETARG_JSONB_P(2)), PG_ARGISNULL(2),
-						   lease.progress, lease.cancel && lease.told, NULL);
+	state =
+		taskq_complete(&row,
+					   DatumGetTimestampTz(taskq_row_value(&row, started_at)),
+					   NULL,
+					   PG_ARGISNULL(2) ? (Datum) 0
+					   : JsonbPGetDatum(PG_GETARG_JSONB_P(2)),
+					   PG_ARGISNULL(2), lease.progress,
+					   lease.cancel && lease.told, NULL);
 	note_ended(&row, state);
 	PG_RETURN_VOID();
 }
 
 PG_FUNCTION_INFO_V1(taskq_task_fail);
 
-/* taskq_task_fail - (id, token, error, details, retry) returns the new state; PT409 when the claim is lost */
+/*
+ * taskq_task_fail - (id, token, error, details, retry) returns the new state;
+ * PT409 when the claim is lost
+ */
 Datum
 taskq_task_fail(PG_FUNCTION_ARGS)
 {
-	TaskqFailure failure = {.retry_us = -1, .sqlerrcode = ERRCODE_TASK_EXTERNAL};
+	TaskqFailure failure = {.retry_us = -1,
+	.sqlerrcode = ERRCODE_TASK_EXTERNAL};
 	ErrorData	error = {.sqlerrcode = ERRCODE_TASK_EXTERNAL};
 	TaskqRow	row;
 	TaskqLease	lease;
@@ -623,14 +691,16 @@ taskq_task_fail(PG_FUNCTION_ARGS)
 
 	begin_external("taskq.task_fail()");
 	lock_claimed(fcinfo, &row, &lease);
-	error.message = PG_ARGISNULL(2) ? "the external worker gave no reason" : text_to_cstring(PG_GETARG_TEXT_PP(2));
+	error.message = taskq_arg_text(fcinfo, 2,
+								   "the external worker gave no reason");
 	if (!PG_ARGISNULL(3))
 	{
 		taskq_check_size(PG_GETARG_JSONB_P(3), "details");
 		error.detail = JsonbToCString(NULL, &PG_GETARG_JSONB_P(3)->root, 0);
 	}
 	failure.id = lease.task;
-	failure.started_at = DatumGetTimestampTz(taskq_row_value(&row, started_at));
+	failure.started_at =
+		DatumGetTimestampTz(taskq_row_value(&row, started_at));
 	failure.error = taskq_error_jsonb(&error);
 	failure.progress = lease.progress;
 	failure.no_retry = !PG_ARGISNULL(4) && !PG_GETARG_BOOL(4);
@@ -666,7 +736,8 @@ taskq_task_release(PG_FUNCTION_ARGS)
 		change.finished_at = GetCurrentTimestamp();
 	else
 		/* the attempt did not take place */
-		taskq_row_set(&row, attempt, Int16GetDatum(DatumGetInt16(taskq_row_value(&row, attempt)) - 1));
+		taskq_row_set(&row, attempt,
+					  Int16GetDatum(DatumGetInt16(taskq_row_value(&row, attempt)) - 1));
 	taskq_state_change(&row, &change);
 	if (change.to == TASKQ_SCHEDULED)
 	{
@@ -674,7 +745,9 @@ taskq_task_release(PG_FUNCTION_ARGS)
 		taskq_note_due(change.run_at);
 	}
 	else if (change.to == TASKQ_PENDING)
-		taskq_note_ready(lane, DatumGetTimestampTz(taskq_row_value(&row, run_at)), &lease.task, 1, false);
+		taskq_note_ready(lane,
+						 DatumGetTimestampTz(taskq_row_value(&row, run_at)),
+						 &lease.task, 1, false);
 	else
 		note_ended(&row, change.to);
 	PG_RETURN_VOID();

@@ -22,10 +22,13 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
-#define BUSY_WAIT_US (2 * USECS_PER_SEC)	/* for a row that another session holds */
+#define BUSY_WAIT_US (2 * USECS_PER_SEC)	/* for a row that another session
+											 * holds */
 #define BUSY_LOOK_MS 5
 
-/* How long until shortly before this timeout; what is left is for the answer. */
+/*
+ * How long until shortly before this timeout; what is left is for the answer.
+ */
 static int64
 time_before(TimeoutId timeout)
 {
@@ -38,17 +41,19 @@ time_before(TimeoutId timeout)
 }
 
 /*
- * taskq_patience_us - how long a call waits that was asked to wait this long, in microseconds
+ * taskq_patience_us - how long a call waits that was asked to wait this long,
+ * in microseconds
  *
- * At most taskq.max_wait, if it is capped and not a superuser's; and never into
- * statement_timeout, or transaction_timeout.
+ * At most taskq.max_wait, if it is capped and not a superuser's; and never
+ * into statement_timeout, or transaction_timeout.
  */
 int64
 taskq_patience_us(int64 wanted_us, bool capped)
 {
 	if (capped && taskq_max_wait > 0 && !superuser())
 		wanted_us = Min(wanted_us, (int64) taskq_max_wait * 1000);
-	return Min(wanted_us, Min(time_before(STATEMENT_TIMEOUT), time_before(TASKQ_TRANSACTION_TIMEOUT)));
+	return Min(wanted_us, Min(time_before(STATEMENT_TIMEOUT),
+							  time_before(TASKQ_TRANSACTION_TIMEOUT)));
 }
 
 static void
@@ -60,7 +65,10 @@ busy(const pg_uuid_t *id)
 			 errhint("Try again when that session's transaction has ended.")));
 }
 
-/* taskq_busy_until - until when to try for a row that another session holds, in steady time */
+/*
+ * taskq_busy_until - until when to try for a row that another session holds,
+ * in steady time
+ */
 TimestampTz
 taskq_busy_until(void)
 {
@@ -77,14 +85,15 @@ taskq_busy_wait(const pg_uuid_t *id, TimestampTz until)
 {
 	if (taskq_steady_now() >= until)
 		busy(id);
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, BUSY_LOOK_MS,
-					 taskq_wait_event("TaskqBusy"));
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 BUSY_LOOK_MS, taskq_wait_event("TaskqBusy"));
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 }
 
 /*
- * taskq_lock_briefly - taskq_store_lock, with a wait for who has the row that is not long
+ * taskq_lock_briefly - taskq_store_lock, with a wait for who has the row that
+ * is not long
  *
  * Raises PT503 after it, or in a deadlock.
  */
@@ -106,7 +115,8 @@ taskq_lock_briefly(const pg_uuid_t *id, TaskqRow *row)
 		int			sqlerrcode = geterrcode();
 
 		LockTimeout = saved;
-		if (sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
+		if (sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
+			sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
 			PG_RE_THROW();
 		/* the transaction is aborted all the same, with another word for why */
 		MemoryContextSwitchTo(context);

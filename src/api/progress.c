@@ -26,8 +26,9 @@
 #include "utils/timestamp.h"
 
 /*
- * Nobody hears a notice who calls over HTTP.  Only the one whom PostgREST calls is
- * told: a handler may be run by hand there too, as part of a function of the API.
+ * Nobody hears a notice who calls over HTTP.  Only the one whom PostgREST
+ * calls is told: a handler may be run by hand there too, as part of a
+ * function of the API.
  */
 static void
 refuse_over_http(const char *function)
@@ -64,8 +65,8 @@ PG_FUNCTION_INFO_V1(taskq_progress);
  * taskq_progress - progress(current, total, message, failed, info)
  *
  * Writes to the worker's slot in shared memory, under its lock.  A message is
- * cut at 255 bytes; raises 22023 for info of more than 2 kB.  Null for message,
- * failed or info leaves what was told last.
+ * cut at 255 bytes; raises 22023 for info of more than 2 kB.  Null for
+ * message, failed or info leaves what was told last.
  */
 Datum
 taskq_progress(PG_FUNCTION_ARGS)
@@ -126,7 +127,10 @@ taskq_progress(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(taskq_cancel_requested);
 
-/* taskq_cancel_requested - cancel_requested() returns bool; false outside of a task */
+/*
+ * taskq_cancel_requested - cancel_requested() returns bool; false outside of
+ * a task
+ */
 Datum
 taskq_cancel_requested(PG_FUNCTION_ARGS)
 {
@@ -137,12 +141,14 @@ taskq_cancel_requested(PG_FUNCTION_ARGS)
 
 /* Raise an error by which the handler ends its attempt. */
 static void
-end_attempt(FunctionCallInfo fcinfo, int first, int sqlerrcode, const char *preset)
+end_attempt(FunctionCallInfo fcinfo, int first, int sqlerrcode,
+			const char *preset)
 {
-	char	   *message = PG_ARGISNULL(first) ? pstrdup(preset) : text_to_cstring(PG_GETARG_TEXT_PP(first));
-	char	   *details = PG_ARGISNULL(first + 1) ? NULL :
-		JsonbToCString(NULL, &PG_GETARG_JSONB_P(first + 1)->root, 0);
+	char	   *message = taskq_arg_text(fcinfo, first, preset);
+	char	   *details = NULL;
 
+	if (!PG_ARGISNULL(first + 1))
+		details = JsonbToCString(NULL, &PG_GETARG_JSONB_P(first + 1)->root, 0);
 	ereport(ERROR,
 			(errcode(sqlerrcode),
 			 errmsg("%s", message),
@@ -151,7 +157,10 @@ end_attempt(FunctionCallInfo fcinfo, int first, int sqlerrcode, const char *pres
 
 PG_FUNCTION_INFO_V1(taskq_fail);
 
-/* taskq_fail - fail(message, details) raises TQ001, inside of a task and outside */
+/*
+ * taskq_fail - fail(message, details) raises TQ001, inside of a task and
+ * outside
+ */
 Datum
 taskq_fail(PG_FUNCTION_ARGS)
 {
@@ -163,22 +172,30 @@ taskq_fail(PG_FUNCTION_ARGS)
 PG_FUNCTION_INFO_V1(taskq_retry);
 
 /*
- * taskq_retry - retry(delay, message, details) raises TQ002, inside of a task and outside
+ * taskq_retry - retry(delay, message, details) raises TQ002, inside of a task
+ * and outside
  *
- * The delay is kept aside until the error arrives where the attempt is recorded.
+ * The delay is kept aside until the error arrives where the attempt is
+ * recorded.
  */
 Datum
 taskq_retry(PG_FUNCTION_ARGS)
 {
 	refuse_over_http("taskq.retry()");
-	taskq_retry_us = PG_ARGISNULL(0) ? -1 : taskq_arg_delay(fcinfo, 0) - GetCurrentTimestamp();
-	end_attempt(fcinfo, 1, ERRCODE_TASK_RETRY, "the task asks to be tried again");
+	taskq_retry_us = PG_ARGISNULL(0)
+		? -1
+		: taskq_arg_delay(fcinfo, 0) - GetCurrentTimestamp();
+	end_attempt(fcinfo, 1, ERRCODE_TASK_RETRY,
+				"the task asks to be tried again");
 	PG_RETURN_VOID();
 }
 
 PG_FUNCTION_INFO_V1(taskq_current_task);
 
-/* taskq_current_task - current_task() returns a record, all null outside of a task */
+/*
+ * taskq_current_task - current_task() returns a record, all null outside of a
+ * task
+ */
 Datum
 taskq_current_task(PG_FUNCTION_ARGS)
 {
@@ -202,7 +219,8 @@ taskq_current_task(PG_FUNCTION_ARGS)
 		values[4] = Int32GetDatum(taskq_current->attempt);
 		values[5] = Int32GetDatum(taskq_current->max_attempts);
 		values[6] = NameGetDatum(&taskq_current->submitted_by);
-		values[7] = CStringGetTextDatum(taskq_worker_name(taskq_current->slotno));
+		values[7] =
+			CStringGetTextDatum(taskq_worker_name(taskq_current->slotno));
 		values[8] = taskq_row_value(row, claims);
 		nulls[8] = taskq_row_isnull(row, claims);
 		values[9] = taskq_row_value(row, tenant);

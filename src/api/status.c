@@ -71,7 +71,8 @@ taskq_live(PG_FUNCTION_ARGS)
 			memset(nulls, false, sizeof(nulls));
 			values[0] = UUIDPGetDatum(&live->id);
 			values[1] = Int16GetDatum(taskq_id_slot(&live->id));
-			values[2] = CStringGetTextDatum(live->running ? "running" : "reserved");
+			values[2] = CStringGetTextDatum(live->running ? "running"
+											: "reserved");
 			values[3] = Int16GetDatum(live->attempt);
 			nulls[3] = live->attempt == 0;
 			values[4] = CStringGetTextDatum(taskq_worker_name(i));
@@ -84,15 +85,18 @@ taskq_live(PG_FUNCTION_ARGS)
 			values[8] = Int32GetDatum(live->failed_steps);
 			nulls[8] = live->failed_steps < 0;
 			nulls[9] = !live->has_message;
-			values[9] = nulls[9] ? (Datum) 0 : CStringGetTextDatum(live->message);
+			values[9] = nulls[9] ? (Datum) 0
+				: CStringGetTextDatum(live->message);
 			nulls[10] = live->info_len == 0;
 			values[10] = nulls[10] ? (Datum) 0 : taskq_live_info(live);
 			values[11] = TimestampTzGetDatum(live->updated_at);
 			nulls[11] = live->updated_at == 0;
 			values[12] = BoolGetDatum(live->cancel);
 			nulls[13] = !live->cancel || live->reason[0] == '\0';
-			values[13] = nulls[13] ? (Datum) 0 : CStringGetTextDatum(live->reason);
-			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+			values[13] = nulls[13] ? (Datum) 0
+				: CStringGetTextDatum(live->reason);
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+								 nulls);
 		}
 	}
 	return (Datum) 0;
@@ -112,7 +116,8 @@ taskq_lanes(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (taskq_shared == NULL)
 		return (Datum) 0;
-	copy = palloc_extended(sizeof(TaskqLane) * Max(taskq_shared->nlanes, 1), MCXT_ALLOC_HUGE);
+	copy = palloc_extended(sizeof(TaskqLane) * Max(taskq_shared->nlanes, 1),
+						   MCXT_ALLOC_HUGE);
 	{
 		int			max = taskq_shared->nlanes;
 
@@ -135,7 +140,8 @@ taskq_lanes(PG_FUNCTION_ARGS)
 		values[2] = Int32GetDatum(Max(copy[i].running, 0));
 		values[3] = IntervalPGetDatum(&average);
 		nulls[3] = copy[i].average_us == 0;
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+							 nulls);
 	}
 	return (Datum) 0;
 }
@@ -228,7 +234,8 @@ taskq_workers(PG_FUNCTION_ARGS)
 		nulls[11] = started_at == 0;
 		values[12] = TimestampTzGetDatum(last_active);
 		nulls[12] = last_active == 0;
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+							 nulls);
 	}
 	return (Datum) 0;
 }
@@ -257,7 +264,10 @@ taskq_task_require(const pg_uuid_t *id, TaskqRow *row)
 				 errdetail("It was never submitted, its submit did not commit, its retention is over, or it is not yours to see.")));
 }
 
-/* taskq_task_state - the word for a task's state, in view of the worker that may hold it */
+/*
+ * taskq_task_state - the word for a task's state, in view of the worker that
+ * may hold it
+ */
 const char *
 taskq_task_state(TaskqRow *row, const TaskqLive *live)
 {
@@ -269,8 +279,8 @@ taskq_task_state(TaskqRow *row, const TaskqLive *live)
 }
 
 /*
- * Run a query of ours about one task and give each row's only column, a composite,
- * to put.
+ * Run a query of ours about one task and give each row's only column, a
+ * composite, to put.
  *
  * The plan is kept.  It runs as the extension's owner, who alone may read the
  * tables; whether the caller may see this task has been checked.
@@ -291,14 +301,16 @@ query_task(SPIPlanPtr *plan, const char *query, const pg_uuid_t *id,
 	PushActiveSnapshot(GetLatestSnapshot());
 	SPI_connect();
 	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, context | SECURITY_LOCAL_USERID_CHANGE);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
+						   context | SECURITY_LOCAL_USERID_CHANGE);
 	if (*plan == NULL)
 	{
 		Oid			types[2] = {UUIDOID, INT2OID};
 
 		*plan = SPI_prepare_cursor(query, 2, types, CURSOR_OPT_GENERIC_PLAN);
 		if (*plan == NULL)
-			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+			elog(ERROR, "SPI_prepare failed: %s",
+				 SPI_result_code_string(SPI_result));
 		SPI_keepplan(*plan);
 	}
 	if (SPI_execute_plan(*plan, args, NULL, true, 0) != SPI_OK_SELECT)
@@ -307,7 +319,8 @@ query_task(SPIPlanPtr *plan, const char *query, const pg_uuid_t *id,
 	nrows = SPI_processed;
 	for (uint64 i = 0; i < nrows; i++)
 	{
-		HeapTupleHeader header = DatumGetHeapTupleHeader(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		HeapTupleHeader header = DatumGetHeapTupleHeader(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1,
+																	   &isnull));
 		MemoryContext old = MemoryContextSwitchTo(caller);
 
 		put(to, header);
@@ -321,22 +334,26 @@ query_task(SPIPlanPtr *plan, const char *query, const pg_uuid_t *id,
 static void
 put_datum(void *to, HeapTupleHeader row)
 {
-	*(Datum *) to = PointerGetDatum(memcpy(palloc(HeapTupleHeaderGetDatumLength(row)), row,
-										   HeapTupleHeaderGetDatumLength(row)));
+	*(Datum *) to =
+		PointerGetDatum(memcpy(palloc(HeapTupleHeaderGetDatumLength(row)),
+							   row, HeapTupleHeaderGetDatumLength(row)));
 }
 
-/* taskq_task_row - the row of view taskq.task for a task that the caller may see */
+/*
+ * taskq_task_row - the row of view taskq.task for a task that the caller may
+ * see
+ */
 Datum
 taskq_task_row(const pg_uuid_t *id)
 {
 	static SPIPlanPtr plan = NULL;
 	static const char *query =
-		"SELECT ROW(a.id, a.kind, a.queue, a.state, a.celery_state, a.ready, a.successful, a.priority,"
-		" a.progress, a.current, a.total, a.failed_steps, a.message, a.info, a.payload, a.result, a.error, a.attempt,"
-		" a.max_attempts, a.worker, a.run_at, a.created_at, a.started_at, a.updated_at, a.finished_at, a.duration,"
-		" a.estimated_completion, a.submitted_by, a.run_as, a.tenant, a.parent, a.retry_of, a.workflow, a.tags,"
-		" a.metadata, a.cancel_requested, a.cancel_reason, a.timeout)::taskq.task FROM taskq_internal.task_all a"
-		" WHERE a.id OPERATOR(pg_catalog.=) $1 AND a.slot OPERATOR(pg_catalog.=) ANY (ARRAY[$2, 16::pg_catalog.int2])";
+	"SELECT ROW(a.id, a.kind, a.queue, a.state, a.celery_state, a.ready, a.successful, a.priority,"
+	" a.progress, a.current, a.total, a.failed_steps, a.message, a.info, a.payload, a.result, a.error, a.attempt,"
+	" a.max_attempts, a.worker, a.run_at, a.created_at, a.started_at, a.updated_at, a.finished_at, a.duration,"
+	" a.estimated_completion, a.submitted_by, a.run_as, a.tenant, a.parent, a.retry_of, a.workflow, a.tags,"
+	" a.metadata, a.cancel_requested, a.cancel_reason, a.timeout)::taskq.task FROM taskq_internal.task_all a"
+	" WHERE a.id OPERATOR(pg_catalog.=) $1 AND a.slot OPERATOR(pg_catalog.=) ANY (ARRAY[$2, 16::pg_catalog.int2])";
 	Datum		result = 0;
 
 	if (query_task(&plan, query, id, put_datum, &result) == 0)
@@ -360,14 +377,17 @@ put_tuple(void *to, HeapTupleHeader row)
 
 PG_FUNCTION_INFO_V1(taskq_task_attempts);
 
-/* taskq_task_attempts - (id uuid) returns rows of taskq.task_attempt; PT404 if there is no such task */
+/*
+ * taskq_task_attempts - (id uuid) returns rows of taskq.task_attempt; PT404
+ * if there is no such task
+ */
 Datum
 taskq_task_attempts(PG_FUNCTION_ARGS)
 {
 	static SPIPlanPtr plan = NULL;
 	static const char *query =
-		"SELECT ROW(a.task_id, a.attempt, a.state, a.worker, a.started_at, a.finished_at, a.duration, a.error)::taskq.task_attempt"
-		" FROM taskq_internal.attempt_all a WHERE a.task_id OPERATOR(pg_catalog.=) $1 AND $2 IS NOT NULL ORDER BY a.attempt";
+	"SELECT ROW(a.task_id, a.attempt, a.state, a.worker, a.started_at, a.finished_at, a.duration, a.error)::taskq.task_attempt"
+	" FROM taskq_internal.attempt_all a WHERE a.task_id OPERATOR(pg_catalog.=) $1 AND $2 IS NOT NULL ORDER BY a.attempt";
 	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
 	TaskqRow	row;
 
@@ -380,7 +400,10 @@ taskq_task_attempts(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(taskq_server);
 
-/* taskq_server - server() returns the state of taskq in this server and database, for sitrep */
+/*
+ * taskq_server - server() returns the state of taskq in this server and
+ * database, for sitrep
+ */
 Datum
 taskq_server(PG_FUNCTION_ARGS)
 {
@@ -400,14 +423,18 @@ taskq_server(PG_FUNCTION_ARGS)
 		LWLockAcquire(taskq_main_lock, LW_SHARED);
 		db = taskq_db_find(MyDatabaseId);
 		for (int i = 0; i < taskq_shared->nslots; i++)
-			workers += taskq_shared->slots[i].dbid == MyDatabaseId && taskq_shared->slots[i].pid != 0;
+			workers += taskq_shared->slots[i].dbid == MyDatabaseId &&
+				taskq_shared->slots[i].pid != 0;
 		values[0] = BoolGetDatum(taskq_db_paused(MyDatabaseId));
 		values[1] = BoolGetDatum(taskq_shared->start_paused);
 		values[2] = Int32GetDatum(taskq_shared->launcher);
-		values[3] = Int32GetDatum(db && db->dispatcher > 0 ? db->dispatcher : 0);
+		values[3] = Int32GetDatum(db && db->dispatcher > 0 ? db->dispatcher
+								  : 0);
 		values[4] = Int32GetDatum(workers);
 		values[5] = Int32GetDatum(taskq_max_workers);
-		nulls[6] = taskq_shared->quarantine < 0 || taskq_shared->slots[taskq_shared->quarantine].dbid != MyDatabaseId;
+		nulls[6] = taskq_shared->quarantine < 0 ||
+			taskq_shared->slots[taskq_shared->quarantine].dbid !=
+			MyDatabaseId;
 		if (!nulls[6])
 			quarantined = taskq_shared->slots[taskq_shared->quarantine].task;
 		values[6] = UUIDPGetDatum(&quarantined);
@@ -422,7 +449,10 @@ taskq_server(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(taskq_task_status);
 
-/* taskq_task_status - (id uuid) returns one row of taskq.task; PT404 if there is none */
+/*
+ * taskq_task_status - (id uuid) returns one row of taskq.task; PT404 if there
+ * is none
+ */
 Datum
 taskq_task_status(PG_FUNCTION_ARGS)
 {
@@ -440,7 +470,8 @@ PG_FUNCTION_INFO_V1(taskq_task_result);
  * taskq_task_result - (id uuid) returns jsonb
  *
  * Null if the handler returned nothing.  Raises PT409 if the task is not
- * finished, failed, or was cancelled without a partial result; PT404 if there is none.
+ * finished, failed, or was cancelled without a partial result; PT404 if there
+ * is none.
  */
 Datum
 taskq_task_result(PG_FUNCTION_ARGS)
@@ -478,7 +509,10 @@ taskq_task_result(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(taskq_task_progress);
 
-/* taskq_task_progress - (id uuid) returns jsonb; PT404 if there is no such task */
+/*
+ * taskq_task_progress - (id uuid) returns jsonb; PT404 if there is no such
+ * task
+ */
 Datum
 taskq_task_progress(PG_FUNCTION_ARGS)
 {
@@ -491,8 +525,13 @@ taskq_task_progress(PG_FUNCTION_ARGS)
 	taskq_task_require(&id, &row);
 	if (taskq_task_held(&row, live))
 		PG_RETURN_DATUM(taskq_progress_jsonb(live, taskq_task_state(&row, live)));
-	/* what it told last was kept with the row, or with the lease of an external worker */
-	if (taskq_row_state(&row) == TASKQ_LEASED && taskq_lease_find(&id, &lease) && lease.progress != 0)
+
+	/*
+	 * what it told last was kept with the row, or with the lease of an
+	 * external worker
+	 */
+	if (taskq_row_state(&row) == TASKQ_LEASED &&
+		taskq_lease_find(&id, &lease) && lease.progress != 0)
 		taskq_progress_read(lease.progress, live);
 	else if (!taskq_row_isnull(&row, progress))
 		taskq_progress_read(taskq_row_value(&row, progress), live);

@@ -38,11 +38,12 @@ not_found(const pg_uuid_t *id)
 
 /*
  * Lock a finished task that the caller may steer; verb says for what.  Raises
- * PT404, 42501, PT409 when it is not finished, or PT503 when another session has
- * it for too long.
+ * PT404, 42501, PT409 when it is not finished, or PT503 when another session
+ * has it for too long.
  */
 static const TaskqLaneDef *
-lock_final(const pg_uuid_t *id, const char *verb, const char *hint, TaskqRow *row)
+lock_final(const pg_uuid_t *id, const char *verb, const char *hint,
+		   TaskqRow *row)
 {
 	TaskqLive  *live = palloc(sizeof(TaskqLive));
 	const TaskqLaneDef *lane;
@@ -66,11 +67,15 @@ lock_final(const pg_uuid_t *id, const char *verb, const char *hint, TaskqRow *ro
 	return NULL;
 }
 
-/* Who may not act as a superuser does not make tasks for one, not even those it had before. */
+/*
+ * Who may not act as a superuser does not make tasks for one, not even those
+ * it had before.
+ */
 static void
 check_superuser(const TaskqLaneDef *lane)
 {
-	if (superuser_arg(lane->role_oid) && !superuser() && !has_privs_of_role(GetUserId(), lane->role_oid))
+	if (superuser_arg(lane->role_oid) && !superuser() &&
+		!has_privs_of_role(GetUserId(), lane->role_oid))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to retry a task of superuser \"%s\"", NameStr(lane->role_name)),
@@ -78,25 +83,30 @@ check_superuser(const TaskqLaneDef *lane)
 }
 
 /*
- * Who retries a task of a role that it can become could as well submit it.  Not so
- * a superuser, who is no member and may not know whose task it is.
+ * Who retries a task of a role that it can become could as well submit it.
+ * Not so a superuser, who is no member and may not know whose task it is.
  */
 static bool
 acts_as(Oid role)
 {
-	return role == GetUserId() || (is_member_of_role_nosuper(GetUserId(), role) && taskq_can_set_role(GetUserId(), role));
+	return role == GetUserId() ||
+		(is_member_of_role_nosuper(GetUserId(), role) &&
+		 taskq_can_set_role(GetUserId(), role));
 }
 
 /* Another payload is for those who could have submitted the task with it. */
 static Datum
-other_payload(FunctionCallInfo fcinfo, int n, const TaskqKind *kind, const TaskqLaneDef *lane)
+other_payload(FunctionCallInfo fcinfo, int n, const TaskqKind *kind,
+			  const TaskqLaneDef *lane)
 {
 	Jsonb	   *payload = PG_GETARG_JSONB_P(n);
 
 	if (kind == NULL)
-		taskq_invalid("the command of a task cannot be changed", "Use taskq.task_submit_sql(), and leave argument \"payload\" out.");
+		taskq_invalid("the command of a task cannot be changed",
+					  "Use taskq.task_submit_sql(), and leave argument \"payload\" out.");
 	if (!taskq_kind_may_submit(kind) ||
-		(kind->run_as_id == 0 && !has_privs_of_role(GetUserId(), lane->role_oid)))
+		(kind->run_as_id == 0 &&
+		 !has_privs_of_role(GetUserId(), lane->role_oid)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to give the task another payload"),
@@ -106,9 +116,11 @@ other_payload(FunctionCallInfo fcinfo, int n, const TaskqKind *kind, const Taskq
 	return JsonbPGetDatum(payload);
 }
 
-#define copy_column(to, from, column) \
-	((to)->values[Anum_task_##column - 1] = (from)->values[Anum_task_##column - 1], \
-	 (to)->nulls[Anum_task_##column - 1] = (from)->nulls[Anum_task_##column - 1])
+#define copy_column(to, from, column)                                        \
+	((to)->values[Anum_task_##column - 1] =                                  \
+		 (from)->values[Anum_task_##column - 1],                             \
+	 (to)->nulls[Anum_task_##column - 1] =                                   \
+		 (from)->nulls[Anum_task_##column - 1])
 
 /* What the new task has from the old one, unless told otherwise. */
 static void
@@ -123,9 +135,13 @@ copy_task(TaskqRow *new, TaskqRow *old)
 	taskq_row_set(new, retry_of, taskq_row_value(old, id));
 }
 
-/* For whom it is: with the old payload for whom it was, with another for who asks for that. */
+/*
+ * For whom it is: with the old payload for whom it was, with another for who
+ * asks for that.
+ */
 static void
-copy_submitter(TaskqSubmit *submit, TaskqRow *old, const TaskqKind *kind, bool other_payload)
+copy_submitter(TaskqSubmit *submit, TaskqRow *old, const TaskqKind *kind,
+			   bool other_payload)
 {
 	if (!other_payload || kind->run_as_id == 0)
 		copy_column(&submit->row, old, submitted_by);
@@ -141,10 +157,11 @@ copy_submitter(TaskqSubmit *submit, TaskqRow *old, const TaskqKind *kind, bool o
 PG_FUNCTION_INFO_V1(taskq_task_retry);
 
 /*
- * taskq_task_retry - task_retry(id, priority, timeout, payload, queue, max_attempts, delay) returns uuid
+ * taskq_task_retry - task_retry(id, priority, timeout, payload, queue,
+ * max_attempts, delay) returns uuid
  *
- * Locks the old task's row, so that it is not deleted meanwhile.  The new task
- * belongs to whom the old one did, unless it has another payload.
+ * Locks the old task's row, so that it is not deleted meanwhile.  The new
+ * task belongs to whom the old one did, unless it has another payload.
  */
 Datum
 taskq_task_retry(PG_FUNCTION_ARGS)
@@ -177,21 +194,27 @@ taskq_task_retry(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("role \"%s\", which the task ran as, does not exist any more", NameStr(lane->role_name))));
-	payload = PG_ARGISNULL(3) ? taskq_row_value(&old, payload) : other_payload(fcinfo, 3, kind, lane);
+	payload = PG_ARGISNULL(3) ? taskq_row_value(&old, payload)
+		: other_payload(fcinfo, 3, kind, lane);
 	priority = PG_ARGISNULL(1) ? lane->priority : PG_GETARG_INT32(1);
 	taskq_check_priority(priority);
 
 	taskq_submit_place(&submit, NameStr(lane->kind), kind, lane->role_oid,
-					   PG_ARGISNULL(4) ? pstrdup(NameStr(lane->queue)) : taskq_arg_queue(fcinfo, 4), priority);
+					   PG_ARGISNULL(4) ? pstrdup(NameStr(lane->queue))
+					   : taskq_arg_queue(fcinfo, 4),
+					   priority);
 	copy_task(&submit.row, &old);
 	copy_submitter(&submit, &old, kind, !PG_ARGISNULL(3));
 	taskq_submit_depth(&submit);
 	if (!PG_ARGISNULL(2))
-		taskq_row_set(&submit.row, timeout_ms, Int64GetDatum(taskq_arg_interval_us(fcinfo, 2, "timeout", 1000) / 1000));
+		taskq_row_set(&submit.row, timeout_ms,
+					  Int64GetDatum(taskq_arg_interval_us(fcinfo, 2, "timeout", 1000) /
+									1000));
 	if (!PG_ARGISNULL(5))
 	{
 		taskq_check_max_attempts(PG_GETARG_INT32(5));
-		taskq_row_set(&submit.row, max_attempts, Int16GetDatum(PG_GETARG_INT32(5)));
+		taskq_row_set(&submit.row, max_attempts,
+					  Int16GetDatum(PG_GETARG_INT32(5)));
 	}
 	if (!PG_ARGISNULL(6))
 		taskq_submit_at(&submit, taskq_arg_delay(fcinfo, 6));
@@ -201,7 +224,10 @@ taskq_task_retry(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(taskq_task_delete);
 
-/* taskq_task_delete - task_delete(id); waits, not for long, for who is just retrying or deleting it */
+/*
+ * taskq_task_delete - task_delete(id); waits, not for long, for who is just
+ * retrying or deleting it
+ */
 Datum
 taskq_task_delete(PG_FUNCTION_ARGS)
 {
@@ -211,7 +237,8 @@ taskq_task_delete(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("taskq.task_delete()");
 	PreventCommandDuringRecovery("taskq.task_delete()");
 	taskq_defs_begin();
-	(void) lock_final(&id, "delete", "Cancel it first, with taskq.task_cancel().", &row);
+	(void) lock_final(&id, "delete",
+					  "Cancel it first, with taskq.task_cancel().", &row);
 	taskq_attempts_delete(&id);
 	taskq_store_delete(&row);
 	PG_RETURN_VOID();
@@ -232,7 +259,10 @@ send_away(TaskqSlot *slot, bool force)
 	}
 }
 
-/* Send away the worker of this name, or (NULL) all of this database; how many. */
+/*
+ * Send away the worker of this name, or (NULL) all of this database; how
+ * many.
+ */
 static int
 send_workers_away(const char *name, bool force)
 {
@@ -260,7 +290,10 @@ send_workers_away(const char *name, bool force)
 
 PG_FUNCTION_INFO_V1(taskq_worker_stop);
 
-/* taskq_worker_stop - worker_stop(name, force) returns bool; at once, whatever becomes of the transaction */
+/*
+ * taskq_worker_stop - worker_stop(name, force) returns bool; at once,
+ * whatever becomes of the transaction
+ */
 Datum
 taskq_worker_stop(PG_FUNCTION_ARGS)
 {

@@ -37,7 +37,10 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-/* The options that all forms of submit share, in the order of their arguments. */
+/*
+ * The options that all forms of submit share, in the order of their
+ * arguments.
+ */
 enum
 {
 	OPT_QUEUE,
@@ -85,7 +88,10 @@ refuse_unsupported(FunctionCallInfo fcinfo, int first)
 	}
 }
 
-/* taskq_check_role - raise an error unless a session of this role can be had in the background */
+/*
+ * taskq_check_role - raise an error unless a session of this role can be had
+ * in the background
+ */
 void
 taskq_check_role(Oid role)
 {
@@ -108,8 +114,10 @@ taskq_check_role(Oid role)
 static int
 priority_of(FunctionCallInfo fcinfo, int first, int preset)
 {
-	int			priority = PG_ARGISNULL(first + OPT_PRIORITY) ? preset : PG_GETARG_INT32(first + OPT_PRIORITY);
+	int			priority = preset;
 
+	if (!PG_ARGISNULL(first + OPT_PRIORITY))
+		priority = PG_GETARG_INT32(first + OPT_PRIORITY);
 	taskq_check_priority(priority);
 	return priority;
 }
@@ -121,7 +129,9 @@ taskq_submit_at(TaskqSubmit *submit, TimestampTz run_at)
 	submit->run_at = run_at;
 	submit->scheduled = run_at > GetCurrentTimestamp();
 	taskq_row_set(&submit->row, run_at, TimestampTzGetDatum(run_at));
-	taskq_row_set(&submit->row, state, CharGetDatum(submit->scheduled ? TASKQ_SCHEDULED : TASKQ_PENDING));
+	taskq_row_set(&submit->row, state,
+				  CharGetDatum(submit->scheduled ? TASKQ_SCHEDULED
+							   : TASKQ_PENDING));
 }
 
 /* When it shall run, from run_at and delay. */
@@ -137,7 +147,8 @@ submit_when(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 	{
 		run_at = PG_GETARG_TIMESTAMPTZ(first + OPT_RUN_AT);
 		if (TIMESTAMP_NOT_FINITE(run_at))
-			taskq_invalid("run_at must be finite", "Pass a moment in time as argument \"run_at\".");
+			taskq_invalid("run_at must be finite",
+						  "Pass a moment in time as argument \"run_at\".");
 		taskq_submit_at(submit, run_at);
 	}
 	else if (!PG_ARGISNULL(first + OPT_DELAY))
@@ -147,7 +158,9 @@ submit_when(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 static int
 row_depth(TaskqRow *row)
 {
-	return taskq_row_isnull(row, depth) ? 0 : DatumGetInt16(taskq_row_value(row, depth));
+	return taskq_row_isnull(row, depth)
+		? 0
+		: DatumGetInt16(taskq_row_value(row, depth));
 }
 
 /*
@@ -164,7 +177,8 @@ taskq_submit_depth(TaskqSubmit *submit)
 		depth = Max(depth, row_depth(taskq_current->row) + 1);
 	if (depth == 0)
 		return;
-	if ((taskq_max_depth > 0 && depth > taskq_max_depth) || depth > PG_INT16_MAX)
+	if ((taskq_max_depth > 0 && depth > taskq_max_depth) ||
+		depth > PG_INT16_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_TASK_TOO_MANY),
 				 errmsg("task would be a descendant of %d others", depth),
@@ -173,7 +187,10 @@ taskq_submit_depth(TaskqSubmit *submit)
 	taskq_row_set(&submit->row, depth, Int16GetDatum(depth));
 }
 
-/* The task that it descends from: the one named, or the one that runs in this session. */
+/*
+ * The task that it descends from: the one named, or the one that runs in this
+ * session.
+ */
 static void
 submit_parent(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 {
@@ -190,7 +207,8 @@ submit_parent(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 	else
 		return;
 	taskq_row_set(&submit->row, parent, taskq_row_value(parent, id));
-	taskq_row_set(&submit->row, depth, Int16GetDatum(Min(row_depth(parent), PG_INT16_MAX - 1) + 1));
+	taskq_row_set(&submit->row, depth,
+				  Int16GetDatum(Min(row_depth(parent), PG_INT16_MAX - 1) + 1));
 	taskq_submit_depth(submit);
 }
 
@@ -199,7 +217,8 @@ submit_options(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 {
 	if (!PG_ARGISNULL(first + OPT_TIMEOUT))
 	{
-		int64		us = taskq_arg_interval_us(fcinfo, first + OPT_TIMEOUT, "timeout", 1000);
+		int64		us = taskq_arg_interval_us(fcinfo, first + OPT_TIMEOUT,
+											   "timeout", 1000);
 
 		taskq_row_set(&submit->row, timeout_ms, Int64GetDatum(us / 1000));
 	}
@@ -216,7 +235,8 @@ submit_options(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 		ArrayType  *tags = PG_GETARG_ARRAYTYPE_P(first + OPT_TAGS);
 
 		if (ARR_NDIM(tags) > 1 || array_contains_nulls(tags))
-			taskq_invalid("tags must be a list without nulls", "Pass an array of text as argument \"tags\".");
+			taskq_invalid("tags must be a list without nulls",
+						  "Pass an array of text as argument \"tags\".");
 		if (VARSIZE(tags) > (Size) taskq_max_payload * 1024)
 			ereport(ERROR,
 					(errcode(ERRCODE_TASK_TOO_LARGE),
@@ -227,11 +247,15 @@ submit_options(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 	if (!PG_ARGISNULL(first + OPT_METADATA))
 	{
 		taskq_check_size(PG_GETARG_JSONB_P(first + OPT_METADATA), "metadata");
-		taskq_row_set(&submit->row, metadata, PG_GETARG_DATUM(first + OPT_METADATA));
+		taskq_row_set(&submit->row, metadata,
+					  PG_GETARG_DATUM(first + OPT_METADATA));
 	}
 }
 
-/* taskq_submit_claims - for whom the session acts, where that is known for sure */
+/*
+ * taskq_submit_claims - for whom the session acts, where that is known for
+ * sure
+ */
 void
 taskq_submit_claims(TaskqSubmit *submit)
 {
@@ -242,18 +266,23 @@ taskq_submit_claims(TaskqSubmit *submit)
 		return;
 	taskq_check_size(claims, "claims");
 	taskq_row_set(&submit->row, claims, JsonbPGetDatum(claims));
-	tenant = taskq_in_task() ?
-		(taskq_row_isnull(taskq_current->row, tenant) ? NULL : TextDatumGetCString(taskq_row_value(taskq_current->row, tenant))) :
-		taskq_claims_tenant(claims);
+	tenant = taskq_in_task()
+		? (taskq_row_isnull(taskq_current->row, tenant)
+		   ? NULL
+		   : TextDatumGetCString(taskq_row_value(taskq_current->row, tenant)))
+		: taskq_claims_tenant(claims);
 	if (tenant != NULL)
 		taskq_row_set(&submit->row, tenant, CStringGetTextDatum(tenant));
 }
 
-/* taskq_submit_kind - the kind of this name, which the caller may use; or an error */
+/*
+ * taskq_submit_kind - the kind of this name, which the caller may use; or an
+ * error
+ */
 const TaskqKind *
 taskq_submit_kind(const char *name)
 {
-	const TaskqKind *kind = strlen(name) < NAMEDATALEN ? taskq_kind_get(name) : NULL;
+	const TaskqKind *kind = taskq_kind_get(name);
 
 	if (kind == NULL)
 		ereport(ERROR,
@@ -290,11 +319,15 @@ check_handler(const TaskqKind *kind, Oid role)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("role \"%s\" may not execute handler %s of kind \"%s\"",
-						GetUserNameFromId(role, false), kind->handler, NameStr(kind->name)),
+						GetUserNameFromId(role, false), kind->handler,
+						NameStr(kind->name)),
 				 errhint("Grant EXECUTE on the function to the role.")));
 }
 
-/* taskq_submit_begin - tasks of nothing yet; the definitions' caches are made sure of */
+/*
+ * taskq_submit_begin - tasks of nothing yet; the definitions' caches are made
+ * sure of
+ */
 void
 taskq_submit_begin(TaskqSubmit *submit)
 {
@@ -310,13 +343,15 @@ taskq_submit_begin(TaskqSubmit *submit)
 }
 
 /*
- * taskq_submit_place - what kind it is and who it runs as; kind NULL: SQL commands
+ * taskq_submit_place - what kind it is and who it runs as; kind NULL: SQL
+ * commands
  *
  * Checks that it can run.  The submitter is the current user.
  */
 void
-taskq_submit_place(TaskqSubmit *submit, const char *kind_name, const TaskqKind *kind,
-				   Oid role, const char *queue, int priority)
+taskq_submit_place(TaskqSubmit *submit, const char *kind_name,
+				   const TaskqKind *kind, Oid role, const char *queue,
+				   int priority)
 {
 	if (kind == NULL || kind->handler != NULL)
 		check_handler(kind, role);
@@ -327,12 +362,14 @@ taskq_submit_place(TaskqSubmit *submit, const char *kind_name, const TaskqKind *
 		elog(ERROR, "lane not found");
 	taskq_row_set(&submit->row, lane, Int32GetDatum(submit->lane->id));
 	if (role != GetUserId())
-		taskq_row_set(&submit->row, submitted_by, Int32GetDatum(taskq_role_id(GetUserId())));
+		taskq_row_set(&submit->row, submitted_by,
+					  Int32GetDatum(taskq_role_id(GetUserId())));
 }
 
 /* Everything about the tasks but their ids and payloads. */
 static void
-submit_begin(TaskqSubmit *submit, const char *kind_name, FunctionCallInfo fcinfo, int first)
+submit_begin(TaskqSubmit *submit, const char *kind_name,
+			 FunctionCallInfo fcinfo, int first)
 {
 	const TaskqKind *kind = NULL;
 	const char *queue = "default";
@@ -351,13 +388,16 @@ submit_begin(TaskqSubmit *submit, const char *kind_name, FunctionCallInfo fcinfo
 	}
 	if (!PG_ARGISNULL(first + OPT_QUEUE))
 		queue = taskq_arg_queue(fcinfo, first + OPT_QUEUE);
-	taskq_submit_place(submit, kind_name, kind, role, queue, priority_of(fcinfo, first, priority));
+	taskq_submit_place(submit, kind_name, kind, role, queue,
+					   priority_of(fcinfo, first, priority));
 	submit_when(submit, fcinfo, first);
 	submit_options(submit, fcinfo, first);
 	taskq_submit_claims(submit);
 }
 
-/* Tasks of a role that wait, by estimate, those of this transaction included. */
+/*
+ * Tasks of a role that wait, by estimate, those of this transaction included.
+ */
 static int64
 count_pending(Oid role)
 {
@@ -370,9 +410,9 @@ count_pending(Oid role)
 }
 
 /*
- * Nobody fills the disk or the queue.  The count costs a look at all lanes, so it
- * is not made for each submit: far from the limit a hundredth of what is left may
- * be used up unseen.
+ * Nobody fills the disk or the queue.  The count costs a look at all lanes,
+ * so it is not made for each submit: far from the limit a hundredth of what
+ * is left may be used up unseen.
  */
 static void
 check_pending(Oid role, int n)
@@ -405,7 +445,8 @@ check_children(int n)
 {
 	if (!taskq_in_task())
 		return;
-	if (taskq_max_children > 0 && n > taskq_max_children - taskq_current->children)
+	if (taskq_max_children > 0 &&
+		n > taskq_max_children - taskq_current->children)
 		ereport(ERROR,
 				(errcode(ERRCODE_TASK_TOO_MANY),
 				 errmsg("task submits too many others"),
@@ -424,7 +465,8 @@ taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
 	check_pending(submit->lane->role_oid, n);
 	check_children(n);
 	/* before the first id is made */
-	if (taskq_note_submitting(submit->lane->id) && taskq_row_isnull(&submit->row, run_at))
+	if (taskq_note_submitting(submit->lane->id) &&
+		taskq_row_isnull(&submit->row, run_at))
 		taskq_submit_at(submit, GetCurrentTimestamp());
 	rows = palloc_extended(sizeof(TaskqRow) * Max(n, 1), MCXT_ALLOC_HUGE);
 	for (int i = 0; i < n; i++)
@@ -475,10 +517,12 @@ kind_arg(FunctionCallInfo fcinfo)
 	char	   *kind;
 
 	if (PG_ARGISNULL(0))
-		taskq_invalid("kind must not be null", "Pass the name of a kind as argument \"kind\".");
+		taskq_invalid("kind must not be null",
+					  "Pass the name of a kind as argument \"kind\".");
 	kind = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	if (strcmp(kind, TASKQ_SQL_KIND) == 0)
-		taskq_invalid("kind \"sql\" is that of SQL commands", "Use taskq.task_submit_sql().");
+		taskq_invalid("kind \"sql\" is that of SQL commands",
+					  "Use taskq.task_submit_sql().");
 	return kind;
 }
 
@@ -493,12 +537,13 @@ PG_FUNCTION_INFO_V1(taskq_submit);
 Datum
 taskq_submit(PG_FUNCTION_ARGS)
 {
-	TaskqSubmit		submit;
+	TaskqSubmit submit;
 	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
 	Datum		payload;
 
 	submit_begin(&submit, kind_arg(fcinfo), fcinfo, 2);
-	payload = payload_or_default(PG_GETARG_DATUM(1), PG_ARGISNULL(1), "payload");
+	payload = payload_or_default(PG_GETARG_DATUM(1), PG_ARGISNULL(1),
+								 "payload");
 	taskq_submit_rows(&submit, &payload, 1, id);
 	PG_RETURN_UUID_P(id);
 }
@@ -508,12 +553,15 @@ static void
 submit_set(FunctionCallInfo fcinfo, Datum *payloads, bool *nulls, int n)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	TaskqSubmit		submit;
-	pg_uuid_t  *ids = palloc_extended(sizeof(pg_uuid_t) * Max(n, 1), MCXT_ALLOC_HUGE);
+	TaskqSubmit submit;
+	pg_uuid_t  *ids = palloc_extended(sizeof(pg_uuid_t) * Max(n, 1),
+									  MCXT_ALLOC_HUGE);
 
 	submit_begin(&submit, kind_arg(fcinfo), fcinfo, 2);
 	for (int i = 0; i < n; i++)
-		payloads[i] = payload_or_default(payloads[i], nulls != NULL && nulls[i], "payloads");
+		payloads[i] = payload_or_default(payloads[i],
+										 nulls != NULL && nulls[i],
+										 "payloads");
 	taskq_submit_rows(&submit, payloads, n, ids);
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
@@ -522,13 +570,17 @@ submit_set(FunctionCallInfo fcinfo, Datum *payloads, bool *nulls, int n)
 		Datum		value = UUIDPGetDatum(&ids[i]);
 		bool		isnull = false;
 
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &value, &isnull);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &value,
+							 &isnull);
 	}
 }
 
 PG_FUNCTION_INFO_V1(taskq_submit_many);
 
-/* taskq_submit_many - task_submit_many(kind, payloads jsonb[], options …) returns setof uuid */
+/*
+ * taskq_submit_many - task_submit_many(kind, payloads jsonb[], options …)
+ * returns setof uuid
+ */
 Datum
 taskq_submit_many(PG_FUNCTION_ARGS)
 {
@@ -537,15 +589,20 @@ taskq_submit_many(PG_FUNCTION_ARGS)
 	int			n;
 
 	if (PG_ARGISNULL(1))
-		taskq_invalid("payloads must not be null", "Pass an array of jsonb as argument \"payloads\".");
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), JSONBOID, -1, false, TYPALIGN_INT, &payloads, &nulls, &n);
+		taskq_invalid("payloads must not be null",
+					  "Pass an array of jsonb as argument \"payloads\".");
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), JSONBOID, -1, false,
+					  TYPALIGN_INT, &payloads, &nulls, &n);
 	submit_set(fcinfo, payloads, nulls, n);
 	return (Datum) 0;
 }
 
 PG_FUNCTION_INFO_V1(taskq_submit_batch);
 
-/* taskq_submit_batch - task_submit_batch(kind, payloads jsonb, options …) returns setof uuid */
+/*
+ * taskq_submit_batch - task_submit_batch(kind, payloads jsonb, options …)
+ * returns setof uuid
+ */
 Datum
 taskq_submit_batch(PG_FUNCTION_ARGS)
 {
@@ -557,11 +614,14 @@ taskq_submit_batch(PG_FUNCTION_ARGS)
 	int			n = 0;
 
 	if (PG_ARGISNULL(1))
-		taskq_invalid("payloads must not be null", "Pass a JSON array as argument \"payloads\".");
+		taskq_invalid("payloads must not be null",
+					  "Pass a JSON array as argument \"payloads\".");
 	array = PG_GETARG_JSONB_P(1);
 	if (!JB_ROOT_IS_ARRAY(array) || JB_ROOT_IS_SCALAR(array))
-		taskq_invalid("payloads is not an array", "Pass a JSON array as argument \"payloads\".");
-	payloads = palloc_extended(sizeof(Datum) * Max(JB_ROOT_COUNT(array), 1), MCXT_ALLOC_HUGE);
+		taskq_invalid("payloads is not an array",
+					  "Pass a JSON array as argument \"payloads\".");
+	payloads = palloc_extended(sizeof(Datum) * Max(JB_ROOT_COUNT(array), 1),
+							   MCXT_ALLOC_HUGE);
 	iterator = JsonbIteratorInit(&array->root);
 	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
 	{
@@ -583,20 +643,23 @@ PG_FUNCTION_INFO_V1(taskq_submit_sql);
 Datum
 taskq_submit_sql(PG_FUNCTION_ARGS)
 {
-	TaskqSubmit		submit;
+	TaskqSubmit submit;
 	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
 	JsonbParseState *state = NULL;
-	JsonbValue	key = {.type = jbvString, .val.string = {.len = 7, .val = "command"}};
+	JsonbValue	key = {.type = jbvString,
+	.val.string = {.len = 7,.val = "command"}};
 	JsonbValue	value = {.type = jbvString};
 	Jsonb	   *payload;
 	Datum		datum;
 
 	if (PG_ARGISNULL(0))
-		taskq_invalid("command must not be null", "Pass SQL text as argument \"command\".");
+		taskq_invalid("command must not be null",
+					  "Pass SQL text as argument \"command\".");
 	value.val.string.val = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	value.val.string.len = strlen(value.val.string.val);
 	if (strspn(value.val.string.val, " \t\r\n;") == value.val.string.len)
-		taskq_invalid("command is empty", "Pass SQL text as argument \"command\".");
+		taskq_invalid("command is empty",
+					  "Pass SQL text as argument \"command\".");
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	pushJsonbValue(&state, WJB_KEY, &key);
 	pushJsonbValue(&state, WJB_VALUE, &value);

@@ -17,16 +17,20 @@ typedef struct TaskqSubmit
 	TimestampTz run_at;
 } TaskqSubmit;
 
-/* Raises an error unless a session of this role can be had in the background. */
+/*
+ * Raises an error unless a session of this role can be had in the background.
+ */
 extern void taskq_check_role(Oid role);
 
 extern const TaskqKind *taskq_submit_kind(const char *name);
 extern void taskq_submit_begin(TaskqSubmit *submit);
-extern void taskq_submit_place(TaskqSubmit *submit, const char *kind_name, const TaskqKind *kind,
-							   Oid role, const char *queue, int priority);
+extern void taskq_submit_place(TaskqSubmit *submit, const char *kind_name,
+							   const TaskqKind *kind, Oid role,
+							   const char *queue, int priority);
 extern void taskq_submit_at(TaskqSubmit *submit, TimestampTz run_at);
 extern void taskq_submit_depth(TaskqSubmit *submit);
 extern void taskq_submit_claims(TaskqSubmit *submit);
-extern void taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids);
+extern void taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n,
+							  pg_uuid_t *ids);
 
 #endif

@@ -5,8 +5,8 @@
  *
  * A waiter sleeps on the condition variable of its task's bucket, which is
  * broadcast once the result is durable.  It looks with snapshots of its own,
- * so it also sees the end under REPEATABLE READ.  How long it may wait, patience.c
- * says.
+ * so it also sees the end under REPEATABLE READ.  How long it may wait,
+ * patience.c says.
  *
  *-------------------------------------------------------------------------
  */
@@ -44,7 +44,8 @@ is_finished(const pg_uuid_t *id)
 	bool		found = taskq_store_find(id, &row);
 
 	/* gone: cancelled and deleted, or its retention is over */
-	return !found || (taskq_state_final(taskq_row_state(&row)) && !taskq_task_held(&row, &live));
+	return !found || (taskq_state_final(taskq_row_state(&row)) &&
+					  !taskq_task_held(&row, &live));
 }
 
 static void
@@ -69,7 +70,8 @@ refuse_where_it_never_ends(const pg_uuid_t *ids, int n)
 		TaskqRow	row;
 
 		taskq_task_require(&ids[i], &row);
-		if (TransactionIdIsCurrentTransactionId(row.xmin) && !taskq_state_final(taskq_row_state(&row)))
+		if (TransactionIdIsCurrentTransactionId(row.xmin) &&
+			!taskq_state_final(taskq_row_state(&row)))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("cannot wait for task %s in the transaction that submits it", taskq_id_text(&ids[i])),
@@ -82,7 +84,9 @@ static int
 count_finished(const pg_uuid_t *ids, int n, bool *finished)
 {
 	/* a waiter looks many times: nothing of that is kept */
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "taskq wait", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "taskq wait",
+												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	int			count = 0;
 
@@ -109,7 +113,8 @@ waiter_leaves(int code, Datum arg)
 
 /* Sleep on cv until needed of the tasks are finished or the time is over. */
 static void
-sleep_until(ConditionVariable *cv, const pg_uuid_t *ids, int n, int needed, bool *finished, TimestampTz deadline)
+sleep_until(ConditionVariable *cv, const pg_uuid_t *ids, int n, int needed,
+			bool *finished, TimestampTz deadline)
 {
 	pg_atomic_fetch_add_u32(&taskq_shared->waiters, 1);
 	PG_ENSURE_ERROR_CLEANUP(waiter_leaves, (Datum) 0);
@@ -117,7 +122,8 @@ sleep_until(ConditionVariable *cv, const pg_uuid_t *ids, int n, int needed, bool
 		ConditionVariablePrepareToSleep(cv);
 		while (count_finished(ids, n, finished) < needed)
 		{
-			long		ms = TimestampDifferenceMilliseconds(taskq_steady_now(), deadline);
+			long		ms = TimestampDifferenceMilliseconds(taskq_steady_now(),
+															 deadline);
 
 			if (ms <= 0)
 				break;
@@ -134,10 +140,13 @@ sleep_until(ConditionVariable *cv, const pg_uuid_t *ids, int n, int needed, bool
 static TimestampTz
 deadline_of(FunctionCallInfo fcinfo, int n, int64 default_us, bool capped)
 {
-	int64		us = PG_ARGISNULL(n) ? default_us : taskq_arg_interval_us(fcinfo, n, "timeout", 0);
+	int64		us = default_us;
 
+	if (!PG_ARGISNULL(n))
+		us = taskq_arg_interval_us(fcinfo, n, "timeout", 0);
 	taskq_require_preload();
-	return taskq_steady_now() + taskq_patience_us(Min(us, INT64CONST(0x7fffffff) * 1000), capped);
+	return taskq_steady_now() +
+		taskq_patience_us(Min(us, INT64CONST(0x7fffffff) * 1000), capped);
 }
 
 PG_FUNCTION_INFO_V1(taskq_task_wait);
@@ -165,7 +174,8 @@ PG_FUNCTION_INFO_V1(taskq_task_wait_long);
  * taskq_task_wait_long - procedure task_wait_long(id, timeout, INOUT state)
  *
  * Ends the calling transaction, and with it its snapshot, before it sleeps.
- * Raises what task_wait raises, and 2D000 where the transaction can't be ended.
+ * Raises what task_wait raises, and 2D000 where the transaction can't be
+ * ended.
  */
 Datum
 taskq_task_wait_long(PG_FUNCTION_ARGS)
@@ -213,7 +223,8 @@ ids_arg(FunctionCallInfo fcinfo, int *n)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("list of task ids must not be null"),
 				 errhint("Pass an array of uuid as argument \"ids\".")));
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &items, &nulls, n);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), UUIDOID, UUID_LEN, false,
+					  TYPALIGN_CHAR, &items, &nulls, n);
 	ids = palloc(sizeof(pg_uuid_t) * Max(*n, 1));
 	for (int i = 0; i < *n; i++)
 	{
@@ -242,7 +253,10 @@ return_task(ReturnSetInfo *rsinfo, const pg_uuid_t *id)
 
 PG_FUNCTION_INFO_V1(taskq_task_wait_all);
 
-/* taskq_task_wait_all - (ids uuid[], timeout interval) returns all as rows of taskq.task */
+/*
+ * taskq_task_wait_all - (ids uuid[], timeout interval) returns all as rows of
+ * taskq.task
+ */
 Datum
 taskq_task_wait_all(PG_FUNCTION_ARGS)
 {
@@ -256,7 +270,8 @@ taskq_task_wait_all(PG_FUNCTION_ARGS)
 	{
 		bool		finished = false;
 
-		sleep_until(taskq_event_bucket(&ids[i]), &ids[i], 1, 1, &finished, deadline);
+		sleep_until(taskq_event_bucket(&ids[i]), &ids[i], 1, 1, &finished,
+					deadline);
 	}
 	for (int i = 0; i < n; i++)
 		return_task((ReturnSetInfo *) fcinfo->resultinfo, &ids[i]);
@@ -265,7 +280,10 @@ taskq_task_wait_all(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(taskq_task_wait_any);
 
-/* taskq_task_wait_any - (ids uuid[], timeout interval) returns the finished ones */
+/*
+ * taskq_task_wait_any - (ids uuid[], timeout interval) returns the finished
+ * ones
+ */
 Datum
 taskq_task_wait_any(PG_FUNCTION_ARGS)
 {
@@ -277,7 +295,8 @@ taskq_task_wait_any(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	refuse_where_it_never_ends(ids, n);
 	if (n > 0)
-		sleep_until(&taskq_shared->finished_any, ids, n, 1, finished, deadline);
+		sleep_until(&taskq_shared->finished_any, ids, n, 1, finished,
+					deadline);
 	for (int i = 0; i < n; i++)
 	{
 		if (finished[i])

@@ -48,7 +48,8 @@ taskq_invalid(const char *message, const char *hint)
 void
 taskq_invalid_argument(const char *argument, const char *message)
 {
-	taskq_invalid(psprintf("%s %s", argument, message), psprintf("See argument \"%s\".", argument));
+	taskq_invalid(psprintf("%s %s", argument, message),
+				  psprintf("See argument \"%s\".", argument));
 }
 
 /* taskq_arg_id - a task's id; null is an error */
@@ -56,8 +57,18 @@ pg_uuid_t
 taskq_arg_id(FunctionCallInfo fcinfo, int n)
 {
 	if (PG_ARGISNULL(n))
-		taskq_invalid("task id must not be null", "Pass the uuid that task_submit returned as argument \"id\".");
+		taskq_invalid("task id must not be null",
+					  "Pass the uuid that task_submit returned as argument \"id\".");
 	return *PG_GETARG_UUID_P(n);
+}
+
+/* taskq_arg_text - a text, palloc'd, or what is preset */
+char *
+taskq_arg_text(FunctionCallInfo fcinfo, int n, const char *preset)
+{
+	if (!PG_ARGISNULL(n))
+		return text_to_cstring(PG_GETARG_TEXT_PP(n));
+	return preset ? pstrdup(preset) : NULL;
 }
 
 /* taskq_arg_name - a name, palloc'd; null is an error */
@@ -75,14 +86,20 @@ taskq_arg_name(FunctionCallInfo fcinfo, int n, const char *argument)
 
 #define MAX_INTERVAL_US (3653 * USECS_PER_DAY)
 
-/* taskq_arg_interval_us - an interval that is not null, of at least min_us and at most ten years */
+/*
+ * taskq_arg_interval_us - an interval that is not null, of at least min_us
+ * and at most ten years
+ */
 int64
-taskq_arg_interval_us(FunctionCallInfo fcinfo, int n, const char *argument, int64 min_us)
+taskq_arg_interval_us(FunctionCallInfo fcinfo, int n, const char *argument,
+					  int64 min_us)
 {
 	int64		us = taskq_interval_us(PG_GETARG_INTERVAL_P(n));
 
 	if (us < min_us)
-		taskq_invalid_argument(argument, min_us == 0 ? "must not be negative" : "must be at least a millisecond");
+		taskq_invalid_argument(argument,
+							   min_us == 0 ? "must not be negative"
+							   : "must be at least a millisecond");
 	if (us > MAX_INTERVAL_US)
 		taskq_invalid_argument(argument, "must not be longer than ten years");
 	return us;
@@ -99,7 +116,8 @@ taskq_arg_number(FunctionCallInfo fcinfo, int n, const char *argument)
 	double		number = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, PG_GETARG_DATUM(n)));
 
 	if (isnan(number) || number < 0 || number > 1e15)
-		taskq_invalid_argument(argument, "must be a number between 0 and 1e15");
+		taskq_invalid_argument(argument,
+							   "must be a number between 0 and 1e15");
 	return number < 1e-6 ? 0 : number;
 }
 
@@ -109,9 +127,12 @@ taskq_arg_delay(FunctionCallInfo fcinfo, int n)
 {
 	TimestampTz when;
 
-	if (pg_add_s64_overflow(GetCurrentTimestamp(), taskq_arg_interval_us(fcinfo, n, "delay", 0), &when) ||
+	if (pg_add_s64_overflow(GetCurrentTimestamp(),
+							taskq_arg_interval_us(fcinfo, n, "delay", 0),
+							&when) ||
 		!IS_VALID_TIMESTAMP(when))
-		taskq_invalid("delay is too long", "Pass a shorter interval as argument \"delay\".");
+		taskq_invalid("delay is too long",
+					  "Pass a shorter interval as argument \"delay\".");
 	return when;
 }
 
@@ -121,15 +142,21 @@ taskq_check_name(const char *name, const char *argument)
 	if (name[0] == '\0')
 		taskq_invalid_argument(argument, "must not be empty");
 	if (strlen(name) >= NAMEDATALEN)
-		taskq_invalid_argument(argument, psprintf("must be shorter than %d bytes", NAMEDATALEN));
+		taskq_invalid_argument(argument,
+							   psprintf("must be shorter than %d bytes",
+										NAMEDATALEN));
 	for (const char *c = name; *c != '\0'; c++)
 	{
 		if ((unsigned char) *c < ' ' || *c == 0x7f)
-			taskq_invalid_argument(argument, "must not contain control characters");
+			taskq_invalid_argument(argument,
+								   "must not contain control characters");
 	}
 }
 
-/* taskq_clip_name - what an error message says of a name that may be of any length; palloc'd */
+/*
+ * taskq_clip_name - what an error message says of a name that may be of any
+ * length; palloc'd
+ */
 char *
 taskq_clip_name(const char *name)
 {
@@ -165,14 +192,19 @@ check_size(Jsonb *value, int max, const char *setting, const char *argument)
 				 errhint("Put large data into a table and its key into argument \"%s\".", argument)));
 }
 
-/* taskq_check_size - raise PT413 if a jsonb is larger than taskq.max_payload */
+/*
+ * taskq_check_size - raise PT413 if a jsonb is larger than taskq.max_payload
+ */
 void
 taskq_check_size(Jsonb *value, const char *argument)
 {
 	check_size(value, taskq_max_payload, "taskq.max_payload", argument);
 }
 
-/* taskq_check_result - raise PT413 if an external worker's result is larger than taskq.max_result */
+/*
+ * taskq_check_result - raise PT413 if an external worker's result is larger
+ * than taskq.max_result
+ */
 void
 taskq_check_result(Jsonb *value)
 {

@@ -22,11 +22,17 @@ extern int64 taskq_interval_us(const Interval *interval);
 
 /* All raise 22023, with a hint that names the argument. */
 pg_noreturn extern void taskq_invalid(const char *message, const char *hint);
-pg_noreturn extern void taskq_invalid_argument(const char *argument, const char *message);
+pg_noreturn extern void taskq_invalid_argument(const char *argument,
+											   const char *message);
 extern pg_uuid_t taskq_arg_id(FunctionCallInfo fcinfo, int n);
-extern char *taskq_arg_name(FunctionCallInfo fcinfo, int n, const char *argument);
-extern int64 taskq_arg_interval_us(FunctionCallInfo fcinfo, int n, const char *argument, int64 min_us);
-extern double taskq_arg_number(FunctionCallInfo fcinfo, int n, const char *argument);
+extern char *taskq_arg_text(FunctionCallInfo fcinfo, int n,
+							const char *preset);
+extern char *taskq_arg_name(FunctionCallInfo fcinfo, int n,
+							const char *argument);
+extern int64 taskq_arg_interval_us(FunctionCallInfo fcinfo, int n,
+								   const char *argument, int64 min_us);
+extern double taskq_arg_number(FunctionCallInfo fcinfo, int n,
+							   const char *argument);
 extern TimestampTz taskq_arg_delay(FunctionCallInfo fcinfo, int n);
 extern void taskq_check_size(Jsonb *value, const char *argument);
 extern void taskq_check_result(Jsonb *value);

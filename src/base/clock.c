@@ -4,10 +4,10 @@
  *		A clock that does not jump when the system's clock is set.
  *
  * Steady time is the system's time when the server started, plus what a
- * monotonic clock has counted since.  All waits, back-offs and leases are kept
- * in it, so that setting the clock takes no task away from an external worker,
- * nor makes anybody wait for hours.  What a user asks for as a moment (run_at)
- * is the system's time, and so is what is shown, and retention.
+ * monotonic clock has counted since.  All waits, back-offs and leases are
+ * kept in it, so that setting the clock takes no task away from an external
+ * worker, nor makes anybody wait for hours.  What a user asks for as a moment
+ * (run_at) is the system's time, and so is what is shown, and retention.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,7 +20,10 @@
 #include "common/int.h"
 #include "utils/timestamp.h"
 
-/* taskq_monotonic_us - microseconds since some moment before the server started */
+/*
+ * taskq_monotonic_us - microseconds since some moment before the server
+ * started
+ */
 int64
 taskq_monotonic_us(void)
 {
@@ -37,14 +40,20 @@ taskq_steady_now(void)
 	return taskq_shared->clock_base + taskq_monotonic_us();
 }
 
-/* taskq_clock_offset - by how many microseconds the system's clock is ahead of the steady one */
+/*
+ * taskq_clock_offset - by how many microseconds the system's clock is ahead
+ * of the steady one
+ */
 int64
 taskq_clock_offset(void)
 {
 	return GetCurrentTimestamp() - taskq_steady_now();
 }
 
-/* taskq_steady_at - the steady time of a moment by the system's clock, as that goes now */
+/*
+ * taskq_steady_at - the steady time of a moment by the system's clock, as
+ * that goes now
+ */
 TimestampTz
 taskq_steady_at(TimestampTz when)
 {

@@ -6,7 +6,9 @@
 
 #include "datatype/timestamp.h"
 
-/* A change of the system's clock by less is none; and how soon one is seen. */
+/*
+ * A change of the system's clock by less is none; and how soon one is seen.
+ */
 #define TASKQ_CLOCK_JUMP_US (2 * USECS_PER_SEC)
 #define TASKQ_CLOCK_CHECK_MS 60000
 

@@ -91,7 +91,10 @@ taskq_my_procno(void)
 #endif
 }
 
-/* transaction_timeout came with 17; before, the one that is there is looked at twice. */
+/*
+ * transaction_timeout came with 17; before, the one that is there is looked
+ * at twice.
+ */
 #if PG_VERSION_NUM < 170000
 #define TASKQ_TRANSACTION_TIMEOUT STATEMENT_TIMEOUT
 #else
@@ -105,7 +108,10 @@ taskq_my_procno(void)
 #else
 #include "utils/wait_event.h"
 
-/* Known by its name's address, a literal's, so that only the first wait has it looked up. */
+/*
+ * Known by its name's address, a literal's, so that only the first wait has
+ * it looked up.
+ */
 static inline uint32
 taskq_wait_event(const char *name)
 {
@@ -132,7 +138,10 @@ taskq_wait_event(const char *name)
 }
 #endif
 
-/* Which indexes want an entry for a new version of a row; summarizing ones are told apart since 16. */
+/*
+ * Which indexes want an entry for a new version of a row; summarizing ones
+ * are told apart since 16.
+ */
 typedef enum TaskqIndexes
 {
 	TASKQ_NO_INDEX,
@@ -150,14 +159,16 @@ taskq_heap_update(Relation rel, ItemPointer tid, HeapTuple tuple)
 	TU_UpdateIndexes which;
 
 	simple_heap_update(rel, tid, tuple, &which);
-	return which == TU_None ? TASKQ_NO_INDEX :
-		which == TU_Summarizing ? TASKQ_SUMMARIZING_INDEXES : TASKQ_ALL_INDEXES;
+	return which == TU_None ? TASKQ_NO_INDEX
+		: which == TU_Summarizing ? TASKQ_SUMMARIZING_INDEXES
+		: TASKQ_ALL_INDEXES;
 #endif
 }
 
 /* ... and ExecInsertIndexTuples is told. */
 static inline List *
-taskq_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot, EState *estate, bool only_summarizing)
+taskq_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot,
+						  EState *estate, bool only_summarizing)
 {
 	return ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL
 #if PG_VERSION_NUM >= 160000
@@ -170,9 +181,11 @@ taskq_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot, EState *e
 static inline void
 taskq_truncate(Relation rel)
 {
-	ExecuteTruncateGuts(list_make1(rel), list_make1_oid(RelationGetRelid(rel)), NIL, DROP_RESTRICT, false
+	ExecuteTruncateGuts(list_make1(rel), list_make1_oid(RelationGetRelid(rel)),
+						NIL, DROP_RESTRICT, false
 #if PG_VERSION_NUM >= 160000
-						,false
+						,
+						false
 #endif
 		);
 }
@@ -184,7 +197,10 @@ taskq_truncate(Relation rel)
 #define taskq_qualified_name(text) stringToQualifiedNameList(text, NULL)
 #endif
 
-/* What would end a session of ours from without; transaction_timeout came with 17. */
+/*
+ * What would end a session of ours from without; transaction_timeout came
+ * with 17.
+ */
 #if PG_VERSION_NUM < 170000
 #define TASKQ_SESSION_SETTINGS {"exit_on_error", "off"}
 #else

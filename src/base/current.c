@@ -3,8 +3,8 @@
  * current.c
  *		The task that runs in this session.
  *
- * Set by who runs it (run/), asked by everybody who has to know who acts here:
- * rights, submits, progress, waits.
+ * Set by who runs it (run/), asked by everybody who has to know who acts
+ * here: rights, submits, progress, waits.
  *
  *-------------------------------------------------------------------------
  */

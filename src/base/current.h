@@ -1,4 +1,6 @@
-/* current.h: who acts here: the task that runs in this session, if one does */
+/*
+ * current.h: who acts here: the task that runs in this session, if one does
+ */
 #ifndef TASKQ_CURRENT_H
 #define TASKQ_CURRENT_H
 
@@ -19,12 +21,14 @@ typedef struct TaskqCurrent
 	int			attempt;
 	int			max_attempts;
 	struct TaskqRow *row;
-	Datum		payload;		/* as the handler gets it: detoasted, the row's is not; 0: none */
+	Datum		payload;		/* as the handler gets it: detoasted, the
+								 * row's is not; 0: none */
 	int			children;		/* tasks it submitted */
 } TaskqCurrent;
 
 extern TaskqCurrent *taskq_current; /* NULL outside of a task */
-extern int64 taskq_retry_us;		/* what the running task asked for with taskq.retry(); -1: nothing */
+extern int64 taskq_retry_us;	/* what the running task asked for with
+								 * taskq.retry(); -1: nothing */
 
 #define taskq_in_task() (taskq_current != NULL)
 

@@ -3,20 +3,22 @@
  * guard.c
  *		Which task brought the server down?
  *
- * When a process dies the postmaster ends all others and starts anew with empty
- * shared memory.  So what each worker is at is written to a file that is mapped
- * into memory: a store without a system call, which outlives the process.  The
- * postmaster tells the other workers to quit, and each of them marks its own
- * entry innocent on its way out.  What is left unmarked was in the process that
- * died: those tasks are suspects (rescue.c deals with them).  Of tasks that share a
- * transaction the one that runs is, and in their commit, which runs nothing of
- * theirs, all are: nobody is blamed for that, but each is run by itself from then on.
+ * When a process dies the postmaster ends all others and starts anew with
+ * empty shared memory.  So what each worker is at is written to a file that
+ * is mapped into memory: a store without a system call, which outlives the
+ * process.  The postmaster tells the other workers to quit, and each of them
+ * marks its own entry innocent on its way out.  What is left unmarked was in
+ * the process that died: those tasks are suspects (rescue.c deals with them).
+ * Of tasks that share a transaction the one that runs is, and in their
+ * commit, which runs nothing of theirs, all are: nobody is blamed for that,
+ * but each is run by itself from then on.
  *
- * The file is believed after a crash restart, and after a postmaster that went
- * out in order.  When everything was killed at once, the postmaster too, nobody
- * is to blame; it is not meant to outlive the machine.
+ * The file is believed after a crash restart, and after a postmaster that
+ * went out in order.  When everything was killed at once, the postmaster too,
+ * nobody is to blame; it is not meant to outlive the machine.
  *
- * What taskq.resume() has said is here too: a crash restart does not take it back.
+ * What taskq.resume() has said is here too: a crash restart does not take it
+ * back.
  *
  *-------------------------------------------------------------------------
  */
@@ -75,7 +77,8 @@ typedef struct GuardFile
 {
 	uint32		magic;
 	bool		orderly;		/* the postmaster went out in order */
-	Oid			resumed[RESUMED_MAX];	/* databases where taskq.resume() was called */
+	Oid			resumed[RESUMED_MAX];	/* databases where taskq.resume() was
+										 * called */
 	GuardCell	cells[TASKQ_MAX_WORKERS];
 } GuardFile;
 
@@ -108,8 +111,8 @@ allocate_blocks(int fd)
 }
 
 /*
- * Map the file.  Its blocks are there before: a store into a hole of a file for which
- * the disk has no room would be a SIGBUS, here in the postmaster.
+ * Map the file.  Its blocks are there before: a store into a hole of a file
+ * for which the disk has no room would be a SIGBUS, here in the postmaster.
  */
 static GuardFile *
 guard_map(void)
@@ -121,7 +124,8 @@ guard_map(void)
 	{
 		errno = allocate_blocks(fd);
 		if (errno == 0)
-			memory = mmap(NULL, sizeof(GuardFile), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+			memory = mmap(NULL, sizeof(GuardFile), PROT_READ | PROT_WRITE,
+						  MAP_SHARED, fd, 0);
 	}
 	if (memory == MAP_FAILED)
 		ereport(WARNING,
@@ -141,7 +145,8 @@ on_postmaster_exit(int code, Datum arg)
 }
 
 static void
-add_suspect(int slotno, const GuardCell *cell, const pg_uuid_t *id, bool shared)
+add_suspect(int slotno, const GuardCell *cell, const pg_uuid_t *id,
+			bool shared)
 {
 	TaskqSuspect *suspect;
 
@@ -168,16 +173,18 @@ collect_suspects(void)
 	{
 		GuardCell  *cell = &guard->cells[i];
 
-		for (int j = 0; cell->state == CELL_IN_COMMIT && j < cell->nshared; j++)
+		for (int j = 0; cell->state == CELL_IN_COMMIT && j < cell->nshared;
+			 j++)
 			add_suspect(i, cell, &cell->shared[j], true);
 	}
 }
 
 /*
- * taskq_guard_startup - read what the last run left, and start with an empty file
+ * taskq_guard_startup - read what the last run left, and start with an empty
+ * file
  *
- * Called whenever shared memory is set up; fresh_memory tells that it was just
- * made, so that this is the postmaster and nobody else is there.
+ * Called whenever shared memory is set up; fresh_memory tells that it was
+ * just made, so that this is the postmaster and nobody else is there.
  */
 void
 taskq_guard_startup(bool fresh_memory)
@@ -204,7 +211,10 @@ taskq_guard_startup(bool fresh_memory)
 		memset(guard->resumed, 0, sizeof(guard->resumed));
 }
 
-/* taskq_guard_resume - taskq.resume() was called here, and holds until the server is started anew; never fails */
+/*
+ * taskq_guard_resume - taskq.resume() was called here, and holds until the
+ * server is started anew; never fails
+ */
 void
 taskq_guard_resume(Oid dbid)
 {
@@ -224,7 +234,9 @@ taskq_guard_resume(Oid dbid)
 bool
 taskq_guard_resumed(Oid dbid)
 {
-	for (int i = 0; guard != NULL && i < RESUMED_MAX && OidIsValid(guard->resumed[i]); i++)
+	for (int i = 0;
+		 guard != NULL && i < RESUMED_MAX && OidIsValid(guard->resumed[i]);
+		 i++)
 	{
 		if (guard->resumed[i] == dbid)
 			return true;
@@ -232,7 +244,10 @@ taskq_guard_resumed(Oid dbid)
 	return false;
 }
 
-/* SIGQUIT: another process brought the server down, or it is shut down at once. */
+/*
+ * SIGQUIT: another process brought the server down, or it is shut down at
+ * once.
+ */
 static void
 on_quit(SIGNAL_ARGS)
 {
@@ -243,7 +258,10 @@ on_quit(SIGNAL_ARGS)
 }
 
 #ifdef USE_POSTMASTER_DEATH_SIGNAL
-/* The postmaster is gone: nobody restarts anything, and a task that runs on would keep the new one out. */
+/*
+ * The postmaster is gone: nobody restarts anything, and a task that runs on
+ * would keep the new one out.
+ */
 static void
 on_postmaster_death(SIGNAL_ARGS)
 {
@@ -269,7 +287,10 @@ taskq_guard_init(int slotno)
 #endif
 }
 
-/* taskq_guard_enter - from here on a crash of this process is this task's doing */
+/*
+ * taskq_guard_enter - from here on a crash of this process is this task's
+ * doing
+ */
 void
 taskq_guard_enter(const pg_uuid_t *id, TimestampTz started_at)
 {
@@ -285,7 +306,8 @@ taskq_guard_enter(const pg_uuid_t *id, TimestampTz started_at)
 }
 
 /*
- * taskq_guard_commit - from here on a crash may be the doing of any of these tasks, which share a transaction
+ * taskq_guard_commit - from here on a crash may be the doing of any of these
+ * tasks, which share a transaction
  *
  * At most TASKQ_BATCH_MAX.
  */

@@ -63,10 +63,12 @@ check_names(char **newval, void **extra, GucSource source)
 }
 
 /*
- * taskq_guc_init_tenants - define the settings by which tenants are kept apart
+ * taskq_guc_init_tenants - define the settings by which tenants are kept
+ * apart
  *
- * Also where the library is not preloaded: what was put into the tables can still
- * be looked at there, and a setting that nobody defined is for everybody to set.
+ * Also where the library is not preloaded: what was put into the tables can
+ * still be looked at there, and a setting that nobody defined is for
+ * everybody to set.
  */
 void
 taskq_guc_init_tenants(void)
@@ -74,18 +76,15 @@ taskq_guc_init_tenants(void)
 	DefineCustomStringVariable("taskq.trusted_gateways",
 							   "Roles whose sessions state truly for whom they act.",
 							   "The setting request.jwt.claims of a session of these roles (such as PostgREST's authenticator) is believed.",
-							   &taskq_trusted_gateways, "", PGC_SUSET, GUC_LIST_INPUT,
-							   check_names, NULL, NULL);
-	DefineCustomStringVariable("taskq.tenant_claim",
-							   "The claim that names the tenant.",
+							   &taskq_trusted_gateways, "", PGC_SUSET, GUC_LIST_INPUT, check_names,
+							   NULL, NULL);
+	DefineCustomStringVariable("taskq.tenant_claim", "The claim that names the tenant.",
 							   "Tasks are seen and steered only by their own tenant, where a trusted gateway is used.",
-							   &taskq_tenant_claim, "sub", PGC_SUSET, 0,
-							   NULL, NULL, NULL);
+							   &taskq_tenant_claim, "sub", PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("taskq.require_tenant",
 							 "Refuse sessions that act for others and do not say for which tenant.",
 							 "They are refused too when they are of no trusted gateway. Operators and monitors are not.",
-							 &taskq_require_tenant, false, PGC_SUSET, 0,
-							 NULL, NULL, NULL);
+							 &taskq_require_tenant, false, PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
 /*
@@ -100,103 +99,90 @@ taskq_guc_init(void)
 	DefineCustomIntVariable("taskq.max_workers",
 							"Maximum number of taskq worker processes in the whole server.",
 							"They are taken from max_worker_processes. 0 stops taskq from running tasks.",
-							&taskq_max_workers, 4, 0, TASKQ_MAX_WORKERS, PGC_SIGHUP, 0,
-							NULL, NULL, NULL);
+							&taskq_max_workers, 4, 0, TASKQ_MAX_WORKERS, PGC_SIGHUP, 0, NULL,
+							NULL, NULL);
 	DefineCustomIntVariable("taskq.max_dispatchers",
 							"Maximum number of databases that taskq serves at the same moment.",
 							"Each takes one of max_worker_processes while it has tasks to run; others take turns.",
-							&taskq_max_dispatchers, 2, 1, 1024, PGC_SIGHUP, 0,
-							NULL, NULL, NULL);
+							&taskq_max_dispatchers, 2, 1, 1024, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("taskq.max_workers_per_role",
 							"Maximum number of workers of one role in one database; 0: as many as there are.",
-							NULL,
-							&taskq_max_workers_per_role, 0, 0, TASKQ_MAX_WORKERS, PGC_SIGHUP, 0,
-							NULL, NULL, NULL);
+							NULL, &taskq_max_workers_per_role, 0, 0, TASKQ_MAX_WORKERS,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("taskq.reserve_worker",
 							 "A role that holds all other workers does not get the last one.",
 							 "As soon as a second role has had something to do. So endless tasks of one role do not keep the others from running.",
-							 &taskq_reserve_worker, true, PGC_SIGHUP, 0,
-							 NULL, NULL, NULL);
+							 &taskq_reserve_worker, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("taskq.max_databases",
 							"Number of databases with taskq that shared memory has room for.",
-							NULL,
-							&taskq_max_databases, 64, 1, 10000, PGC_POSTMASTER, 0,
-							NULL, NULL, NULL);
+							NULL, &taskq_max_databases, 64, 1, 10000, PGC_POSTMASTER, 0, NULL,
+							NULL, NULL);
 	DefineCustomIntVariable("taskq.node",
 							"Number of this server, which the ids of its tasks carry.",
 							"Of several servers that share the work each has its own, so that an id tells which one has the task: taskq.task_node(id).",
-							&taskq_node, 0, 0, 1023, PGC_SIGHUP, 0,
-							NULL, NULL, NULL);
+							&taskq_node, 0, 0, 1023, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("taskq.max_lanes",
 							"Number of lanes (role, queue, kind, priority) that shared memory has room for.",
 							"More lanes than that still work, but need scans of the tables.",
-							&taskq_max_lanes, 1024, 16, 1000000, PGC_POSTMASTER, 0,
-							NULL, NULL, NULL);
+							&taskq_max_lanes, 1024, 16, 1000000, PGC_POSTMASTER, 0, NULL, NULL,
+							NULL);
 	DefineCustomIntVariable("taskq.worker_idle_timeout",
 							"How long a worker without work stays.",
 							"-1 keeps workers for ever.",
-							&taskq_worker_idle_timeout, 60000, -1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS,
-							NULL, NULL, NULL);
+							&taskq_worker_idle_timeout, 60000, -1, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("taskq.worker_max_tasks",
 							"A worker process is replaced after this many tasks.",
-							NULL,
-							&taskq_worker_max_tasks, 1000000, 1, INT_MAX, PGC_SIGHUP, 0,
-							NULL, NULL, NULL);
-	DefineCustomStringVariable("taskq.databases",
-							   "Databases in which taskq runs tasks.",
+							NULL, &taskq_worker_max_tasks, 1000000, 1,
+							INT_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("taskq.databases", "Databases in which taskq runs tasks.",
 							   "A list of names, or * for all that have the extension.",
-							   &taskq_databases, "*", PGC_SIGHUP, GUC_LIST_INPUT,
-							   check_names, NULL, NULL);
+							   &taskq_databases, "*", PGC_SIGHUP, GUC_LIST_INPUT, check_names, NULL,
+							   NULL);
 	DefineCustomEnumVariable("taskq.notify",
 							 "Which changes of state are announced with NOTIFY taskq.",
-							 NULL,
-							 &taskq_notify, TASKQ_NOTIFY_FINAL, notify_options, PGC_SIGHUP, 0,
-							 NULL, NULL, NULL);
+							 NULL, &taskq_notify, TASKQ_NOTIFY_FINAL,
+							 notify_options, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("taskq.max_payload",
-							"Maximum size of a task's payload.",
-							NULL,
-							&taskq_max_payload, 1024, 1, 255 * 1024, PGC_SUSET, GUC_UNIT_KB,
-							NULL, NULL, NULL);
+							"Maximum size of a task's payload.", NULL,
+							&taskq_max_payload, 1024, 1, 255 * 1024,
+							PGC_SUSET, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("taskq.max_result",
 							"Maximum size of a task's result.",
 							"A task that returns more fails.",
-							&taskq_max_result, 1024, 1, 255 * 1024, PGC_SIGHUP, GUC_UNIT_KB,
-							NULL, NULL, NULL);
+							&taskq_max_result, 1024, 1, 255 * 1024,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("taskq.warn_snapshot_age",
 							"Age of the oldest snapshot from which on the log warns of dead rows; -1: never.",
 							"The warning names who holds it, when taskq has many dead rows.",
-							&taskq_warn_snapshot_age, 10 * 60 * 1000, -1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS,
-							NULL, NULL, NULL);
-	DefineCustomIntVariable("taskq.retention",
-							"How long finished tasks are kept.",
+							&taskq_warn_snapshot_age, 10 * 60 * 1000, -1, INT_MAX, PGC_SIGHUP,
+							GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.retention", "How long finished tasks are kept.",
 							"Tasks are removed in large portions, so some stay longer, by up to half of it.",
-							&taskq_retention, 24 * 60, 1, 60 * 24 * 3650, PGC_SIGHUP, GUC_UNIT_MIN,
-							NULL, NULL, NULL);
+							&taskq_retention, 24 * 60, 1, 60 * 24 * 3650, PGC_SIGHUP,
+							GUC_UNIT_MIN, NULL, NULL, NULL);
 	DefineCustomIntVariable("taskq.max_pending_per_role",
 							"Maximum number of tasks of one role that wait to be run.",
 							"Counted by estimate in shared memory. 0 is no limit; it does not hold for superusers.",
-							&taskq_max_pending_per_role, 1000000, 0, INT_MAX, PGC_SUSET, 0,
-							NULL, NULL, NULL);
+							&taskq_max_pending_per_role, 1000000, 0, INT_MAX, PGC_SUSET, 0, NULL,
+							NULL, NULL);
 	DefineCustomIntVariable("taskq.max_children",
 							"Maximum number of tasks that one attempt at a task submits.",
-							"0 is no limit.",
-							&taskq_max_children, 100000, 0, INT_MAX, PGC_SUSET, 0,
-							NULL, NULL, NULL);
+							"0 is no limit.", &taskq_max_children, 100000, 0, INT_MAX, PGC_SUSET,
+							0, NULL, NULL, NULL);
 	DefineCustomIntVariable("taskq.max_depth",
 							"Maximum number of tasks that a task descends from.",
 							"A task submitted inside another one is its child. 0 is no limit.",
-							&taskq_max_depth, 100, 0, 32767, PGC_SUSET, 0,
-							NULL, NULL, NULL);
+							&taskq_max_depth, 100, 0, 32767, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("taskq.max_wait",
 							"Longest time that a call waits for tasks to finish, or for one to claim.",
 							"0 is no limit; it does not hold for superusers and task_wait_long.",
-							&taskq_max_wait, 60000, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MS,
-							NULL, NULL, NULL);
+							&taskq_max_wait, 60000, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MS, NULL,
+							NULL, NULL);
 	DefineCustomBoolVariable("taskq.start_paused",
 							 "Run no tasks after the server has started until taskq.resume() is called.",
 							 "For physical copies of a server, which cannot be told from the original.",
-							 &taskq_start_paused, false, PGC_POSTMASTER, 0,
-							 NULL, NULL, NULL);
+							 &taskq_start_paused, false, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	taskq_guc_init_tenants();
 	MarkGUCPrefixReserved("taskq");
 }
@@ -225,7 +211,9 @@ name_listed(const char *names_setting, const char *name)
 	return found;
 }
 
-/* taskq_database_enabled - does taskq run tasks in a database of this name? */
+/*
+ * taskq_database_enabled - does taskq run tasks in a database of this name?
+ */
 bool
 taskq_database_enabled(const char *name)
 {
@@ -236,5 +224,6 @@ taskq_database_enabled(const char *name)
 bool
 taskq_gateway_trusted(const char *role)
 {
-	return taskq_trusted_gateways[0] != '\0' && name_listed(taskq_trusted_gateways, role);
+	return taskq_trusted_gateways[0] != '\0' &&
+		name_listed(taskq_trusted_gateways, role);
 }

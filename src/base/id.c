@@ -4,9 +4,10 @@
  *		Task ids: UUID version 7 (RFC 9562, 5.7) with the leaf's number inside.
  *
  * 48 bits of milliseconds, 12 bits of the fraction of a millisecond (method 3
- * of 6.2: the microsecond can be had back from it), 6 bits for the leaf, 10 for
- * the node (taskq.node), 46 random bits.  Ids made by one backend rise; across
- * backends they are as good as the clock, and nothing relies on more (see lane.c).
+ * of 6.2: the microsecond can be had back from it), 6 bits for the leaf, 10
+ * for the node (taskq.node), 46 random bits.  Ids made by one backend rise;
+ * across backends they are as good as the clock, and nothing relies on more
+ * (see lane.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -24,7 +25,10 @@
 #define UNIX_EPOCH_US \
 	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
-/* The random part, drawn for many ids at a time: a system call costs more than an id. */
+/*
+ * The random part, drawn for many ids at a time: a system call costs more
+ * than an id.
+ */
 static uint8 *
 random_bytes(void)
 {
@@ -43,7 +47,10 @@ random_bytes(void)
 	return pool + used - 7;
 }
 
-/* taskq_ring_period_ms - how long ids name the same leaf: a twelfth of the retention, so that there is room to empty others */
+/*
+ * taskq_ring_period_ms - how long ids name the same leaf: a twelfth of the
+ * retention, so that there is room to empty others
+ */
 int64
 taskq_ring_period_ms(void)
 {
@@ -53,13 +60,14 @@ taskq_ring_period_ms(void)
 /*
  * taskq_ring_leaf - the leaf that ids made at this time name
  *
- * One that still holds what the last turn of the ring left there would not be emptied
- * before the next: then it is the leaf before it.
+ * One that still holds what the last turn of the ring left there would not be
+ * emptied before the next: then it is the leaf before it.
  */
 int
 taskq_ring_leaf(TimestampTz when)
 {
-	int			leaf = (when + UNIX_EPOCH_US) / 1000 / taskq_ring_period_ms() % TASKQ_RING;
+	int			leaf = (when + UNIX_EPOCH_US) / 1000 / taskq_ring_period_ms() %
+	TASKQ_RING;
 	TaskqDb    *db = taskq_db_mine();
 	uint32		closed = db == NULL ? 0 : pg_atomic_read_u32(&db->closed);
 
@@ -75,7 +83,10 @@ taskq_ring_leaf(TimestampTz when)
 
 static int64 last_us = 0;		/* of the last id made here */
 
-/* The time for the next id: later than that of the last one, whatever the clock says. */
+/*
+ * The time for the next id: later than that of the last one, whatever the
+ * clock says.
+ */
 static int64
 next_us(TimestampTz now)
 {
@@ -85,7 +96,8 @@ next_us(TimestampTz now)
 static void
 set_time(pg_uuid_t *id, int64 us)
 {
-	uint64		high = pg_hton64((uint64) (us / 1000) << 16 | UINT64CONST(0x7000) | (uint64) (us % 1000) * 4096 / 1000);
+	uint64		high = pg_hton64((uint64) (us / 1000) << 16 | UINT64CONST(0x7000) |
+								 (uint64) (us % 1000) * 4096 / 1000);
 
 	memcpy(id->data, &high, 8);
 }
@@ -122,7 +134,10 @@ taskq_id_bound(pg_uuid_t *id)
 	set_time(id, us);
 }
 
-/* taskq_id_at - the least id made at this time, or at the nearest that an id can have */
+/*
+ * taskq_id_at - the least id made at this time, or at the nearest that an id
+ * can have
+ */
 void
 taskq_id_at(TimestampTz when, pg_uuid_t *id)
 {
@@ -145,7 +160,10 @@ taskq_id_slot(const pg_uuid_t *id)
 	return (id->data[8] & 0x3f) % TASKQ_RING;
 }
 
-/* taskq_id_node - the number of the server that made an id: its taskq.node at that time */
+/*
+ * taskq_id_node - the number of the server that made an id: its taskq.node at
+ * that time
+ */
 int
 taskq_id_node(const pg_uuid_t *id)
 {
@@ -183,7 +201,8 @@ taskq_id_next(pg_uuid_t *id)
 void
 taskq_id_last(TimestampTz when, pg_uuid_t *id)
 {
-	uint64		high = pg_hton64((uint64) ((when + UNIX_EPOCH_US) / 1000) << 16 | 0xffff);
+	uint64		high = pg_hton64((uint64) ((when + UNIX_EPOCH_US) / 1000) << 16 |
+								 0xffff);
 
 	memset(id->data, 0xff, UUID_LEN);
 	memcpy(id->data, &high, 8);

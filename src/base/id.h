@@ -8,7 +8,8 @@
 #include "utils/uuid.h"
 
 #define TASKQ_RING 16			/* leaves of the ring */
-#define TASKQ_KEEP 16			/* the leaf for what outlives a turn of the ring */
+#define TASKQ_KEEP 16			/* the leaf for what outlives a turn of the
+								 * ring */
 #define TASKQ_LEAVES 17
 
 /* A task's place in the order of due times. */
@@ -18,7 +19,10 @@ typedef struct TaskqDue
 	pg_uuid_t	id;
 } TaskqDue;
 
-/* A task, and where its row was when it was seen last (tid invalid: not known). */
+/*
+ * A task, and where its row was when it was seen last (tid invalid: not
+ * known).
+ */
 typedef struct TaskqRef
 {
 	pg_uuid_t	id;

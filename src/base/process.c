@@ -19,7 +19,9 @@
 #define WARN_AFTER_US USECS_PER_SEC
 #define WARN_EVERY_US (60 * USECS_PER_SEC)
 
-/* taskq_process_begin - first thing in every process: arguments and signals */
+/*
+ * taskq_process_begin - first thing in every process: arguments and signals
+ */
 void
 taskq_process_begin(TaskqProcessArgs *args)
 {
@@ -31,20 +33,25 @@ taskq_process_begin(TaskqProcessArgs *args)
 
 /* taskq_process_fill - what all processes have in common */
 void
-taskq_process_fill(BackgroundWorker *worker, const char *type, const char *function)
+taskq_process_fill(BackgroundWorker *worker, const char *type,
+				   const char *function)
 {
 	memset(worker, 0, sizeof(*worker));
-	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS |
+		BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
-	strlcpy(worker->bgw_library_name, "taskq", sizeof(worker->bgw_library_name));
-	strlcpy(worker->bgw_function_name, function, sizeof(worker->bgw_function_name));
+	strlcpy(worker->bgw_library_name, "taskq",
+			sizeof(worker->bgw_library_name));
+	strlcpy(worker->bgw_function_name, function,
+			sizeof(worker->bgw_function_name));
 	strlcpy(worker->bgw_type, type, sizeof(worker->bgw_type));
 	strlcpy(worker->bgw_name, type, sizeof(worker->bgw_name));
 }
 
 /*
- * taskq_process_warn - when there is no room for a process, say so once a minute: not by each process, and
- * not when one that has just left is in the way for a moment.
+ * taskq_process_warn - when there is no room for a process, say so once a
+ * minute: not by each process, and not when one that has just left is in the
+ * way for a moment.
  */
 void
 taskq_process_warn(bool started)
@@ -61,7 +68,8 @@ taskq_process_warn(bool started)
 	if (now - since < WARN_AFTER_US)
 		return;
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	if (taskq_shared->warned_at == 0 || now - taskq_shared->warned_at > WARN_EVERY_US)
+	if (taskq_shared->warned_at == 0 ||
+		now - taskq_shared->warned_at > WARN_EVERY_US)
 	{
 		taskq_shared->warned_at = now;
 		warn = true;
@@ -80,8 +88,9 @@ taskq_process_warn(bool started)
  * It is never restarted by the postmaster: whoever started it decides.
  */
 bool
-taskq_process_try_start(const char *type, const char *function, const TaskqProcessArgs *args,
-					BackgroundWorkerHandle **handle)
+taskq_process_try_start(const char *type, const char *function,
+						const TaskqProcessArgs *args,
+						BackgroundWorkerHandle **handle)
 {
 	BackgroundWorker worker;
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);

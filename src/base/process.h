@@ -15,11 +15,14 @@ typedef struct TaskqProcessArgs
 	uint32		generation;
 } TaskqProcessArgs;
 
-StaticAssertDecl(sizeof(TaskqProcessArgs) <= BGW_EXTRALEN, "arguments fit into bgw_extra");
+StaticAssertDecl(sizeof(TaskqProcessArgs) <= BGW_EXTRALEN,
+				 "arguments fit into bgw_extra");
 
-extern bool taskq_process_try_start(const char *type, const char *function, const TaskqProcessArgs *args,
+extern bool taskq_process_try_start(const char *type, const char *function,
+									const TaskqProcessArgs *args,
 									BackgroundWorkerHandle **handle);
-extern void taskq_process_fill(BackgroundWorker *worker, const char *type, const char *function);
+extern void taskq_process_fill(BackgroundWorker *worker, const char *type,
+							   const char *function);
 extern void taskq_process_warn(bool started);
 extern void taskq_process_begin(TaskqProcessArgs *args);
 

@@ -37,9 +37,12 @@ shmem_size(void)
 {
 	Size		size = MAXALIGN(sizeof(TaskqShared));
 
-	size = add_size(size, MAXALIGN(mul_size(taskq_max_databases, sizeof(TaskqDb))));
-	size = add_size(size, MAXALIGN(mul_size(taskq_max_lanes, sizeof(TaskqLane))));
-	size = add_size(size, MAXALIGN(mul_size(max_prepared_xacts, sizeof(TaskqPrepared))));
+	size = add_size(size,
+					MAXALIGN(mul_size(taskq_max_databases, sizeof(TaskqDb))));
+	size = add_size(size,
+					MAXALIGN(mul_size(taskq_max_lanes, sizeof(TaskqLane))));
+	size = add_size(size, MAXALIGN(mul_size(max_prepared_xacts,
+											sizeof(TaskqPrepared))));
 	return add_size(size, MAXALIGN(mul_size(MaxBackends, sizeof(pg_uuid_t))));
 }
 
@@ -56,13 +59,17 @@ static void
 shmem_reset(void)
 {
 	memset(taskq_shared, 0, shmem_size());
-	taskq_shared->dbs = (TaskqDb *) ((char *) taskq_shared + MAXALIGN(sizeof(TaskqShared)));
-	taskq_shared->lanes = (TaskqLane *) ((char *) taskq_shared->dbs +
-										 MAXALIGN(taskq_max_databases * sizeof(TaskqDb)));
-	taskq_shared->prepared = (TaskqPrepared *) ((char *) taskq_shared->lanes +
-												MAXALIGN(taskq_max_lanes * sizeof(TaskqLane)));
-	taskq_shared->bounds = (pg_uuid_t *) ((char *) taskq_shared->prepared +
-										  MAXALIGN(max_prepared_xacts * sizeof(TaskqPrepared)));
+	taskq_shared->dbs =
+		(TaskqDb *) ((char *) taskq_shared + MAXALIGN(sizeof(TaskqShared)));
+	taskq_shared->lanes =
+		(TaskqLane *) ((char *) taskq_shared->dbs +
+					   MAXALIGN(taskq_max_databases * sizeof(TaskqDb)));
+	taskq_shared->prepared =
+		(TaskqPrepared *) ((char *) taskq_shared->lanes +
+						   MAXALIGN(taskq_max_lanes * sizeof(TaskqLane)));
+	taskq_shared->bounds =
+		(pg_uuid_t *) ((char *) taskq_shared->prepared +
+					   MAXALIGN(max_prepared_xacts * sizeof(TaskqPrepared)));
 	ConditionVariableInit(&taskq_shared->event_room);
 	ConditionVariableInit(&taskq_shared->finished_any);
 	ConditionVariableInit(&taskq_shared->slots_changed);
@@ -105,7 +112,10 @@ shmem_startup(void)
 	taskq_main_lock = &locks[0].lock;
 }
 
-/* taskq_shmem_part - somebody above has something of its own there; before taskq_shmem_init */
+/*
+ * taskq_shmem_part - somebody above has something of its own there; before
+ * taskq_shmem_init
+ */
 void
 taskq_shmem_part(Size (*size) (void), void (*init) (void))
 {
@@ -181,7 +191,10 @@ taskq_wake_dispatcher(TaskqDb *db)
 	}
 }
 
-/* taskq_wake_other_dispatchers - somebody needs a place that they may have; caller holds the main lock */
+/*
+ * taskq_wake_other_dispatchers - somebody needs a place that they may have;
+ * caller holds the main lock
+ */
 void
 taskq_wake_other_dispatchers(void)
 {
@@ -189,7 +202,8 @@ taskq_wake_other_dispatchers(void)
 	{
 		TaskqDb    *db = &taskq_shared->dbs[i];
 
-		if (OidIsValid(db->dbid) && db->dispatcher > 0 && db->dispatcher != MyProcPid)
+		if (OidIsValid(db->dbid) && db->dispatcher > 0 &&
+			db->dispatcher != MyProcPid)
 			taskq_wake_proc(db->procno);
 	}
 }
@@ -207,7 +221,10 @@ taskq_wake_dispatchers(void)
 	ConditionVariableBroadcast(&taskq_shared->slots_changed);
 }
 
-/* taskq_db_paused - does a database wait for taskq.resume() since the server started? */
+/*
+ * taskq_db_paused - does a database wait for taskq.resume() since the server
+ * started?
+ */
 bool
 taskq_db_paused(Oid dbid)
 {
@@ -232,10 +249,11 @@ taskq_db_find(Oid dbid)
 }
 
 /*
- * taskq_db_mine - entry of this process's database, or NULL; without the main lock
+ * taskq_db_mine - entry of this process's database, or NULL; without the main
+ * lock
  *
- * An entry that is made at this moment may be missed, so this is for what may be
- * known a moment too late, or what a lock on a table keeps in order.
+ * An entry that is made at this moment may be missed, so this is for what may
+ * be known a moment too late, or what a lock on a table keeps in order.
  */
 TaskqDb *
 taskq_db_mine(void)
@@ -258,10 +276,11 @@ taskq_db_mine(void)
 }
 
 /*
- * taskq_leaf_written - a row, or a new version of one, comes to another place of a leaf
+ * taskq_leaf_written - a row, or a new version of one, comes to another place
+ * of a leaf
  *
- * The caller has a lock on the leaf that keeps the sweeper from beginning to read it,
- * and from emptying it, till the transaction ends.
+ * The caller has a lock on the leaf that keeps the sweeper from beginning to
+ * read it, and from emptying it, till the transaction ends.
  */
 void
 taskq_leaf_written(int leaf)

@@ -4,10 +4,11 @@
  *		What taskq keeps in shared memory.
  *
  * Locks: the main lock guards databases, lanes, the slots' membership (all
- * fields of a slot above its comment) and the events.  Each slot has a lock of
- * its own for the batch and the task it works on.  Whoever needs both takes the
- * main lock first.  Nobody reads or writes a table, allocates or raises an error
- * while holding one, so that all of it can run in a commit callback.
+ * fields of a slot above its comment) and the events.  Each slot has a lock
+ * of its own for the batch and the task it works on.  Whoever needs both
+ * takes the main lock first.  Nobody reads or writes a table, allocates or
+ * raises an error while holding one, so that all of it can run in a commit
+ * callback.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,10 +29,12 @@
 #define TASKQ_BATCH_MAX 400
 #define TASKQ_WAIT_BUCKETS 128
 #define TASKQ_EVENTS 8192
-#define TASKQ_DB_EVENTS 6144	/* of one database: some room is left for others */
+#define TASKQ_DB_EVENTS 6144	/* of one database: some room is left for
+								 * others */
 #define TASKQ_TURNS 128
 #define TASKQ_CANCELS 2048
-#define TASKQ_ROLE_CANCELS 512	/* of one role's tasks: some room is left for others */
+#define TASKQ_ROLE_CANCELS 512	/* of one role's tasks: some room is left for
+								 * others */
 #define TASKQ_SUSPECTS (TASKQ_MAX_WORKERS + 2 * TASKQ_BATCH_MAX)
 #define TASKQ_PREPARED_LANES 8
 #define TASKQ_SAVE_TASKS 2000	/* watermarks are saved after so many */
@@ -40,18 +43,21 @@
 #define TASKQ_LEAF_BUSY 8
 
 /*
- * What the sweeper knows of a leaf: see sweeper.c.  It is alone in a database, so
- * all but the count is guarded by being the sweeper.
+ * What the sweeper knows of a leaf: see sweeper.c.  It is alone in a
+ * database, so all but the count is guarded by being the sweeper.
  */
 typedef struct TaskqLeaf
 {
-	pg_atomic_uint64 written;	/* counts who put rows, or new versions, at another place */
-	bool		reading;		/* what follows is known of a read that has begun */
+	pg_atomic_uint64 written;	/* counts who put rows, or new versions, at
+								 * another place */
+	bool		reading;		/* what follows is known of a read that has
+								 * begun */
 	Oid			file;			/* that is read */
 	uint64		written_before;
 	TimestampTz cutoff;			/* over is what was finished before it */
 	uint32		block;			/* all before it is over, moved, or busy */
-	uint64		moved;			/* the newest transaction that moved something out of it, or 0 */
+	uint64		moved;			/* the newest transaction that moved something
+								 * out of it, or 0 */
 	int			nbusy;
 	pg_uuid_t	busy[TASKQ_LEAF_BUSY];	/* rows that were locked */
 	TimestampTz again_at;		/* steady time; not before */
@@ -63,25 +69,37 @@ typedef struct TaskqDb
 {
 	Oid			dbid;			/* InvalidOid: free */
 	bool		wanted;			/* needs a dispatcher */
-	bool		loaded;			/* its lanes have been looked through since the server started */
+	bool		loaded;			/* its lanes have been looked through since
+								 * the server started */
 	bool		renewed;		/* its leases have been renewed since then */
-	bool		rescan;			/* a lane found no room: look through them again */
-	int			blocked;		/* sessions that want no taskq process here now */
+	bool		rescan;			/* a lane found no room: look through them
+								 * again */
+	int			blocked;		/* sessions that want no taskq process here
+								 * now */
 	pid_t		dispatcher;		/* 0: none, -1: being started */
 	int			procno;			/* of the dispatcher */
-	bool		leave;			/* the dispatcher shall leave for another database */
+	bool		leave;			/* the dispatcher shall leave for another
+								 * database */
 	TimestampTz since;			/* of the dispatcher's start; steady time */
-	TimestampTz next_due;		/* earliest timer, DT_NOEND for none, DT_NOBEGIN if not known */
-	TimestampTz not_before;		/* no dispatcher earlier, after one that failed; steady time */
-	TimestampTz no_worker_before;	/* no worker earlier, after one that could not connect; steady time */
-	bool		left_out;		/* lanes that cannot be run now are not in shared memory */
-	bool		resumed;		/* runs tasks though the server was started paused */
-	int64		clock_offset;	/* of the system's clock, when timers were set right last */
+	TimestampTz next_due;		/* earliest timer, DT_NOEND for none,
+								 * DT_NOBEGIN if not known */
+	TimestampTz not_before;		/* no dispatcher earlier, after one that
+								 * failed; steady time */
+	TimestampTz no_worker_before;	/* no worker earlier, after one that could
+									 * not connect; steady time */
+	bool		left_out;		/* lanes that cannot be run now are not in
+								 * shared memory */
+	bool		resumed;		/* runs tasks though the server was started
+								 * paused */
+	int64		clock_offset;	/* of the system's clock, when timers were set
+								 * right last */
 	int			nevents;		/* of its own among the events */
-	bool		hushed;			/* its dispatcher soon comes for them by itself */
+	bool		hushed;			/* its dispatcher soon comes for them by
+								 * itself */
 	TimestampTz events_since;	/* steady time; none has been taken since */
 	TimestampTz next_sweep;		/* when old tasks are to be looked for */
-	bool		foreign;		/* has tasks that are not run here before taskq.resume() */
+	bool		foreign;		/* has tasks that are not run here before
+								 * taskq.resume() */
 	bool		busy;			/* its dispatcher found something to do */
 	Oid			known[2];		/* the last two roles that had something to do */
 	pid_t		sweeper;		/* 0: none, -1: being started */
@@ -89,14 +107,18 @@ typedef struct TaskqDb
 	TimestampTz sweeper_since;	/* it was asked for; steady time */
 	int			sweeper_tries;	/* that came to nothing, one after the other */
 	bool		sweeper_leave;	/* another process needs its place */
-	bool		sweep_now;		/* it shall look at every leaf, also at those put off */
+	bool		sweep_now;		/* it shall look at every leaf, also at those
+								 * put off */
 	bool		attempts_swept; /* none is left of a task that is gone */
-	pg_atomic_uint32 closed;	/* leaves that still hold what is old, as bits: ids name others */
+	pg_atomic_uint32 closed;	/* leaves that still hold what is old, as
+								 * bits: ids name others */
 	TaskqLeaf	leaves[TASKQ_LEAVES];
 	bool		unsaved;		/* a watermark has risen since they were saved */
 	int			passed;			/* tasks reserved since then */
-	bool		held;			/* a transaction under way keeps some from being saved */
-	pg_uuid_t	floor;			/* no saved watermark is higher; valid once loaded */
+	bool		held;			/* a transaction under way keeps some from
+								 * being saved */
+	pg_uuid_t	floor;			/* no saved watermark is higher; valid once
+								 * loaded */
 } TaskqDb;
 
 /* A lane that has, or may have, something to claim. */
@@ -107,19 +129,26 @@ typedef struct TaskqLane
 	Oid			role;
 	int16		priority;
 	bool		dirty;			/* there may be a claimable task */
-	bool		fresh;			/* ... that external workers have not been told of */
+	bool		fresh;			/* ... that external workers have not been
+								 * told of */
 	int			scanner;		/* slot that scans it now, or -1 */
 	uint32		generation;		/* of this entry; tells reuse */
 	int			next_free;		/* if it is free: the next one, or -1 */
-	pg_uuid_t	watermark;		/* no claimable task before it that isn't noted elsewhere */
+	pg_uuid_t	watermark;		/* no claimable task before it that isn't
+								 * noted elsewhere */
 	bool		known;			/* "saved" has been read */
-	pg_uuid_t	saved;			/* the watermark in the table: what is before it has a row in table ready */
-	pg_uuid_t	head;			/* the first claimable task, as far as known; for the order of lanes only */
+	pg_uuid_t	saved;			/* the watermark in the table: what is before
+								 * it has a row in table ready */
+	pg_uuid_t	head;			/* the first claimable task, as far as known;
+								 * for the order of lanes only */
 	pg_uuid_t	high;			/* scans came as far as here */
-	pg_uuid_t	min_noted;		/* lowest id noted since the scan took its snapshot */
+	pg_uuid_t	min_noted;		/* lowest id noted since the scan took its
+								 * snapshot */
 	uint32		leaves;			/* leaves that may hold a claimable task */
-	uint32		noted_leaves;	/* of ids noted since the scan took its snapshot */
-	TimestampTz retry_at;		/* steady time: when to look again at rows that were locked, or DT_NOEND */
+	uint32		noted_leaves;	/* of ids noted since the scan took its
+								 * snapshot */
+	TimestampTz retry_at;		/* steady time: when to look again at rows
+								 * that were locked, or DT_NOEND */
 	pg_uuid_t	skipped;		/* the lowest of these */
 	uint32		skipped_leaves;
 	int			backoff;		/* ms, of retry_at */
@@ -127,9 +156,12 @@ typedef struct TaskqLane
 	int64		later;			/* estimate of those that wait for their time */
 	int			running;		/* reserved or running */
 	int			average_us;		/* run time, moving average; 0: unknown */
-	uint64		served;			/* number of the last worker that was started for its role */
-	TaskqDue	ready;			/* no claimable task has a row in table ready before it */
-	TaskqDue	min_ready;		/* lowest noted since the scan took its snapshot */
+	uint64		served;			/* number of the last worker that was started
+								 * for its role */
+	TaskqDue	ready;			/* no claimable task has a row in table ready
+								 * before it */
+	TaskqDue	min_ready;		/* lowest noted since the scan took its
+								 * snapshot */
 } TaskqLane;
 
 typedef enum TaskqSlotState
@@ -138,17 +170,22 @@ typedef enum TaskqSlotState
 	TASKQ_SLOT_STARTING,
 	TASKQ_SLOT_IDLE,
 	TASKQ_SLOT_BUSY,
-	TASKQ_SLOT_ORPHAN			/* worker ended inside a task; the dispatcher records it */
+	TASKQ_SLOT_ORPHAN			/* worker ended inside a task; the dispatcher
+								 * records it */
 } TaskqSlotState;
 
 /* How a task of a batch ended; 0 while it did not. */
 typedef enum TaskqOutcome
 {
 	TASKQ_UNDONE = 0,
-	TASKQ_DROPPED = 1			/* nothing to announce; others: the state's letter */
+	TASKQ_DROPPED = 1			/* nothing to announce; others: the state's
+								 * letter */
 } TaskqOutcome;
 
-/* A worker.  Its batch is items[0..nitems); those before next have been started. */
+/*
+ * A worker.  Its batch is items[0..nitems); those before next have been
+ * started.
+ */
 typedef struct TaskqSlot
 {
 	TaskqSlotState state;
@@ -162,10 +199,13 @@ typedef struct TaskqSlot
 	TimestampTz last_active;
 	bool		connected;
 	bool		leave;			/* end after the current task */
-	bool		requeue;		/* it was told to end now; its task shall run again */
+	bool		requeue;		/* it was told to end now; its task shall run
+								 * again */
 	bool		woken;			/* its latch was set since it went idle */
-	bool		enough;			/* the dispatcher knows that its role has work, and need not be told again */
-	bool		together;		/* the tasks of its batch may share transactions; the worker's own */
+	bool		enough;			/* the dispatcher knows that its role has
+								 * work, and need not be told again */
+	bool		together;		/* the tasks of its batch may share
+								 * transactions; the worker's own */
 
 	/* from here on: guarded by the slot's lock */
 	int			lane;			/* index into lanes */
@@ -173,14 +213,19 @@ typedef struct TaskqSlot
 	uint32		lane_generation;
 	int			nitems;
 	int			next;
-	uint32		batch;			/* counts batches, so that one is told from the next */
-	int			announced;		/* items before it are announced and gone for everyone */
+	uint32		batch;			/* counts batches, so that one is told from
+								 * the next */
+	int			announced;		/* items before it are announced and gone for
+								 * everyone */
 	TaskqRef	items[TASKQ_BATCH_MAX];
 	char		outcome[TASKQ_BATCH_MAX];
-	bool		left[TASKQ_BATCH_MAX];	/* another worker left it out because it is here */
+	bool		left[TASKQ_BATCH_MAX];	/* another worker left it out because
+										 * it is here */
 	int			nleft;			/* how many are */
-	XLogRecPtr	flush_to;		/* end of the last finished task's commit record */
-	TimestampTz finished_at;	/* steady time: when the first not announced one finished */
+	XLogRecPtr	flush_to;		/* end of the last finished task's commit
+								 * record */
+	TimestampTz finished_at;	/* steady time: when the first not announced
+								 * one finished */
 
 	bool		in_task;
 	pg_uuid_t	task;
@@ -197,17 +242,22 @@ typedef struct TaskqSlot
 	int			info_len;
 	char		info[TASKQ_INFO_SIZE];	/* jsonb as text */
 
-	bool		committing;		/* tasks that share a transaction; in_task is false then */
+	bool		committing;		/* tasks that share a transaction; in_task is
+								 * false then */
 	bool		cancel;			/* the current task is to be cancelled */
 	bool		force;
 	char		reason[TASKQ_MESSAGE_SIZE];
-	bool		timed_out;		/* set by the worker's signal handler, without the lock */
+	bool		timed_out;		/* set by the worker's signal handler, without
+								 * the lock */
 
 	int64		completed;
 	int64		failed;
 	int64		busy_us;
 
-	/* read by the worker's signal handler, so no lock; and 32 bits, which are read without one everywhere */
+	/*
+	 * read by the worker's signal handler, so no lock; and 32 bits, which are
+	 * read without one everywhere
+	 */
 	pg_atomic_uint32 task_generation;	/* counts tasks begun */
 	pg_atomic_uint32 cancel_generation; /* the task to cancel */
 } TaskqSlot;
@@ -225,28 +275,38 @@ typedef struct TaskqPreparedLane
 	int64		count;
 } TaskqPreparedLane;
 
-/* A transaction that has been prepared since the server started, and may be committed at any time. */
+/*
+ * A transaction that has been prepared since the server started, and may be
+ * committed at any time.
+ */
 typedef struct TaskqPrepared
 {
 	Oid			dbid;			/* InvalidOid: free */
-	char		gid[GIDSIZE];	/* not a hash of it: anybody could find another name with the same one */
+	char		gid[GIDSIZE];	/* not a hash of it: anybody could find
+								 * another name with the same one */
 	bool		noted;			/* did something to tasks */
-	bool		all;			/* ... and to more than tasks: nothing is known of it */
+	bool		all;			/* ... and to more than tasks: nothing is
+								 * known of it */
 	bool		many;			/* ... to more lanes than are told here */
-	pg_uuid_t	bound;			/* its ids are not less, nor those of the rows that it locked */
+	pg_uuid_t	bound;			/* its ids are not less, nor those of the rows
+								 * that it locked */
 	TimestampTz due;			/* of its first timer */
 	int			nlanes;
 	TaskqPreparedLane lanes[TASKQ_PREPARED_LANES];
 } TaskqPrepared;
 
-/* A task in whose midst the server crashed; nobody may run it before that is recorded. */
+/*
+ * A task in whose midst the server crashed; nobody may run it before that is
+ * recorded.
+ */
 typedef struct TaskqSuspect
 {
 	Oid			dbid;
 	pg_uuid_t	id;
 	int			slot;			/* of the worker that ran it */
 	TimestampTz started_at;
-	bool		shared;			/* in the commit of a transaction of several tasks: not blamed */
+	bool		shared;			/* in the commit of a transaction of several
+								 * tasks: not blamed */
 } TaskqSuspect;
 
 /* A role that waits for a place for a worker; see turn.c. */
@@ -258,9 +318,10 @@ typedef struct TaskqTurn
 } TaskqTurn;
 
 /*
- * A running task was cancelled and that was committed.  It is on the list until the
- * task has come to its end: whoever is about to run it again, or to commit it with
- * others, looks here, and the dispatcher does for one that nobody runs.
+ * A running task was cancelled and that was committed.  It is on the list
+ * until the task has come to its end: whoever is about to run it again, or to
+ * commit it with others, looks here, and the dispatcher does for one that
+ * nobody runs.
  */
 typedef struct TaskqCancel
 {
@@ -268,7 +329,7 @@ typedef struct TaskqCancel
 	pg_uuid_t	id;
 	Oid			role;			/* that it runs as */
 	bool		force;
-	char		reason[TASKQ_MESSAGE_SIZE];	/* or empty */
+	char		reason[TASKQ_MESSAGE_SIZE]; /* or empty */
 } TaskqCancel;
 
 typedef struct TaskqEvent
@@ -283,30 +344,39 @@ typedef struct TaskqShared
 	pid_t		launcher;
 	int			launcher_procno;
 	bool		find;			/* databases with taskq are to be found */
-	Oid			mismatched_db;	/* the log says of it that library and extension don't fit together */
+	Oid			mismatched_db;	/* the log says of it that library and
+								 * extension don't fit together */
 	uint32		generations;	/* counter for lanes and slots */
 
-	bool		start_paused;	/* no tasks before taskq.resume(), database by database */
-	int64		clock_base;		/* steady time is this plus the monotonic clock */
-	int64		clock_offset;	/* of the system's clock, as the launcher saw it last */
+	bool		start_paused;	/* no tasks before taskq.resume(), database by
+								 * database */
+	int64		clock_base;		/* steady time is this plus the monotonic
+								 * clock */
+	int64		clock_offset;	/* of the system's clock, as the launcher saw
+								 * it last */
 
 	int			nsuspects;
 	TaskqSuspect suspects[TASKQ_SUSPECTS];
-	int			quarantine;		/* slot that runs a task which crashed the server before, or -1 */
+	int			quarantine;		/* slot that runs a task which crashed the
+								 * server before, or -1 */
 
 	int			nprepared;		/* entries of prepared in use are below it */
-	uint32		unprepared;		/* counts transactions for which there was no room */
+	uint32		unprepared;		/* counts transactions for which there was no
+								 * room */
 
 	/* places for workers, when there are not enough */
 	int			nturns;
 	TaskqTurn	turns[TASKQ_TURNS]; /* who waits, the first one first */
-	TimestampTz room_made_at;	/* steady time: when somebody was last told to leave for the first one */
-	bool		no_process;		/* the server had no room for a worker's process, and no worker was started since */
+	TimestampTz room_made_at;	/* steady time: when somebody was last told to
+								 * leave for the first one */
+	bool		no_process;		/* the server had no room for a worker's
+								 * process, and no worker was started since */
 	TimestampTz warned_at;		/* steady time: when the log said so last */
 	uint64		starts;			/* counts workers */
 
 	int			nlanes;			/* entries of lanes in use are below it */
-	int			free_lane;		/* the first of those below it that are free, or -1 */
+	int			free_lane;		/* the first of those below it that are free,
+								 * or -1 */
 	uint32		hand;			/* where an idle one is looked for next */
 	int			nslots;			/* entries of slots in use are below it */
 
@@ -318,19 +388,22 @@ typedef struct TaskqShared
 	TaskqEvent	events[TASKQ_EVENTS];
 	ConditionVariable event_room;
 
-	pg_atomic_uint64 definitions;	/* counts committed changes of kinds, queues, lanes' homes */
+	pg_atomic_uint64 definitions;	/* counts committed changes of kinds,
+									 * queues, lanes' homes */
 	pg_atomic_uint32 waiters;
 	ConditionVariable finished[TASKQ_WAIT_BUCKETS];
 	ConditionVariable finished_any; /* for those who wait for one of many */
 	ConditionVariable slots_changed;	/* a worker or dispatcher left */
 	pg_atomic_uint32 claimers;
-	ConditionVariable claimable;	/* something may be there for external workers */
+	ConditionVariable claimable;	/* something may be there for external
+									 * workers */
 
 	TaskqSlot	slots[TASKQ_MAX_WORKERS];
 	TaskqDb    *dbs;
 	TaskqLane  *lanes;
 	TaskqPrepared *prepared;	/* max_prepared_xacts of them */
-	pg_uuid_t  *bounds;			/* of each process's transaction, by its number: its ids are not less; zero for none */
+	pg_uuid_t  *bounds;			/* of each process's transaction, by its
+								 * number: its ids are not less; zero for none */
 } TaskqShared;
 
 extern TaskqShared *taskq_shared;

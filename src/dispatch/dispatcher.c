@@ -5,12 +5,13 @@
  *
  * Looks through the database once after the server has started, sees to what
  * workers left behind (rescue.c), to what is due (timer.c), starts workers
- * (supply.c), and sends notifications.  Never runs code of a user.  Sleeps until
- * something happens or is due, and leaves when nothing is.
+ * (supply.c), and sends notifications.  Never runs code of a user.  Sleeps
+ * until something happens or is due, and leaves when nothing is.
  *
- * A pass is bounded, and never waits for anybody else's transaction: rows that are
- * locked are come back to.  What may be slow is not done here (sweeper.c), and an
- * error ends the part in which it is raised, not the pass.
+ * A pass is bounded, and never waits for anybody else's transaction: rows
+ * that are locked are come back to.  What may be slow is not done here
+ * (sweeper.c), and an error ends the part in which it is raised, not the
+ * pass.
  *
  *-------------------------------------------------------------------------
  */
@@ -56,7 +57,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#define MAX_PUT_OFF_MS 60000		/* of a chore that fails again and again */
+#define MAX_PUT_OFF_MS 60000	/* of a chore that fails again and again */
 
 static bool clean_exit = false;
 
@@ -74,7 +75,9 @@ dispatcher_detach(int code, Datum arg)
 		{
 			taskq_dispatcher.db->wanted = true;
 			taskq_dispatcher.db->rescan = true;
-			taskq_dispatcher.db->not_before = TimestampTzPlusMilliseconds(taskq_steady_now(), TASKQ_RETRY_MS);
+			taskq_dispatcher.db->not_before =
+				TimestampTzPlusMilliseconds(taskq_steady_now(),
+											TASKQ_RETRY_MS);
 		}
 		taskq_wake_launcher();
 	}
@@ -89,7 +92,9 @@ dispatcher_attach(Oid dbid)
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	taskq_dispatcher.db = taskq_db_find(dbid);
-	ours = taskq_dispatcher.db != NULL && taskq_dispatcher.db->dispatcher == -1 && taskq_dispatcher.db->blocked == 0;
+	ours = taskq_dispatcher.db != NULL &&
+		taskq_dispatcher.db->dispatcher == -1 &&
+		taskq_dispatcher.db->blocked == 0;
 	if (ours)
 	{
 		taskq_dispatcher.db->dispatcher = MyProcPid;
@@ -103,7 +108,8 @@ dispatcher_attach(Oid dbid)
 		taskq_wake_launcher();	/* it need not watch over our start any longer */
 		taskq_dispatcher.scanner = taskq_claim_scanner();
 	}
-	else if (taskq_dispatcher.db != NULL && taskq_dispatcher.db->dispatcher == -1)
+	else if (taskq_dispatcher.db != NULL &&
+			 taskq_dispatcher.db->dispatcher == -1)
 		taskq_dispatcher.db->dispatcher = 0;
 	LWLockRelease(taskq_main_lock);
 	if (ours)
@@ -114,12 +120,14 @@ dispatcher_attach(Oid dbid)
 /*
  * taskq_pass_commit_async - the same without waiting for the disk
  *
- * For what is done again if a crash undoes it, before anybody was told of more.
+ * For what is done again if a crash undoes it, before anybody was told of
+ * more.
  */
 void
 taskq_pass_commit_async(void)
 {
-	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	taskq_pass_commit();
 }
 
@@ -145,8 +153,8 @@ add_database(Oid dbid)
 }
 
 /*
- * Find the databases with taskq: each has privileges granted to taskq_user, and
- * each such grant is a shared dependency.
+ * Find the databases with taskq: each has privileges granted to taskq_user,
+ * and each such grant is a shared dependency.
  */
 static void
 find_databases(void)
@@ -163,11 +171,13 @@ find_databases(void)
 	if (OidIsValid(role))
 	{
 		rel = table_open(SharedDependRelationId, AccessShareLock);
-		ScanKeyInit(&keys[0], Anum_pg_shdepend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+		ScanKeyInit(&keys[0], Anum_pg_shdepend_refclassid,
+					BTEqualStrategyNumber, F_OIDEQ,
 					ObjectIdGetDatum(AuthIdRelationId));
-		ScanKeyInit(&keys[1], Anum_pg_shdepend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
-					ObjectIdGetDatum(role));
-		scan = systable_beginscan(rel, SharedDependReferenceIndexId, true, NULL, 2, keys);
+		ScanKeyInit(&keys[1], Anum_pg_shdepend_refobjid,
+					BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(role));
+		scan = systable_beginscan(rel, SharedDependReferenceIndexId, true,
+								  NULL, 2, keys);
 		while ((tuple = systable_getnext(scan)) != NULL)
 		{
 			Oid			dbid = ((Form_pg_shdepend) GETSTRUCT(tuple))->dbid;
@@ -188,8 +198,8 @@ find_databases(void)
 /* ---- lanes ---- */
 
 /*
- * Look through all lanes: after the server's start, and when one found no room
- * in shared memory.  Each is scanned from where it was saved last.
+ * Look through all lanes: after the server's start, and when one found no
+ * room in shared memory.  Each is scanned from where it was saved last.
  */
 static void
 load_lanes(void)
@@ -223,9 +233,14 @@ load_lanes(void)
 			continue;
 		if (!taskq_dispatcher.db->loaded)
 			taskq_ready_tidy(lane->id);
-		open = taskq_lane_runnable(lane->id, lane->role_oid) || taskq_lane_claimable(lane);
+		open = taskq_lane_runnable(lane->id, lane->role_oid) ||
+			taskq_lane_claimable(lane);
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-		/* where room is scarce, not for those that cannot be run now: a change of definitions brings them back */
+
+		/*
+		 * where room is scarce, not for those that cannot be run now: a
+		 * change of definitions brings them back
+		 */
 		scarce = scarce || taskq_lanes_full();
 		if (!open && scarce)
 		{
@@ -233,13 +248,16 @@ load_lanes(void)
 			LWLockRelease(taskq_main_lock);
 			continue;
 		}
-		entered = taskq_lane_enter(taskq_dispatcher.db, lane->id, lane->role_oid, lane->priority) != NULL ||
-			taskq_lane_take_turn(taskq_dispatcher.db, lane->id, lane->role_oid, lane->priority) != NULL;
+		entered = taskq_lane_enter(taskq_dispatcher.db, lane->id,
+								   lane->role_oid, lane->priority) != NULL ||
+			taskq_lane_take_turn(taskq_dispatcher.db, lane->id,
+								 lane->role_oid, lane->priority) != NULL;
 		LWLockRelease(taskq_main_lock);
 		if (!entered)
 			taskq_look_again_in(TASKQ_RETRY_MS);
 		else
-			(void) taskq_claim_probe(MyDatabaseId, lane->id, taskq_dispatcher.scanner);
+			(void) taskq_claim_probe(MyDatabaseId, lane->id,
+									 taskq_dispatcher.scanner);
 	}
 	if (foreign > 0 && !taskq_dispatcher.db->loaded)
 		ereport(LOG,
@@ -259,7 +277,9 @@ load_lanes(void)
 	/* taskq.resume() makes the lanes be read again */
 	if (foreign > 0 || taskq_db_paused(MyDatabaseId))
 		taskq_dispatcher.db->next_sweep = DT_NOEND;
-	else if (!taskq_dispatcher.db->loaded || (taskq_dispatcher.db->next_sweep == DT_NOEND && taskq_dispatcher.db->sweeper == 0))
+	else if (!taskq_dispatcher.db->loaded ||
+			 (taskq_dispatcher.db->next_sweep == DT_NOEND &&
+			  taskq_dispatcher.db->sweeper == 0))
 		taskq_dispatcher.db->next_sweep = DT_NOBEGIN;
 	taskq_dispatcher.db->loaded = true;
 	LWLockRelease(taskq_main_lock);
@@ -301,8 +321,8 @@ retry_skipped(void)
 /* ---- events ---- */
 
 /*
- * Under load whoever ends a task need not wake us each time: so soon after we sent
- * notifications we come back by ourselves.
+ * Under load whoever ends a task need not wake us each time: so soon after we
+ * sent notifications we come back by ourselves.
  */
 #define HUSH_MS 5
 
@@ -327,8 +347,8 @@ send_events(void)
 }
 
 /*
- * Tell external workers that listen of which queues there is something new.  One
- * notification a queue and pass, however many tasks.
+ * Tell external workers that listen of which queues there is something new.
+ * One notification a queue and pass, however many tasks.
  */
 static void
 tell_external_workers(void)
@@ -363,7 +383,8 @@ tell_external_workers(void)
 			continue;
 		/* the list outlives the transaction */
 		transaction = MemoryContextSwitchTo(taskq_dispatcher.context);
-		queues = list_append_unique(queues, makeString(pstrdup(NameStr(lane->queue))));
+		queues = list_append_unique(queues,
+									makeString(pstrdup(NameStr(lane->queue))));
 		MemoryContextSwitchTo(transaction);
 	}
 	taskq_pass_commit();
@@ -378,7 +399,8 @@ slots_in_use(void)
 {
 	for (int i = 0; i < taskq_shared->nslots; i++)
 	{
-		if (taskq_shared->slots[i].dbid == MyDatabaseId && taskq_shared->slots[i].state != TASKQ_SLOT_FREE)
+		if (taskq_shared->slots[i].dbid == MyDatabaseId &&
+			taskq_shared->slots[i].state != TASKQ_SLOT_FREE)
 			return true;
 	}
 	return false;
@@ -389,7 +411,8 @@ orphans_left(void)
 {
 	for (int i = 0; i < taskq_shared->nslots; i++)
 	{
-		if (taskq_shared->slots[i].dbid == MyDatabaseId && taskq_shared->slots[i].state == TASKQ_SLOT_ORPHAN)
+		if (taskq_shared->slots[i].dbid == MyDatabaseId &&
+			taskq_shared->slots[i].state == TASKQ_SLOT_ORPHAN)
 			return true;
 	}
 	return false;
@@ -425,16 +448,24 @@ may_leave(bool has_work)
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	taskq_dispatcher.db->busy = has_work;
-	leave = taskq_dispatcher.db->blocked > 0 || taskq_dispatcher.db->leave || taskq_turn_give_way(MyDatabaseId);
+	leave = taskq_dispatcher.db->blocked > 0 || taskq_dispatcher.db->leave ||
+		taskq_turn_give_way(MyDatabaseId);
 	if (leave)
 		taskq_dispatcher.db->wanted = taskq_dispatcher.db->blocked == 0 &&
 			(has_work || !launcher_will_see() ||
-			 taskq_dispatcher.db->rescan || MyLatch->is_set || orphans_left() || events_left() ||
+			 taskq_dispatcher.db->rescan ||
+			 MyLatch->is_set || orphans_left() ||
+			 events_left() ||
 			 taskq_cancels_left(MyDatabaseId));
 	else
-		leave = !has_work && !taskq_dispatcher.db->rescan && !MyLatch->is_set && !slots_in_use() && !events_left() &&
-			launcher_will_see() &&
-			TimestampDifferenceMilliseconds(now, Min(taskq_dispatcher.db->next_due, taskq_dispatcher.db->next_sweep)) > TASKQ_RETRY_MS;
+		leave =
+			!has_work && !taskq_dispatcher.db->rescan && !MyLatch->is_set &&
+			!slots_in_use() && !events_left() && launcher_will_see() &&
+			TimestampDifferenceMilliseconds(now,
+											Min(taskq_dispatcher.db->next_due,
+												taskq_dispatcher.db
+												->next_sweep)) >
+			TASKQ_RETRY_MS;
 	if (leave)
 	{
 		taskq_dispatcher.db->dispatcher = 0;
@@ -442,7 +473,8 @@ may_leave(bool has_work)
 		clean_exit = true;
 		taskq_wake_launcher();
 	}
-	taskq_dispatcher.db->hushed = !leave && (sent_events || taskq_dispatcher.db->nevents > 0);
+	taskq_dispatcher.db->hushed =
+		!leave && (sent_events || taskq_dispatcher.db->nevents > 0);
 	if (taskq_dispatcher.db->hushed)
 		taskq_look_again_in(HUSH_MS);
 	sent_events = false;
@@ -450,7 +482,10 @@ may_leave(bool has_work)
 	return leave;
 }
 
-/* Library and extension don't fit together: say so, once in a row however many look. */
+/*
+ * Library and extension don't fit together: say so, once in a row however
+ * many look.
+ */
 static void
 tell_version(bool ready)
 {
@@ -474,13 +509,17 @@ serves_here(void)
 	bool		ready;
 
 	taskq_pass_begin();
-	ready = taskq_store_ready() && taskq_database_enabled(get_database_name(MyDatabaseId));
+	ready = taskq_store_ready() &&
+		taskq_database_enabled(get_database_name(MyDatabaseId));
 	tell_version(ready);
 	taskq_pass_commit();
 	return ready;
 }
 
-/* Leave a database that is not ours to serve; false if something came up just now. */
+/*
+ * Leave a database that is not ours to serve; false if something came up just
+ * now.
+ */
 static bool
 forget_database(void)
 {
@@ -498,7 +537,8 @@ forget_database(void)
 		taskq_dispatcher.db->loaded = false;
 		taskq_dispatcher.db->renewed = false;
 		taskq_event_drop(MyDatabaseId);
-		if (!slots_in_use() && taskq_dispatcher.db->blocked == 0 && taskq_dispatcher.db->sweeper == 0)
+		if (!slots_in_use() && taskq_dispatcher.db->blocked == 0 &&
+			taskq_dispatcher.db->sweeper == 0)
 			taskq_db_forget(MyDatabaseId);
 		clean_exit = true;
 	}
@@ -508,7 +548,10 @@ forget_database(void)
 
 /* ---- a pass ---- */
 
-/* What a pass consists of: each part by itself, so that trouble in one costs that one only. */
+/*
+ * What a pass consists of: each part by itself, so that trouble in one costs
+ * that one only.
+ */
 typedef struct Chore
 {
 	const char *what;			/* for the log */
@@ -543,23 +586,23 @@ static void renew_leases(void);
 static void read_lanes(void);
 static void start_workers(void);
 
-static Chore chores[] = {
-	[CHORE_FIND] = {"find the databases with taskq", find_wanted},
-	[CHORE_SUSPECTS] = {"record the tasks in which the server crashed", taskq_settle_suspects},
-	[CHORE_LEASES] = {"renew leases", renew_leases},
-	[CHORE_LANES] = {"read the lanes", read_lanes},
-	[CHORE_SLOTS] = {"see to workers that ended", taskq_look_after_slots},
-	[CHORE_CANCELS] = {"cancel tasks that run no more", taskq_settle_cancels},
-	[CHORE_CLOCK] = {"follow the system clock", taskq_follow_clock},
-	[CHORE_TIMERS] = {"see to what is due", taskq_fire_timers},
-	[CHORE_WATCH] = {"look for old snapshots", taskq_watch_snapshots},
-	[CHORE_SKIPPED] = {"look again at locked tasks", retry_skipped},
-	[CHORE_EVENTS] = {"send notifications", send_events},
-	[CHORE_EXTERNAL] = {"notify external workers", tell_external_workers},
-	[CHORE_WORKERS] = {"start workers", start_workers},
-	[CHORE_SWEEPER] = {"start a sweeper", taskq_start_sweeper},
-	[CHORE_SAVE] = {"save how far the lanes have come", taskq_save}
-};
+static Chore chores[] =
+{[CHORE_FIND] = {"find the databases with taskq", find_wanted},
+[CHORE_SUSPECTS] = {"record the tasks in which the server crashed",
+taskq_settle_suspects},
+[CHORE_LEASES] = {"renew leases", renew_leases},
+[CHORE_LANES] = {"read the lanes", read_lanes},
+[CHORE_SLOTS] = {"see to workers that ended", taskq_look_after_slots},
+[CHORE_CANCELS] = {"cancel tasks that run no more", taskq_settle_cancels},
+[CHORE_CLOCK] = {"follow the system clock", taskq_follow_clock},
+[CHORE_TIMERS] = {"see to what is due", taskq_fire_timers},
+[CHORE_WATCH] = {"look for old snapshots", taskq_watch_snapshots},
+[CHORE_SKIPPED] = {"look again at locked tasks", retry_skipped},
+[CHORE_EVENTS] = {"send notifications", send_events},
+[CHORE_EXTERNAL] = {"notify external workers", tell_external_workers},
+[CHORE_WORKERS] = {"start workers", start_workers},
+[CHORE_SWEEPER] = {"start a sweeper", taskq_start_sweeper},
+[CHORE_SAVE] = {"save how far the lanes have come", taskq_save}};
 
 static void
 find_wanted(void)
@@ -587,7 +630,9 @@ read_lanes(void)
 		taskq_look_again_in(TASKQ_RETRY_MS);
 }
 
-/* Not before it is on record which tasks a worker may not simply run again. */
+/*
+ * Not before it is on record which tasks a worker may not simply run again.
+ */
 static void
 start_workers(void)
 {
@@ -596,7 +641,10 @@ start_workers(void)
 		has_work = taskq_start_workers();
 }
 
-/* Of whatever there may be something, external workers have not been told; caller holds the main lock. */
+/*
+ * Of whatever there may be something, external workers have not been told;
+ * caller holds the main lock.
+ */
 static void
 all_fresh(void)
 {
@@ -607,7 +655,10 @@ all_fresh(void)
 	}
 }
 
-/* After an error: whatever the chore had not come to is to be looked at again. */
+/*
+ * After an error: whatever the chore had not come to is to be looked at
+ * again.
+ */
 static void
 put_off(int which)
 {
@@ -675,7 +726,9 @@ taskq_dispatcher_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(args.dbid, InvalidOid, 0);
 	taskq_pin_settings();
-	taskq_dispatcher.context = AllocSetContextCreate(TopMemoryContext, "taskq dispatcher", ALLOCSET_DEFAULT_SIZES);
+	taskq_dispatcher.context = AllocSetContextCreate(TopMemoryContext,
+													 "taskq dispatcher",
+													 ALLOCSET_DEFAULT_SIZES);
 
 	for (;;)
 	{
@@ -683,7 +736,8 @@ taskq_dispatcher_main(Datum arg)
 		long		ms;
 
 		ResetLatch(MyLatch);
-		QueryCancelPending = false; /* nothing is under way that could be cancelled */
+		QueryCancelPending = false; /* nothing is under way that could be
+									 * cancelled */
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 		{
@@ -715,11 +769,17 @@ taskq_dispatcher_main(Datum arg)
 		pgstat_report_stat(true);
 		pgstat_report_activity(STATE_IDLE, NULL);
 		/* no longer than a minute, in case somebody sets the clock */
-		wake_at = Min(taskq_dispatcher.wake_at, taskq_steady_at(taskq_dispatcher.due_at));
-		ms = wake_at == DT_NOEND ? -1 :
-			Min(TimestampDifferenceMilliseconds(taskq_steady_now(), wake_at), TASKQ_CLOCK_CHECK_MS);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (ms >= 0 ? WL_TIMEOUT : 0), ms,
-						 taskq_wait_event("TaskqDispatcher"));
+		wake_at = Min(taskq_dispatcher.wake_at,
+					  taskq_steady_at(taskq_dispatcher.due_at));
+		ms = wake_at == DT_NOEND
+			? -1
+			: Min(TimestampDifferenceMilliseconds(taskq_steady_now(),
+												  wake_at),
+				  TASKQ_CLOCK_CHECK_MS);
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH |
+						 (ms >= 0 ? WL_TIMEOUT : 0),
+						 ms, taskq_wait_event("TaskqDispatcher"));
 	}
 	proc_exit(0);
 }

@@ -3,12 +3,12 @@
  * launcher.c
  *		The launcher: one per server; starts a dispatcher where there is work.
  *
- * It is connected to no database, and so can't read more than the list of them.
- * When the server starts, the first dispatcher, in any database, finds those
- * that have taskq, and each is looked through once; from then on every database
- * with something to do makes itself known in shared memory.  The launcher sleeps
- * until the earliest timer.
- * Crash-only: any error ends it, and the postmaster starts it again.
+ * It is connected to no database, and so can't read more than the list of
+ * them. When the server starts, the first dispatcher, in any database, finds
+ * those that have taskq, and each is looked through once; from then on every
+ * database with something to do makes itself known in shared memory.  The
+ * launcher sleeps until the earliest timer. Crash-only: any error ends it,
+ * and the postmaster starts it again.
  *
  *-------------------------------------------------------------------------
  */
@@ -44,21 +44,27 @@
 #include "utils/timestamp.h"
 
 #define RETRY_MS 1000			/* after something that could not be done now */
-#define CLOSED_MS 5000			/* between looks at a database that is closed to connections */
-#define MIN_TURN_MS 1000		/* a dispatcher's time before others get a turn */
+#define CLOSED_MS 5000			/* between looks at a database that is closed
+								 * to connections */
+#define MIN_TURN_MS 1000		/* a dispatcher's time before others get a
+								 * turn */
 #define IDLE_TURN_MS 200		/* of one that has nothing to do */
 #define START_LIMIT_MS 10000
-#define FIRST_RETRY_MS 10		/* after no process could be started: at first, then twice as long each time */
+#define FIRST_RETRY_MS 10		/* after no process could be started: at
+								 * first, then twice as long each time */
 
-static BackgroundWorkerHandle **handles;	/* of the dispatchers being started */
+static BackgroundWorkerHandle **handles;	/* of the dispatchers being
+											 * started */
 
 /*
- * taskq_process_start - start a dispatcher or worker; false if there is no room
+ * taskq_process_start - start a dispatcher or worker; false if there is no
+ * room
  *
  * Then the log says so, and a sweeper makes room for the next try.
  */
 bool
-taskq_process_start(const char *type, const char *function, const TaskqProcessArgs *args,
+taskq_process_start(const char *type, const char *function,
+					const TaskqProcessArgs *args,
 					BackgroundWorkerHandle **handle)
 {
 	bool		started = taskq_process_try_start(type, function, args, handle);
@@ -135,7 +141,10 @@ find_databases(void)
 		db = taskq_db_enter(dbid);
 	if (db != NULL)
 	{
-		/* a dispatcher that is there does it with its next pass, wherever it is */
+		/*
+		 * a dispatcher that is there does it with its next pass, wherever it
+		 * is
+		 */
 		taskq_shared->find = true;
 		taskq_wake_dispatcher(db);
 	}
@@ -143,8 +152,9 @@ find_databases(void)
 }
 
 /*
- * May a dispatcher be started there?  Of a database that is gone nothing more is
- * to be known; one that is closed to connections is looked at again now and then.
+ * May a dispatcher be started there?  Of a database that is gone nothing more
+ * is to be known; one that is closed to connections is looked at again now
+ * and then.
  */
 static bool
 check_database(TaskqDb *db)
@@ -167,7 +177,8 @@ check_database(TaskqDb *db)
 	{
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 		if (exists)
-			db->not_before = TimestampTzPlusMilliseconds(taskq_steady_now(), CLOSED_MS);
+			db->not_before = TimestampTzPlusMilliseconds(taskq_steady_now(),
+														 CLOSED_MS);
 		else
 			taskq_db_forget(db->dbid);
 		LWLockRelease(taskq_main_lock);
@@ -187,8 +198,10 @@ reap_failed_starts(TimestampTz now)
 
 		if (db->dispatcher != -1)
 			continue;
-		failed = handles[i] != NULL ? GetBackgroundWorkerPid(handles[i], &pid) == BGWH_STOPPED :
-			TimestampDifferenceExceeds(db->since, now, START_LIMIT_MS);
+		failed =
+			handles[i] != NULL
+			? GetBackgroundWorkerPid(handles[i], &pid) == BGWH_STOPPED
+			: TimestampDifferenceExceeds(db->since, now, START_LIMIT_MS);
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 		if (failed && db->dispatcher == -1)
 		{
@@ -218,7 +231,8 @@ start_dispatcher(int i, TimestampTz now)
 	db->since = now;
 	db->leave = false;
 	LWLockRelease(taskq_main_lock);
-	started = taskq_process_start("taskq dispatcher", "taskq_dispatcher_main", &args, &handles[i]);
+	started = taskq_process_start("taskq dispatcher", "taskq_dispatcher_main",
+								  &args, &handles[i]);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	if (started)
 		taskq_turn_over(db->dbid, InvalidOid);
@@ -229,9 +243,9 @@ start_dispatcher(int i, TimestampTz now)
 }
 
 /*
- * A dispatcher makes room for another database's: one that has nothing to do, else
- * the one that has been there longest, when it has had its turn.  Caller holds the
- * main lock.
+ * A dispatcher makes room for another database's: one that has nothing to do,
+ * else the one that has been there longest, when it has had its turn.  Caller
+ * holds the main lock.
  */
 static void
 ask_one_to_leave(TimestampTz now)
@@ -249,7 +263,8 @@ ask_one_to_leave(TimestampTz now)
 			longest = db;
 	}
 	if (longest != NULL &&
-		TimestampDifferenceExceeds(longest->since, now, longest->busy ? MIN_TURN_MS : IDLE_TURN_MS))
+		TimestampDifferenceExceeds(longest->since, now,
+								   longest->busy ? MIN_TURN_MS : IDLE_TURN_MS))
 	{
 		longest->leave = true;
 		taskq_wake_proc(longest->procno);
@@ -257,9 +272,10 @@ ask_one_to_leave(TimestampTz now)
 }
 
 /*
- * There is no room for a dispatcher's process: somebody makes some.  An idle worker,
- * unless it would be the only one (the dispatcher shall be able to start one of its
- * own); else another dispatcher; where there is none, the workers take turns with it.
+ * There is no room for a dispatcher's process: somebody makes some.  An idle
+ * worker, unless it would be the only one (the dispatcher shall be able to
+ * start one of its own); else another dispatcher; where there is none, the
+ * workers take turns with it.
  */
 static void
 make_room(TaskqDb *db, int running, TimestampTz now)
@@ -275,7 +291,8 @@ make_room(TaskqDb *db, int running, TimestampTz now)
 		if (slot->state == TASKQ_SLOT_FREE || slot->leave)
 			continue;
 		workers++;
-		if (slot->state == TASKQ_SLOT_IDLE && (idle == NULL || slot->last_active < idle->last_active))
+		if (slot->state == TASKQ_SLOT_IDLE &&
+			(idle == NULL || slot->last_active < idle->last_active))
 			idle = slot;
 	}
 	if (running == 0)
@@ -293,7 +310,10 @@ make_room(TaskqDb *db, int running, TimestampTz now)
 	LWLockRelease(taskq_main_lock);
 }
 
-/* When a dispatcher is to be started there, in steady time; DT_NOEND if none is. */
+/*
+ * When a dispatcher is to be started there, in steady time; DT_NOEND if none
+ * is.
+ */
 static TimestampTz
 when_wanted(TaskqDb *db)
 {
@@ -301,12 +321,18 @@ when_wanted(TaskqDb *db)
 
 	LWLockAcquire(taskq_main_lock, LW_SHARED);
 	if (OidIsValid(db->dbid) && db->blocked == 0 && db->dispatcher == 0)
-		when = Max(db->wanted ? DT_NOBEGIN : taskq_steady_at(Min(db->next_due, db->next_sweep)), db->not_before);
+		when = Max(db->wanted
+				   ? DT_NOBEGIN
+				   : taskq_steady_at(Min(db->next_due, db->next_sweep)),
+				   db->not_before);
 	LWLockRelease(taskq_main_lock);
 	return when;
 }
 
-/* The database that shall be next: of those whose time has come, the one served longest ago. */
+/*
+ * The database that shall be next: of those whose time has come, the one
+ * served longest ago.
+ */
 static int
 next_database(TimestampTz now, TimestampTz *next)
 {
@@ -318,7 +344,8 @@ next_database(TimestampTz now, TimestampTz *next)
 
 		if (when > now)
 			*next = Min(*next, when);
-		else if (best < 0 || taskq_shared->dbs[i].since < taskq_shared->dbs[best].since)
+		else if (best < 0 ||
+				 taskq_shared->dbs[i].since < taskq_shared->dbs[best].since)
 			best = i;
 	}
 	return best;
@@ -330,7 +357,8 @@ dispatchers_running(void)
 	int			n = 0;
 
 	for (int i = 0; i < taskq_max_databases; i++)
-		n += OidIsValid(taskq_shared->dbs[i].dbid) && taskq_shared->dbs[i].dispatcher != 0;
+		n += OidIsValid(taskq_shared->dbs[i].dbid) &&
+			taskq_shared->dbs[i].dispatcher != 0;
 	return n;
 }
 
@@ -345,7 +373,8 @@ dispatcher_allowed(int running, TimestampTz now)
 	bool		allowed;
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	allowed = running < taskq_max_dispatchers && (running == 0 || !taskq_turn_needs_process());
+	allowed = running < taskq_max_dispatchers &&
+		(running == 0 || !taskq_turn_needs_process());
 	if (!allowed)
 		ask_one_to_leave(now);
 	LWLockRelease(taskq_main_lock);
@@ -449,7 +478,9 @@ taskq_launcher_main(Datum arg)
 	taskq_shared->launcher = MyProcPid;
 	taskq_shared->launcher_procno = taskq_my_procno();
 	LWLockRelease(taskq_main_lock);
-	handles = MemoryContextAllocZero(TopMemoryContext, taskq_max_databases * sizeof(BackgroundWorkerHandle *));
+	handles = MemoryContextAllocZero(TopMemoryContext,
+									 taskq_max_databases *
+									 sizeof(BackgroundWorkerHandle *));
 	find_databases();
 	pgstat_report_activity(STATE_IDLE, NULL);
 
@@ -461,10 +492,15 @@ taskq_launcher_main(Datum arg)
 		watch_clock();
 		watch_retention();
 		next = serve_databases();
-		ms = next == DT_NOEND ? -1 :
-			Min(TimestampDifferenceMilliseconds(taskq_steady_now(), next), TASKQ_CLOCK_CHECK_MS);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (ms >= 0 ? WL_TIMEOUT : 0), ms,
-						 taskq_wait_event("TaskqLauncher"));
+		ms = next == DT_NOEND
+			? -1
+			: Min(TimestampDifferenceMilliseconds(taskq_steady_now(),
+												  next),
+				  TASKQ_CLOCK_CHECK_MS);
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH |
+						 (ms >= 0 ? WL_TIMEOUT : 0),
+						 ms, taskq_wait_event("TaskqLauncher"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)

@@ -33,9 +33,11 @@
 TaskqDispatcher taskq_dispatcher;
 
 /*
- * taskq_look_again_at - have another pass at this time by the clock at the latest
+ * taskq_look_again_at - have another pass at this time by the clock at the
+ * latest
  *
- * That of next_due or next_sweep: the launcher sees to these when there is no dispatcher.
+ * That of next_due or next_sweep: the launcher sees to these when there is no
+ * dispatcher.
  */
 void
 taskq_look_again_at(TimestampTz when)
@@ -43,21 +45,31 @@ taskq_look_again_at(TimestampTz when)
 	taskq_dispatcher.due_at = Min(taskq_dispatcher.due_at, when);
 }
 
-/* taskq_look_again_in - have another pass in so many milliseconds at the latest */
+/*
+ * taskq_look_again_in - have another pass in so many milliseconds at the
+ * latest
+ */
 void
 taskq_look_again_in(int ms)
 {
-	taskq_dispatcher.wake_at = Min(taskq_dispatcher.wake_at, TimestampTzPlusMilliseconds(taskq_steady_now(), ms));
+	taskq_dispatcher.wake_at =
+		Min(taskq_dispatcher.wake_at,
+			TimestampTzPlusMilliseconds(taskq_steady_now(), ms));
 }
 
-/* taskq_look_again_steady - have another pass at this steady time at the latest */
+/*
+ * taskq_look_again_steady - have another pass at this steady time at the
+ * latest
+ */
 void
 taskq_look_again_steady(TimestampTz when)
 {
 	taskq_dispatcher.wake_at = Min(taskq_dispatcher.wake_at, when);
 }
 
-/* taskq_pass_begin - a transaction of the dispatcher's own, with a snapshot */
+/*
+ * taskq_pass_begin - a transaction of the dispatcher's own, with a snapshot
+ */
 void
 taskq_pass_begin(void)
 {
@@ -75,7 +87,8 @@ taskq_pass_commit(void)
 }
 
 /*
- * taskq_pass_failed - in PG_CATCH: undo what was under way, and take the error out of its way
+ * taskq_pass_failed - in PG_CATCH: undo what was under way, and take the
+ * error out of its way
  *
  * Returns the error, in this memory context.
  */
@@ -96,20 +109,30 @@ taskq_pass_failed(MemoryContext context)
 	return error;
 }
 
-/* taskq_pin_settings - what the database has set for its sessions is not meant for us */
+/*
+ * taskq_pin_settings - what the database has set for its sessions is not
+ * meant for us
+ */
 void
 taskq_pin_settings(void)
 {
-	static const char *const settings[][2] = {
-		/* a belt: nobody else's lock is waited for on purpose */
-		{"lock_timeout", "1s"}, {"statement_timeout", "0"}, {"idle_in_transaction_session_timeout", "0"},
-		{"default_transaction_isolation", "read committed"}, {"default_transaction_read_only", "off"},
+	static const char *const settings[][2] =
+	{							/* a belt: nobody else's lock is waited for on
+								 * purpose */
+		{"lock_timeout", "1s"},
+		{"statement_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
 		{"default_transaction_deferrable", "off"},
-		{"search_path", "pg_catalog"}, {"row_security", "on"}, {"transform_null_equals", "off"},
-		{"jit", "off"}, {"max_parallel_workers_per_gather", "0"}
-	};
+		{"search_path", "pg_catalog"},
+		{"row_security", "on"},
+		{"transform_null_equals", "off"},
+		{"jit", "off"},
+	{"max_parallel_workers_per_gather", "0"}};
 
 	for (int i = 0; i < lengthof(settings); i++)
-		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET,
+						PGC_S_OVERRIDE);
 	taskq_session_pin();
 }

@@ -14,8 +14,10 @@ typedef struct TaskqDispatcher
 	TaskqDb    *db;
 	int			scanner;		/* our name as scanner of a lane */
 	MemoryContext context;		/* reset with every pass */
-	TimestampTz wake_at;		/* when the next pass is due at the latest; steady time */
-	TimestampTz due_at;			/* the same by the system's clock: what the launcher knows of too */
+	TimestampTz wake_at;		/* when the next pass is due at the latest;
+								 * steady time */
+	TimestampTz due_at;			/* the same by the system's clock: what the
+								 * launcher knows of too */
 } TaskqDispatcher;
 
 extern TaskqDispatcher taskq_dispatcher;

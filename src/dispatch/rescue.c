@@ -33,7 +33,8 @@
 #include "utils/pidfile.h"
 #include "utils/timestamp.h"
 
-#define DIRECTORY_LOCK_FILE "postmaster.pid"	/* relative to the data directory */
+#define DIRECTORY_LOCK_FILE "postmaster.pid"	/* relative to the data
+												 * directory */
 
 BackgroundWorkerHandle *taskq_worker_handles[TASKQ_MAX_WORKERS];
 
@@ -42,19 +43,20 @@ BackgroundWorkerHandle *taskq_worker_handles[TASKQ_MAX_WORKERS];
 static Datum
 crash_error(void)
 {
-	ErrorData	error = {
-		.sqlerrcode = ERRCODE_CRASH_SHUTDOWN,
-		.message = "the process that ran the task crashed, and the server with it",
+	ErrorData	error =
+	{.sqlerrcode = ERRCODE_CRASH_SHUTDOWN,
+		.message =
+		"the process that ran the task crashed, and the server with it",
 		.detail = "The process ended by a signal, or without saying goodbye.",
-		.hint = "The server log names the signal. A task that crashes the server twice is not tried again."
-	};
+		.hint =
+	"The server log names the signal. A task that crashes the server twice is not tried again."};
 
 	return taskq_error_jsonb(&error);
 }
 
 /*
- * Record that a task took the server down; durable before anybody may run it again.
- * False if its row is locked: so nobody runs it.
+ * Record that a task took the server down; durable before anybody may run it
+ * again. False if its row is locked: so nobody runs it.
  */
 static bool
 settle_suspect(const TaskqSuspect *suspect)
@@ -79,29 +81,39 @@ settle_suspect(const TaskqSuspect *suspect)
 	if (state == 0)
 		return true;			/* cancelled, or finished just before */
 	ereport(LOG,
-			(errmsg("task %s was running in the process that crashed; it %s", taskq_id_text(&suspect->id),
-					state == TASKQ_FAILED ? "is not tried again" : "will be tried again, alone")));
+			(errmsg("task %s was running in the process that crashed; it %s",
+					taskq_id_text(&suspect->id),
+					state == TASKQ_FAILED ? "is not tried again"
+					: "will be tried again, alone")));
 	taskq_announce_task(&suspect->id, state);
 	return true;
 }
 
-/* Others may have settled theirs meanwhile: the last one takes its place, wherever that is now. */
+/*
+ * Others may have settled theirs meanwhile: the last one takes its place,
+ * wherever that is now.
+ */
 static void
 forget_suspect(const TaskqSuspect *suspect)
 {
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < taskq_shared->nsuspects; i++)
 	{
-		if (taskq_shared->suspects[i].dbid == MyDatabaseId && taskq_id_eq(&taskq_shared->suspects[i].id, &suspect->id))
+		if (taskq_shared->suspects[i].dbid == MyDatabaseId &&
+			taskq_id_eq(&taskq_shared->suspects[i].id, &suspect->id))
 		{
-			taskq_shared->suspects[i] = taskq_shared->suspects[--taskq_shared->nsuspects];
+			taskq_shared->suspects[i] =
+				taskq_shared->suspects[--taskq_shared->nsuspects];
 			break;
 		}
 	}
 	LWLockRelease(taskq_main_lock);
 }
 
-/* The suspects of this database, those in a commit that several shared or the others. */
+/*
+ * The suspects of this database, those in a commit that several shared or the
+ * others.
+ */
 static int
 copy_suspects(bool shared, TaskqSuspect **suspects)
 {
@@ -111,7 +123,8 @@ copy_suspects(bool shared, TaskqSuspect **suspects)
 	LWLockAcquire(taskq_main_lock, LW_SHARED);
 	for (int i = 0; i < taskq_shared->nsuspects; i++)
 	{
-		if (taskq_shared->suspects[i].dbid == MyDatabaseId && taskq_shared->suspects[i].shared == shared)
+		if (taskq_shared->suspects[i].dbid == MyDatabaseId &&
+			taskq_shared->suspects[i].shared == shared)
 			(*suspects)[n++] = taskq_shared->suspects[i];
 	}
 	LWLockRelease(taskq_main_lock);
@@ -119,8 +132,9 @@ copy_suspects(bool shared, TaskqSuspect **suspects)
 }
 
 /*
- * The server crashed in a commit that several tasks shared.  None is blamed and no
- * attempt is counted; each runs by itself now, and so the next crash tells whose it is.
+ * The server crashed in a commit that several tasks shared.  None is blamed
+ * and no attempt is counted; each runs by itself now, and so the next crash
+ * tells whose it is.
  */
 static void
 settle_shared_suspects(void)
@@ -182,16 +196,19 @@ orphan_error(TaskqSlot *slot, int *sqlerrcode)
 {
 	ErrorData	error = {0};
 
-	error.sqlerrcode = slot->timed_out ? ERRCODE_QUERY_CANCELED : ERRCODE_ADMIN_SHUTDOWN;
-	error.message = slot->timed_out ? "task ran longer than its timeout and did not stop when told to" :
-		"the worker process ended before the task did";
+	error.sqlerrcode = slot->timed_out ? ERRCODE_QUERY_CANCELED
+		: ERRCODE_ADMIN_SHUTDOWN;
+	error.message =
+		slot->timed_out
+		? "task ran longer than its timeout and did not stop when told to"
+		: "the worker process ended before the task did";
 	*sqlerrcode = error.sqlerrcode;
 	return taskq_error_jsonb(&error);
 }
 
 /*
- * The stored state of a task, or 0.  What its worker has committed need not be durable
- * yet: the slot is told how far to flush before that is announced.
+ * The stored state of a task, or 0.  What its worker has committed need not
+ * be durable yet: the slot is told how far to flush before that is announced.
  */
 static char
 stored_state(TaskqSlot *slot, const pg_uuid_t *id)
@@ -205,8 +222,10 @@ stored_state(TaskqSlot *slot, const pg_uuid_t *id)
 		state = taskq_row_state(&row);
 	if (taskq_state_final(state))
 	{
-		LWLockAcquire(taskq_slot_lock(slot - taskq_shared->slots), LW_EXCLUSIVE);
-		slot->flush_to = Max(slot->flush_to, TransactionIdGetCommitLSN(row.xmin));
+		LWLockAcquire(taskq_slot_lock(slot - taskq_shared->slots),
+					  LW_EXCLUSIVE);
+		slot->flush_to = Max(slot->flush_to,
+							 TransactionIdGetCommitLSN(row.xmin));
 		LWLockRelease(taskq_slot_lock(slot - taskq_shared->slots));
 	}
 	taskq_pass_commit();
@@ -226,16 +245,22 @@ server_is_stopping(void)
 
 	if (file == NULL)
 		return false;
-	for (int i = 1; i <= LOCK_FILE_LINE_PM_STATUS && fgets(line, sizeof(line), file) != NULL; i++)
+	for (int i = 1; i <= LOCK_FILE_LINE_PM_STATUS &&
+		 fgets(line, sizeof(line), file) != NULL;
+		 i++)
 	{
 		if (i == LOCK_FILE_LINE_PM_STATUS)
-			stopping = strncmp(line, PM_STATUS_STOPPING, strlen(PM_STATUS_STOPPING)) == 0;
+			stopping = strncmp(line, PM_STATUS_STOPPING,
+							   strlen(PM_STATUS_STOPPING)) == 0;
 	}
 	FreeFile(file);
 	return stopping;
 }
 
-/* How a task of the slot ended; one that did not end may be claimable, and is to be looked for again. */
+/*
+ * How a task of the slot ended; one that did not end may be claimable, and is
+ * to be looked for again.
+ */
 static void
 outcome_is(int slotno, int item, char outcome)
 {
@@ -247,15 +272,16 @@ outcome_is(int slotno, int item, char outcome)
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
 	slot->outcome[item] = outcome;
 	if (outcome == TASKQ_DROPPED && lane != NULL)
-		taskq_lane_rewind(lane, &slot->items[item].id, taskq_leaf_bit(&slot->items[item].id));
+		taskq_lane_rewind(lane, &slot->items[item].id,
+						  taskq_leaf_bit(&slot->items[item].id));
 	LWLockRelease(taskq_slot_lock(slotno));
 	LWLockRelease(taskq_main_lock);
 	taskq_claim_ended(slotno);
 }
 
 /*
- * The worker ended in a transaction of several tasks: those before the last one, or
- * in the commit all of them, are done or as if they had never begun.
+ * The worker ended in a transaction of several tasks: those before the last
+ * one, or in the commit all of them, are done or as if they had never begun.
  */
 static void
 settle_shared(int slotno)
@@ -269,7 +295,8 @@ settle_shared(int slotno)
 		if (slot->outcome[i] != TASKQ_UNDONE)
 			continue;
 		state = stored_state(slot, &slot->items[i].id);
-		outcome_is(slotno, i, taskq_state_final(state) ? state : TASKQ_DROPPED);
+		outcome_is(slotno, i,
+				   taskq_state_final(state) ? state : TASKQ_DROPPED);
 	}
 }
 
@@ -339,8 +366,8 @@ settle_orphan(int slotno)
 }
 
 /*
- * A worker that is long in one task: announce what it finished before, and let
- * others have what it has not begun.
+ * A worker that is long in one task: announce what it finished before, and
+ * let others have what it has not begun.
  */
 static void
 relieve(int slotno, TimestampTz now)
@@ -352,7 +379,8 @@ relieve(int slotno, TimestampTz now)
 
 	LWLockAcquire(taskq_slot_lock(slotno), LW_SHARED);
 	stuck_at = TimestampTzPlusMilliseconds(slot->task_since, TASKQ_STUCK_MS);
-	unannounced = (slot->in_task || slot->committing) && slot->announced < slot->next - slot->in_task;
+	unannounced = (slot->in_task || slot->committing) &&
+		slot->announced < slot->next - slot->in_task;
 	waiting = (slot->in_task || slot->committing) && slot->next < slot->nitems;
 	LWLockRelease(taskq_slot_lock(slotno));
 	if (!unannounced && !waiting)
@@ -383,8 +411,11 @@ reap_failed_start(int slotno)
 
 	if (slot->pid != 0)
 		return;
-	failed = taskq_worker_handles[slotno] != NULL ? GetBackgroundWorkerPid(taskq_worker_handles[slotno], &pid) == BGWH_STOPPED :
-		TimestampDifferenceExceeds(slot->since, now, 10 * TASKQ_RETRY_MS);
+	failed = taskq_worker_handles[slotno] != NULL
+		? GetBackgroundWorkerPid(taskq_worker_handles[slotno],
+								 &pid) == BGWH_STOPPED
+		: TimestampDifferenceExceeds(slot->since, now,
+									 10 * TASKQ_RETRY_MS);
 	if (!failed)
 	{
 		taskq_look_again_in(TASKQ_RETRY_MS);
@@ -394,13 +425,17 @@ reap_failed_start(int slotno)
 	if (slot->state == TASKQ_SLOT_STARTING && slot->pid == 0)
 	{
 		slot->state = TASKQ_SLOT_FREE;
-		taskq_dispatcher.db->no_worker_before = TimestampTzPlusMilliseconds(now, TASKQ_RETRY_MS);
+		taskq_dispatcher.db->no_worker_before =
+			TimestampTzPlusMilliseconds(now, TASKQ_RETRY_MS);
 		taskq_wake_dispatchers();
 	}
 	LWLockRelease(taskq_main_lock);
 }
 
-/* taskq_look_after_slots - see to workers that ended, never came, or are long in one task */
+/*
+ * taskq_look_after_slots - see to workers that ended, never came, or are long
+ * in one task
+ */
 void
 taskq_look_after_slots(void)
 {
@@ -409,7 +444,8 @@ taskq_look_after_slots(void)
 	for (int i = 0; i < taskq_shared->nslots; i++)
 	{
 		TaskqSlot  *slot = &taskq_shared->slots[i];
-		TaskqSlotState state = slot->dbid == MyDatabaseId ? slot->state : TASKQ_SLOT_FREE;
+		TaskqSlotState state = slot->dbid == MyDatabaseId ? slot->state
+		: TASKQ_SLOT_FREE;
 
 		if (state == TASKQ_SLOT_ORPHAN)
 			settle_orphan(i);
@@ -423,8 +459,8 @@ taskq_look_after_slots(void)
 /* ---- cancels that no worker sees to ---- */
 
 /*
- * Cancel a task on the list that no worker runs now; caller is in a transaction.
- * False if it is to be looked at again.
+ * Cancel a task on the list that no worker runs now; caller is in a
+ * transaction. False if it is to be looked at again.
  */
 static bool
 cancel_listed(const TaskqCancel *cancel)
@@ -454,9 +490,11 @@ cancel_listed(const TaskqCancel *cancel)
 }
 
 /*
- * taskq_settle_cancels - see to tasks that were cancelled while they ran and run no more
+ * taskq_settle_cancels - see to tasks that were cancelled while they ran and
+ * run no more
  *
- * Those that still run are the workers' business: they wake us when they are through.
+ * Those that still run are the workers' business: they wake us when they are
+ * through.
  */
 void
 taskq_settle_cancels(void)
@@ -472,7 +510,9 @@ taskq_settle_cancels(void)
 		if (i >= pg_atomic_read_u32(&taskq_shared->ncancels))
 			cancel.dbid = InvalidOid;
 		LWLockRelease(taskq_main_lock);
-		if (cancel.dbid != MyDatabaseId || (taskq_live_find(&cancel.id, &live) && live.running && live.unfinished))
+		if (cancel.dbid != MyDatabaseId ||
+			(taskq_live_find(&cancel.id, &live) && live.running &&
+			 live.unfinished))
 			continue;
 
 		taskq_pass_begin();

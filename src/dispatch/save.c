@@ -3,9 +3,10 @@
  * save.c
  *		Saving the lanes' watermarks, so that a restart does not begin anew.
  *
- * Part of the dispatcher's pass.  What may be saved is argued in lane.c.  It is
- * looked up under the main lock, all at once, and written in a transaction of its
- * own, which nobody waits for: if it is lost in a crash the one before is good too.
+ * Part of the dispatcher's pass.  What may be saved is argued in lane.c.  It
+ * is looked up under the main lock, all at once, and written in a transaction
+ * of its own, which nobody waits for: if it is lost in a crash the one before
+ * is good too.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,7 +29,8 @@
 #include "utils/timestamp.h"
 
 #define SAVE_MS 200				/* between two of them */
-#define LONG_MS 1000			/* a task that runs for longer gets a row in table "ready" */
+#define LONG_MS 1000			/* a task that runs for longer gets a row in
+								 * table "ready" */
 #define MAX_LANES 500			/* saved at once */
 
 /* What is to be saved of one lane. */
@@ -62,9 +64,9 @@ typedef struct SavePlan
 static TimestampTz next_save = 0;	/* not before it */
 
 /*
- * More lanes than are saved at once are a round of several portions.  It goes on where
- * the last portion ended: lanes that can't be saved now, or rise again and again, are
- * not all that is ever looked at.
+ * More lanes than are saved at once are a round of several portions.  It goes
+ * on where the last portion ended: lanes that can't be saved now, or rise
+ * again and again, are not all that is ever looked at.
  */
 static int	hand = 0;			/* the entry to look at next */
 static int	left = 0;			/* entries not looked at yet in this round */
@@ -76,9 +78,9 @@ static LongTask given[MAX_LONG];
 /* ---- what may be saved ---- */
 
 /*
- * A lane shall not be saved beyond this id.  What is before the saved watermark has a
- * row in table "ready" already; else due tasks, which are old, would keep a lane from
- * ever being saved.
+ * A lane shall not be saved beyond this id.  What is before the saved
+ * watermark has a row in table "ready" already; else due tasks, which are
+ * old, would keep a lane from ever being saved.
  */
 static void
 hold(Save *save, const pg_uuid_t *id)
@@ -93,7 +95,8 @@ hold_all(SavePlan *plan, const pg_uuid_t *id)
 {
 	for (int i = 0; i < plan->n; i++)
 	{
-		plan->held |= taskq_id_cmp(id, &plan->saves[i].id) < 0 && taskq_id_cmp(id, &plan->saves[i].saved) >= 0;
+		plan->held |= taskq_id_cmp(id, &plan->saves[i].id) < 0 &&
+			taskq_id_cmp(id, &plan->saves[i].saved) >= 0;
 		hold(&plan->saves[i], id);
 	}
 }
@@ -117,7 +120,8 @@ collect_lane(SavePlan *plan, int index)
 	TaskqLane  *lane = &taskq_shared->lanes[index];
 	Save	   *save;
 
-	if (lane->dbid != MyDatabaseId || !lane->known || taskq_id_cmp(&lane->watermark, &lane->saved) <= 0)
+	if (lane->dbid != MyDatabaseId || !lane->known ||
+		taskq_id_cmp(&lane->watermark, &lane->saved) <= 0)
 		return;
 	save = &plan->saves[plan->n++];
 	memset(save, 0, sizeof(*save));
@@ -130,7 +134,10 @@ collect_lane(SavePlan *plan, int index)
 		hold(save, &lane->skipped);
 }
 
-/* The next portion of a round, or the first of a new one: who rises from here on says so anew. */
+/*
+ * The next portion of a round, or the first of a new one: who rises from here
+ * on says so anew.
+ */
 static void
 collect_lanes(SavePlan *plan)
 {
@@ -160,8 +167,9 @@ has_row(const LongTask *task)
 }
 
 /*
- * What a worker has in hand.  Not what it has been at for long: that gets rows.  An
- * item that did not end counts until the batch is over, whatever became of it.
+ * What a worker has in hand.  Not what it has been at for long: that gets
+ * rows.  An item that did not end counts until the batch is over, whatever
+ * became of it.
  */
 static void
 hold_items(SavePlan *plan, int slotno, TimestampTz now)
@@ -175,11 +183,13 @@ hold_items(SavePlan *plan, int slotno, TimestampTz now)
 		TimestampDifferenceExceeds(slot->task_started_at, now, LONG_MS);
 	for (int i = 0; i < slot->nitems; i++)
 	{
-		LongTask	task = {.lane = slot->lane_id, .id = slot->items[i].id};
+		LongTask	task = {.lane = slot->lane_id,.id = slot->items[i].id};
 
-		if (slot->outcome[i] != TASKQ_UNDONE && slot->outcome[i] != TASKQ_DROPPED)
+		if (slot->outcome[i] != TASKQ_UNDONE &&
+			slot->outcome[i] != TASKQ_DROPPED)
 			continue;
-		if (save != NULL && taskq_id_cmp(&task.id, &save->saved) < 0 && !has_row(&task))
+		if (save != NULL && taskq_id_cmp(&task.id, &save->saved) < 0 &&
+			!has_row(&task))
 			continue;			/* has a row of its own */
 		if (is_long && i < slot->next && (save != NULL || has_row(&task)))
 			plan->tasks[plan->nlong++] = task;
@@ -201,7 +211,8 @@ hold_prepared(SavePlan *plan, const TaskqPrepared *prepared)
 	{
 		Save	   *save = find_save(plan, prepared->lanes[i].lane);
 
-		if (save != NULL && taskq_id_cmp(&prepared->lanes[i].lowest, &save->id) < 0)
+		if (save != NULL &&
+			taskq_id_cmp(&prepared->lanes[i].lowest, &save->id) < 0)
 			plan->held = true;
 		if (save != NULL)
 			hold(save, &prepared->lanes[i].lowest);
@@ -218,11 +229,15 @@ hold_bounds(SavePlan *plan)
 	{
 		const pg_uuid_t *bound = &taskq_shared->bounds[i];
 
-		if (taskq_id_eq(bound, &none) || ProcGlobal->allProcs[i].databaseId != MyDatabaseId)
+		if (taskq_id_eq(bound, &none) ||
+			ProcGlobal->allProcs[i].databaseId != MyDatabaseId)
 			continue;
 		if (taskq_id_is_lowest(bound))
 		{
-			/* it ends a transaction of which nothing is known: see taskq_note_ending */
+			/*
+			 * it ends a transaction of which nothing is known: see
+			 * taskq_note_ending
+			 */
 			plan->n = 0;
 			plan->held = true;
 		}
@@ -241,7 +256,10 @@ hold_bounds(SavePlan *plan)
 	}
 }
 
-/* Leave out what did not rise, and raise the floor: who makes ids from here on sees it. */
+/*
+ * Leave out what did not rise, and raise the floor: who makes ids from here
+ * on sees it.
+ */
 static void
 settle_plan(SavePlan *plan)
 {
@@ -251,7 +269,8 @@ settle_plan(SavePlan *plan)
 	{
 		Save	   *save = &plan->saves[i];
 
-		if (taskq_id_cmp(&save->id, &taskq_shared->lanes[save->index].saved) <= 0)
+		if (taskq_id_cmp(&save->id,
+						 &taskq_shared->lanes[save->index].saved) <= 0)
 			continue;
 		if (taskq_id_cmp(&save->id, &taskq_dispatcher.db->floor) > 0)
 			taskq_dispatcher.db->floor = save->id;
@@ -282,7 +301,11 @@ make_plan(SavePlan *plan, uint32 unprepared)
 		hold_bounds(plan);
 		settle_plan(plan);
 	}
-	/* who is in the way may have ended before the round has: that clears "held" only */
+
+	/*
+	 * who is in the way may have ended before the round has: that clears
+	 * "held" only
+	 */
 	taskq_dispatcher.db->unsaved |= plan->held;
 	taskq_dispatcher.db->held |= plan->held;
 	LWLockRelease(taskq_main_lock);
@@ -290,11 +313,13 @@ make_plan(SavePlan *plan, uint32 unprepared)
 }
 
 /*
- * Is there a prepared transaction here of which nothing is known, as after a restart?
+ * Is there a prepared transaction here of which nothing is known, as after a
+ * restart?
  *
- * One that is ended between this look and make_plan announces a bound before it is
- * gone, and keeps it until the lanes are rewound; one that is prepared in between has
- * its bound in shared memory, or is counted in "unprepared", read before.
+ * One that is ended between this look and make_plan announces a bound before
+ * it is gone, and keeps it until the lanes are rewound; one that is prepared
+ * in between has its bound in shared memory, or is counted in "unprepared",
+ * read before.
  */
 static bool
 unknown_prepared(void)
@@ -340,7 +365,10 @@ any_ended(const SavePlan *plan)
 	return false;
 }
 
-/* Rows for the tasks that run for long by now; those of others that are over go. */
+/*
+ * Rows for the tasks that run for long by now; those of others that are over
+ * go.
+ */
 static void
 write_long(SavePlan *plan)
 {
@@ -353,10 +381,16 @@ write_long(SavePlan *plan)
 	{
 		if (has_row(&plan->tasks[i]))
 			continue;
-		/* one from before that is still there, of a dispatcher that ended, is as good */
-		taskq_ready_delete(plan->tasks[i].lane, DT_NOBEGIN, &plan->tasks[i].id);
+
+		/*
+		 * one from before that is still there, of a dispatcher that ended, is
+		 * as good
+		 */
+		taskq_ready_delete(plan->tasks[i].lane, DT_NOBEGIN,
+						   &plan->tasks[i].id);
 		CommandCounterIncrement();
-		taskq_ready_insert(plan->tasks[i].lane, DT_NOBEGIN, &plan->tasks[i].id);
+		taskq_ready_insert(plan->tasks[i].lane, DT_NOBEGIN,
+						   &plan->tasks[i].id);
 	}
 }
 
@@ -380,7 +414,8 @@ apply_plan(SavePlan *plan)
 	{
 		TaskqLane  *lane = &taskq_shared->lanes[plan->saves[i].index];
 
-		if (lane->generation == plan->saves[i].generation && lane->dbid == MyDatabaseId)
+		if (lane->generation == plan->saves[i].generation &&
+			lane->dbid == MyDatabaseId)
 			lane->saved = plan->saves[i].id;
 	}
 	LWLockRelease(taskq_main_lock);
@@ -399,7 +434,10 @@ write_plan(SavePlan *plan)
 	apply_plan(plan);
 }
 
-/* Nothing can be saved now: after the next many tasks, or when a transaction that kept us from it ends. */
+/*
+ * Nothing can be saved now: after the next many tasks, or when a transaction
+ * that kept us from it ends.
+ */
 static void
 save_later(void)
 {
@@ -431,7 +469,8 @@ is_quiet(void)
 	{
 		TaskqSlot  *slot = &taskq_shared->slots[i];
 
-		if (slot->dbid == MyDatabaseId && (slot->state == TASKQ_SLOT_BUSY || slot->state == TASKQ_SLOT_ORPHAN))
+		if (slot->dbid == MyDatabaseId && (slot->state == TASKQ_SLOT_BUSY ||
+										   slot->state == TASKQ_SLOT_ORPHAN))
 			return false;
 	}
 	return true;
@@ -440,8 +479,9 @@ is_quiet(void)
 /*
  * taskq_save - save how far the lanes have come
  *
- * After many tasks, when all have come to their end, and when the dispatcher is to
- * leave; not for a task that just runs, for which nobody shall wake up again.
+ * After many tasks, when all have come to their end, and when the dispatcher
+ * is to leave; not for a task that just runs, for which nobody shall wake up
+ * again.
  */
 void
 taskq_save(void)
@@ -450,12 +490,16 @@ taskq_save(void)
 	bool		leaving = db->leave || db->blocked > 0;
 	TimestampTz now = GetCurrentTimestamp();
 
-	/* before that nobody who makes ids knows how far others were saved: see note.c */
+	/*
+	 * before that nobody who makes ids knows how far others were saved: see
+	 * note.c
+	 */
 	if (!db->loaded || (!db->unsaved && ngiven == 0 && left == 0))
 		return;
 	if (!leaving && left == 0 && db->passed < TASKQ_SAVE_TASKS && !is_quiet())
 		return;
-	if (!leaving && next_save > now && next_save <= TimestampTzPlusMilliseconds(now, SAVE_MS))
+	if (!leaving && next_save > now &&
+		next_save <= TimestampTzPlusMilliseconds(now, SAVE_MS))
 	{
 		taskq_look_again_at(next_save);
 		return;

@@ -39,9 +39,12 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-#define FIRST_RETRY_MS 10		/* after a process could not be started; twice as long with each time */
-#define WORTH_US 10000			/* what takes no longer than this is left to the workers that are there */
-#define MORE_LANES 16			/* so many lanes of a role are looked at to see how much waits */
+#define FIRST_RETRY_MS 10		/* after a process could not be started; twice
+								 * as long with each time */
+#define WORTH_US 10000			/* what takes no longer than this is left to
+								 * the workers that are there */
+#define MORE_LANES 16			/* so many lanes of a role are looked at to
+								 * see how much waits */
 
 /* A role with something to do. */
 typedef struct Demand
@@ -50,7 +53,8 @@ typedef struct Demand
 	int			workers;
 	int64		waiting;		/* tasks, by estimate; 0: not known */
 	int64		work_us;		/* time that they take; -1: not known */
-	uint64		served;			/* number of the last worker that was started for it */
+	uint64		served;			/* number of the last worker that was started
+								 * for it */
 	int			lanes;
 } Demand;
 
@@ -58,8 +62,8 @@ typedef struct Demand
 static int	retry_ms = FIRST_RETRY_MS;
 
 /*
- * Why no session of this lane's role can be had here, or NULL.  Its tasks would wait
- * for ever, so they fail with that.  External workers need none.
+ * Why no session of this lane's role can be had here, or NULL.  Its tasks
+ * would wait for ever, so they fail with that.  External workers need none.
  */
 static const char *
 role_problem(const TaskqLaneDef *lane)
@@ -82,7 +86,10 @@ role_problem(const TaskqLaneDef *lane)
 	return NULL;
 }
 
-/* Where to begin to read a lane of which no worker takes anything; false if somebody else reads it just now. */
+/*
+ * Where to begin to read a lane of which no worker takes anything; false if
+ * somebody else reads it just now.
+ */
 static bool
 lane_start(int32 id, TaskqScan *scan)
 {
@@ -118,16 +125,21 @@ fail_task(const TaskqFailure *failure)
 		case TASKQ_LOCKED:
 			break;
 	}
-	if (taskq_row_state(&row) != TASKQ_PENDING && taskq_row_state(&row) != TASKQ_RUNNING)
+	if (taskq_row_state(&row) != TASKQ_PENDING &&
+		taskq_row_state(&row) != TASKQ_RUNNING)
 		return 0;
 	return taskq_fail_row(&row, failure);
 }
 
-/* Fail what waits in a lane whose role can't run it: a portion in one transaction. */
+/*
+ * Fail what waits in a lane whose role can't run it: a portion in one
+ * transaction.
+ */
 static void
 fail_lane(int32 lane, const char *why)
 {
-	ErrorData	error = {.sqlerrcode = ERRCODE_INSUFFICIENT_PRIVILEGE, .message = unconstify(char *, why)};
+	ErrorData	error = {.sqlerrcode = ERRCODE_INSUFFICIENT_PRIVILEGE,
+	.message = unconstify(char *, why)};
 	TaskqFailure failure = {.sqlerrcode = ERRCODE_INSUFFICIENT_PRIVILEGE};
 	TaskqScan  *scan = palloc(sizeof(TaskqScan));
 	char		states[TASKQ_BATCH_MAX];
@@ -162,7 +174,9 @@ fail_lane(int32 lane, const char *why)
 		taskq_look_again_in(0);
 }
 
-/* Lanes that may have something, as (id, role), copied out of shared memory. */
+/*
+ * Lanes that may have something, as (id, role), copied out of shared memory.
+ */
 static int
 dirty_lanes(TaskqLane **copy)
 {
@@ -192,7 +206,8 @@ has_worker(Oid role)
 	{
 		TaskqSlot  *slot = &taskq_shared->slots[i];
 
-		found = slot->state != TASKQ_SLOT_FREE && slot->dbid == MyDatabaseId && slot->role == role;
+		found = slot->state != TASKQ_SLOT_FREE &&
+			slot->dbid == MyDatabaseId && slot->role == role;
 	}
 	LWLockRelease(taskq_main_lock);
 	return found;
@@ -234,7 +249,8 @@ find_demand(Demand **found)
 {
 	TaskqLane  *lanes;
 	int			nlanes = dirty_lanes(&lanes);
-	Demand	   *demands = palloc_extended(sizeof(Demand) * Max(nlanes, 1), MCXT_ALLOC_HUGE);
+	Demand	   *demands = palloc_extended(sizeof(Demand) * Max(nlanes, 1),
+										  MCXT_ALLOC_HUGE);
 	int			n = 0;
 
 	for (int i = 0; i < nlanes; i++)
@@ -251,15 +267,19 @@ find_demand(Demand **found)
 		def = taskq_lane_get(lanes[i].id);
 		if (def != NULL && !def->foreign)
 			problem = role_problem(def);
-		runnable = problem == NULL && taskq_lane_runnable(lanes[i].id, lanes[i].role);
+		runnable = problem == NULL &&
+			taskq_lane_runnable(lanes[i].id, lanes[i].role);
+
 		/*
-		 * What was noted may be gone: no worker is started for nothing.  Where there
-		 * is one already we only look: it shall not find the lane taken, and turn to
-		 * one of lower priority.
+		 * What was noted may be gone: no worker is started for nothing. Where
+		 * there is one already we only look: it shall not find the lane
+		 * taken, and turn to one of lower priority.
 		 */
 		if (runnable && demand == NULL && lanes[i].scanner < 0)
 			runnable = taskq_claim_probe(MyDatabaseId, lanes[i].id,
-										 has_worker(lanes[i].role) ? -1 : taskq_dispatcher.scanner);
+										 has_worker(lanes[i].role)
+										 ? -1
+										 : taskq_dispatcher.scanner);
 		taskq_pass_commit();
 		if (problem != NULL)
 			fail_lane(lanes[i].id, problem);
@@ -268,7 +288,10 @@ find_demand(Demand **found)
 		if (demand == NULL)
 		{
 			demand = &demands[n++];
-			*demand = (Demand) {.role = lanes[i].role};
+			*demand = (Demand)
+			{
+				.role = lanes[i].role
+			};
 		}
 		demand_add(demand, &lanes[i]);
 	}
@@ -283,10 +306,13 @@ typedef struct Supply
 	int			starting;
 	int			busy;
 	int			fresh;			/* of these: not long in their task */
-	int64		longest_us;		/* so long the one that is longest in its task is at it */
+	int64		longest_us;		/* so long the one that is longest in its task
+								 * is at it */
 	int			idle;			/* one of the role that is, or -1 */
-	int			idle_other;		/* slot of a worker of another role or database that is longest idle, or -1 */
-	int			idle_elsewhere; /* of the role, but in another database, that is idle, or -1 */
+	int			idle_other;		/* slot of a worker of another role or
+								 * database that is longest idle, or -1 */
+	int			idle_elsewhere; /* of the role, but in another database, that
+								 * is idle, or -1 */
 	int			free;			/* a free slot, or -1 */
 } Supply;
 
@@ -294,7 +320,8 @@ static void
 count_of_role(Supply *supply, int slotno, TimestampTz now)
 {
 	TaskqSlot  *slot = &taskq_shared->slots[slotno];
-	int64		at_it_us = now - slot->task_since;	/* an estimate, so without the slot's lock */
+	int64		at_it_us = now - slot->task_since;	/* an estimate, so without
+													 * the slot's lock */
 
 	if (slot->leave)
 		return;
@@ -306,7 +333,8 @@ count_of_role(Supply *supply, int slotno, TimestampTz now)
 	if (slot->state != TASKQ_SLOT_BUSY)
 		return;
 	supply->busy++;
-	supply->fresh += !slot->in_task || (at_it_us >= 0 && at_it_us < 2 * WORTH_US);
+	supply->fresh += !slot->in_task ||
+		(at_it_us >= 0 && at_it_us < 2 * WORTH_US);
 	if (slot->in_task)
 		supply->longest_us = Max(supply->longest_us, at_it_us);
 }
@@ -315,7 +343,10 @@ count_of_role(Supply *supply, int slotno, TimestampTz now)
 static Supply
 count_supply(Oid role, TimestampTz now)
 {
-	Supply		supply = {.idle = -1, .idle_other = -1, .idle_elsewhere = -1, .free = -1};
+	Supply		supply = {.idle = -1,
+		.idle_other = -1,
+		.idle_elsewhere = -1,
+	.free = -1};
 
 	for (int i = 0; i < TASKQ_MAX_WORKERS; i++)
 	{
@@ -339,28 +370,39 @@ count_supply(Oid role, TimestampTz now)
 			continue;
 		if (slot->role == role)
 			supply.idle_elsewhere = i;
-		if (supply.idle_other < 0 || slot->last_active < taskq_shared->slots[supply.idle_other].last_active)
+		if (supply.idle_other < 0 ||
+			slot->last_active <
+			taskq_shared->slots[supply.idle_other].last_active)
 			supply.idle_other = i;
 	}
 	return supply;
 }
 
-/* Is what waits soon done by those who are there?  A kind never seen: when its first tasks show that they last. */
+/*
+ * Is what waits soon done by those who are there?  A kind never seen: when
+ * its first tasks show that they last.
+ */
 static bool
 soon_done(const Demand *demand, const Supply *supply)
 {
 	if (supply->fresh == 0)
 		return false;
-	return demand->work_us >= 0 ? demand->work_us < (int64) WORTH_US * supply->fresh : supply->longest_us < WORTH_US;
+	return demand->work_us >= 0
+		? demand->work_us < (int64) WORTH_US * supply->fresh
+		: supply->longest_us < WORTH_US;
 }
 
-/* The dispatcher need not be told that the role has work: it looks again, or nothing can be done for it now. */
+/*
+ * The dispatcher need not be told that the role has work: it looks again, or
+ * nothing can be done for it now.
+ */
 static void
 set_enough(Oid role)
 {
 	for (int i = 0; i < taskq_shared->nslots; i++)
 	{
-		if (taskq_shared->slots[i].dbid == MyDatabaseId && taskq_shared->slots[i].role == role)
+		if (taskq_shared->slots[i].dbid == MyDatabaseId &&
+			taskq_shared->slots[i].role == role)
 			taskq_shared->slots[i].enough = true;
 	}
 }
@@ -391,8 +433,9 @@ send_away(int slotno)
 }
 
 /*
- * There is no place for a worker of this role now.  A role without any waits for its
- * turn; where nobody does, a role with work gets the place of one that has none.
+ * There is no place for a worker of this role now.  A role without any waits
+ * for its turn; where nobody does, a role with work gets the place of one
+ * that has none.
  */
 static void
 wait_for_place(Oid role, const Supply *supply)
@@ -404,7 +447,8 @@ wait_for_place(Oid role, const Supply *supply)
 	if (supply->idle_other >= 0 && !taskq_turn_of_other(MyDatabaseId, role))
 		send_away(supply->idle_other);
 	if (starved || supply->idle_other >= 0)
-		taskq_look_again_in(supply->idle_other >= 0 ? TASKQ_ROOM_MS : TASKQ_RETRY_MS);
+		taskq_look_again_in(supply->idle_other >= 0 ? TASKQ_ROOM_MS
+							: TASKQ_RETRY_MS);
 }
 
 static void
@@ -419,11 +463,15 @@ fill_slot(int slotno, Oid role, TimestampTz now)
 	slot->pid = 0;
 	slot->started_at = GetCurrentTimestamp();
 	slot->since = now;
-	slot->leave = slot->woken = slot->in_task = slot->connected = slot->enough = false;
+	slot->leave = slot->woken = slot->in_task = slot->connected =
+		slot->enough = false;
 	taskq_shared->nslots = Max(taskq_shared->nslots, slotno + 1);
 }
 
-/* The role has had its turn: when there are few places, those served longer ago come first. */
+/*
+ * The role has had its turn: when there are few places, those served longer
+ * ago come first.
+ */
 static void
 note_served(Oid role)
 {
@@ -431,14 +479,15 @@ note_served(Oid role)
 
 	for (int i = 0; i < taskq_shared->nlanes; i++)
 	{
-		if (taskq_shared->lanes[i].dbid == MyDatabaseId && taskq_shared->lanes[i].role == role)
+		if (taskq_shared->lanes[i].dbid == MyDatabaseId &&
+			taskq_shared->lanes[i].role == role)
 			taskq_shared->lanes[i].served = number;
 	}
 }
 
 /*
- * Reserve a slot for a new worker of this role; -1 if there is none, or no need.
- * As many are started at once as are at work already.
+ * Reserve a slot for a new worker of this role; -1 if there is none, or no
+ * need. As many are started at once as are at work already.
  */
 static int
 allocate_slot(const Demand *demand, uint32 *generation, bool *kept)
@@ -454,14 +503,16 @@ allocate_slot(const Demand *demand, uint32 *generation, bool *kept)
 	if (supply.idle >= 0)
 		/* it calls the next one if there is more */
 		taskq_wake_proc(taskq_shared->slots[supply.idle].procno);
-	else if (supply.starting >= Max(supply.busy, 1) || (demand->waiting > 0 && supply.starting >= demand->waiting))
+	else if (supply.starting >= Max(supply.busy, 1) ||
+			 (demand->waiting > 0 && supply.starting >= demand->waiting))
 		set_enough(role);		/* they say when they are there */
 	else if (soon_done(demand, &supply))
 	{
 		set_enough(role);
 		taskq_look_again_in(WORTH_US / 1000);
 	}
-	else if (taskq_max_workers_per_role > 0 && supply.of_role >= taskq_max_workers_per_role)
+	else if (taskq_max_workers_per_role > 0 &&
+			 supply.of_role >= taskq_max_workers_per_role)
 		set_enough(role);		/* they look when they are through */
 	else if (taskq_place_kept(role))
 	{
@@ -474,7 +525,8 @@ allocate_slot(const Demand *demand, uint32 *generation, bool *kept)
 		*kept = true;
 		set_enough(role);
 	}
-	else if (supply.in_all < taskq_max_workers && supply.free >= 0 && !taskq_turn_of_other(MyDatabaseId, role))
+	else if (supply.in_all < taskq_max_workers && supply.free >= 0 &&
+			 !taskq_turn_of_other(MyDatabaseId, role))
 	{
 		slotno = supply.free;
 		fill_slot(slotno, role, now);
@@ -489,7 +541,10 @@ allocate_slot(const Demand *demand, uint32 *generation, bool *kept)
 	return slotno;
 }
 
-/* Sessions of a role (or InvalidOid), or of this database, that background workers don't count among. */
+/*
+ * Sessions of a role (or InvalidOid), or of this database, that background
+ * workers don't count among.
+ */
 static int
 count_workers(Oid role)
 {
@@ -500,7 +555,9 @@ count_workers(Oid role)
 	{
 		TaskqSlot  *slot = &taskq_shared->slots[i];
 
-		if (slot->state != TASKQ_SLOT_FREE && (OidIsValid(role) ? slot->role == role : slot->dbid == MyDatabaseId))
+		if (slot->state != TASKQ_SLOT_FREE &&
+			(OidIsValid(role) ? slot->role == role
+			 : slot->dbid == MyDatabaseId))
 			n++;
 	}
 	LWLockRelease(taskq_main_lock);
@@ -508,8 +565,8 @@ count_workers(Oid role)
 }
 
 /*
- * Would one more session keep to CONNECTION LIMIT of the role and the database?
- * PostgreSQL does not ask that of background workers.
+ * Would one more session keep to CONNECTION LIMIT of the role and the
+ * database? PostgreSQL does not ask that of background workers.
  */
 static bool
 connection_free(Oid role)
@@ -535,8 +592,11 @@ connection_free(Oid role)
 		}
 	}
 	taskq_pass_commit();
-	return (of_role < 0 || CountUserBackends(role) + count_workers(role) < of_role) &&
-		(of_database < 0 || CountDBConnections(MyDatabaseId) + count_workers(InvalidOid) < of_database);
+	return (of_role < 0 ||
+			CountUserBackends(role) + count_workers(role) < of_role) &&
+		(of_database < 0 ||
+		 CountDBConnections(MyDatabaseId) + count_workers(InvalidOid) <
+		 of_database);
 }
 
 /* Once a minute say why tasks wait. */
@@ -559,7 +619,8 @@ warn_connections(Oid role)
 }
 
 /*
- * Forget roles that were dropped: no place is kept for them.  True if there were any.
+ * Forget roles that were dropped: no place is kept for them.  True if there
+ * were any.
  */
 static bool
 forget_dropped_roles(void)
@@ -575,7 +636,8 @@ forget_dropped_roles(void)
 		{
 			Oid			role = db->known[j];
 
-			if (!OidIsValid(role) || SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
+			if (!OidIsValid(role) ||
+				SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
 				continue;
 			LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 			if (db->known[j] == role)
@@ -610,7 +672,11 @@ note_start(Oid role, int slotno, bool started)
 		supply = count_supply(role, taskq_steady_now());
 		wait_for_place(role, &supply);
 		set_enough(role);
-		/* whoever has just left is still there for the postmaster: it takes it some moments to notice */
+
+		/*
+		 * whoever has just left is still there for the postmaster: it takes
+		 * it some moments to notice
+		 */
 		taskq_look_again_in(retry_ms);
 		retry_ms = Min(retry_ms * 2, TASKQ_RETRY_MS);
 		/* nobody idles: dispatchers hold places too */
@@ -621,11 +687,14 @@ note_start(Oid role, int slotno, bool started)
 	LWLockRelease(taskq_main_lock);
 }
 
-/* Start one; false if no more are to be started now, and *full if the server has no room for a process. */
+/*
+ * Start one; false if no more are to be started now, and *full if the server
+ * has no room for a process.
+ */
 static bool
 start_worker(const Demand *demand, bool *full)
 {
-	TaskqProcessArgs args = {.dbid = MyDatabaseId, .role = demand->role};
+	TaskqProcessArgs args = {.dbid = MyDatabaseId,.role = demand->role};
 	bool		kept;
 	bool		started;
 
@@ -644,7 +713,8 @@ start_worker(const Demand *demand, bool *full)
 	if (taskq_worker_handles[args.slot] != NULL)
 		pfree(taskq_worker_handles[args.slot]);
 	taskq_worker_handles[args.slot] = NULL;
-	started = taskq_process_start("taskq worker", "taskq_worker_main", &args, &taskq_worker_handles[args.slot]);
+	started = taskq_process_start("taskq worker", "taskq_worker_main", &args,
+								  &taskq_worker_handles[args.slot]);
 	note_start(demand->role, args.slot, started);
 	*full = !started;
 	return started;
@@ -664,7 +734,9 @@ queue_up(Oid role)
 	LWLockRelease(taskq_main_lock);
 }
 
-/* Who has fewest workers comes first; among these who was served longest ago. */
+/*
+ * Who has fewest workers comes first; among these who was served longest ago.
+ */
 static int
 demand_cmp(const void *a, const void *b)
 {
@@ -676,7 +748,10 @@ demand_cmp(const void *a, const void *b)
 	return x->served < y->served ? -1 : x->served > y->served;
 }
 
-/* taskq_start_workers - start workers where there is work; true if there is any */
+/*
+ * taskq_start_workers - start workers where there is work; true if there is
+ * any
+ */
 bool
 taskq_start_workers(void)
 {

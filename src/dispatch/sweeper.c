@@ -5,19 +5,20 @@
  *
  * The ring's leaves hold tasks by the time of their submit, a twelfth of
  * taskq.retention each.  When everything in one was submitted longer ago than
- * that, what shall be kept (unfinished, or finished lately) moves to the leaf of
- * the kept ones, and the leaf is truncated: no dead rows, no vacuum.  From the kept
- * ones those whose time is over are deleted.
+ * that, what shall be kept (unfinished, or finished lately) moves to the leaf
+ * of the kept ones, and the leaf is truncated: no dead rows, no vacuum.  From
+ * the kept ones those whose time is over are deleted.
  *
- * That is the work of a process of its own, of which there is one in a database
- * while it has something to do.  It may be slow, find rows locked, or fail: the leaf
- * is put off, longer and longer, and the next one is tried.  Nobody waits for it.
+ * That is the work of a process of its own, of which there is one in a
+ * database while it has something to do.  It may be slow, find rows locked,
+ * or fail: the leaf is put off, longer and longer, and the next one is tried.
+ * Nobody waits for it.
  *
- * A leaf is read once, in portions, without a lock that anybody would notice.  Where
- * the reading is, is in shared memory, so that whoever comes next goes on there.
- * What has been finished stays so, and its time is over for good; so a part that was
- * read is never read again, unless something was put into the leaf meanwhile.  That
- * cannot be missed:
+ * A leaf is read once, in portions, without a lock that anybody would notice.
+ * Where the reading is, is in shared memory, so that whoever comes next goes
+ * on there. What has been finished stays so, and its time is over for good;
+ * so a part that was read is never read again, unless something was put into
+ * the leaf meanwhile.  That cannot be missed:
  *
  *	- A read begins at a moment when nobody writes in the leaf (a share lock is had
  *	  at once, or it does not begin).
@@ -26,13 +27,14 @@
  *	  commands of the executor and COPY it is a constraint of the table).
  *	- What could not be moved, because somebody has it locked, is remembered by its id.
  *
- * When all has been read, nothing is remembered, and under the exclusive lock the
- * count is what it was, then there is nothing in the leaf that shall be kept: the
- * lock, which is had at once or not at all, lasts as long as truncating does.
+ * When all has been read, nothing is remembered, and under the exclusive lock
+ * the count is what it was, then there is nothing in the leaf that shall be
+ * kept: the lock, which is had at once or not at all, lasts as long as
+ * truncating does.
  *
- * A truncated leaf is empty for old snapshots too.  Tasks that were moved are seen
- * by those that began after the move, so after one the leaf stays until no older
- * snapshot is left: a dump has every task that is not forgotten.
+ * A truncated leaf is empty for old snapshots too.  Tasks that were moved are
+ * seen by those that began after the move, so after one the leaf stays until
+ * no older snapshot is left: a dump has every task that is not forgotten.
  *
  *-------------------------------------------------------------------------
  */
@@ -62,15 +64,20 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#define ROWS 500				/* moved or deleted in one transaction, and one page's more at most */
+#define ROWS 500				/* moved or deleted in one transaction, and
+								 * one page's more at most */
 #define BLOCKS 256				/* read in one transaction */
 #define TRIES 30				/* to truncate a leaf, in some seconds */
-#define FIRST_MS 10000			/* till the next try, when somebody or something was in the way; doubled ... */
+#define FIRST_MS 10000			/* till the next try, when somebody or
+								 * something was in the way; doubled ... */
 #define LAST_MS 600000			/* ... up to this */
-#define ROOM_MS 1000			/* till the next try, when there was no room for a process; doubled, as above */
-#define NO_ROOM 14				/* such tries in the better part of an hour; then the log says so */
+#define ROOM_MS 1000			/* till the next try, when there was no room
+								 * for a process; doubled, as above */
+#define NO_ROOM 14				/* such tries in the better part of an hour;
+								 * then the log says so */
 #define START_MS 10000			/* for a sweeper to come */
-#define OLD_TURN 14				/* periods after which a leaf has been left over from another turn */
+#define OLD_TURN 14				/* periods after which a leaf has been left
+								 * over from another turn */
 
 static TaskqDb *db = NULL;		/* of this process, if it is a sweeper */
 static MemoryContext context;
@@ -113,7 +120,9 @@ sweeper_detach(int code, Datum arg)
 		if (db->blocked > 0)
 			db->next_sweep = DT_NOBEGIN;
 		else if (!finished)
-			db->next_sweep = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), backoff_ms(db->sweeper_tries++));
+			db->next_sweep =
+				TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+											backoff_ms(db->sweeper_tries++));
 		tell_change(db);
 	}
 	LWLockRelease(taskq_main_lock);
@@ -154,13 +163,15 @@ shall_leave(void)
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 	}
-	return db->blocked > 0 || db->foreign || db->sweeper_leave || retention != taskq_retention;
+	return db->blocked > 0 || db->foreign || db->sweeper_leave ||
+		retention != taskq_retention;
 }
 
 static void
 pause_for(long ms)
 {
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, taskq_wait_event("TaskqSweeper"));
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 ms, taskq_wait_event("TaskqSweeper"));
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 }
@@ -169,16 +180,18 @@ pause_for(long ms)
 static void
 nap(TimestampTz since)
 {
-	long		ms = TimestampDifferenceMilliseconds(since, GetCurrentTimestamp()) * 2;
+	long		ms = TimestampDifferenceMilliseconds(since, GetCurrentTimestamp()) *
+	2;
 
 	pause_for(Max(Min(ms, 200), 1));
 }
 
 /*
- * taskq_start_sweeper - start one if it is time; a part of the dispatcher's pass
+ * taskq_start_sweeper - start one if it is time; a part of the dispatcher's
+ * pass
  *
- * A copy of a database stays as it is until somebody takes it over.  When there is
- * no room for a process it is tried again later: workers come first.
+ * A copy of a database stays as it is until somebody takes it over.  When
+ * there is no room for a process it is tried again later: workers come first.
  */
 void
 taskq_start_sweeper(void)
@@ -201,7 +214,9 @@ taskq_start_sweeper(void)
 	else if (here->next_sweep <= now && here->blocked == 0)
 	{
 		/* one that was asked for and did not come is asked for again */
-		start = here->sweeper == 0 || taskq_steady_now() - here->sweeper_since >= START_MS * INT64CONST(1000);
+		start = here->sweeper == 0 ||
+			taskq_steady_now() - here->sweeper_since >=
+			START_MS * INT64CONST(1000);
 		here->next_sweep = TimestampTzPlusMilliseconds(now, START_MS);
 		if (start)
 		{
@@ -211,13 +226,15 @@ taskq_start_sweeper(void)
 		}
 	}
 	LWLockRelease(taskq_main_lock);
-	if (start && taskq_process_try_start("taskq sweeper", "taskq_sweeper_main", &args, &handle))
+	if (start && taskq_process_try_start("taskq sweeper",
+										 "taskq_sweeper_main", &args, &handle))
 		pfree(handle);
 	else if (start)
 	{
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 		here->sweeper = 0;
-		here->next_sweep = TimestampTzPlusMilliseconds(now, room_backoff_ms(here->sweeper_tries++));
+		here->next_sweep =
+			TimestampTzPlusMilliseconds(now, room_backoff_ms(here->sweeper_tries++));
 		LWLockRelease(taskq_main_lock);
 		if (here->sweeper_tries == NO_ROOM)
 			ereport(WARNING,
@@ -228,7 +245,10 @@ taskq_start_sweeper(void)
 	taskq_look_again_at(here->next_sweep);
 }
 
-/* taskq_sweepers_leave - another process finds no room: sweepers come back later */
+/*
+ * taskq_sweepers_leave - another process finds no room: sweepers come back
+ * later
+ */
 void
 taskq_sweepers_leave(void)
 {
@@ -246,9 +266,11 @@ taskq_sweepers_leave(void)
 }
 
 /*
- * taskq_sweep_soon - look at every leaf of a database, also at those that were put off
+ * taskq_sweep_soon - look at every leaf of a database, also at those that
+ * were put off
  *
- * Caller holds the main lock exclusively.  The dispatcher or launcher has to be woken.
+ * Caller holds the main lock exclusively.  The dispatcher or launcher has to
+ * be woken.
  */
 void
 taskq_sweep_soon(TaskqDb *of)
@@ -283,13 +305,15 @@ commit(void)
 static TimestampTz
 cutoff_now(void)
 {
-	return GetCurrentTimestamp() - (int64) retention * SECS_PER_MINUTE * USECS_PER_SEC;
+	return GetCurrentTimestamp() -
+		(int64) retention * SECS_PER_MINUTE * USECS_PER_SEC;
 }
 
 static void
 put_off(TaskqLeaf *leaf)
 {
-	leaf->again_at = taskq_steady_now() + (int64) backoff_ms(leaf->tries++) * 1000;
+	leaf->again_at = taskq_steady_now() +
+		(int64) backoff_ms(leaf->tries++) * 1000;
 }
 
 /* It is to be looked for among the kept ones when the move is committed. */
@@ -299,12 +323,13 @@ note_moved(const TaskqRow *row)
 	char		state = taskq_row_state(row);
 
 	if (state == TASKQ_PENDING || state == TASKQ_RUNNING)
-		taskq_note_moved(DatumGetInt32(taskq_row_value(row, lane)), DatumGetUUIDP(taskq_row_value(row, id)));
+		taskq_note_moved(DatumGetInt32(taskq_row_value(row, lane)),
+						 DatumGetUUIDP(taskq_row_value(row, id)));
 }
 
 /*
- * Move those of these tasks that are in the leaf and shall be kept.  Those that
- * somebody has locked are put first into refs; returns how many.
+ * Move those of these tasks that are in the leaf and shall be kept.  Those
+ * that somebody has locked are put first into refs; returns how many.
  */
 static int
 move(int leafno, TaskqRef *refs, int n)
@@ -322,7 +347,8 @@ move(int leafno, TaskqRef *refs, int n)
 		CHECK_FOR_INTERRUPTS();
 		if (locked == TASKQ_BUSY)
 			refs[nbusy++] = refs[i];
-		else if (locked == TASKQ_LOCKED && rows[nrows].leaf == leafno && !taskq_row_over(&rows[nrows], leaf->cutoff))
+		else if (locked == TASKQ_LOCKED && rows[nrows].leaf == leafno &&
+				 !taskq_row_over(&rows[nrows], leaf->cutoff))
 			nrows++;
 	}
 	if (nrows == 0)
@@ -376,8 +402,10 @@ retry_busy(int leafno)
 static bool
 read_holds(const TaskqLeaf *leaf, Relation rel)
 {
-	return leaf->reading && leaf->cutoff <= cutoff_now() && leaf->file == rel->rd_rel->relfilenode &&
-		leaf->written_before == pg_atomic_read_u64(&unconstify(TaskqLeaf *, leaf)->written);
+	return leaf->reading && leaf->cutoff <= cutoff_now() &&
+		leaf->file == rel->rd_rel->relfilenode &&
+		leaf->written_before ==
+		pg_atomic_read_u64(&unconstify(TaskqLeaf *, leaf)->written);
 }
 
 /* Go on with reading a leaf, or begin; false if that can't be now. */
@@ -411,7 +439,8 @@ typedef enum Portion
 {
 	PORTION_MORE,
 	PORTION_LAST,
-	PORTION_BUSY				/* too much is locked: the same once more, later */
+	PORTION_BUSY				/* too much is locked: the same once more,
+								 * later */
 } Portion;
 
 /* Read on in a leaf, and move what shall be kept. */
@@ -425,7 +454,8 @@ read_portion(int leafno)
 
 	begin();
 	refs = palloc(sizeof(TaskqRef) * (ROWS + MaxHeapTuplesPerPage));
-	next = taskq_store_pick(leafno, leaf->block, BLOCKS, false, leaf->cutoff, ROWS, refs, &n);
+	next = taskq_store_pick(leafno, leaf->block, BLOCKS, false, leaf->cutoff,
+							ROWS, refs, &n);
 	n = move(leafno, refs, n);
 	commit();
 	if (leaf->nbusy + n > TASKQ_LEAF_BUSY)
@@ -443,24 +473,29 @@ all_see_moved(const TaskqLeaf *leaf, Relation rel)
 {
 	FullTransactionId next = ReadNextFullTransactionId();
 	TransactionId oldest = GetOldestNonRemovableTransactionId(rel);
-	uint64		oldest_full = U64FromFullTransactionId(next) - (uint32) (XidFromFullTransactionId(next) - oldest);
+	uint64		oldest_full = U64FromFullTransactionId(next) -
+	(uint32) (XidFromFullTransactionId(next) - oldest);
 
 	return leaf->moved < oldest_full;
 }
 
 /*
- * Lock the leaf, and its TOAST table, against everybody; false if that can't be had at
- * once, so that nobody queues up behind us.
+ * Lock the leaf, and its TOAST table, against everybody; false if that can't
+ * be had at once, so that nobody queues up behind us.
  */
 static bool
 lock_exclusively(Relation rel)
 {
 	return ConditionalLockRelation(rel, AccessExclusiveLock) &&
 		(!OidIsValid(rel->rd_rel->reltoastrelid) ||
-		 ConditionalLockRelationOid(rel->rd_rel->reltoastrelid, AccessExclusiveLock));
+		 ConditionalLockRelationOid(rel->rd_rel->reltoastrelid,
+									AccessExclusiveLock));
 }
 
-/* Truncate a leaf in which all has been read; what is in the way if that can't be now, or NULL. */
+/*
+ * Truncate a leaf in which all has been read; what is in the way if that
+ * can't be now, or NULL.
+ */
 static const char *
 truncate_leaf(int leafno)
 {
@@ -491,7 +526,8 @@ truncate_soon(int leafno)
 {
 	const char *why = truncate_leaf(leafno);
 
-	for (int tries = 1; why != NULL && tries < TRIES && !shall_leave(); tries++)
+	for (int tries = 1; why != NULL && tries < TRIES && !shall_leave();
+		 tries++)
 	{
 		pause_for(Min(10 * tries, 200));
 		why = truncate_leaf(leafno);
@@ -499,7 +535,10 @@ truncate_soon(int leafno)
 	return why;
 }
 
-/* Read a leaf to its end, or as far as there is time; what is in the way of truncating it, or NULL. */
+/*
+ * Read a leaf to its end, or as far as there is time; what is in the way of
+ * truncating it, or NULL.
+ */
 static const char *
 read_leaf(int leafno)
 {
@@ -515,10 +554,16 @@ read_leaf(int leafno)
 		portion = read_portion(leafno);
 		nap(start);
 	}
-	/* asked once more, it may be another answer: what was not read to its end stays */
+
+	/*
+	 * asked once more, it may be another answer: what was not read to its end
+	 * stays
+	 */
 	if (portion == PORTION_MORE || shall_leave())
 		return "another command or process needs the place";
-	return portion == PORTION_BUSY || db->leaves[leafno].nbusy > 0 ? "tasks in it are locked" : NULL;
+	return portion == PORTION_BUSY || db->leaves[leafno].nbusy > 0
+		? "tasks in it are locked"
+		: NULL;
 }
 
 /* Empty a leaf of the ring, if nothing is in the way. */
@@ -532,8 +577,8 @@ empty_leaf(int leafno)
 		why = truncate_soon(leafno);
 	if (why != NULL)
 	{
-		ereport(DEBUG1,
-				(errmsg_internal("taskq did not empty leaf %d: %s", leafno, why)));
+		ereport(DEBUG1, (errmsg_internal("taskq did not empty leaf %d: %s",
+										 leafno, why)));
 		if (!shall_leave())
 			put_off(leaf);
 		return;
@@ -559,14 +604,15 @@ delete_portion(void)
 
 	begin();
 	refs = palloc(sizeof(TaskqRef) * (ROWS + MaxHeapTuplesPerPage));
-	next = taskq_store_pick(TASKQ_KEEP, leaf->block, BLOCKS, true, leaf->cutoff, ROWS, refs, &n);
+	next = taskq_store_pick(TASKQ_KEEP, leaf->block, BLOCKS, true,
+							leaf->cutoff, ROWS, refs, &n);
 	for (int i = 0; i < n; i++)
 	{
 		TaskqRow	row;
 
 		CHECK_FOR_INTERRUPTS();
-		if (taskq_store_lock_seen(&refs[i], &row) != TASKQ_LOCKED || row.leaf != TASKQ_KEEP ||
-			!taskq_row_over(&row, leaf->cutoff))
+		if (taskq_store_lock_seen(&refs[i], &row) != TASKQ_LOCKED ||
+			row.leaf != TASKQ_KEEP || !taskq_row_over(&row, leaf->cutoff))
 			continue;
 		taskq_store_delete(&row);
 		db->attempts_swept = false;
@@ -602,8 +648,8 @@ sweep_kept(int leafno)
 /* ---- attempts ---- */
 
 /*
- * Forget the attempts of tasks that are gone.  They are in order of the tasks' time, so
- * those that could be are the first; what is kept is few.
+ * Forget the attempts of tasks that are gone.  They are in order of the
+ * tasks' time, so those that could be are the first; what is kept is few.
  */
 static void
 sweep_attempts(int leafno)
@@ -639,8 +685,8 @@ sweep_attempts(int leafno)
 /* ---- all leaves ---- */
 
 /*
- * Do something with a leaf.  When it fails the leaf is put off, and the log says so;
- * nothing else is.
+ * Do something with a leaf.  When it fails the leaf is put off, and the log
+ * says so; nothing else is.
  */
 static void
 try_leaf(void (*what) (int), int leafno)
@@ -665,8 +711,9 @@ try_leaf(void (*what) (int), int leafno)
 }
 
 /*
- * Which leaves have only what was submitted before cutoff, as bits.  Those that still
- * have what is old get no new tasks: an id names another leaf then (see id.c).
+ * Which leaves have only what was submitted before cutoff, as bits.  Those
+ * that still have what is old get no new tasks: an id names another leaf then
+ * (see id.c).
  */
 static uint32
 find_due(TimestampTz now, TimestampTz cutoff)
@@ -680,8 +727,13 @@ find_due(TimestampTz now, TimestampTz cutoff)
 		pg_uuid_t	oldest;
 		pg_uuid_t	newest;
 
-		/* one that an administrator has for himself does not hold up the others */
-		if (!ConditionalLockRelationOid(taskq_store_oid(TASKQ_REL_LEAF + leafno), AccessShareLock))
+		/*
+		 * one that an administrator has for himself does not hold up the
+		 * others
+		 */
+		if (!ConditionalLockRelationOid(taskq_store_oid(TASKQ_REL_LEAF +
+														leafno),
+										AccessShareLock))
 		{
 			put_off(&db->leaves[leafno]);
 			continue;
@@ -690,7 +742,8 @@ find_due(TimestampTz now, TimestampTz cutoff)
 			continue;
 		if (taskq_id_time(&newest) <= cutoff)
 			due |= 1u << leafno;
-		if (taskq_id_time(&oldest) < now - OLD_TURN * taskq_ring_period_ms() * 1000)
+		if (taskq_id_time(&oldest) <
+			now - OLD_TURN * taskq_ring_period_ms() * 1000)
 			closed |= 1u << leafno;
 	}
 	commit();
@@ -710,7 +763,8 @@ sweep(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz steady = taskq_steady_now();
-	TimestampTz next = TimestampTzPlusMilliseconds(now, taskq_ring_period_ms());
+	TimestampTz next = TimestampTzPlusMilliseconds(now,
+												   taskq_ring_period_ms());
 	uint32		due = find_due(now, cutoff_now());
 
 	for (int leafno = 0; leafno < TASKQ_RING && !shall_leave(); leafno++)
@@ -741,7 +795,9 @@ finish(TimestampTz next)
 	else if (db->sweep_now || db->blocked > 0 || retention != taskq_retention)
 		next = DT_NOBEGIN;
 	else if (db->sweeper_leave)
-		next = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), room_backoff_ms(db->sweeper_tries++));
+		next =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+										room_backoff_ms(db->sweeper_tries++));
 	else
 		db->sweeper_tries = 0;
 	db->next_sweep = Min(db->next_sweep, next);
@@ -762,9 +818,14 @@ taskq_sweeper_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(args.dbid, InvalidOid, 0);
 	taskq_pin_settings();
-	/* what is moved is moved for good before its leaf goes: that commit comes later in the WAL */
+
+	/*
+	 * what is moved is moved for good before its leaf goes: that commit comes
+	 * later in the WAL
+	 */
 	SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
-	context = AllocSetContextCreate(TopMemoryContext, "taskq sweeper", ALLOCSET_DEFAULT_SIZES);
+	context = AllocSetContextCreate(TopMemoryContext, "taskq sweeper",
+									ALLOCSET_DEFAULT_SIZES);
 	pgstat_report_activity(STATE_RUNNING, "taskq: looking for old tasks");
 	retention = taskq_retention;
 

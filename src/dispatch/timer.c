@@ -3,9 +3,9 @@
  * timer.c
  *		Tasks that are due, leases that are over.
  *
- * Part of the dispatcher's pass.  Scheduled tasks are due by the system's clock.
- * Waits that were counted from some moment on (of retries and leases) keep their
- * length when the clock is set: their timers are moved by as much.
+ * Part of the dispatcher's pass.  Scheduled tasks are due by the system's
+ * clock. Waits that were counted from some moment on (of retries and leases)
+ * keep their length when the clock is set: their timers are moved by as much.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,7 +25,8 @@
 
 #define MAX_FIRED (10 * TASKQ_PORTION)	/* in one pass */
 #define BAD_TIMER_MS 60000		/* till the next try */
-#define MAX_TOLD 10				/* of which the log tells, in one pass: a full disk is not each one's fault */
+#define MAX_TOLD 10				/* of which the log tells, in one pass: a full
+								 * disk is not each one's fault */
 
 /* A lease's timer at its end, or now if that is past. */
 static void
@@ -34,7 +35,8 @@ set_lease_timer(TaskqLease *lease, int32 lane)
 	TimestampTz now = GetCurrentTimestamp();
 
 	taskq_timer_delete(lease->timer, &lease->task);
-	lease->timer = now + Max(Min(lease->until, lease->deadline) - taskq_steady_now(), 0);
+	lease->timer =
+		now + Max(Min(lease->until, lease->deadline) - taskq_steady_now(), 0);
 	taskq_timer_insert(lease->timer, &lease->task, lane);
 	taskq_lease_update(lease);
 	taskq_note_due(lease->timer);
@@ -56,7 +58,8 @@ expired_error(bool timed_out, int *sqlerrcode)
 	{
 		error.sqlerrcode = ERRCODE_TASK_LEASE_EXPIRED;
 		error.message = "the external worker let its lease expire";
-		error.hint = "It ended, lost its connection, or needs a longer lease or more heartbeats.";
+		error.hint =
+			"It ended, lost its connection, or needs a longer lease or more heartbeats.";
 	}
 	*sqlerrcode = error.sqlerrcode;
 	return taskq_error_jsonb(&error);
@@ -74,7 +77,8 @@ expire(TaskqRow *row, TaskqLease *lease)
 		.retry_us = -1,
 		.lost = !timed_out
 	};
-	const TaskqLaneDef *lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
+	const TaskqLaneDef *lane =
+	taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
 	char		state;
 
 	failure.error = expired_error(timed_out, &failure.sqlerrcode);
@@ -95,7 +99,7 @@ lease_timer(TaskqRow *row, const pg_uuid_t *id, TimestampTz due)
 	if (!taskq_lease_find(id, &lease) || lease.timer != due)
 		taskq_timer_delete(due, id);	/* of an earlier lease */
 	else if (Min(lease.until, lease.deadline) > taskq_steady_now())
-		set_lease_timer(&lease, DatumGetInt32(taskq_row_value(row, lane)));	/* there were heartbeats */
+		set_lease_timer(&lease, DatumGetInt32(taskq_row_value(row, lane))); /* there were heartbeats */
 	else
 		expire(row, &lease);
 }
@@ -106,10 +110,12 @@ renew_lease(const pg_uuid_t *id)
 	TaskqLease	lease;
 	TaskqRow	row;
 
-	if (taskq_store_lock(id, false, &row) != TASKQ_LOCKED || !taskq_lease_find(id, &lease))
+	if (taskq_store_lock(id, false, &row) != TASKQ_LOCKED ||
+		!taskq_lease_find(id, &lease))
 		return;
 	if (lease.deadline != DT_NOEND)
-		lease.deadline = lease.deadline - lease.until + taskq_steady_now() + lease.lease_ms * 1000;
+		lease.deadline = lease.deadline - lease.until + taskq_steady_now() +
+			lease.lease_ms * 1000;
 	lease.until = taskq_steady_now() + lease.lease_ms * 1000;
 	set_lease_timer(&lease, DatumGetInt32(taskq_row_value(&row, lane)));
 }
@@ -117,9 +123,9 @@ renew_lease(const pg_uuid_t *id)
 /*
  * taskq_renew_leases - after the server was down every lease begins anew
  *
- * Its holder could not send heartbeats meanwhile, and steady time starts again
- * with the system's clock.  A lease whose row another session has is left as it
- * is: that session is its holder, or cancels it.
+ * Its holder could not send heartbeats meanwhile, and steady time starts
+ * again with the system's clock.  A lease whose row another session has is
+ * left as it is: that session is its holder, or cancels it.
  */
 void
 taskq_renew_leases(void)
@@ -140,7 +146,10 @@ taskq_renew_leases(void)
 
 /* ---- timers ---- */
 
-/* One task whose timer is due; false if its row, or its whole leaf, is locked now. */
+/*
+ * One task whose timer is due; false if its row, or its whole leaf, is locked
+ * now.
+ */
 static bool
 fire_timer(const pg_uuid_t *id, TimestampTz due)
 {
@@ -186,7 +195,8 @@ typedef struct Firing
 {
 	TimestampTz now;
 	TaskqDue	at;				/* timers before it have been looked at */
-	TaskqDue	left;			/* the first one that was due and could not be fired */
+	TaskqDue	left;			/* the first one that was due and could not be
+								 * fired */
 	TimestampTz next;			/* when to look again */
 	int			fired;
 	int			failed;
@@ -196,16 +206,17 @@ typedef struct Firing
 static void
 leave_timer(Firing *firing, TimestampTz due, const pg_uuid_t *id, int ms)
 {
-	TaskqDue	this = {.due = due, .id = *id};
+	TaskqDue	this = {.due = due,.id = *id};
 
 	if (taskq_due_cmp(&this, &firing->left) < 0)
 		firing->left = this;
-	firing->next = Min(firing->next, TimestampTzPlusMilliseconds(firing->now, ms));
+	firing->next = Min(firing->next,
+					   TimestampTzPlusMilliseconds(firing->now, ms));
 }
 
 /*
- * One transaction's share of what is due, at most max timers.  False if nothing due
- * is left.
+ * One transaction's share of what is due, at most max timers.  False if
+ * nothing due is left.
  */
 static bool
 fire_portion(Firing *firing, int max)
@@ -234,12 +245,19 @@ fire_portion(Firing *firing, int max)
 		else
 			leave_timer(firing, dues[i], &ids[i], TASKQ_RETRY_MS);
 	}
-	/* a timer that a crash brings back is fired again; leases that expire are flushed */
+
+	/*
+	 * a timer that a crash brings back is fired again; leases that expire are
+	 * flushed
+	 */
 	taskq_pass_commit_async();
 	return more;
 }
 
-/* A timer that raises an error is left alone for a while: the server log has why. */
+/*
+ * A timer that raises an error is left alone for a while: the server log has
+ * why.
+ */
 static void
 pass_over(Firing *firing, const TaskqDue *from)
 {
@@ -260,8 +278,8 @@ pass_over(Firing *firing, const TaskqDue *from)
 }
 
 /*
- * The same, whatever is wrong with a row: then none of this portion has been fired,
- * and they are tried one by one, which *careful counts.
+ * The same, whatever is wrong with a row: then none of this portion has been
+ * fired, and they are tried one by one, which *careful counts.
  */
 static bool
 try_portion(Firing *firing, int *careful)
@@ -296,15 +314,16 @@ try_portion(Firing *firing, int *careful)
  * taskq_fire_timers - make pending what is due
  *
  * A large number of them in several passes, so that other things are seen to
- * meanwhile; those whose rows are locked hold up none of the others.  A pass begins
- * where the last one ended, or at an earlier timer that was left or noted since: so
- * timers that were fired are not met again, though an old snapshot keeps them.
+ * meanwhile; those whose rows are locked hold up none of the others.  A pass
+ * begins where the last one ended, or at an earlier timer that was left or
+ * noted since: so timers that were fired are not met again, though an old
+ * snapshot keeps them.
  */
 void
 taskq_fire_timers(void)
 {
 	static TaskqDue from;
-	Firing		firing = {.now = GetCurrentTimestamp(), .next = DT_NOEND};
+	Firing		firing = {.now = GetCurrentTimestamp(),.next = DT_NOEND};
 	TimestampTz noted = taskq_dispatcher.db->next_due;
 	int			careful = 0;
 	bool		more = true;
@@ -320,7 +339,11 @@ taskq_fire_timers(void)
 	noted = taskq_dispatcher.db->next_due;
 	taskq_dispatcher.db->next_due = DT_NOEND;
 	LWLockRelease(taskq_main_lock);
-	/* not known at all, or a timer that was not there when the last pass read the table */
+
+	/*
+	 * not known at all, or a timer that was not there when the last pass read
+	 * the table
+	 */
 	if (noted <= from.due)
 	{
 		from.due = noted;
@@ -337,11 +360,13 @@ taskq_fire_timers(void)
 		ereport(LOG,
 				(errmsg("taskq could not see to what is due in %d tries; the log tells of the first ones only",
 						firing.failed)));
-	from = taskq_due_cmp(&firing.left, &firing.at) < 0 ? firing.left : firing.at;
+	from = taskq_due_cmp(&firing.left, &firing.at) < 0 ? firing.left
+		: firing.at;
 	if (more)
 		firing.next = firing.now;
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	taskq_dispatcher.db->next_due = Min(taskq_dispatcher.db->next_due, firing.next);
+	taskq_dispatcher.db->next_due = Min(taskq_dispatcher.db->next_due,
+										firing.next);
 	LWLockRelease(taskq_main_lock);
 	taskq_look_again_at(taskq_dispatcher.db->next_due);
 }
@@ -355,11 +380,14 @@ move_timer(const pg_uuid_t *id, TimestampTz due, int64 by)
 	TaskqRow	row;
 	TaskqLease	lease;
 
-	if (!taskq_store_leaves_free(id) || taskq_store_lock(id, false, &row) != TASKQ_LOCKED)
+	if (!taskq_store_leaves_free(id) ||
+		taskq_store_lock(id, false, &row) != TASKQ_LOCKED)
 		return;
-	if (taskq_row_state(&row) == TASKQ_LEASED && taskq_lease_find(id, &lease) && lease.timer == due)
+	if (taskq_row_state(&row) == TASKQ_LEASED &&
+		taskq_lease_find(id, &lease) && lease.timer == due)
 		set_lease_timer(&lease, DatumGetInt32(taskq_row_value(&row, lane)));
-	else if (taskq_row_state(&row) == TASKQ_RETRYING && DatumGetTimestampTz(taskq_row_value(&row, run_at)) == due &&
+	else if (taskq_row_state(&row) == TASKQ_RETRYING &&
+			 DatumGetTimestampTz(taskq_row_value(&row, run_at)) == due &&
 			 IS_VALID_TIMESTAMP(due + by))
 		taskq_state_reschedule(&row, due + by);
 }
@@ -378,7 +406,8 @@ move_timers(int64 by)
 	/* first see which, then move: what was moved on would be met again */
 	taskq_pass_begin();
 	taskq_defs_begin();
-	while ((got = taskq_timer_next(&due, &id, TASKQ_PORTION, ids + n, dues + n)) > 0)
+	while ((got = taskq_timer_next(&due, &id, TASKQ_PORTION, ids + n,
+								   dues + n)) > 0)
 	{
 		n += got;
 		if (n + TASKQ_PORTION > size)
@@ -396,7 +425,9 @@ move_timers(int64 by)
 	taskq_pass_commit();
 }
 
-/* taskq_follow_clock - has the system's clock been set since we looked last? */
+/*
+ * taskq_follow_clock - has the system's clock been set since we looked last?
+ */
 void
 taskq_follow_clock(void)
 {

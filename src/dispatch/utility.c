@@ -3,10 +3,11 @@
  * utility.c
  *		Commands before which taskq's processes must leave a database.
  *
- * DROP, RENAME and SET TABLESPACE of a database, a copy of it, and DROP or ALTER
- * of the extension want nobody else there.  Idle processes leave at once, busy
- * workers after the task they are in, or when a second has passed: then the task
- * is rolled back and runs again.  None comes back before the transaction ends.
+ * DROP, RENAME and SET TABLESPACE of a database, a copy of it, and DROP or
+ * ALTER of the extension want nobody else there.  Idle processes leave at
+ * once, busy workers after the task they are in, or when a second has passed:
+ * then the task is rolled back and runs again.  None comes back before the
+ * transaction ends.
  *
  *-------------------------------------------------------------------------
  */
@@ -56,7 +57,8 @@ processes_left(Oid dbid)
 		return true;
 	for (int i = 0; i < taskq_shared->nslots; i++)
 	{
-		if (taskq_shared->slots[i].dbid == dbid && taskq_shared->slots[i].pid != 0)
+		if (taskq_shared->slots[i].dbid == dbid &&
+			taskq_shared->slots[i].pid != 0)
 			return true;
 	}
 	return false;
@@ -100,7 +102,10 @@ end_workers(Oid dbid)
 	LWLockRelease(taskq_main_lock);
 }
 
-/* Where library and extension did not fit together they may do so afterwards: then there is work. */
+/*
+ * Where library and extension did not fit together they may do so afterwards:
+ * then there is work.
+ */
 static void
 enter_database(Oid dbid)
 {
@@ -109,7 +114,10 @@ enter_database(Oid dbid)
 	LWLockRelease(taskq_main_lock);
 }
 
-/* Keep taskq out of a database until the transaction ends, and wait for it to leave. */
+/*
+ * Keep taskq out of a database until the transaction ends, and wait for it to
+ * leave.
+ */
 static void
 block_database(Oid dbid, bool dropped)
 {
@@ -148,14 +156,17 @@ block_database(Oid dbid, bool dropped)
 		LWLockAcquire(taskq_main_lock, LW_SHARED);
 		left = !processes_left(dbid);
 		LWLockRelease(taskq_main_lock);
-		if (left || TimestampDifferenceExceeds(start, taskq_steady_now(), WAIT_MS))
+		if (left ||
+			TimestampDifferenceExceeds(start, taskq_steady_now(), WAIT_MS))
 			break;
-		if (!ended && TimestampDifferenceExceeds(start, taskq_steady_now(), GRACE_MS))
+		if (!ended &&
+			TimestampDifferenceExceeds(start, taskq_steady_now(), GRACE_MS))
 		{
 			end_workers(dbid);
 			ended = true;
 		}
-		ConditionVariableTimedSleep(&taskq_shared->slots_changed, 100, taskq_wait_event("TaskqLeave"));
+		ConditionVariableTimedSleep(&taskq_shared->slots_changed, 100,
+									taskq_wait_event("TaskqLeave"));
 	}
 	ConditionVariableCancelSleep();
 }
@@ -180,7 +191,9 @@ unblock(int i, bool committed)
 static void
 on_xact_end(XactEvent event, void *arg)
 {
-	if (nblocked == 0 || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
+	if (nblocked == 0 ||
+		(event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
+		 event != XACT_EVENT_PREPARE))
 		return;
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	while (nblocked > 0)
@@ -189,11 +202,13 @@ on_xact_end(XactEvent event, void *arg)
 }
 
 static void
-on_subxact_end(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+on_subxact_end(SubXactEvent event, SubTransactionId mySubid,
+			   SubTransactionId parentSubid, void *arg)
 {
 	int			level = GetCurrentTransactionNestLevel();
 
-	if (nblocked == 0 || (event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB))
+	if (nblocked == 0 || (event != SUBXACT_EVENT_ABORT_SUB &&
+						  event != SUBXACT_EVENT_COMMIT_SUB))
 		return;
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	for (int i = nblocked - 1; i >= 0 && blocked[i].nest_level >= level; i--)
@@ -206,7 +221,10 @@ on_subxact_end(SubXactEvent event, SubTransactionId mySubid, SubTransactionId pa
 	LWLockRelease(taskq_main_lock);
 }
 
-/* The command will fail anyhow if the caller may not: then nobody is disturbed. */
+/*
+ * The command will fail anyhow if the caller may not: then nobody is
+ * disturbed.
+ */
 static void
 block_named(const char *name, bool dropped, bool as_template)
 {
@@ -222,7 +240,8 @@ block_named(const char *name, bool dropped, bool as_template)
 		is_template = ((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
 		ReleaseSysCache(tuple);
 	}
-	if (taskq_database_ownercheck(dbid, GetUserId()) || (as_template && is_template))
+	if (taskq_database_ownercheck(dbid, GetUserId()) ||
+		(as_template && is_template))
 		block_database(dbid, dropped);
 }
 
@@ -284,19 +303,24 @@ before_command(Node *stmt)
 				block_named(((RenameStmt *) stmt)->subname, false, false);
 			break;
 		case T_AlterDatabaseStmt:
-			if (string_option(((AlterDatabaseStmt *) stmt)->options, "tablespace", NULL) != NULL)
-				block_named(((AlterDatabaseStmt *) stmt)->dbname, false, false);
+			if (string_option(((AlterDatabaseStmt *) stmt)->options,
+							  "tablespace", NULL) != NULL)
+				block_named(((AlterDatabaseStmt *) stmt)->dbname, false,
+							false);
 			break;
 		case T_CreatedbStmt:
 			if (may_create_databases())
-				block_named(string_option(((CreatedbStmt *) stmt)->options, "template", "template1"), false, true);
+				block_named(string_option(((CreatedbStmt *) stmt)->options,
+										  "template", "template1"),
+							false, true);
 			break;
 		case T_DropStmt:
 			if (drops_extension((DropStmt *) stmt) && superuser())
 				block_database(MyDatabaseId, true);
 			break;
 		case T_AlterExtensionStmt:
-			if (strcmp(((AlterExtensionStmt *) stmt)->extname, "taskq") == 0 && superuser())
+			if (strcmp(((AlterExtensionStmt *) stmt)->extname, "taskq") == 0 &&
+				superuser())
 			{
 				enter_database(MyDatabaseId);
 				block_database(MyDatabaseId, false);
@@ -317,27 +341,32 @@ ends_prepared(Node *stmt)
 		return NULL;
 	if (transaction->kind == TRANS_STMT_PREPARE)
 		taskq_note_preparing(transaction->gid);
-	if (transaction->kind != TRANS_STMT_COMMIT_PREPARED && transaction->kind != TRANS_STMT_ROLLBACK_PREPARED)
+	if (transaction->kind != TRANS_STMT_COMMIT_PREPARED &&
+		transaction->kind != TRANS_STMT_ROLLBACK_PREPARED)
 		return NULL;
 	return transaction->gid;
 }
 
 static void
-taskq_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
-					 ProcessUtilityContext context, ParamListInfo params,
-					 QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+taskq_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
+					 bool readOnlyTree, ProcessUtilityContext context,
+					 ParamListInfo params, QueryEnvironment *queryEnv,
+					 DestReceiver *dest, QueryCompletion *qc)
 {
 	Node	   *stmt = pstmt->utilityStmt;
 	const char *gid = ends_prepared(stmt);
-	bool		committed = gid != NULL && ((TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED;
+	bool		committed = gid != NULL && ((TransactionStmt *) stmt)->kind ==
+	TRANS_STMT_COMMIT_PREPARED;
 
 	before_command(stmt);
 	if (gid != NULL)
 		taskq_note_ending(gid);
 	if (prev_ProcessUtility_hook)
-		prev_ProcessUtility_hook(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		prev_ProcessUtility_hook(pstmt, queryString, readOnlyTree, context,
+								 params, queryEnv, dest, qc);
 	else
-		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context,
+								params, queryEnv, dest, qc);
 	if (gid != NULL)
 		taskq_note_ended(gid, committed);
 }

@@ -14,7 +14,10 @@
 #include "miscadmin.h"
 #include "replication/syncrep.h"
 
-/* taskq_flush - wait until what was committed up to there is durable, here and on synchronous standbys */
+/*
+ * taskq_flush - wait until what was committed up to there is durable, here
+ * and on synchronous standbys
+ */
 void
 taskq_flush(XLogRecPtr upto)
 {
@@ -27,7 +30,8 @@ taskq_flush(XLogRecPtr upto)
 }
 
 /*
- * taskq_announce - make what a worker has finished durable, then tell everybody
+ * taskq_announce - make what a worker has finished durable, then tell
+ * everybody
  *
  * Also called by the dispatcher for a worker that is long in its next task.
  */
@@ -48,7 +52,8 @@ taskq_announce(int slotno)
 	generation = slot->generation;
 	batch = slot->batch;
 	first = slot->announced;
-	for (until = first; until < slot->next && slot->outcome[until] != TASKQ_UNDONE;)
+	for (until = first;
+		 until < slot->next && slot->outcome[until] != TASKQ_UNDONE;)
 		until++;
 	flush_to = slot->flush_to;
 	LWLockRelease(taskq_slot_lock(slotno));
@@ -60,7 +65,8 @@ taskq_announce(int slotno)
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
-	if (slot->generation != generation || slot->batch != batch || slot->announced != first)
+	if (slot->generation != generation || slot->batch != batch ||
+		slot->announced != first)
 		until = first;			/* somebody else did it meanwhile */
 	memcpy(items, slot->items, sizeof(items));
 	memcpy(outcome, slot->outcome, sizeof(outcome));
@@ -80,7 +86,8 @@ taskq_announce(int slotno)
 }
 
 /*
- * taskq_announce_task - the same for one task of this database that this session has just recorded
+ * taskq_announce_task - the same for one task of this database that this
+ * session has just recorded
  *
  * For those that no worker's slot will announce.
  */

@@ -1,4 +1,7 @@
-/* announce.h: making what a worker has finished durable, and telling everybody */
+/*
+ * announce.h: making what a worker has finished durable, and telling
+ * everybody
+ */
 #ifndef TASKQ_ANNOUNCE_H
 #define TASKQ_ANNOUNCE_H
 

@@ -3,8 +3,8 @@
  * cancels.c
  *		Cancels of running tasks: told to their workers, and listed.
  *
- * What was cancelled stays in the list until the task has come to its end, since
- * its worker may be between two attempts, or undo it with others.
+ * What was cancelled stays in the list until the task has come to its end,
+ * since its worker may be between two attempts, or undo it with others.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,7 +25,8 @@ listed_at(Oid dbid, const pg_uuid_t *id)
 
 	for (int i = 0; i < n; i++)
 	{
-		if (taskq_shared->cancels[i].dbid == dbid && taskq_id_eq(&taskq_shared->cancels[i].id, id))
+		if (taskq_shared->cancels[i].dbid == dbid &&
+			taskq_id_eq(&taskq_shared->cancels[i].id, id))
 			return i;
 	}
 	return -1;
@@ -37,7 +38,10 @@ list_is_empty(void)
 	return pg_atomic_read_u32(&taskq_shared->ncancels) == 0;
 }
 
-/* How many are of tasks of this role, whatever their database.  Caller holds the main lock. */
+/*
+ * How many are of tasks of this role, whatever their database.  Caller holds
+ * the main lock.
+ */
 static int
 listed_of(Oid role)
 {
@@ -52,8 +56,8 @@ listed_of(Oid role)
 /*
  * taskq_cancels_full - is there no room for another one of this role's tasks?
  *
- * A role gets half of what its tasks may take, since
- * several of its sessions may look at the same moment; who steers all, what is there.
+ * A role gets half of what its tasks may take, since several of its sessions
+ * may look at the same moment; who steers all, what is there.
  */
 bool
 taskq_cancels_full(Oid role)
@@ -63,7 +67,8 @@ taskq_cancels_full(Oid role)
 	if (list_is_empty())
 		return false;
 	LWLockAcquire(taskq_main_lock, LW_SHARED);
-	full = pg_atomic_read_u32(&taskq_shared->ncancels) >= TASKQ_CANCELS - TASKQ_ROLE_CANCELS ||
+	full = pg_atomic_read_u32(&taskq_shared->ncancels) >=
+		TASKQ_CANCELS - TASKQ_ROLE_CANCELS ||
 		listed_of(role) >= TASKQ_ROLE_CANCELS / 2;
 	LWLockRelease(taskq_main_lock);
 	return full && !taskq_steers_all();
@@ -71,7 +76,8 @@ taskq_cancels_full(Oid role)
 
 /* Caller holds the main lock exclusively. */
 static void
-list_add(Oid dbid, const pg_uuid_t *id, Oid role, bool force, const char *reason)
+list_add(Oid dbid, const pg_uuid_t *id, Oid role, bool force,
+		 const char *reason)
 {
 	int			index = listed_at(dbid, id);
 	TaskqCancel *cancel;
@@ -104,7 +110,10 @@ list_remove(int index)
 	pg_atomic_write_u32(&taskq_shared->ncancels, last);
 }
 
-/* taskq_cancel_listed - was this task of this database cancelled, though it was running? */
+/*
+ * taskq_cancel_listed - was this task of this database cancelled, though it
+ * was running?
+ */
 bool
 taskq_cancel_listed(const pg_uuid_t *id)
 {
@@ -119,11 +128,12 @@ taskq_cancel_listed(const pg_uuid_t *id)
 }
 
 /*
- * taskq_cancel_take - the worker in this slot begins a task: was it cancelled before?
+ * taskq_cancel_take - the worker in this slot begins a task: was it cancelled
+ * before?
  *
- * Then it is told as if the cancel had come just now.  Called after the slot has the
- * task: a cancel is listed first and then looks at the slots, so one of both sees
- * the other.
+ * Then it is told as if the cancel had come just now.  Called after the slot
+ * has the task: a cancel is listed first and then looks at the slots, so one
+ * of both sees the other.
  */
 void
 taskq_cancel_take(int slotno, const pg_uuid_t *id)
@@ -139,15 +149,18 @@ taskq_cancel_take(int slotno, const pg_uuid_t *id)
 	{
 		LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
 		slot->cancel = true;
-		strlcpy(slot->reason, taskq_shared->cancels[index].reason, sizeof(slot->reason));
-		pg_atomic_write_u32(&slot->cancel_generation, pg_atomic_read_u32(&slot->task_generation));
+		strlcpy(slot->reason, taskq_shared->cancels[index].reason,
+				sizeof(slot->reason));
+		pg_atomic_write_u32(&slot->cancel_generation,
+							pg_atomic_read_u32(&slot->task_generation));
 		LWLockRelease(taskq_slot_lock(slotno));
 	}
 	LWLockRelease(taskq_main_lock);
 }
 
 /*
- * taskq_cancel_attempt_ended - a worker is through with a task that may be on the list
+ * taskq_cancel_attempt_ended - a worker is through with a task that may be on
+ * the list
  *
  * If that was not the task's end, the dispatcher sees to it.
  */
@@ -169,7 +182,10 @@ taskq_cancel_attempt_ended(const pg_uuid_t *id, bool final)
 	LWLockRelease(taskq_main_lock);
 }
 
-/* taskq_cancels_left - is there one of this database?  Caller holds the main lock */
+/*
+ * taskq_cancels_left - is there one of this database?  Caller holds the main
+ * lock
+ */
 bool
 taskq_cancels_left(Oid dbid)
 {
@@ -183,7 +199,10 @@ taskq_cancels_left(Oid dbid)
 	return false;
 }
 
-/* taskq_cancels_drop - forget those of a database that is gone; caller holds the main lock exclusively */
+/*
+ * taskq_cancels_drop - forget those of a database that is gone; caller holds
+ * the main lock exclusively
+ */
 void
 taskq_cancels_drop(Oid dbid)
 {
@@ -202,13 +221,15 @@ tell_worker(int slotno, const pg_uuid_t *id, bool force, const char *reason)
 	bool		found = false;
 
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
-	if (slot->state == TASKQ_SLOT_BUSY && slot->in_task && taskq_id_eq(&slot->task, id))
+	if (slot->state == TASKQ_SLOT_BUSY && slot->in_task &&
+		taskq_id_eq(&slot->task, id))
 	{
 		slot->cancel = true;
 		slot->force |= force;
 		if (reason != NULL)
 			strlcpy(slot->reason, reason, sizeof(slot->reason));
-		pg_atomic_write_u32(&slot->cancel_generation, pg_atomic_read_u32(&slot->task_generation));
+		pg_atomic_write_u32(&slot->cancel_generation,
+							pg_atomic_read_u32(&slot->task_generation));
 		kill(slot->pid, force ? SIGTERM : SIGUSR2);
 		found = true;
 	}
@@ -219,12 +240,14 @@ tell_worker(int slotno, const pg_uuid_t *id, bool force, const char *reason)
 /*
  * taskq_cancel_deliver - a running task was cancelled, and that is committed
  *
- * The worker that is at it is told.  It may be through with it, and still fail to
- * commit it with others; it may be between two attempts: so the cancel is listed too.
- * Caller holds the main lock exclusively, under which a slot's process can't leave.
+ * The worker that is at it is told.  It may be through with it, and still
+ * fail to commit it with others; it may be between two attempts: so the
+ * cancel is listed too. Caller holds the main lock exclusively, under which a
+ * slot's process can't leave.
  */
 void
-taskq_cancel_deliver(TaskqDb *db, int slotno, const pg_uuid_t *id, Oid role, bool force, const char *reason)
+taskq_cancel_deliver(TaskqDb *db, int slotno, const pg_uuid_t *id, Oid role,
+					 bool force, const char *reason)
 {
 	bool		told;
 
@@ -232,7 +255,8 @@ taskq_cancel_deliver(TaskqDb *db, int slotno, const pg_uuid_t *id, Oid role, boo
 	told = tell_worker(slotno, id, force, reason);
 	/* by now another worker may be at its next attempt */
 	for (int i = 0; i < taskq_shared->nslots && !told; i++)
-		told = taskq_shared->slots[i].dbid == db->dbid && tell_worker(i, id, force, reason);
+		told = taskq_shared->slots[i].dbid == db->dbid &&
+			tell_worker(i, id, force, reason);
 	if (!told)
 		taskq_wake_dispatcher(db);
 }

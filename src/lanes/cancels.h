@@ -7,7 +7,8 @@
 #include "base/id.h"
 #include "base/shmem.h"
 
-extern void taskq_cancel_deliver(TaskqDb *db, int slotno, const pg_uuid_t *id, Oid role, bool force, const char *reason);
+extern void taskq_cancel_deliver(TaskqDb *db, int slotno, const pg_uuid_t *id,
+								 Oid role, bool force, const char *reason);
 extern bool taskq_cancel_listed(const pg_uuid_t *id);
 extern void taskq_cancel_take(int slotno, const pg_uuid_t *id);
 extern void taskq_cancel_attempt_ended(const pg_uuid_t *id, bool final);

@@ -42,7 +42,8 @@ lane_open(const TaskqLaneDef *lane)
 }
 
 /*
- * taskq_lane_runnable - may tasks of this lane be run now by a session of this role?
+ * taskq_lane_runnable - may tasks of this lane be run now by a session of
+ * this role?
  *
  * Not while its queue is paused, nor where it was only copied to.  Reads the
  * tables, so the caller is in a transaction and called taskq_defs_begin.
@@ -56,7 +57,11 @@ taskq_lane_runnable(int32 id, Oid role)
 	if (lane == NULL || lane->role_oid != role)
 		return false;
 	kind = taskq_kind_get(NameStr(lane->kind));
-	/* what has no handler is left to external workers; what has no kind fails when it is run */
+
+	/*
+	 * what has no handler is left to external workers; what has no kind fails
+	 * when it is run
+	 */
 	return (kind == NULL || kind->handler != NULL) && lane_open(lane);
 }
 
@@ -70,13 +75,17 @@ lane_shares(int32 id)
 	return kind != NULL && kind->batch;
 }
 
-/* taskq_lane_claimable - may external workers claim tasks of this lane (or NULL) now? */
+/*
+ * taskq_lane_claimable - may external workers claim tasks of this lane (or
+ * NULL) now?
+ */
 bool
 taskq_lane_claimable(const TaskqLaneDef *lane)
 {
 	const TaskqKind *kind = lane ? taskq_kind_get(NameStr(lane->kind)) : NULL;
 
-	return kind != NULL && kind->handler == NULL && kind->owner_id == lane->kind_owner && lane_open(lane);
+	return kind != NULL && kind->handler == NULL &&
+		kind->owner_id == lane->kind_owner && lane_open(lane);
 }
 
 static int
@@ -88,10 +97,10 @@ batch_size(TaskqLane *lane)
 }
 
 /*
- * Does another worker hold this task of the lane?  Then it is marked there as left
- * out: an attempt that fails commits before it ends the reservation, so the task may
- * be claimable already, and nothing else will tell of it again.  Caller holds the
- * main lock exclusively.
+ * Does another worker hold this task of the lane?  Then it is marked there as
+ * left out: an attempt that fails commits before it ends the reservation, so
+ * the task may be claimable already, and nothing else will tell of it again.
+ * Caller holds the main lock exclusively.
  */
 static bool
 left_to_holder(TaskqSlot *mine, int32 lane, const pg_uuid_t *id)
@@ -102,13 +111,20 @@ left_to_holder(TaskqSlot *mine, int32 lane, const pg_uuid_t *id)
 		bool		found = false;
 
 		if (slot == mine || slot->dbid != mine->dbid ||
-			(slot->state != TASKQ_SLOT_BUSY && slot->state != TASKQ_SLOT_ORPHAN))
+			(slot->state != TASKQ_SLOT_BUSY &&
+			 slot->state != TASKQ_SLOT_ORPHAN))
 			continue;
 		LWLockAcquire(taskq_slot_lock(i), LW_EXCLUSIVE);
-		/* one that it is through with may be claimable again: failed, or skipped */
-		for (int j = slot->announced; slot->lane_id == lane && j < slot->nitems && !found; j++)
+
+		/*
+		 * one that it is through with may be claimable again: failed, or
+		 * skipped
+		 */
+		for (int j = slot->announced;
+			 slot->lane_id == lane && j < slot->nitems && !found; j++)
 		{
-			found = slot->outcome[j] == TASKQ_UNDONE && taskq_id_eq(&slot->items[j].id, id);
+			found = slot->outcome[j] == TASKQ_UNDONE &&
+				taskq_id_eq(&slot->items[j].id, id);
 			if (found && !slot->left[j])
 			{
 				slot->left[j] = true;
@@ -123,14 +139,16 @@ left_to_holder(TaskqSlot *mine, int32 lane, const pg_uuid_t *id)
 }
 
 /*
- * Note again what others left out because it was here, of what the worker is through
- * with, or (all) of everything.  Caller holds the main lock exclusively.
+ * Note again what others left out because it was here, of what the worker is
+ * through with, or (all) of everything.  Caller holds the main lock
+ * exclusively.
  */
 static void
 note_left(int slotno, bool all)
 {
 	TaskqSlot  *slot = &taskq_shared->slots[slotno];
 	TaskqDb    *db = taskq_db_find(slot->dbid);
+
 	/* by its number: its entry may be another one by now, and was scanned */
 	TaskqLane  *lane = taskq_lane_find(slot->dbid, slot->lane_id);
 	bool		noted = false;
@@ -153,10 +171,11 @@ note_left(int slotno, bool all)
 }
 
 /*
- * taskq_claim_ended - the worker has just set outcomes of tasks: others may have left them to it
+ * taskq_claim_ended - the worker has just set outcomes of tasks: others may
+ * have left them to it
  *
- * Takes the main lock only then.  A mark made before the outcome is seen here, since
- * both are made under the slot's lock; after it none is made.
+ * Takes the main lock only then.  A mark made before the outcome is seen
+ * here, since both are made under the slot's lock; after it none is made.
  */
 void
 taskq_claim_ended(int slotno)
@@ -168,7 +187,9 @@ taskq_claim_ended(int slotno)
 	LWLockRelease(taskq_main_lock);
 }
 
-/* taskq_claim_runs_elsewhere - is another worker in the midst of this task? */
+/*
+ * taskq_claim_runs_elsewhere - is another worker in the midst of this task?
+ */
 bool
 taskq_claim_runs_elsewhere(int slotno, const pg_uuid_t *id)
 {
@@ -180,7 +201,8 @@ taskq_claim_runs_elsewhere(int slotno, const pg_uuid_t *id)
 		TaskqSlot  *slot = &taskq_shared->slots[i];
 
 		if (i == slotno || slot->dbid != MyDatabaseId ||
-			(slot->state != TASKQ_SLOT_BUSY && slot->state != TASKQ_SLOT_ORPHAN))
+			(slot->state != TASKQ_SLOT_BUSY &&
+			 slot->state != TASKQ_SLOT_ORPHAN))
 			continue;
 		LWLockAcquire(taskq_slot_lock(i), LW_SHARED);
 		found = slot->in_task && taskq_id_eq(&slot->task, id);
@@ -192,7 +214,8 @@ taskq_claim_runs_elsewhere(int slotno, const pg_uuid_t *id)
 
 /* Put ids into the worker's slot; caller holds the main lock. */
 static void
-reserve(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, const TaskqRef *refs, int n)
+reserve(TaskqSlot *slot, int slotno, int index, TaskqLane *lane,
+		const TaskqRef *refs, int n)
 {
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
 	slot->lane = index;
@@ -214,8 +237,8 @@ reserve(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, const TaskqRef 
 }
 
 /*
- * Start a scan: nobody else scans this lane, and what is noted from here on is
- * told apart from what the snapshot, taken later, will see.
+ * Start a scan: nobody else scans this lane, and what is noted from here on
+ * is told apart from what the snapshot, taken later, will see.
  */
 static void
 scan_begin(int slotno, TaskqLane *lane, TaskqScan *scan)
@@ -228,7 +251,10 @@ scan_begin(int slotno, TaskqLane *lane, TaskqScan *scan)
 	scan->max = batch_size(lane);
 }
 
-/* End it: nothing that can be claimed is before scan->next, but what was noted meanwhile. */
+/*
+ * End it: nothing that can be claimed is before scan->next, but what was
+ * noted meanwhile.
+ */
 static void
 scan_close(TaskqLane *lane, const TaskqScan *scan)
 {
@@ -241,20 +267,24 @@ scan_close(TaskqLane *lane, const TaskqScan *scan)
 	if (taskq_id_cmp(&scan->next, &lane->high) > 0)
 		lane->high = scan->next;
 	lane->leaves = scan->remaining | lane->noted_leaves;
-	lane->ready = taskq_due_cmp(&scan->next_ready, &lane->min_ready) < 0 ? scan->next_ready : lane->min_ready;
+	lane->ready = taskq_due_cmp(&scan->next_ready, &lane->min_ready) < 0
+		? scan->next_ready
+		: lane->min_ready;
 	lane->scanner = -1;
 	taskq_lane_scanned(lane, scan->nfound);
 }
 
 static int
-scan_end(TaskqSlot *slot, int slotno, int index, TaskqLane *lane, TaskqScan *scan)
+scan_end(TaskqSlot *slot, int slotno, int index, TaskqLane *lane,
+		 TaskqScan *scan)
 {
 	int			n = 0;
 
 	/* only behind an earlier scan's end can there be what others hold */
 	for (int i = 0; i < scan->nfound; i++)
 	{
-		if ((!scan->was_ready[i] && taskq_id_cmp(&scan->found[i].id, &scan->high) > 0) ||
+		if ((!scan->was_ready[i] &&
+			 taskq_id_cmp(&scan->found[i].id, &scan->high) > 0) ||
 			!left_to_holder(slot, lane->id, &scan->found[i].id))
 			scan->found[n++] = scan->found[i];
 	}
@@ -293,8 +323,8 @@ claim_from(int slotno, TaskqScanLane *candidate)
 	}
 
 	/*
-	 * If there is more, here or where we were called to meanwhile, another one
-	 * shall look, also those who found this lane under scan.
+	 * If there is more, here or where we were called to meanwhile, another
+	 * one shall look, also those who found this lane under scan.
 	 */
 	woken = slot->woken;
 	db = taskq_db_find(slot->dbid);
@@ -332,7 +362,10 @@ taskq_claim(int slotno)
 	int			ncandidates;
 	int			n = 0;
 
-	/* first say that we sleep, then look: a wake-up in between is not lost; nobody else says the contrary */
+	/*
+	 * first say that we sleep, then look: a wake-up in between is not lost;
+	 * nobody else says the contrary
+	 */
 	if (slot->state != TASKQ_SLOT_IDLE || slot->woken)
 	{
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
@@ -369,7 +402,8 @@ taskq_claim(int slotno)
 			if (n > 0 && ncandidates > 1)
 				wake_another(slot);
 			/* all that was found belonged to others, but there is more */
-			repeat |= n == 0 && taskq_shared->lanes[candidates[i].index].dirty &&
+			repeat |= n == 0 &&
+				taskq_shared->lanes[candidates[i].index].dirty &&
 				taskq_shared->lanes[candidates[i].index].scanner < 0;
 		}
 		if (n > 0 || !repeat)
@@ -381,7 +415,10 @@ taskq_claim(int slotno)
 	return n > 0;
 }
 
-/* taskq_claim_skipped - the row of a reserved task is locked by somebody else: look again later */
+/*
+ * taskq_claim_skipped - the row of a reserved task is locked by somebody
+ * else: look again later
+ */
 void
 taskq_claim_skipped(int slotno, const pg_uuid_t *id)
 {
@@ -390,13 +427,16 @@ taskq_claim_skipped(int slotno, const pg_uuid_t *id)
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	db = taskq_db_find(slot->dbid);
-	taskq_lane_skipped(&taskq_shared->lanes[slot->lane], id, taskq_steady_now());
+	taskq_lane_skipped(&taskq_shared->lanes[slot->lane], id,
+					   taskq_steady_now());
 	if (db != NULL)
 		taskq_wake_dispatcher(db);
 	LWLockRelease(taskq_main_lock);
 }
 
-/* taskq_claim_finished - tell the lane how long a task took, in microseconds */
+/*
+ * taskq_claim_finished - tell the lane how long a task took, in microseconds
+ */
 void
 taskq_claim_finished(int slotno, int64 run_us)
 {
@@ -405,7 +445,9 @@ taskq_claim_finished(int slotno, int64 run_us)
 	int			us = (int) Min(Max(run_us, 1), 1000000000);
 
 	/* one number, and nobody minds a lost update */
-	lane->average_us = lane->average_us == 0 ? us : (int) (((int64) lane->average_us * 7 + us) / 8);
+	lane->average_us = lane->average_us == 0
+		? us
+		: (int) (((int64) lane->average_us * 7 + us) / 8);
 	lane->backoff = 0;
 }
 
@@ -429,7 +471,8 @@ taskq_claim_give_back(int slotno)
 	{
 		slot->nleft -= slot->left[i];
 		if (lane != NULL)
-			taskq_lane_rewind(lane, &slot->items[i].id, taskq_leaf_bit(&slot->items[i].id));
+			taskq_lane_rewind(lane, &slot->items[i].id,
+							  taskq_leaf_bit(&slot->items[i].id));
 	}
 	slot->nitems = slot->next;
 	LWLockRelease(taskq_slot_lock(slotno));
@@ -443,7 +486,10 @@ taskq_claim_give_back(int slotno)
 	}
 }
 
-/* taskq_claim_release - a worker is through with its batch; caller holds the main lock exclusively */
+/*
+ * taskq_claim_release - a worker is through with its batch; caller holds the
+ * main lock exclusively
+ */
 void
 taskq_claim_release(int slotno)
 {
@@ -454,7 +500,8 @@ taskq_claim_release(int slotno)
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
 	if (slot->nitems > 0 && lane->generation == slot->lane_generation)
 		lane->running -= slot->nitems;
-	slot->batch++;				/* whoever is announcing it finds that it is over */
+	slot->batch++;				/* whoever is announcing it finds that it is
+								 * over */
 	slot->nitems = 0;
 	slot->next = 0;
 	slot->announced = 0;
@@ -463,14 +510,20 @@ taskq_claim_release(int slotno)
 	LWLockRelease(taskq_slot_lock(slotno));
 }
 
-/* taskq_claim_scanner - this process's name as scanner of a lane, unless it is a worker, which has its slot's number */
+/*
+ * taskq_claim_scanner - this process's name as scanner of a lane, unless it
+ * is a worker, which has its slot's number
+ */
 int
 taskq_claim_scanner(void)
 {
 	return TASKQ_MAX_WORKERS + taskq_my_procno();
 }
 
-/* taskq_claim_stop_scan - a process ended in mid-scan; caller holds the main lock exclusively */
+/*
+ * taskq_claim_stop_scan - a process ended in mid-scan; caller holds the main
+ * lock exclusively
+ */
 void
 taskq_claim_stop_scan(int scanner)
 {
@@ -484,9 +537,10 @@ taskq_claim_stop_scan(int scanner)
 /*
  * taskq_claim_probe - is there something to claim in a lane?
  *
- * Moves the watermark up to it, or (scanner -1) only looks, and so does not keep
- * the lane from anybody meanwhile.  For the dispatcher, which thus spares starting
- * a worker for a lane in which everything is done.  Needs a transaction.
+ * Moves the watermark up to it, or (scanner -1) only looks, and so does not
+ * keep the lane from anybody meanwhile.  For the dispatcher, which thus
+ * spares starting a worker for a lane in which everything is done.  Needs a
+ * transaction.
  */
 bool
 taskq_claim_probe(Oid dbid, int32 lane_id, int scanner)

@@ -4,8 +4,9 @@
  *		Telling the world that tasks ended: waiters at once, listeners by NOTIFY.
  *
  * NOTIFY takes a lock of the whole database at commit, so the process that
- * finishes a task never sends one.  It leaves an event in shared memory, after
- * the result is durable, and the database's dispatcher sends them in batches.
+ * finishes a task never sends one.  It leaves an event in shared memory,
+ * after the result is durable, and the database's dispatcher sends them in
+ * batches.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,11 +35,15 @@ taskq_event_bucket(const pg_uuid_t *id)
 	return &taskq_shared->finished[id->data[UUID_LEN - 1] % TASKQ_WAIT_BUCKETS];
 }
 
-/* Is there room for n events of a database?  Of one that is gone nobody wants any. */
+/*
+ * Is there room for n events of a database?  Of one that is gone nobody wants
+ * any.
+ */
 static bool
 has_room(const TaskqDb *db, int n)
 {
-	return db == NULL || (taskq_shared->nevents + n <= TASKQ_EVENTS && db->nevents + n <= TASKQ_DB_EVENTS);
+	return db == NULL || (taskq_shared->nevents + n <= TASKQ_EVENTS &&
+						  db->nevents + n <= TASKQ_DB_EVENTS);
 }
 
 /*
@@ -52,7 +57,8 @@ taskq_event_push(TaskqDb *db, const pg_uuid_t *id, char state)
 {
 	TaskqEvent *event;
 
-	if (taskq_state_final(state) && pg_atomic_read_u32(&taskq_shared->waiters) > 0)
+	if (taskq_state_final(state) &&
+		pg_atomic_read_u32(&taskq_shared->waiters) > 0)
 	{
 		ConditionVariableBroadcast(taskq_event_bucket(id));
 		ConditionVariableBroadcast(&taskq_shared->finished_any);
@@ -114,7 +120,10 @@ taskq_event_take(Oid dbid, TaskqEvent *events, int max)
 	return taken;
 }
 
-/* taskq_event_drop - forget the events of a database that nobody serves; caller holds the main lock exclusively */
+/*
+ * taskq_event_drop - forget the events of a database that nobody serves;
+ * caller holds the main lock exclusively
+ */
 void
 taskq_event_drop(Oid dbid)
 {
@@ -125,8 +134,9 @@ taskq_event_drop(Oid dbid)
 }
 
 /*
- * Is there room, or nobody who would make some soon?  If not the dispatcher is woken.
- * A dispatcher that has taken nothing for a second is not waited for.
+ * Is there room, or nobody who would make some soon?  If not the dispatcher
+ * is woken. A dispatcher that has taken nothing for a second is not waited
+ * for.
  */
 static bool
 room_or_nobody(Oid dbid, int n)
@@ -136,7 +146,8 @@ room_or_nobody(Oid dbid, int n)
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	db = taskq_db_find(dbid);
-	go_on = has_room(db, n) || taskq_steady_now() - db->events_since >= ROOM_MS * INT64CONST(1000);
+	go_on = has_room(db, n) || taskq_steady_now() - db->events_since >=
+		ROOM_MS * INT64CONST(1000);
 	if (!go_on)
 		taskq_wake_dispatcher(db);
 	LWLockRelease(taskq_main_lock);
@@ -154,8 +165,8 @@ is_dispatcher(void)
 /*
  * taskq_event_wait_for_room - let the dispatcher catch up
  *
- * Waits until n events would fit, but no longer than a second: listeners may miss
- * an event, tasks do not stop for them.
+ * Waits until n events would fit, but no longer than a second: listeners may
+ * miss an event, tasks do not stop for them.
  */
 void
 taskq_event_wait_for_room(Oid dbid, int n)
@@ -163,13 +174,15 @@ taskq_event_wait_for_room(Oid dbid, int n)
 	TimestampTz until = taskq_steady_now() + ROOM_MS * INT64CONST(1000);
 	int64		left = ROOM_MS;
 
-	if (taskq_notify == TASKQ_NOTIFY_OFF || taskq_shared->nevents + n <= TASKQ_DB_EVENTS ||
-		is_dispatcher())	/* it is the one who makes room */
+	if (taskq_notify == TASKQ_NOTIFY_OFF ||
+		taskq_shared->nevents + n <= TASKQ_DB_EVENTS ||
+		is_dispatcher())		/* it is the one who makes room */
 		return;
 	ConditionVariablePrepareToSleep(&taskq_shared->event_room);
 	while (left > 0 && !room_or_nobody(dbid, n))
 	{
-		ConditionVariableTimedSleep(&taskq_shared->event_room, left, taskq_wait_event("TaskqEvents"));
+		ConditionVariableTimedSleep(&taskq_shared->event_room, left,
+									taskq_wait_event("TaskqEvents"));
 		left = (until - taskq_steady_now()) / 1000;
 	}
 	ConditionVariableCancelSleep();
@@ -178,9 +191,9 @@ taskq_event_wait_for_room(Oid dbid, int n)
 typedef void (*Notify) (const void *what, int i);
 
 /*
- * Call notify n times, in a transaction of its own.  When that fails (the queue
- * of notifications is full because a listener does not read) they are lost and
- * the server log says so; nothing else is.
+ * Call notify n times, in a transaction of its own.  When that fails (the
+ * queue of notifications is full because a listener does not read) they are
+ * lost and the server log says so; nothing else is.
  */
 static void
 send(Notify notify, const void *what, int n)
@@ -225,7 +238,10 @@ notify_event(const void *what, int i)
 	pfree(id);
 }
 
-/* taskq_event_send - tell listeners of tasks' states; outside of a transaction */
+/*
+ * taskq_event_send - tell listeners of tasks' states; outside of a
+ * transaction
+ */
 void
 taskq_event_send(const TaskqEvent *events, int n)
 {
@@ -244,7 +260,10 @@ notify_ready(const void *what, int i)
 	Async_Notify(channel, "");
 }
 
-/* taskq_event_send_ready - tell external workers of queues (a list of String); outside of a transaction */
+/*
+ * taskq_event_send_ready - tell external workers of queues (a list of
+ * String); outside of a transaction
+ */
 void
 taskq_event_send_ready(List *queues)
 {

@@ -4,10 +4,11 @@
  *		What shared memory knows of the lanes: where the claimable tasks begin.
  *
  * What is claimable is found in two places.  Plain tasks, pending since their
- * submit, are found in the leaves by (lane, id); what became pending later (due,
- * given back) by its row in table "ready", in order of (due, id).  For each place
- * shared memory has a lower bound: the watermark, and "ready".  The invariant that
- * everything here keeps: a claimable task of a lane in shared memory
+ * submit, are found in the leaves by (lane, id); what became pending later
+ * (due, given back) by its row in table "ready", in order of (due, id).  For
+ * each place shared memory has a lower bound: the watermark, and "ready".
+ * The invariant that everything here keeps: a claimable task of a lane in
+ * shared memory
  *
  *	- has an id at or above the watermark, in a leaf whose bit is set, or
  *	- has a row in table "ready" at or above the bound for these, or
@@ -15,18 +16,19 @@
  *	  it there, and it is noted again when the worker is through with it), or
  *	- is covered by skipped/skipped_leaves, which come back at retry_at.
  *
- * Ids need not come in order.  Whatever makes a task claimable (the commit of a
- * submit, a timer, a worker that gives back, the end of a transaction that had
- * the row locked) lowers the bound to it: that is always right, and costs a scan
- * over finished tasks at worst.  A scan that is under way when that happens would
- * raise it again; so the scan resets min_noted and min_ready before it takes its
- * snapshot and raises the bounds to no more than these.
+ * Ids need not come in order.  Whatever makes a task claimable (the commit of
+ * a submit, a timer, a worker that gives back, the end of a transaction that
+ * had the row locked) lowers the bound to it: that is always right, and costs
+ * a scan over finished tasks at worst.  A scan that is under way when that
+ * happens would raise it again; so the scan resets min_noted and min_ready
+ * before it takes its snapshot and raises the bounds to no more than these.
  *
- * From time to time the dispatcher saves the watermarks (save.c).  The invariant on
- * disk: a claimable task has an id at or above its lane's saved watermark, or has a
- * row in table "ready".  It holds at every moment, not only after a crash, and so no
- * scan begins before the saved watermark, whatever the watermark was lowered to: this
- * bounds what a rewind costs.  Who keeps it:
+ * From time to time the dispatcher saves the watermarks (save.c).  The
+ * invariant on disk: a claimable task has an id at or above its lane's saved
+ * watermark, or has a row in table "ready".  It holds at every moment, not
+ * only after a crash, and so no scan begins before the saved watermark,
+ * whatever the watermark was lowered to: this bounds what a rewind costs.
+ * Who keeps it:
  *
  *	- state.c: what becomes pending after its submit gets its row in the same
  *	  transaction, and keeps it until it is neither pending nor stored as running;
@@ -41,12 +43,12 @@
  *	- prepared transactions keep their bound in shared memory; while there are some
  *	  from before the server's start nothing is saved.
  *
- * A saved watermark may come back from a crash only together with what it was made
- * from: whatever ended the tasks before it had been committed, perhaps not flushed,
- * before it was; the WAL keeps that order.
+ * A saved watermark may come back from a crash only together with what it was
+ * made from: whatever ended the tasks before it had been committed, perhaps
+ * not flushed, before it was; the WAL keeps that order.
  *
- * A lane that is not in shared memory has its watermark where it was saved last, and
- * one that never was saved at the beginning.
+ * A lane that is not in shared memory has its watermark where it was saved
+ * last, and one that never was saved at the beginning.
  *
  * The words:
  *
@@ -76,8 +78,10 @@
 
 #define MAX_BACKOFF_MS 5000
 
-#define IDLE_TRIES 1024			/* entries looked at for one that is not needed */
-#define SAVED_TRIES 64			/* ... and, when one is found, for a better one */
+#define IDLE_TRIES 1024			/* entries looked at for one that is not
+								 * needed */
+#define SAVED_TRIES 64			/* ... and, when one is found, for a better
+								 * one */
 
 /* Which entry a lane has. */
 typedef struct LaneKey
@@ -92,7 +96,9 @@ typedef struct LaneEntry
 	int			index;
 } LaneEntry;
 
-/* What is known of a role in a database; outlives the entries of its lanes. */
+/*
+ * What is known of a role in a database; outlives the entries of its lanes.
+ */
 typedef struct RoleKey
 {
 	Oid			dbid;
@@ -126,21 +132,27 @@ tables_size(void)
 }
 
 /*
- * Make or find the tables of lanes and roles, while the server starts.  All of their
- * room is there from the beginning: nothing is allocated later, under the main lock.
+ * Make or find the tables of lanes and roles, while the server starts.  All
+ * of their room is there from the beginning: nothing is allocated later,
+ * under the main lock.
  */
 static void
 tables_init(void)
 {
-	HASHCTL		ctl = {.keysize = sizeof(LaneKey), .entrysize = sizeof(LaneEntry)};
+	HASHCTL		ctl = {.keysize = sizeof(LaneKey),.entrysize = sizeof(LaneEntry)};
 
-	entries = ShmemInitHash("taskq lanes", taskq_max_lanes, taskq_max_lanes, &ctl, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+	entries = ShmemInitHash("taskq lanes", taskq_max_lanes, taskq_max_lanes,
+							&ctl, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
 	ctl.keysize = sizeof(RoleKey);
 	ctl.entrysize = sizeof(RoleEntry);
-	roles = ShmemInitHash("taskq roles", max_roles(), max_roles(), &ctl, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+	roles = ShmemInitHash("taskq roles", max_roles(), max_roles(), &ctl,
+						  HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
 }
 
-/* taskq_lane_init - ask for the tables' room in shared memory; before taskq_shmem_init */
+/*
+ * taskq_lane_init - ask for the tables' room in shared memory; before
+ * taskq_shmem_init
+ */
 void
 taskq_lane_init(void)
 {
@@ -151,7 +163,7 @@ taskq_lane_init(void)
 TaskqLane *
 taskq_lane_find(Oid dbid, int32 id)
 {
-	LaneKey		key = {.dbid = dbid, .id = id};
+	LaneKey		key = {.dbid = dbid,.id = id};
 	LaneEntry  *entry = hash_search(entries, &key, HASH_FIND, NULL);
 
 	return entry ? &taskq_shared->lanes[entry->index] : NULL;
@@ -160,12 +172,14 @@ taskq_lane_find(Oid dbid, int32 id)
 static RoleEntry *
 role_find(Oid dbid, Oid role)
 {
-	RoleKey		key = {.dbid = dbid, .role = role};
+	RoleKey		key = {.dbid = dbid,.role = role};
 
 	return hash_search(roles, &key, HASH_FIND, NULL);
 }
 
-/* Make room: there are more of them than lanes have entries, so one has none. */
+/*
+ * Make room: there are more of them than lanes have entries, so one has none.
+ */
 static void
 role_make_room(void)
 {
@@ -186,7 +200,7 @@ role_make_room(void)
 static RoleEntry *
 role_enter(Oid dbid, Oid role)
 {
-	RoleKey		key = {.dbid = dbid, .role = role};
+	RoleKey		key = {.dbid = dbid,.role = role};
 	RoleEntry  *entry = role_find(dbid, role);
 	bool		found;
 
@@ -213,7 +227,8 @@ role_leave(RoleEntry *entry)
 static void
 role_count(Oid dbid, Oid role, int64 waiting, int64 later)
 {
-	RoleEntry  *entry = waiting > 0 || later > 0 ? role_enter(dbid, role) : role_find(dbid, role);
+	RoleEntry  *entry = waiting > 0 || later > 0 ? role_enter(dbid, role)
+	: role_find(dbid, role);
 
 	if (entry == NULL)
 		return;
@@ -223,13 +238,15 @@ role_count(Oid dbid, Oid role, int64 waiting, int64 later)
 }
 
 /*
- * taskq_lane_count - so many tasks more wait in a lane, or wait there for their time
+ * taskq_lane_count - so many tasks more wait in a lane, or wait there for
+ * their time
  *
- * Both may be negative.  Without an entry (lane is NULL), and for what is taken away
- * beyond what the entry knows, it is counted with the role.
+ * Both may be negative.  Without an entry (lane is NULL), and for what is
+ * taken away beyond what the entry knows, it is counted with the role.
  */
 void
-taskq_lane_count(Oid dbid, Oid role, TaskqLane *lane, int64 waiting, int64 later)
+taskq_lane_count(Oid dbid, Oid role, TaskqLane *lane, int64 waiting,
+				 int64 later)
 {
 	if (lane != NULL)
 	{
@@ -244,7 +261,10 @@ taskq_lane_count(Oid dbid, Oid role, TaskqLane *lane, int64 waiting, int64 later
 		role_count(dbid, role, waiting, later);
 }
 
-/* taskq_lane_pending - how many tasks of a role wait, by estimate; caller holds the main lock at least shared */
+/*
+ * taskq_lane_pending - how many tasks of a role wait, by estimate; caller
+ * holds the main lock at least shared
+ */
 int64
 taskq_lane_pending(Oid dbid, Oid role)
 {
@@ -265,9 +285,11 @@ taskq_lane_pending(Oid dbid, Oid role)
 }
 
 /*
- * taskq_lanes_settle - every lane of this database that has something to claim has an entry
+ * taskq_lanes_settle - every lane of this database that has something to
+ * claim has an entry
  *
- * What else was counted as waiting, of roles that have nothing to do now, was an error of the estimate.
+ * What else was counted as waiting, of roles that have nothing to do now, was
+ * an error of the estimate.
  */
 void
 taskq_lanes_settle(Oid dbid)
@@ -278,7 +300,8 @@ taskq_lanes_settle(Oid dbid)
 	hash_seq_init(&status, roles);
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{
-		if (entry->key.dbid != dbid || entry->waiting == 0 || taskq_lanes_dirty(dbid, entry->key.role))
+		if (entry->key.dbid != dbid || entry->waiting == 0 ||
+			taskq_lanes_dirty(dbid, entry->key.role))
 			continue;
 		entry->waiting = 0;
 		/* the entry that a scan is at may be removed */
@@ -286,11 +309,13 @@ taskq_lanes_settle(Oid dbid)
 	}
 }
 
-/* taskq_lane_forget - take the entry of a lane away, which is not in use now */
+/*
+ * taskq_lane_forget - take the entry of a lane away, which is not in use now
+ */
 void
 taskq_lane_forget(TaskqLane *lane)
 {
-	LaneKey		key = {.dbid = lane->dbid, .id = lane->id};
+	LaneKey		key = {.dbid = lane->dbid,.id = lane->id};
 	RoleEntry  *entry = role_find(lane->dbid, lane->role);
 
 	if (entry != NULL)
@@ -327,8 +352,9 @@ taskq_lanes_forget(Oid dbid)
 }
 
 /*
- * An entry of which nothing is known but its watermark, or NULL; goes round, as a clock's
- * hand.  Rather one that is saved, so that the lane is not scanned anew when it comes back.
+ * An entry of which nothing is known but its watermark, or NULL; goes round,
+ * as a clock's hand.  Rather one that is saved, so that the lane is not
+ * scanned anew when it comes back.
  */
 static TaskqLane *
 find_idle(void)
@@ -338,9 +364,11 @@ find_idle(void)
 
 	for (int i = 0; i < tries; i++)
 	{
-		TaskqLane  *lane = &taskq_shared->lanes[taskq_shared->hand++ % taskq_shared->nlanes];
+		TaskqLane  *lane =
+		&taskq_shared->lanes[taskq_shared->hand++ % taskq_shared->nlanes];
 
-		if (!OidIsValid(lane->dbid) || lane->dirty || lane->running > 0 || lane->scanner >= 0 || lane->retry_at != DT_NOEND)
+		if (!OidIsValid(lane->dbid) || lane->dirty || lane->running > 0 ||
+			lane->scanner >= 0 || lane->retry_at != DT_NOEND)
 			continue;
 		if (taskq_id_cmp(&lane->watermark, &lane->saved) <= 0)
 			return lane;
@@ -355,10 +383,14 @@ find_idle(void)
 static bool
 entry_free(void)
 {
-	return taskq_shared->free_lane >= 0 || taskq_shared->nlanes < taskq_max_lanes;
+	return taskq_shared->free_lane >= 0 ||
+		taskq_shared->nlanes < taskq_max_lanes;
 }
 
-/* A free entry, if need be by forgetting an idle lane; NULL if all are needed. */
+/*
+ * A free entry, if need be by forgetting an idle lane; NULL if all are
+ * needed.
+ */
 static TaskqLane *
 allocate_entry(void)
 {
@@ -379,8 +411,9 @@ allocate_entry(void)
 }
 
 /*
- * A lane of this database has found no room, or lost it: its dispatcher looks through
- * all of them again.  If that is who we are, it comes back to them by itself.
+ * A lane of this database has found no room, or lost it: its dispatcher looks
+ * through all of them again.  If that is who we are, it comes back to them by
+ * itself.
  */
 static void
 look_through(TaskqDb *db)
@@ -399,9 +432,10 @@ lanes_of(Oid dbid, Oid role)
 }
 
 /*
- * Take away the entry of a lane that is not in use now, so that it has to be found
- * again: one of this role's own, or one of a role that has more of them.  Looks at
- * a few, drawn by lot: who has most of the entries is met soon.  False if none is found.
+ * Take away the entry of a lane that is not in use now, so that it has to be
+ * found again: one of this role's own, or one of a role that has more of
+ * them.  Looks at a few, drawn by lot: who has most of the entries is met
+ * soon.  False if none is found.
  */
 static bool
 take_away(Oid dbid, Oid role, bool own)
@@ -410,11 +444,13 @@ take_away(Oid dbid, Oid role, bool own)
 
 	for (int tries = 0; tries < 16; tries++)
 	{
-		TaskqLane  *lane = &taskq_shared->lanes[random() % taskq_shared->nlanes];
+		TaskqLane  *lane =
+		&taskq_shared->lanes[random() % taskq_shared->nlanes];
 		bool		is_own = lane->dbid == dbid && lane->role == role;
 		TaskqDb    *db;
 
-		if (!OidIsValid(lane->dbid) || lane->running > 0 || lane->scanner >= 0 || is_own != own ||
+		if (!OidIsValid(lane->dbid) || lane->running > 0 ||
+			lane->scanner >= 0 || is_own != own ||
 			(!own && lanes_of(lane->dbid, lane->role) <= mine + 1))
 			continue;
 		db = taskq_db_find(lane->dbid);
@@ -430,7 +466,7 @@ take_away(Oid dbid, Oid role, bool own)
 static TaskqLane *
 fill_entry(TaskqDb *db, int32 id, Oid role, int16 priority)
 {
-	LaneKey		key = {.dbid = db->dbid, .id = id};
+	LaneKey		key = {.dbid = db->dbid,.id = id};
 	TaskqLane  *lane = allocate_entry();
 	LaneEntry  *entry;
 	RoleEntry  *owner;
@@ -465,18 +501,22 @@ fill_entry(TaskqDb *db, int32 id, Oid role, int16 priority)
 /*
  * taskq_lane_enter - find a lane or make room for it
  *
- * A new entry is scanned from where it was saved last.  NULL if there is no room, also at
- * the cost of a role that has more lanes than this one: the database is marked, and
- * its dispatcher comes back to the lane.
+ * A new entry is scanned from where it was saved last.  NULL if there is no
+ * room, also at the cost of a role that has more lanes than this one: the
+ * database is marked, and its dispatcher comes back to the lane.
  */
 TaskqLane *
 taskq_lane_enter(TaskqDb *db, int32 id, Oid role, int16 priority)
 {
 	TaskqLane  *lane = taskq_lane_find(db->dbid, id);
 
-	if (lane != NULL && (lane->role != role || lane->priority != priority) && lane->running <= 0 && lane->scanner < 0)
+	if (lane != NULL && (lane->role != role || lane->priority != priority) &&
+		lane->running <= 0 && lane->scanner < 0)
 	{
-		/* what was noted of a lane that was rolled back: its number is another's by now */
+		/*
+		 * what was noted of a lane that was rolled back: its number is
+		 * another's by now
+		 */
 		taskq_lane_forget(lane);
 		lane = NULL;
 	}
@@ -491,18 +531,24 @@ taskq_lane_enter(TaskqDb *db, int32 id, Oid role, int16 priority)
 }
 
 /*
- * taskq_lane_take_turn - let a lane that found no room have that of another one of its role
+ * taskq_lane_take_turn - let a lane that found no room have that of another
+ * one of its role
  *
- * The dispatcher goes through all of them again and again, so each is there now and
- * then.  NULL if that is not possible now.
+ * The dispatcher goes through all of them again and again, so each is there
+ * now and then.  NULL if that is not possible now.
  */
 TaskqLane *
 taskq_lane_take_turn(TaskqDb *db, int32 id, Oid role, int16 priority)
 {
-	return take_away(db->dbid, role, true) ? fill_entry(db, id, role, priority) : NULL;
+	return take_away(db->dbid, role, true)
+		? fill_entry(db, id, role, priority)
+		: NULL;
 }
 
-/* taskq_lane_submitted - there may be claimable plain tasks from this id on, in these leaves */
+/*
+ * taskq_lane_submitted - there may be claimable plain tasks from this id on,
+ * in these leaves
+ */
 void
 taskq_lane_submitted(TaskqLane *lane, const pg_uuid_t *id, uint32 leaves)
 {
@@ -522,7 +568,10 @@ taskq_lane_submitted(TaskqLane *lane, const pg_uuid_t *id, uint32 leaves)
 	lane->fresh = true;
 }
 
-/* taskq_lane_ready - there may be claimable tasks that have rows in table "ready" from this place on */
+/*
+ * taskq_lane_ready - there may be claimable tasks that have rows in table
+ * "ready" from this place on
+ */
 void
 taskq_lane_ready(TaskqLane *lane, const TaskqDue *due)
 {
@@ -534,7 +583,10 @@ taskq_lane_ready(TaskqLane *lane, const TaskqDue *due)
 	lane->fresh = true;
 }
 
-/* taskq_lane_rewind - there may be claimable tasks from this id on, plain or ready, in these leaves */
+/*
+ * taskq_lane_rewind - there may be claimable tasks from this id on, plain or
+ * ready, in these leaves
+ */
 void
 taskq_lane_rewind(TaskqLane *lane, const pg_uuid_t *id, uint32 leaves)
 {
@@ -545,7 +597,10 @@ taskq_lane_rewind(TaskqLane *lane, const pg_uuid_t *id, uint32 leaves)
 	taskq_lane_ready(lane, &first);
 }
 
-/* taskq_lane_again - one task is, or may be, claimable, perhaps far behind the watermark */
+/*
+ * taskq_lane_again - one task is, or may be, claimable, perhaps far behind
+ * the watermark
+ */
 void
 taskq_lane_again(TaskqLane *lane, const pg_uuid_t *id)
 {
@@ -553,10 +608,11 @@ taskq_lane_again(TaskqLane *lane, const pg_uuid_t *id)
 }
 
 /*
- * taskq_lane_scanned - its bounds have been set anew, and so many tasks reserved
+ * taskq_lane_scanned - its bounds have been set anew, and so many tasks
+ * reserved
  *
- * When they are many the dispatcher shall save how far it has come; a few are soon
- * scanned again after a restart.
+ * When they are many the dispatcher shall save how far it has come; a few are
+ * soon scanned again after a restart.
  */
 void
 taskq_lane_scanned(TaskqLane *lane, int n)
@@ -569,12 +625,16 @@ taskq_lane_scanned(TaskqLane *lane, int n)
 	if (db == NULL || taskq_id_cmp(&lane->watermark, &lane->saved) <= 0)
 		return;
 	db->unsaved = true;
-	if (db->passed < TASKQ_SAVE_TASKS && db->passed + n >= TASKQ_SAVE_TASKS && db->dispatcher > 0)
+	if (db->passed < TASKQ_SAVE_TASKS && db->passed + n >= TASKQ_SAVE_TASKS &&
+		db->dispatcher > 0)
 		taskq_wake_proc(db->procno);
 	db->passed += n;
 }
 
-/* taskq_lane_head - an id to order lanes by: of the first claimable task, as far as known, or of its due time */
+/*
+ * taskq_lane_head - an id to order lanes by: of the first claimable task, as
+ * far as known, or of its due time
+ */
 void
 taskq_lane_head(const TaskqLane *lane, pg_uuid_t *head)
 {
@@ -590,14 +650,16 @@ taskq_lane_head(const TaskqLane *lane, pg_uuid_t *head)
  * everybody else's locks we look again, less and less often.
  */
 void
-taskq_lane_skipped(TaskqLane *lane, const pg_uuid_t *id, TimestampTz steady_now)
+taskq_lane_skipped(TaskqLane *lane, const pg_uuid_t *id,
+				   TimestampTz steady_now)
 {
 	taskq_id_lower(&lane->skipped, id);
 	lane->skipped_leaves |= taskq_leaf_bit(id) | 1u << TASKQ_KEEP;
 	if (lane->retry_at == DT_NOEND)
 	{
 		lane->backoff = Min(Max(lane->backoff * 2, 20), MAX_BACKOFF_MS);
-		lane->retry_at = TimestampTzPlusMilliseconds(steady_now, lane->backoff);
+		lane->retry_at = TimestampTzPlusMilliseconds(steady_now,
+													 lane->backoff);
 	}
 }
 
@@ -611,7 +673,10 @@ taskq_lane_retry_skipped(TaskqLane *lane)
 	memset(&lane->skipped, 0xff, UUID_LEN);
 }
 
-/* taskq_lanes_rewind_all - nothing is known of what is claimable in a database from this id on but what was saved */
+/*
+ * taskq_lanes_rewind_all - nothing is known of what is claimable in a
+ * database from this id on but what was saved
+ */
 void
 taskq_lanes_rewind_all(Oid dbid, const pg_uuid_t *from)
 {
@@ -625,10 +690,10 @@ taskq_lanes_rewind_all(Oid dbid, const pg_uuid_t *from)
 /*
  * taskq_lane_wake - somebody shall look for work of this role
  *
- * An idle worker if there is one; else the dispatcher, which may start one, or
- * send away one that idles for another role.  Not the dispatcher when the role
- * has workers and all others are busy too, or when it knows: they look when they
- * are through.
+ * An idle worker if there is one; else the dispatcher, which may start one,
+ * or send away one that idles for another role.  Not the dispatcher when the
+ * role has workers and all others are busy too, or when it knows: they look
+ * when they are through.
  */
 void
 taskq_lane_wake(TaskqDb *db, Oid role)
@@ -661,7 +726,9 @@ taskq_lane_wake(TaskqDb *db, Oid role)
 			return;
 		}
 	}
-	if (of_role == 0 || (!enough && (in_all < taskq_max_workers || idle_other)) || db->dispatcher == 0)
+	if (of_role == 0 ||
+		(!enough && (in_all < taskq_max_workers || idle_other)) ||
+		db->dispatcher == 0)
 		taskq_wake_dispatcher(db);
 }
 
@@ -686,7 +753,10 @@ taskq_lanes_full(void)
 	return !entry_free() && find_idle() == NULL;
 }
 
-/* taskq_lane_leave_out - forget a lane that cannot be run now; when it can, it is scanned from where it was saved last */
+/*
+ * taskq_lane_leave_out - forget a lane that cannot be run now; when it can,
+ * it is scanned from where it was saved last
+ */
 void
 taskq_lane_leave_out(TaskqDb *db, int32 id)
 {

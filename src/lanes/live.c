@@ -26,7 +26,10 @@ taskq_worker_name(int slot)
 	return psprintf("worker-%d", slot + 1);
 }
 
-/* taskq_worker_is_named - is that the name of the worker in this slot?  Allocates nothing */
+/*
+ * taskq_worker_is_named - is that the name of the worker in this slot?
+ * Allocates nothing
+ */
 bool
 taskq_worker_is_named(int slot, const char *name)
 {
@@ -36,7 +39,10 @@ taskq_worker_is_named(int slot, const char *name)
 	return strcmp(buffer, name) == 0;
 }
 
-/* taskq_live_copy - what a slot says of one of its items; caller holds the slot's lock */
+/*
+ * taskq_live_copy - what a slot says of one of its items; caller holds the
+ * slot's lock
+ */
 void
 taskq_live_copy(int slotno, int item, TaskqLive *live)
 {
@@ -45,7 +51,11 @@ taskq_live_copy(int slotno, int item, TaskqLive *live)
 	memset(live, 0, offsetof(TaskqLive, message));
 	live->slot = slotno;
 	live->id = slot->items[item].id;
-	/* those done and not announced yet are running, for all that others can know */
+
+	/*
+	 * those done and not announced yet are running, for all that others can
+	 * know
+	 */
 	live->running = item < slot->next;
 	live->in_midst = slot->in_task && item == slot->next - 1;
 	live->unfinished = slot->outcome[item] == TASKQ_UNDONE;
@@ -77,9 +87,9 @@ taskq_live_copy(int slotno, int item, TaskqLive *live)
 }
 
 /*
- * taskq_live_held - does the worker hold this item, for all that others can know?  What it has
- * finished stays its until that is durable and announced; what it failed to
- * finish waits again.  Caller holds the slot's lock.
+ * taskq_live_held - does the worker hold this item, for all that others can
+ * know?  What it has finished stays its until that is durable and announced;
+ * what it failed to finish waits again.  Caller holds the slot's lock.
  */
 bool
 taskq_live_held(const TaskqSlot *slot, int item)
@@ -89,7 +99,10 @@ taskq_live_held(const TaskqSlot *slot, int item)
 	return outcome == TASKQ_UNDONE || taskq_state_final(outcome);
 }
 
-/* taskq_clip - copy a message into TASKQ_MESSAGE_SIZE bytes, cut between characters */
+/*
+ * taskq_clip - copy a message into TASKQ_MESSAGE_SIZE bytes, cut between
+ * characters
+ */
 void
 taskq_clip(char *to, const char *from)
 {
@@ -120,7 +133,8 @@ taskq_live_find(const pg_uuid_t *id, TaskqLive *live)
 		LWLockAcquire(taskq_slot_lock(i), LW_SHARED);
 		for (int j = slot->announced; j < slot->nitems && !found; j++)
 		{
-			if (taskq_live_held(slot, j) && taskq_id_eq(&slot->items[j].id, id))
+			if (taskq_live_held(slot, j) &&
+				taskq_id_eq(&slot->items[j].id, id))
 			{
 				taskq_live_copy(i, j, live);
 				found = true;
@@ -132,7 +146,8 @@ taskq_live_find(const pg_uuid_t *id, TaskqLive *live)
 }
 
 /*
- * taskq_task_held - does a worker of this database hold a task that was just read?
+ * taskq_task_held - does a worker of this database hold a task that was just
+ * read?
  *
  * Not one that somebody brought to its end before the worker came to it.
  */
@@ -204,9 +219,12 @@ taskq_progress_jsonb(const TaskqLive *live, const char *state_name)
 	push_string(&state, "state", state_name);
 	if (state_name != NULL && live->has_percent)
 		push_number(&state, "percent", live->percent);
-	else if (state_name != NULL && live->has_progress && live->has_total && live->total > 0)
+	else if (state_name != NULL && live->has_progress && live->has_total &&
+			 live->total > 0)
 		push_number(&state, "percent",
-					rint(Max(0, Min(100, 100 * live->current / live->total)) * 10) / 10);
+					rint(Max(0, Min(100, 100 * live->current / live->total)) *
+						 10) /
+					10);
 	if (live->has_progress)
 	{
 		push_number(&state, "current", live->current);
@@ -233,10 +251,11 @@ taskq_progress_jsonb(const TaskqLive *live, const char *state_name)
 }
 
 /*
- * taskq_slot_progress - what the task in a worker's slot has told of its progress
+ * taskq_slot_progress - what the task in a worker's slot has told of its
+ * progress
  *
- * For the worker itself, or for the dispatcher when the worker is gone.  Zero if
- * it told nothing.
+ * For the worker itself, or for the dispatcher when the worker is gone.  Zero
+ * if it told nothing.
  */
 Datum
 taskq_slot_progress(int slotno)
@@ -250,7 +269,10 @@ taskq_slot_progress(int slotno)
 	return taskq_progress_jsonb(live, NULL);
 }
 
-/* A field of an object: a string as it is, or (as_json) anything as JSON; NULL if there is none. */
+/*
+ * A field of an object: a string as it is, or (as_json) anything as JSON;
+ * NULL if there is none.
+ */
 static char *
 kept_field(Datum progress, const char *key, bool as_json)
 {
@@ -259,17 +281,22 @@ kept_field(Datum progress, const char *key, bool as_json)
 	Datum		value;
 
 	/* may be null, so not by DirectFunctionCall */
-	fmgr_info(as_json ? F_JSONB_OBJECT_FIELD : F_JSONB_OBJECT_FIELD_TEXT, &flinfo);
+	fmgr_info(as_json ? F_JSONB_OBJECT_FIELD : F_JSONB_OBJECT_FIELD_TEXT,
+			  &flinfo);
 	InitFunctionCallInfoData(*fcinfo, &flinfo, 2, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = progress;
 	fcinfo->args[1].value = CStringGetTextDatum(key);
 	value = FunctionCallInvoke(fcinfo);
 	if (fcinfo->isnull)
 		return NULL;
-	return as_json ? JsonbToCString(NULL, &DatumGetJsonbP(value)->root, 0) : TextDatumGetCString(value);
+	return as_json ? JsonbToCString(NULL, &DatumGetJsonbP(value)->root, 0)
+		: TextDatumGetCString(value);
 }
 
-/* taskq_progress_read - the reverse of taskq_progress_jsonb, without state and percent */
+/*
+ * taskq_progress_read - the reverse of taskq_progress_jsonb, without state
+ * and percent
+ */
 void
 taskq_progress_read(Datum progress, TaskqLive *live)
 {

@@ -41,7 +41,8 @@ extern bool taskq_live_find(const pg_uuid_t *id, TaskqLive *live);
 extern bool taskq_task_held(TaskqRow *row, TaskqLive *live);
 extern char *taskq_worker_name(int slot);
 extern bool taskq_worker_is_named(int slot, const char *name);
-extern Datum taskq_progress_jsonb(const TaskqLive *live, const char *state_name);
+extern Datum taskq_progress_jsonb(const TaskqLive *live,
+								  const char *state_name);
 extern void taskq_progress_read(Datum progress, TaskqLive *live);
 extern void taskq_clip(char *to, const char *from);
 extern Datum taskq_slot_progress(int slotno);

@@ -9,13 +9,13 @@
  * whole server's shared memory with it.  The callback allocates nothing and
  * raises nothing.
  *
- * The notes of a prepared transaction are kept in shared memory, those of each lane
- * together.  When it ends (see utility.c), whichever session does that, they are
- * applied.  After a restart of the server nothing is known of it: then the lanes are
- * looked through from where they were saved last.
+ * The notes of a prepared transaction are kept in shared memory, those of
+ * each lane together.  When it ends (see utility.c), whichever session does
+ * that, they are applied.  After a restart of the server nothing is known of
+ * it: then the lanes are looked through from where they were saved last.
  *
- * What a transaction has in hand is also a bound for what may be saved (lane.c): the
- * least id that it can have made, or has locked the row of.
+ * What a transaction has in hand is also a bound for what may be saved
+ * (lane.c): the least id that it can have made, or has locked the row of.
  *
  *-------------------------------------------------------------------------
  */
@@ -73,11 +73,14 @@ static Note *notes = NULL;
 static int	nnotes = 0;
 static int	maxnotes = 0;
 
-static bool bounded = false;	/* a bound of this transaction is in shared memory */
+static bool bounded = false;	/* a bound of this transaction is in shared
+								 * memory */
 static bool submitting = false; /* ... which holds for the ids that it makes */
 static bool behind = false;		/* ... and is not above what has been saved */
-static bool ending = false;		/* the transaction is at its end, not a subtransaction */
-static bool unsure = false;		/* ... or may not be: what has been saved is to be read */
+static bool ending = false;		/* the transaction is at its end, not a
+								 * subtransaction */
+static bool unsure = false;		/* ... or may not be: what has been saved is
+								 * to be read */
 
 static void on_xact_end(XactEvent event, void *arg);
 static void on_subxact_end(SubXactEvent event, SubTransactionId mySubid,
@@ -98,7 +101,10 @@ my_bound(void)
 	return &taskq_shared->bounds[taskq_my_procno()];
 }
 
-/* Let nothing be saved beyond this id before the transaction ends; caller holds the main lock. */
+/*
+ * Let nothing be saved beyond this id before the transaction ends; caller
+ * holds the main lock.
+ */
 static void
 announce_bound(const pg_uuid_t *id)
 {
@@ -145,7 +151,10 @@ no_room(void)
 			 errhint("Increase taskq.max_databases and restart the server.")));
 }
 
-/* Room in the table of databases is made sure of now: the callback can't fail. */
+/*
+ * Room in the table of databases is made sure of now: the callback can't
+ * fail.
+ */
 static void
 require_database(void)
 {
@@ -160,7 +169,10 @@ require_database(void)
 		no_room();
 }
 
-/* Announce that this transaction makes ids, and see whether they come too late. */
+/*
+ * Announce that this transaction makes ids, and see whether they come too
+ * late.
+ */
 static void
 begin_submitting(void)
 {
@@ -184,11 +196,13 @@ begin_submitting(void)
 }
 
 /*
- * taskq_note_submitting - tasks are to be submitted to a lane; called before their ids are made
+ * taskq_note_submitting - tasks are to be submitted to a lane; called before
+ * their ids are made
  *
- * True if the ids may be less than what has been saved, so that the tasks need rows
- * in table "ready".  Before the database is loaded nothing is saved, so the table
- * tells; after that nothing is saved beyond the bound announced here.
+ * True if the ids may be less than what has been saved, so that the tasks
+ * need rows in table "ready".  Before the database is loaded nothing is
+ * saved, so the table tells; after that nothing is saved beyond the bound
+ * announced here.
  */
 bool
 taskq_note_submitting(int32 lane)
@@ -199,7 +213,8 @@ taskq_note_submitting(int32 lane)
 		begin_submitting();
 	if (!unsure)
 		return behind;
-	return taskq_watermark_read(lane, &saved) && taskq_id_cmp(my_bound(), &saved) <= 0;
+	return taskq_watermark_read(lane, &saved) &&
+		taskq_id_cmp(my_bound(), &saved) <= 0;
 }
 
 static Note *
@@ -212,7 +227,8 @@ note_add(NoteType type, const TaskqLaneDef *lane)
 	if (notes == NULL)
 	{
 		maxnotes = 16;
-		notes = MemoryContextAlloc(TopTransactionContext, maxnotes * sizeof(Note));
+		notes = MemoryContextAlloc(TopTransactionContext,
+								   maxnotes * sizeof(Note));
 	}
 	else if (nnotes == maxnotes)
 	{
@@ -232,7 +248,10 @@ note_add(NoteType type, const TaskqLaneDef *lane)
 	return note;
 }
 
-/* Many calls of a transaction are few notes: one made just now for the same, or NULL. */
+/*
+ * Many calls of a transaction are few notes: one made just now for the same,
+ * or NULL.
+ */
 static Note *
 note_recent(NoteType type, int32 lane)
 {
@@ -240,14 +259,16 @@ note_recent(NoteType type, int32 lane)
 
 	for (int i = nnotes - 1; i >= 0 && i >= nnotes - 8; i--)
 	{
-		if (notes[i].type == type && notes[i].subid == subid && notes[i].lane == lane)
+		if (notes[i].type == type && notes[i].subid == subid &&
+			notes[i].lane == lane)
 			return &notes[i];
 	}
 	return NULL;
 }
 
 void
-taskq_note_submitted(const TaskqLaneDef *lane, const pg_uuid_t *lowest, uint32 leaves, int64 count)
+taskq_note_submitted(const TaskqLaneDef *lane, const pg_uuid_t *lowest,
+					 uint32 leaves, int64 count)
 {
 	Note	   *note = note_recent(NOTE_SUBMITTED, lane->id);
 
@@ -265,7 +286,8 @@ taskq_note_submitted(const TaskqLaneDef *lane, const pg_uuid_t *lowest, uint32 l
 }
 
 void
-taskq_note_ready(const TaskqLaneDef *lane, TimestampTz due, const pg_uuid_t *id, int64 count, bool waited)
+taskq_note_ready(const TaskqLaneDef *lane, TimestampTz due,
+				 const pg_uuid_t *id, int64 count, bool waited)
 {
 	Note	   *note = note_recent(NOTE_READY, lane->id);
 
@@ -275,7 +297,8 @@ taskq_note_ready(const TaskqLaneDef *lane, TimestampTz due, const pg_uuid_t *id,
 		note->due = DT_NOEND;
 		note->waited = waited;
 	}
-	if (due < note->due || (due == note->due && taskq_id_cmp(id, &note->id) < 0))
+	if (due < note->due ||
+		(due == note->due && taskq_id_cmp(id, &note->id) < 0))
 	{
 		note->due = due;
 		note->id = *id;
@@ -322,7 +345,8 @@ taskq_note_pending(Oid role)
 	for (int i = 0; i < nnotes; i++)
 	{
 		if ((notes[i].type == NOTE_SUBMITTED || notes[i].type == NOTE_LATER ||
-			 (notes[i].type == NOTE_READY && !notes[i].waited)) && notes[i].role == role)
+			 (notes[i].type == NOTE_READY && !notes[i].waited)) &&
+			notes[i].role == role)
 			n += notes[i].count;
 	}
 	return n;
@@ -353,7 +377,8 @@ taskq_note_moved(int32 lane, const pg_uuid_t *id)
 }
 
 void
-taskq_note_final(const TaskqLaneDef *lane, const pg_uuid_t *id, char from, char state)
+taskq_note_final(const TaskqLaneDef *lane, const pg_uuid_t *id, char from,
+				 char state)
 {
 	Note	   *note = note_add(NOTE_FINAL, lane);
 
@@ -363,14 +388,16 @@ taskq_note_final(const TaskqLaneDef *lane, const pg_uuid_t *id, char from, char 
 }
 
 void
-taskq_note_cancel(const TaskqLaneDef *lane, int slot, const pg_uuid_t *id, bool force, const char *reason)
+taskq_note_cancel(const TaskqLaneDef *lane, int slot, const pg_uuid_t *id,
+				  bool force, const char *reason)
 {
 	Note	   *note = note_add(NOTE_CANCEL, lane);
 
 	note->slot = slot;
 	note->id = *id;
 	note->force = force;
-	note->reason = reason ? MemoryContextStrdup(TopTransactionContext, reason) : NULL;
+	note->reason = reason ? MemoryContextStrdup(TopTransactionContext, reason)
+		: NULL;
 }
 
 void
@@ -414,6 +441,13 @@ wake_for_lane(TaskqDb *db, Oid role)
 	taskq_lane_wake(db, role);
 }
 
+/* The entry of a note's lane, or NULL if there is no room for it. */
+static TaskqLane *
+note_lane(TaskqDb *db, const Note *note)
+{
+	return taskq_lane_enter(db, note->lane, note->role, note->priority);
+}
+
 /* A timer is due at this time. */
 static void
 due_at(TaskqDb *db, TimestampTz due)
@@ -427,81 +461,136 @@ due_at(TaskqDb *db, TimestampTz due)
 		taskq_wake_launcher();
 }
 
-static void
-apply_committed(TaskqDb *db, Note *note)
-{
-	TaskqLane  *lane;
+/* What one note of a committed transaction does, by its type. */
 
-	switch (note->type)
-	{
-		case NOTE_SUBMITTED:
-			lane = taskq_lane_enter(db, note->lane, note->role, note->priority);
-			if (lane != NULL)
-				taskq_lane_submitted(lane, &note->id, note->leaves);
-			taskq_lane_count(db->dbid, note->role, lane, note->count, 0);
-			wake_for_lane(db, note->role);
-			break;
-		case NOTE_READY:
-			lane = taskq_lane_enter(db, note->lane, note->role, note->priority);
-			if (lane != NULL)
-				taskq_lane_ready(lane, &(TaskqDue) {.due = note->due, .id = note->id});
-			taskq_lane_count(db->dbid, note->role, lane, note->count, note->waited ? -note->count : 0);
-			wake_for_lane(db, note->role);
-			break;
-		case NOTE_CLAIMED:
-			taskq_lane_count(db->dbid, note->role, taskq_lane_find(db->dbid, note->lane), -note->count, 0);
-			break;
-		case NOTE_LATER:
-			lane = taskq_lane_enter(db, note->lane, note->role, note->priority);
-			taskq_lane_count(db->dbid, note->role, lane, 0, note->count);
-			break;
-		case NOTE_DUE:
-			due_at(db, note->due);
-			break;
-		case NOTE_FINAL:
-			lane = taskq_lane_find(db->dbid, note->lane);
-			if (note->from != TASKQ_LEASED)
-				taskq_lane_count(db->dbid, note->role, lane, note->from == TASKQ_PENDING ? -1 : 0, note->from == TASKQ_PENDING ? 0 : -1);
-			taskq_event_push(db, &note->id, note->state);
-			break;
-		case NOTE_CANCEL:
-			taskq_cancel_deliver(db, note->slot, &note->id, note->role, note->force, note->reason);
-			break;
-		case NOTE_WAKE:
-			pg_atomic_fetch_add_u64(&taskq_shared->definitions, 1);
-			db->rescan |= db->left_out;
-			db->left_out = false;
-			wake_everyone(db);
-			break;
-		case NOTE_RESCAN:
-			pg_atomic_fetch_add_u64(&taskq_shared->definitions, 1);
-			db->resumed = true;
-			taskq_guard_resume(db->dbid);
-			/* forget the lanes: their roles may be others now */
-			for (int i = 0; i < taskq_shared->nlanes; i++)
-			{
-				lane = &taskq_shared->lanes[i];
-				if (lane->dbid == db->dbid && lane->running <= 0 && lane->scanner < 0)
-					taskq_lane_forget(lane);
-			}
-			db->rescan = true;
-			db->next_due = DT_NOBEGIN;
-			taskq_wake_dispatcher(db);
-			break;
-		case NOTE_DROPPED:
-			taskq_db_forget(db->dbid);
-			break;
-		case NOTE_MOVED:
-			lane = taskq_lane_find(db->dbid, note->lane);
-			if (lane == NULL)
-				break;
-			taskq_lane_rewind(lane, &note->id, 1u << TASKQ_KEEP);
-			wake_for_lane(db, lane->role);
-			break;
-		case NOTE_TOUCHED:
-			break;
-	}
+static void
+apply_submitted(TaskqDb *db, const Note *note)
+{
+	TaskqLane  *lane = note_lane(db, note);
+
+	if (lane != NULL)
+		taskq_lane_submitted(lane, &note->id, note->leaves);
+	taskq_lane_count(db->dbid, note->role, lane, note->count, 0);
+	wake_for_lane(db, note->role);
 }
+
+static void
+apply_ready(TaskqDb *db, const Note *note)
+{
+	TaskqLane  *lane = note_lane(db, note);
+	TaskqDue	due = {.due = note->due,.id = note->id};
+
+	if (lane != NULL)
+		taskq_lane_ready(lane, &due);
+	taskq_lane_count(db->dbid, note->role, lane, note->count,
+					 note->waited ? -note->count : 0);
+	wake_for_lane(db, note->role);
+}
+
+static void
+apply_claimed(TaskqDb *db, const Note *note)
+{
+	taskq_lane_count(db->dbid, note->role,
+					 taskq_lane_find(db->dbid, note->lane), -note->count, 0);
+}
+
+static void
+apply_later(TaskqDb *db, const Note *note)
+{
+	taskq_lane_count(db->dbid, note->role, note_lane(db, note), 0,
+					 note->count);
+}
+
+static void
+apply_due(TaskqDb *db, const Note *note)
+{
+	due_at(db, note->due);
+}
+
+static void
+apply_final(TaskqDb *db, const Note *note)
+{
+	TaskqLane  *lane = taskq_lane_find(db->dbid, note->lane);
+	bool		pending = note->from == TASKQ_PENDING;
+
+	if (note->from != TASKQ_LEASED)
+		taskq_lane_count(db->dbid, note->role, lane, pending ? -1 : 0,
+						 pending ? 0 : -1);
+	taskq_event_push(db, &note->id, note->state);
+}
+
+static void
+apply_cancel(TaskqDb *db, const Note *note)
+{
+	taskq_cancel_deliver(db, note->slot, &note->id, note->role, note->force,
+						 note->reason);
+}
+
+static void
+apply_wake(TaskqDb *db, const Note *note)
+{
+	pg_atomic_fetch_add_u64(&taskq_shared->definitions, 1);
+	db->rescan |= db->left_out;
+	db->left_out = false;
+	wake_everyone(db);
+}
+
+/* Lanes are forgotten: their roles may be others now. */
+static void
+apply_rescan(TaskqDb *db, const Note *note)
+{
+	pg_atomic_fetch_add_u64(&taskq_shared->definitions, 1);
+	db->resumed = true;
+	taskq_guard_resume(db->dbid);
+	for (int i = 0; i < taskq_shared->nlanes; i++)
+	{
+		TaskqLane  *lane = &taskq_shared->lanes[i];
+
+		if (lane->dbid == db->dbid && lane->running <= 0 && lane->scanner < 0)
+			taskq_lane_forget(lane);
+	}
+	db->rescan = true;
+	db->next_due = DT_NOBEGIN;
+	taskq_wake_dispatcher(db);
+}
+
+static void
+apply_dropped(TaskqDb *db, const Note *note)
+{
+	taskq_db_forget(db->dbid);
+}
+
+static void
+apply_moved(TaskqDb *db, const Note *note)
+{
+	TaskqLane  *lane = taskq_lane_find(db->dbid, note->lane);
+
+	if (lane == NULL)
+		return;
+	taskq_lane_rewind(lane, &note->id, 1u << TASKQ_KEEP);
+	wake_for_lane(db, lane->role);
+}
+
+static void
+apply_nothing(TaskqDb *db, const Note *note)
+{
+}
+
+static void (*const apply_committed[]) (TaskqDb *db, const Note *note) =
+{
+	[NOTE_SUBMITTED] = apply_submitted,
+		[NOTE_READY] = apply_ready,
+		[NOTE_CLAIMED] = apply_claimed,
+		[NOTE_LATER] = apply_later,
+		[NOTE_DUE] = apply_due,
+		[NOTE_TOUCHED] = apply_nothing,
+		[NOTE_MOVED] = apply_moved,
+		[NOTE_FINAL] = apply_final,
+		[NOTE_CANCEL] = apply_cancel,
+		[NOTE_WAKE] = apply_wake,
+		[NOTE_RESCAN] = apply_rescan,
+		[NOTE_DROPPED] = apply_dropped,
+};
 
 /* The row is free again and its task as claimable as before. */
 static void
@@ -533,15 +622,19 @@ refuse_prepared_cancel(void)
 
 /* ---- prepared transactions ---- */
 
-static char preparing[GIDSIZE];	/* the name that PREPARE TRANSACTION gives */
+static char preparing[GIDSIZE]; /* the name that PREPARE TRANSACTION gives */
 
-/* What is known of a transaction; NULL if nothing is.  Caller holds the main lock. */
+/*
+ * What is known of a transaction; NULL if nothing is.  Caller holds the main
+ * lock.
+ */
 static TaskqPrepared *
 prepared_find(const char *gid)
 {
 	for (int i = 0; i < taskq_shared->nprepared; i++)
 	{
-		if (OidIsValid(taskq_shared->prepared[i].dbid) && strcmp(taskq_shared->prepared[i].gid, gid) == 0)
+		if (OidIsValid(taskq_shared->prepared[i].dbid) &&
+			strcmp(taskq_shared->prepared[i].gid, gid) == 0)
 			return &taskq_shared->prepared[i];
 	}
 	return NULL;
@@ -607,7 +700,9 @@ prepared_add(TaskqPrepared *prepared, const Note *note)
 			if (note->type == NOTE_READY)
 				break;
 			taskq_id_lower(&lane->lowest, &note->id);
-			lane->leaves |= note->type == NOTE_SUBMITTED ? note->leaves : taskq_leaf_bit(&note->id);
+			lane->leaves |= note->type == NOTE_SUBMITTED
+				? note->leaves
+				: taskq_leaf_bit(&note->id);
 			break;
 		case NOTE_WAKE:
 		case NOTE_RESCAN:
@@ -627,9 +722,9 @@ taskq_note_preparing(const char *gid)
 }
 
 /*
- * Keep what the transaction did; caller holds the main lock.  Its bound goes over in
- * the same step.  If there is no room, it is as one from before the server's start:
- * nobody saves anything as long as it is there (save.c).
+ * Keep what the transaction did; caller holds the main lock.  Its bound goes
+ * over in the same step.  If there is no room, it is as one from before the
+ * server's start: nobody saves anything as long as it is there (save.c).
  */
 static void
 on_prepared(void)
@@ -655,7 +750,10 @@ on_prepared(void)
 		prepared_add(prepared, &notes[i]);
 }
 
-/* taskq_note_prepared_here - is it known what the transaction of this name did? */
+/*
+ * taskq_note_prepared_here - is it known what the transaction of this name
+ * did?
+ */
 bool
 taskq_note_prepared_here(const char *gid)
 {
@@ -668,10 +766,11 @@ taskq_note_prepared_here(const char *gid)
 }
 
 /*
- * taskq_note_ending - the prepared transaction of this name is about to be ended
+ * taskq_note_ending - the prepared transaction of this name is about to be
+ * ended
  *
- * If it is not known what it did, nothing may be saved from before its end is seen
- * until the lanes have been rewound.
+ * If it is not known what it did, nothing may be saved from before its end is
+ * seen until the lanes have been rewound.
  */
 void
 taskq_note_ending(const char *gid)
@@ -685,7 +784,10 @@ taskq_note_ending(const char *gid)
 	LWLockRelease(taskq_main_lock);
 }
 
-/* It is not known what it did, but that it made and locked nothing before its bound, if that is known. */
+/*
+ * It is not known what it did, but that it made and locked nothing before its
+ * bound, if that is known.
+ */
 static void
 end_unknown(TaskqDb *db, const TaskqPrepared *prepared)
 {
@@ -700,7 +802,10 @@ end_unknown(TaskqDb *db, const TaskqPrepared *prepared)
 	taskq_wake_dispatcher(db);
 }
 
-/* Its tasks may be claimed now, or, if it was rolled back, those that it had locked. */
+/*
+ * Its tasks may be claimed now, or, if it was rolled back, those that it had
+ * locked.
+ */
 static void
 end_known(TaskqDb *db, const TaskqPrepared *prepared, bool committed)
 {
@@ -756,17 +861,19 @@ taskq_note_ended(const char *gid, bool committed)
 		taskq_event_wake_waiters();
 }
 
-#define PORTION 5000				/* notes applied while others wait for the main lock */
+#define PORTION 5000			/* notes applied while others wait for the
+								 * main lock */
 #define PAUSE_US 50
 
 /*
  * Apply these notes.
  *
- * In portions: between two of them others get the main lock.  Each note leaves shared
- * memory true by itself, since what it tells is visible to everybody already, and
- * nothing interrupts us before the last one is applied: who looks in between finds what
- * is noted so far, and is woken for the rest.  The transaction's bound stays until the
- * last one is applied: from then on the lanes themselves tell what may be saved.
+ * In portions: between two of them others get the main lock.  Each note
+ * leaves shared memory true by itself, since what it tells is visible to
+ * everybody already, and nothing interrupts us before the last one is
+ * applied: who looks in between finds what is noted so far, and is woken for
+ * the rest.  The transaction's bound stays until the last one is applied:
+ * from then on the lanes themselves tell what may be saved.
  */
 static void
 apply_notes(int from, int until, bool committed)
@@ -777,12 +884,16 @@ apply_notes(int from, int until, bool committed)
 		TaskqDb    *db;
 
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-		/* the entry was made sure of, but an idle database's may be dropped again */
+
+		/*
+		 * the entry was made sure of, but an idle database's may be dropped
+		 * again
+		 */
 		db = taskq_db_enter(MyDatabaseId);
 		for (; from < end && db != NULL; from++)
 		{
 			if (committed)
-				apply_committed(db, &notes[from]);
+				apply_committed[notes[from].type] (db, &notes[from]);
 			else
 				apply_aborted(db, &notes[from]);
 		}
@@ -791,7 +902,11 @@ apply_notes(int from, int until, bool committed)
 		LWLockRelease(taskq_main_lock);
 		if (db == NULL)
 			return;
-		/* who waits is only woken now, and would find that we have the lock again */
+
+		/*
+		 * who waits is only woken now, and would find that we have the lock
+		 * again
+		 */
 		if (from < until)
 			pg_usleep(PAUSE_US);
 	}
@@ -802,7 +917,8 @@ on_xact_end(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_PRE_PREPARE)
 		refuse_prepared_cancel();
-	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
+		event != XACT_EVENT_PREPARE)
 		return;
 	ending = true;
 	if (event != XACT_EVENT_PREPARE)
@@ -826,9 +942,14 @@ on_subxact_end(SubXactEvent event, SubTransactionId mySubid,
 {
 	int			first = nnotes;
 
-	if (nnotes == 0 || (event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB))
+	if (nnotes == 0 || (event != SUBXACT_EVENT_ABORT_SUB &&
+						event != SUBXACT_EVENT_COMMIT_SUB))
 		return;
-	/* its notes are the last ones: those of its own children carry its name by now */
+
+	/*
+	 * its notes are the last ones: those of its own children carry its name
+	 * by now
+	 */
 	if (event == SUBXACT_EVENT_COMMIT_SUB)
 	{
 		for (int i = nnotes - 1; i >= 0 && notes[i].subid == mySubid; i--)

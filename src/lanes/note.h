@@ -1,4 +1,6 @@
-/* note.h: what a transaction did to tasks, told to shared memory when it ends */
+/*
+ * note.h: what a transaction did to tasks, told to shared memory when it ends
+ */
 #ifndef TASKQ_NOTE_H
 #define TASKQ_NOTE_H
 
@@ -14,32 +16,50 @@ extern void taskq_note_init(void);
 extern bool taskq_note_submitting(int32 lane);
 
 /* tasks that become claimable: ids from the lowest on, in these leaves */
-extern void taskq_note_submitted(const TaskqLaneDef *lane, const pg_uuid_t *lowest, uint32 leaves, int64 count);
+extern void taskq_note_submitted(const TaskqLaneDef *lane,
+								 const pg_uuid_t *lowest, uint32 leaves,
+								 int64 count);
 
-/* tasks that get their rows in table "ready", from this place on; did they wait for their time before? */
-extern void taskq_note_ready(const TaskqLaneDef *lane, TimestampTz due, const pg_uuid_t *id, int64 count, bool waited);
+/*
+ * tasks that get their rows in table "ready", from this place on; did they
+ * wait for their time before?
+ */
+extern void taskq_note_ready(const TaskqLaneDef *lane, TimestampTz due,
+							 const pg_uuid_t *id, int64 count, bool waited);
 
 /* a timer */
 extern void taskq_note_due(TimestampTz due);
 
-/* tasks that wait for their time, and how many tasks of a role this transaction has submitted */
+/*
+ * tasks that wait for their time, and how many tasks of a role this
+ * transaction has submitted
+ */
 extern void taskq_note_later(const TaskqLaneDef *lane, int64 count);
 extern int64 taskq_note_pending(Oid role);
 
 /* a task that an external worker has now */
 extern void taskq_note_claimed(const TaskqLaneDef *lane);
 
-/* a task whose row this transaction has locked: if it is undone the task is claimable as before */
+/*
+ * a task whose row this transaction has locked: if it is undone the task is
+ * claimable as before
+ */
 extern void taskq_note_touched(const TaskqLaneDef *lane, const pg_uuid_t *id);
 
-/* a claimable task that goes to the leaf of the kept ones, where it is to be looked for from then on */
+/*
+ * a claimable task that goes to the leaf of the kept ones, where it is to be
+ * looked for from then on
+ */
 extern void taskq_note_moved(int32 lane, const pg_uuid_t *id);
 
 /* a task that this transaction brings to a final state, from this one */
-extern void taskq_note_final(const TaskqLaneDef *lane, const pg_uuid_t *id, char from, char state);
+extern void taskq_note_final(const TaskqLaneDef *lane, const pg_uuid_t *id,
+							 char from, char state);
 
 /* a running task to cancel */
-extern void taskq_note_cancel(const TaskqLaneDef *lane, int slot, const pg_uuid_t *id, bool force, const char *reason);
+extern void taskq_note_cancel(const TaskqLaneDef *lane, int slot,
+							  const pg_uuid_t *id, bool force,
+							  const char *reason);
 
 /* definitions changed so that waiting tasks may run now */
 extern void taskq_note_wake(void);
@@ -50,7 +70,10 @@ extern void taskq_note_rescan(void);
 /* the extension is dropped */
 extern void taskq_note_dropped(void);
 
-/* PREPARE TRANSACTION, and what ends a prepared one: before it, and after it succeeded */
+/*
+ * PREPARE TRANSACTION, and what ends a prepared one: before it, and after it
+ * succeeded
+ */
 extern void taskq_note_preparing(const char *gid);
 extern void taskq_note_ending(const char *gid);
 extern void taskq_note_ended(const char *gid, bool committed);

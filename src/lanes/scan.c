@@ -5,8 +5,8 @@
  *
  * First the lanes that may have something, the most urgent first; then the
  * tasks of one lane, in order of when they became claimable: by their submit,
- * whichever leaves they are in, or by their due time, from table "ready".  Nothing
- * here changes anything: what is found is claimed by others.
+ * whichever leaves they are in, or by their due time, from table "ready".
+ * Nothing here changes anything: what is found is claimed by others.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,7 +28,8 @@ lane_cmp(const void *a, const void *b)
 }
 
 /*
- * taskq_scan_lanes - lanes of a database that may have something, the most urgent first
+ * taskq_scan_lanes - lanes of a database that may have something, the most
+ * urgent first
  *
  * role: only its own that nobody else scans now; InvalidOid: all.  *found is
  * palloc'd; returns how many.  Takes the main lock.
@@ -62,7 +63,10 @@ taskq_scan_lanes(Oid dbid, Oid role, TaskqScanLane **found)
 	return n;
 }
 
-/* taskq_scan_from - a scan of this lane starts where the lane's bounds are; caller holds the main lock */
+/*
+ * taskq_scan_from - a scan of this lane starts where the lane's bounds are;
+ * caller holds the main lock
+ */
 void
 taskq_scan_from(const TaskqLane *lane, TaskqScan *scan)
 {
@@ -104,9 +108,13 @@ scan_ready(TaskqScan *scan, Snapshot snapshot, Found *found)
 		return 0;
 	refs = palloc(sizeof(TaskqRef) * scan->max);
 	dues = palloc(sizeof(TaskqDue) * scan->max);
-	n = taskq_ready_scan(scan->lane, &scan->ready, snapshot, scan->filter, scan->max, refs, dues, &exhausted);
+	n = taskq_ready_scan(scan->lane, &scan->ready, snapshot, scan->filter,
+						 scan->max, refs, dues, &exhausted);
 	for (int i = 0; i < n; i++)
-		found[i] = (Found) {.ref = refs[i], .at = dues[i], .ready = true};
+		found[i] = (Found)
+	{
+		.ref = refs[i],.at = dues[i],.ready = true
+	};
 	if (!exhausted)
 	{
 		scan->next_ready = dues[n - 1];
@@ -117,9 +125,12 @@ scan_ready(TaskqScan *scan, Snapshot snapshot, Found *found)
 	return n;
 }
 
-/* Read the leaves; how many were found.  *last_seen: the last id looked at. */
+/*
+ * Read the leaves; how many were found.  *last_seen: the last id looked at.
+ */
 static int
-scan_leaves(TaskqScan *scan, Snapshot snapshot, Found *found, pg_uuid_t *last_seen)
+scan_leaves(TaskqScan *scan, Snapshot snapshot, Found *found,
+			pg_uuid_t *last_seen)
 {
 	TaskqRef   *refs = palloc(sizeof(TaskqRef) * scan->max);
 	int			n = 0;
@@ -134,7 +145,9 @@ scan_leaves(TaskqScan *scan, Snapshot snapshot, Found *found, pg_uuid_t *last_se
 
 		if ((scan->leaves & (1u << leaf)) == 0)
 			continue;
-		got = taskq_store_scan(leaf, scan->lane, &scan->start, snapshot, scan->filter, scan->max, refs, &seen, &exhausted);
+		got = taskq_store_scan(leaf, scan->lane, &scan->start, snapshot,
+							   scan->filter, scan->max, refs, &seen,
+							   &exhausted);
 		for (int i = 0; i < got; i++)
 		{
 			Found	   *item = &found[n++];
@@ -153,11 +166,15 @@ scan_leaves(TaskqScan *scan, Snapshot snapshot, Found *found, pg_uuid_t *last_se
 	return n;
 }
 
-/* A task that ran for long may be found both ways; then its row in "ready" comes first. */
+/*
+ * A task that ran for long may be found both ways; then its row in "ready"
+ * comes first.
+ */
 static bool
 taken_already(const TaskqScan *scan, const Found *item)
 {
-	for (int i = 0; i < scan->nfound && scan->was_ready[i] && !item->ready; i++)
+	for (int i = 0; i < scan->nfound && scan->was_ready[i] && !item->ready;
+		 i++)
 	{
 		if (taskq_id_eq(&scan->found[i].id, &item->ref.id))
 			return true;
@@ -166,8 +183,8 @@ taken_already(const TaskqScan *scan, const Found *item)
 }
 
 /*
- * Take the first of what was found, and set where to go on: what is left over will be
- * found again, wherever it is.
+ * Take the first of what was found, and set where to go on: what is left over
+ * will be found again, wherever it is.
  */
 static void
 take(TaskqScan *scan, const Found *all, int nall, const pg_uuid_t *last_seen)
@@ -190,7 +207,8 @@ take(TaskqScan *scan, const Found *all, int nall, const pg_uuid_t *last_seen)
 	for (; i < nall; i++)
 	{
 		if (!all[i].ready)
-			scan->remaining |= 1u << taskq_id_slot(&all[i].ref.id) | 1u << TASKQ_KEEP;
+			scan->remaining |= 1u << taskq_id_slot(&all[i].ref.id) |
+				1u << TASKQ_KEEP;
 		else if (taskq_due_cmp(&all[i].at, &scan->next_ready) < 0)
 			scan->next_ready = all[i].at;
 	}
@@ -204,9 +222,10 @@ take(TaskqScan *scan, const Found *all, int nall, const pg_uuid_t *last_seen)
 /*
  * taskq_scan_lane - the claimable tasks of a lane that became so first
  *
- * From scan->start on, in the leaves told, and from scan->ready on; fills the rest of
- * scan.  To go on: start at scan->next, in the leaves that are remaining, and at
- * scan->next_ready.  Needs a transaction, and is called outside of any lock of ours.
+ * From scan->start on, in the leaves told, and from scan->ready on; fills the
+ * rest of scan.  To go on: start at scan->next, in the leaves that are
+ * remaining, and at scan->next_ready.  Needs a transaction, and is called
+ * outside of any lock of ours.
  */
 void
 taskq_scan_lane(TaskqScan *scan)

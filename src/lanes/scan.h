@@ -1,4 +1,7 @@
-/* scan.h: finding what may be claimed: lanes in their order, and the tasks of a lane in theirs */
+/*
+ * scan.h: finding what may be claimed: lanes in their order, and the tasks of
+ * a lane in theirs
+ */
 #ifndef TASKQ_SCAN_H
 #define TASKQ_SCAN_H
 
@@ -30,8 +33,9 @@ typedef struct TaskqScan
 	int			max;			/* at most TASKQ_BATCH_MAX */
 	TaskqStoreFilter filter;	/* or NULL: all that is claimable */
 	int			nfound;
-	TaskqRef	found[TASKQ_BATCH_MAX];	/* in order of when they became claimable */
-	bool		was_ready[TASKQ_BATCH_MAX];	/* ... by its row in table "ready" */
+	TaskqRef	found[TASKQ_BATCH_MAX]; /* in order of when they became
+										 * claimable */
+	bool		was_ready[TASKQ_BATCH_MAX]; /* ... by its row in table "ready" */
 	TaskqDue	first;			/* place of the first one */
 	uint32		remaining;		/* leaves that hold more */
 	pg_uuid_t	next;			/* nothing plain before it is left */

@@ -3,17 +3,18 @@
  * turn.c
  *		Whose the next place for a worker is, when there are not enough.
  *
- * Places are scarce in two ways: taskq.max_workers is reached, or the server has
- * no room for another process (max_worker_processes, which taskq shares with
- * others and can't count).  Roles without any worker that find none queue up,
- * over all databases, first come first served; nobody else takes a place while
- * somebody waits.  Who holds one makes room for the first of them: a worker that
- * is idle at once, a busy one between two batches when it has had its share, and
- * where processes are what is short, a dispatcher that can start nothing either.
- * One of them, not all at once.
+ * Places are scarce in two ways: taskq.max_workers is reached, or the server
+ * has no room for another process (max_worker_processes, which taskq shares
+ * with others and can't count).  Roles without any worker that find none
+ * queue up, over all databases, first come first served; nobody else takes a
+ * place while somebody waits.  Who holds one makes room for the first of
+ * them: a worker that is idle at once, a busy one between two batches when it
+ * has had its share, and where processes are what is short, a dispatcher that
+ * can start nothing either. One of them, not all at once.
  *
- * A dispatcher says with every pass that its roles still wait.  Who does not say
- * so for some seconds waits no longer: nobody waits for a process that is gone.
+ * A dispatcher says with every pass that its roles still wait.  Who does not
+ * say so for some seconds waits no longer: nobody waits for a process that is
+ * gone.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,7 +25,8 @@
 #include "lanes/turn.h"
 #include "utils/timestamp.h"
 
-#define TURN_US (5 * USECS_PER_SEC)	/* so long somebody waits without saying so again */
+#define TURN_US (5 * USECS_PER_SEC) /* so long somebody waits without saying
+									 * so again */
 
 /* Index of the first who waits, or the number of entries if nobody does. */
 static int
@@ -32,7 +34,8 @@ turn_first(TimestampTz now)
 {
 	int			i = 0;
 
-	while (i < taskq_shared->nturns && now - taskq_shared->turns[i].asked_at > TURN_US)
+	while (i < taskq_shared->nturns &&
+		   now - taskq_shared->turns[i].asked_at > TURN_US)
 		i++;
 	return i;
 }
@@ -42,8 +45,8 @@ turn_find(Oid dbid, Oid role)
 {
 	int			i = 0;
 
-	while (i < taskq_shared->nturns &&
-		   (taskq_shared->turns[i].dbid != dbid || taskq_shared->turns[i].role != role))
+	while (i < taskq_shared->nturns && (taskq_shared->turns[i].dbid != dbid ||
+										taskq_shared->turns[i].role != role))
 		i++;
 	return i;
 }
@@ -52,11 +55,13 @@ static void
 turn_remove(int i)
 {
 	taskq_shared->nturns--;
-	memmove(&taskq_shared->turns[i], &taskq_shared->turns[i + 1], (taskq_shared->nturns - i) * sizeof(TaskqTurn));
+	memmove(&taskq_shared->turns[i], &taskq_shared->turns[i + 1],
+			(taskq_shared->nturns - i) * sizeof(TaskqTurn));
 }
 
 /*
- * taskq_turn_ask - this role waits for a place, behind those that came before it, or still does
+ * taskq_turn_ask - this role waits for a place, behind those that came before
+ * it, or still does
  *
  * The launcher waits for one for a database's dispatcher as role InvalidOid.
  */
@@ -67,7 +72,8 @@ taskq_turn_ask(Oid dbid, Oid role)
 	int			i = turn_find(dbid, role);
 
 	/* who did not say so in time has lost its place */
-	if (i < taskq_shared->nturns && now - taskq_shared->turns[i].asked_at > TURN_US)
+	if (i < taskq_shared->nturns &&
+		now - taskq_shared->turns[i].asked_at > TURN_US)
 	{
 		turn_remove(i);
 		i = taskq_shared->nturns;
@@ -76,7 +82,10 @@ taskq_turn_ask(Oid dbid, Oid role)
 	{
 		if (i == lengthof(taskq_shared->turns))
 			return;				/* it comes again */
-		taskq_shared->turns[i] = (TaskqTurn) {.dbid = dbid, .role = role};
+		taskq_shared->turns[i] = (TaskqTurn)
+		{
+			.dbid = dbid,.role = role
+		};
 		taskq_shared->nturns++;
 	}
 	taskq_shared->turns[i].asked_at = now;
@@ -93,18 +102,25 @@ taskq_turn_over(Oid dbid, Oid role)
 	taskq_shared->room_made_at = 0;
 }
 
-/* taskq_turn_forget - whoever of this database has not asked since (steady time) waits no longer */
+/*
+ * taskq_turn_forget - whoever of this database has not asked since (steady
+ * time) waits no longer
+ */
 void
 taskq_turn_forget(Oid dbid, TimestampTz before)
 {
 	for (int i = taskq_shared->nturns - 1; i >= 0; i--)
 	{
-		if (taskq_shared->turns[i].dbid == dbid && taskq_shared->turns[i].asked_at < before)
+		if (taskq_shared->turns[i].dbid == dbid &&
+			taskq_shared->turns[i].asked_at < before)
 			turn_remove(i);
 	}
 }
 
-/* taskq_turn_of_other - is the next place kept for somebody else?  The lock may be shared. */
+/*
+ * taskq_turn_of_other - is the next place kept for somebody else?  The lock
+ * may be shared.
+ */
 bool
 taskq_turn_of_other(Oid dbid, Oid role)
 {
@@ -114,7 +130,8 @@ taskq_turn_of_other(Oid dbid, Oid role)
 	if (taskq_shared->nturns == 0)
 		return false;
 	i = turn_first(taskq_steady_now());
-	return i < taskq_shared->nturns && (taskq_shared->turns[i].dbid != dbid || taskq_shared->turns[i].role != role);
+	return i < taskq_shared->nturns && (taskq_shared->turns[i].dbid != dbid ||
+										taskq_shared->turns[i].role != role);
 }
 
 /*
@@ -127,14 +144,16 @@ taskq_turn_room_due(void)
 {
 	TimestampTz now = taskq_steady_now();
 
-	if (taskq_shared->room_made_at != 0 && now - taskq_shared->room_made_at < TASKQ_ROOM_MS * 1000)
+	if (taskq_shared->room_made_at != 0 &&
+		now - taskq_shared->room_made_at < TASKQ_ROOM_MS * 1000)
 		return false;
 	taskq_shared->room_made_at = now;
 	return true;
 }
 
 /*
- * taskq_turn_make_room - shall who serves this role leave, for the first of those who wait?
+ * taskq_turn_make_room - shall who serves this role leave, for the first of
+ * those who wait?
  *
  * True for one of those who ask; the others stay, unless that was of no use.
  */
@@ -145,10 +164,11 @@ taskq_turn_make_room(Oid dbid, Oid role)
 }
 
 /*
- * taskq_turn_give_way - shall this database's dispatcher leave, for lack of a process?
+ * taskq_turn_give_way - shall this database's dispatcher leave, for lack of a
+ * process?
  *
- * When the first who waits is of a database that has a dispatcher too, and nobody
- * else makes room.
+ * When the first who waits is of a database that has a dispatcher too, and
+ * nobody else makes room.
  */
 bool
 taskq_turn_give_way(Oid dbid)
@@ -156,17 +176,23 @@ taskq_turn_give_way(Oid dbid)
 	int			i = turn_first(taskq_steady_now());
 	TaskqDb    *db;
 
-	if (!taskq_shared->no_process || i == taskq_shared->nturns || taskq_shared->turns[i].dbid == dbid)
+	if (!taskq_shared->no_process || i == taskq_shared->nturns ||
+		taskq_shared->turns[i].dbid == dbid)
 		return false;
 	db = taskq_db_find(taskq_shared->turns[i].dbid);
-	return db != NULL && db->dispatcher > 0 && taskq_turn_make_room(dbid, InvalidOid);
+	return db != NULL && db->dispatcher > 0 &&
+		taskq_turn_make_room(dbid, InvalidOid);
 }
 
-/* taskq_turn_needs_process - does a role wait for a process?  The lock may be shared. */
+/*
+ * taskq_turn_needs_process - does a role wait for a process?  The lock may be
+ * shared.
+ */
 bool
 taskq_turn_needs_process(void)
 {
-	return taskq_shared->no_process && turn_first(taskq_steady_now()) < taskq_shared->nturns;
+	return taskq_shared->no_process &&
+		turn_first(taskq_steady_now()) < taskq_shared->nturns;
 }
 
 /* ---- the place that is kept ---- */
@@ -199,10 +225,11 @@ other_known(Oid role)
 }
 
 /*
- * taskq_place_kept - is the last place not for this role, because it holds all others?
+ * taskq_place_kept - is the last place not for this role, because it holds
+ * all others?
  *
- * Its tasks may be endless, and nothing that runs is taken back for others.  The
- * lock may be shared.
+ * Its tasks may be endless, and nothing that runs is taken back for others.
+ * The lock may be shared.
  */
 bool
 taskq_place_kept(Oid role)

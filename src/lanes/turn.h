@@ -6,9 +6,13 @@
 
 #include "base/shmem.h"
 
-#define TASKQ_ROOM_MS 200		/* who was told to leave is given so long before another one is */
+#define TASKQ_ROOM_MS 200		/* who was told to leave is given so long
+								 * before another one is */
 
-/* All functions: the caller holds the main lock, exclusively where nothing else is said, and none fails. */
+/*
+ * All functions: the caller holds the main lock, exclusively where nothing
+ * else is said, and none fails.
+ */
 
 extern void taskq_turn_ask(Oid dbid, Oid role);
 extern void taskq_turn_over(Oid dbid, Oid role);

@@ -3,13 +3,15 @@
  * attempt.c
  *		One attempt at a task, in a worker.
  *
- * What running a task by itself (execute.c) and with others in one transaction
- * (together.c) have in common: taking it from the worker's batch, reading it,
- * calling its handler with all that belongs to it, and recording a failure.
+ * What running a task by itself (execute.c) and with others in one
+ * transaction (together.c) have in common: taking it from the worker's batch,
+ * reading it, calling its handler with all that belongs to it, and recording
+ * a failure.
  *
- * Whatever of a task's a commit would run, its deferred triggers and the queries
- * of the cursors that it leaves, is run at the end of the call: inside of the
- * task, with its claims, limits, timeout and cancel.  So a commit runs nothing.
+ * Whatever of a task's a commit would run, its deferred triggers and the
+ * queries of the cursors that it leaves, is run at the end of the call:
+ * inside of the task, with its claims, limits, timeout and cancel.  So a
+ * commit runs nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -45,15 +47,20 @@
 static MemoryContext task_context = NULL;
 static char *worker_name = NULL;
 
-/* of the transaction that is open, when it began: SET LOCAL may change it meanwhile */
+/*
+ * of the transaction that is open, when it began: SET LOCAL may change it
+ * meanwhile
+ */
 static int	session_synchronous_commit;
 
 /* taskq_attempt_init - once per worker */
 void
 taskq_attempt_init(int slotno)
 {
-	task_context = AllocSetContextCreate(TopMemoryContext, "taskq task", ALLOCSET_DEFAULT_SIZES);
-	worker_name = MemoryContextStrdup(TopMemoryContext, taskq_worker_name(slotno));
+	task_context = AllocSetContextCreate(TopMemoryContext, "taskq task",
+										 ALLOCSET_DEFAULT_SIZES);
+	worker_name = MemoryContextStrdup(TopMemoryContext,
+									  taskq_worker_name(slotno));
 }
 
 /* taskq_attempt_worker - this worker's name, as rows have it */
@@ -65,7 +72,10 @@ taskq_attempt_worker(void)
 
 /* ---- transactions ---- */
 
-/* taskq_attempt_begin - begin a transaction; what is allocated lives until the next task */
+/*
+ * taskq_attempt_begin - begin a transaction; what is allocated lives until
+ * the next task
+ */
 void
 taskq_attempt_begin(void)
 {
@@ -96,7 +106,8 @@ taskq_attempt_commit(TaskqSlot *slot)
 }
 
 /*
- * taskq_attempt_abort - in PG_CATCH: undo the transaction, take the error out of its way
+ * taskq_attempt_abort - in PG_CATCH: undo the transaction, take the error out
+ * of its way
  *
  * Returns the error, which lives until the next task.
  */
@@ -124,8 +135,8 @@ taskq_attempt_abort(void)
 /*
  * taskq_attempt_next - take the next task of this worker's batch
  *
- * Fills in the attempt, and makes the task the slot's.  False if there is none:
- * the dispatcher has just given the rest of the batch to others.
+ * Fills in the attempt, and makes the task the slot's.  False if there is
+ * none: the dispatcher has just given the rest of the batch to others.
  */
 bool
 taskq_attempt_next(int slotno, TaskqAttempt *attempt)
@@ -141,7 +152,8 @@ taskq_attempt_next(int slotno, TaskqAttempt *attempt)
 
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
 	/* some may be through already, of several that were tried together */
-	while (slot->next < slot->nitems && slot->outcome[slot->next] != TASKQ_UNDONE)
+	while (slot->next < slot->nitems &&
+		   slot->outcome[slot->next] != TASKQ_UNDONE)
 		slot->next++;
 	if (slot->next >= slot->nitems)
 	{
@@ -181,15 +193,17 @@ taskq_attempt_tell(TaskqAttempt *attempt)
 static char *
 sql_of_payload(Datum payload)
 {
-	text	   *command = DatumGetTextPP(DirectFunctionCall2(jsonb_object_field_text, payload,
-															 CStringGetTextDatum("command")));
+	text	   *command =
+	DatumGetTextPP(DirectFunctionCall2(jsonb_object_field_text, payload,
+									   CStringGetTextDatum("command")));
 
 	return text_to_cstring(command);
 }
 
 /* The handler of the task's kind, which is one that may be run. */
 static void
-load_handler(TaskqAttempt *attempt, const TaskqLaneDef *lane, const TaskqKind *kind)
+load_handler(TaskqAttempt *attempt, const TaskqLaneDef *lane,
+			 const TaskqKind *kind)
 {
 	if (kind == NULL)
 		ereport(ERROR,
@@ -206,10 +220,10 @@ load_handler(TaskqAttempt *attempt, const TaskqLaneDef *lane, const TaskqKind *k
 }
 
 /*
- * A task that became due did so without waiting for the disk.  Before it runs that is
- * made durable: if it brings the server down, it shall still be found pending, which
- * is what tells after the crash that this attempt was made.  One flush does for all
- * that were fired together.
+ * A task that became due did so without waiting for the disk.  Before it runs
+ * that is made durable: if it brings the server down, it shall still be found
+ * pending, which is what tells after the crash that this attempt was made.
+ * One flush does for all that were fired together.
  */
 static void
 flush_firing(TaskqRow *row)
@@ -219,7 +233,8 @@ flush_firing(TaskqRow *row)
 }
 
 /*
- * taskq_attempt_load - read whose task it is, and what is to be done, into the attempt
+ * taskq_attempt_load - read whose task it is, and what is to be done, into
+ * the attempt
  *
  * Its row is locked.  Raises an error if it can't be run (any more).
  */
@@ -227,13 +242,15 @@ void
 taskq_attempt_load(TaskqAttempt *attempt)
 {
 	TaskqRow   *row = &attempt->row;
-	const TaskqLaneDef *lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
+	const TaskqLaneDef *lane =
+	taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
 	const TaskqKind *kind = NULL;
 	TaskqCurrent *current = &attempt->current;
 	Oid			oid;
 
 	if (lane == NULL)
-		elog(ERROR, "lane of task %s not found", taskq_id_text(&attempt->ref.id));
+		elog(ERROR, "lane of task %s not found",
+			 taskq_id_text(&attempt->ref.id));
 	flush_firing(row);
 	current->id = attempt->ref.id;
 	current->kind = lane->kind;
@@ -242,10 +259,16 @@ taskq_attempt_load(TaskqAttempt *attempt)
 	current->row = row;
 	current->submitted_by = lane->role_name;
 	if (!taskq_row_isnull(row, submitted_by))
-		(void) taskq_role_read(DatumGetInt32(taskq_row_value(row, submitted_by)), &current->submitted_by, &oid);
-	/* beside the row: what is written back with it shall stay where it is, compressed or out of line */
+		(void) taskq_role_read(DatumGetInt32(taskq_row_value(row, submitted_by)),
+							   &current->submitted_by, &oid);
+
+	/*
+	 * beside the row: what is written back with it shall stay where it is,
+	 * compressed or out of line
+	 */
 	if (!taskq_row_isnull(row, payload))
-		current->payload = PointerGetDatum(PG_DETOAST_DATUM(taskq_row_value(row, payload)));
+		current->payload =
+			PointerGetDatum(PG_DETOAST_DATUM(taskq_row_value(row, payload)));
 
 	if (strcmp(NameStr(lane->kind), TASKQ_SQL_KIND) == 0)
 		attempt->sql = sql_of_payload(current->payload);
@@ -253,7 +276,8 @@ taskq_attempt_load(TaskqAttempt *attempt)
 		kind = taskq_kind_get(NameStr(lane->kind));
 	current->max_attempts = kind ? kind->max_attempts : 1;
 	if (!taskq_row_isnull(row, max_attempts))
-		current->max_attempts = DatumGetInt16(taskq_row_value(row, max_attempts));
+		current->max_attempts =
+			DatumGetInt16(taskq_row_value(row, max_attempts));
 	attempt->timeout_ms = kind ? kind->timeout_ms : 0;
 	if (!taskq_row_isnull(row, timeout_ms))
 		attempt->timeout_ms = DatumGetInt64(taskq_row_value(row, timeout_ms));
@@ -262,7 +286,10 @@ taskq_attempt_load(TaskqAttempt *attempt)
 	taskq_attempt_tell(attempt);
 }
 
-/* taskq_attempt_claims - the handler finds the claims of whoever the task is for where a gateway would put them */
+/*
+ * taskq_attempt_claims - the handler finds the claims of whoever the task is
+ * for where a gateway would put them
+ */
 void
 taskq_attempt_claims(TaskqAttempt *attempt)
 {
@@ -271,13 +298,16 @@ taskq_attempt_claims(TaskqAttempt *attempt)
 	if (taskq_row_isnull(&attempt->row, claims))
 		return;
 	claims = DatumGetJsonbP(taskq_row_value(&attempt->row, claims));
-	SetConfigOption("request.jwt.claims", JsonbToCString(NULL, &claims->root, VARSIZE(claims)), PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("request.jwt.claims",
+					JsonbToCString(NULL, &claims->root, VARSIZE(claims)),
+					PGC_USERSET, PGC_S_SESSION);
 }
 
 /*
- * Run what a commit would run: deferred triggers, and the queries of the cursors
- * WITH HOLD.  Other cursors are closed.  A trigger may open a cursor, and a query
- * may fire a trigger, so until there is nothing left, as CommitTransaction does it.
+ * Run what a commit would run: deferred triggers, and the queries of the
+ * cursors WITH HOLD.  Other cursors are closed.  A trigger may open a cursor,
+ * and a query may fire a trigger, so until there is nothing left, as
+ * CommitTransaction does it.
  */
 static void
 run_deferred(void)
@@ -292,10 +322,11 @@ run_deferred(void)
 }
 
 /*
- * taskq_attempt_call - run the task in the transaction that is open, and mark its row
+ * taskq_attempt_call - run the task in the transaction that is open, and mark
+ * its row
  *
- * Calls its handler, or runs its commands.  What it SETs is undone at the end.
- * Returns the new state.  Raises whatever the handler raises.
+ * Calls its handler, or runs its commands.  What it SETs is undone at the
+ * end. Returns the new state.  Raises whatever the handler raises.
  */
 char
 taskq_attempt_call(TaskqAttempt *attempt, List *commands)
@@ -310,7 +341,8 @@ taskq_attempt_call(TaskqAttempt *attempt, List *commands)
 	if (attempt->sql != NULL)
 		result = taskq_command_run(attempt->sql, commands, false);
 	else
-		result = taskq_handler_call(attempt->handler, attempt->current.payload, &isnull);
+		result = taskq_handler_call(attempt->handler,
+									attempt->current.payload, &isnull);
 	run_deferred();
 	stopped = taskq_interrupts_end();
 	AtEOXact_GUC(false, settings);
@@ -318,17 +350,26 @@ taskq_attempt_call(TaskqAttempt *attempt, List *commands)
 	return taskq_attempt_finish(attempt, result, isnull, stopped);
 }
 
-/* taskq_attempt_finish - mark the task's row: it came to its end; returns the new state */
+/*
+ * taskq_attempt_finish - mark the task's row: it came to its end; returns the
+ * new state
+ */
 char
-taskq_attempt_finish(TaskqAttempt *attempt, Datum result, bool isnull, bool stopped)
+taskq_attempt_finish(TaskqAttempt *attempt, Datum result, bool isnull,
+					 bool stopped)
 {
 	char	   *reason = pstrdup(attempt->slot->reason);
 
-	return taskq_complete(&attempt->row, attempt->started_at, worker_name, result, isnull,
-						  taskq_slot_progress(attempt->current.slotno), stopped, reason[0] ? reason : NULL);
+	return taskq_complete(&attempt->row, attempt->started_at, worker_name,
+						  result, isnull,
+						  taskq_slot_progress(attempt->current.slotno),
+						  stopped, reason[0] ? reason : NULL);
 }
 
-/* taskq_attempt_cancelled - was the task asked to stop?  The reason goes to a buffer of TASKQ_MESSAGE_SIZE */
+/*
+ * taskq_attempt_cancelled - was the task asked to stop?  The reason goes to a
+ * buffer of TASKQ_MESSAGE_SIZE
+ */
 bool
 taskq_attempt_cancelled(TaskqAttempt *attempt, char *reason)
 {
@@ -342,22 +383,30 @@ taskq_attempt_cancelled(TaskqAttempt *attempt, char *reason)
 }
 
 /*
- * taskq_attempt_fail - record what was thrown; the transaction has been undone
+ * taskq_attempt_fail - record what was thrown; the transaction has been
+ * undone
  *
- * Returns the new state, or 0 if somebody else has brought the task to its end.
+ * Returns the new state, or 0 if somebody else has brought the task to its
+ * end.
  */
 char
 taskq_attempt_fail(TaskqAttempt *attempt, ErrorData *error, bool was_timeout)
 {
-	TaskqFailure failure = {.id = attempt->ref.id,.attempt = attempt->managed ? attempt->current.attempt : 0,
-	.started_at = attempt->started_at,.worker = worker_name};
+	TaskqFailure failure = {.id = attempt->ref.id,
+		.attempt = attempt->managed
+		? attempt->current.attempt
+		: 0,
+		.started_at = attempt->started_at,
+	.worker = worker_name};
 	char		reason[TASKQ_MESSAGE_SIZE];
 	char		state;
 
 	if (was_timeout && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 	{
-		error->message = psprintf("task ran longer than its timeout of %ld ms", (long) attempt->timeout_ms);
-		error->hint = "Argument \"timeout\" of taskq.kind_define() and taskq.task_submit() sets it.";
+		error->message = psprintf("task ran longer than its timeout of %ld ms",
+								  (long) attempt->timeout_ms);
+		error->hint =
+			"Argument \"timeout\" of taskq.kind_define() and taskq.task_submit() sets it.";
 	}
 	failure.sqlerrcode = error->sqlerrcode;
 	failure.retry = error->sqlerrcode == ERRCODE_TASK_RETRY;
@@ -369,7 +418,11 @@ taskq_attempt_fail(TaskqAttempt *attempt, ErrorData *error, bool was_timeout)
 	failure.reason = reason[0] ? reason : NULL;
 	if (failure.cancelled && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		failure.error = (Datum) 0;
-	/* nobody is told before the batch is flushed; if a crash undoes it the attempt is made again */
+
+	/*
+	 * nobody is told before the batch is flushed; if a crash undoes it the
+	 * attempt is made again
+	 */
 	session_synchronous_commit = synchronous_commit;
 	synchronous_commit = SYNCHRONOUS_COMMIT_OFF;
 	state = taskq_record_failure(&failure, true);
@@ -380,7 +433,10 @@ taskq_attempt_fail(TaskqAttempt *attempt, ErrorData *error, bool was_timeout)
 
 /* ---- the slot's view of it ---- */
 
-/* taskq_attempt_count - a task of the batch is through; caller holds the slot's lock */
+/*
+ * taskq_attempt_count - a task of the batch is through; caller holds the
+ * slot's lock
+ */
 void
 taskq_attempt_count(TaskqSlot *slot, int item, char outcome)
 {
@@ -392,7 +448,8 @@ taskq_attempt_count(TaskqSlot *slot, int item, char outcome)
 }
 
 /*
- * taskq_attempt_through - the worker is in no task any more, since just now; caller holds the slot's lock
+ * taskq_attempt_through - the worker is in no task any more, since just now;
+ * caller holds the slot's lock
  *
  * since: steady time.  Returns how long that is ago, in microseconds.
  */

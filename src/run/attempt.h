@@ -36,10 +36,12 @@ extern void taskq_attempt_tell(TaskqAttempt *attempt);
 extern void taskq_attempt_load(TaskqAttempt *attempt);
 extern void taskq_attempt_claims(TaskqAttempt *attempt);
 extern char taskq_attempt_call(TaskqAttempt *attempt, List *commands);
-extern char taskq_attempt_finish(TaskqAttempt *attempt, Datum result, bool isnull, bool stopped);
+extern char taskq_attempt_finish(TaskqAttempt *attempt, Datum result,
+								 bool isnull, bool stopped);
 extern const char *taskq_attempt_worker(void);
 extern bool taskq_attempt_cancelled(TaskqAttempt *attempt, char *reason);
-extern char taskq_attempt_fail(TaskqAttempt *attempt, ErrorData *error, bool was_timeout);
+extern char taskq_attempt_fail(TaskqAttempt *attempt, ErrorData *error,
+							   bool was_timeout);
 
 extern void taskq_attempt_count(TaskqSlot *slot, int item, char outcome);
 extern int64 taskq_attempt_through(TaskqSlot *slot, TimestampTz since);

@@ -3,8 +3,8 @@
  * command.c
  *		Running SQL text as a task: at top level, as psql would.
  *
- * Commands go through portals with isTopLevel set, so that VACUUM, CREATE INDEX
- * CONCURRENTLY, and CALL or DO with COMMIT inside work.
+ * Commands go through portals with isTopLevel set, so that VACUUM, CREATE
+ * INDEX CONCURRENTLY, and CALL or DO with COMMIT inside work.
  *
  *-------------------------------------------------------------------------
  */
@@ -57,8 +57,10 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	/* to_jsonb looks an anonymous row's type up */
 	BlessTupleDesc(slot->tts_tupleDescriptor);
 	old = MemoryContextSwitchTo(receiver->context);
-	receiver->rows = lappend(receiver->rows,
-							 DatumGetJsonbP(taskq_to_jsonb(ExecFetchSlotHeapTupleDatum(slot), RECORDOID)));
+	receiver->rows =
+		lappend(receiver->rows,
+				DatumGetJsonbP(taskq_to_jsonb(ExecFetchSlotHeapTupleDatum(slot),
+											  RECORDOID)));
 	MemoryContextSwitchTo(old);
 	return true;
 }
@@ -88,7 +90,9 @@ make_receiver(void)
 	return receiver;
 }
 
-/* taskq_command_parse - raw parse trees of the text, in the current context */
+/*
+ * taskq_command_parse - raw parse trees of the text, in the current context
+ */
 List *
 taskq_command_parse(const char *sql)
 {
@@ -96,7 +100,8 @@ taskq_command_parse(const char *sql)
 }
 
 /*
- * taskq_command_is_plain - can all of them run in one transaction, with the task's row locked?
+ * taskq_command_is_plain - can all of them run in one transaction, with the
+ * task's row locked?
  *
  * Only what reads and changes data, of which that is sure.
  */
@@ -109,8 +114,8 @@ taskq_command_is_plain(List *commands)
 	{
 		NodeTag		tag = nodeTag(lfirst_node(RawStmt, lc)->stmt);
 
-		if (tag != T_SelectStmt && tag != T_InsertStmt && tag != T_UpdateStmt && tag != T_DeleteStmt
-			&& tag != T_MergeStmt)
+		if (tag != T_SelectStmt && tag != T_InsertStmt &&
+			tag != T_UpdateStmt && tag != T_DeleteStmt && tag != T_MergeStmt)
 			return false;
 	}
 	return true;
@@ -119,7 +124,8 @@ taskq_command_is_plain(List *commands)
 static void
 refuse_unsuitable(Node *stmt)
 {
-	if (IsA(stmt, TransactionStmt) && ((TransactionStmt *) stmt)->kind == TRANS_STMT_PREPARE)
+	if (IsA(stmt, TransactionStmt) &&
+		((TransactionStmt *) stmt)->kind == TRANS_STMT_PREPARE)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("PREPARE TRANSACTION cannot be used in a task"),
@@ -133,7 +139,8 @@ refuse_unsuitable(Node *stmt)
 
 /* Run one command inside the current transaction. */
 static void
-run_one(const char *sql, RawStmt *raw, RowReceiver *receiver, QueryCompletion *qc)
+run_one(const char *sql, RawStmt *raw, RowReceiver *receiver,
+		QueryCompletion *qc)
 {
 	bool		snapshot = analyze_requires_snapshot(raw);
 	List	   *queries;
@@ -150,7 +157,8 @@ run_one(const char *sql, RawStmt *raw, RowReceiver *receiver, QueryCompletion *q
 
 	portal = CreateNewPortal();
 	portal->visible = false;
-	PortalDefineQuery(portal, NULL, sql, CreateCommandTag(raw->stmt), plans, NULL);
+	PortalDefineQuery(portal, NULL, sql, CreateCommandTag(raw->stmt), plans,
+					  NULL);
 	PortalStart(portal, NULL, 0, InvalidSnapshot);
 	InitializeQueryCompletion(qc);
 	(void) taskq_portal_run(portal, true, &receiver->pub, qc);
@@ -204,10 +212,10 @@ push_rows(JsonbParseState **state, List *rows)
 /*
  * taskq_command_run - run commands, in order
  *
- * Either all in the current transaction, or (own_transactions) outside of any,
- * each in one of its own unless the text has BEGIN and COMMIT.  Returns jsonb
- * in the current context: the commands' tags and counts of rows, and the first
- * 100 rows of the last result.
+ * Either all in the current transaction, or (own_transactions) outside of
+ * any, each in one of its own unless the text has BEGIN and COMMIT.  Returns
+ * jsonb in the current context: the commands' tags and counts of rows, and
+ * the first 100 rows of the last result.
  */
 Datum
 taskq_command_run(const char *sql, List *commands, bool own_transactions)

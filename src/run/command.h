@@ -8,6 +8,7 @@
 
 extern List *taskq_command_parse(const char *sql);
 extern bool taskq_command_is_plain(List *commands);
-extern Datum taskq_command_run(const char *sql, List *commands, bool own_transactions);
+extern Datum taskq_command_run(const char *sql, List *commands,
+							   bool own_transactions);
 
 #endif

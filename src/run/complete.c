@@ -4,8 +4,8 @@
  *		Recording how an attempt ended.
  *
  * Success is recorded in the task's own transaction, so that effect and state
- * commit together.  Everything else is recorded in a new one, after the task's
- * was rolled back.
+ * commit together.  Everything else is recorded in a new one, after the
+ * task's was rolled back.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,18 +36,20 @@ taskq_row_attempt(TaskqRow *row)
 {
 	char		state = taskq_row_state(row);
 
-	return DatumGetInt16(taskq_row_value(row, attempt)) + (state == TASKQ_RUNNING || state == TASKQ_LEASED ? 0 : 1);
+	return DatumGetInt16(taskq_row_value(row, attempt)) +
+		(state == TASKQ_RUNNING || state == TASKQ_LEASED ? 0 : 1);
 }
 
 /*
  * taskq_complete - record success, in the task's transaction
  *
- * cancelled: the handler ended in an orderly way because it was asked to; what
- * it returned is its partial result.  Returns the new state.
+ * cancelled: the handler ended in an orderly way because it was asked to;
+ * what it returned is its partial result.  Returns the new state.
  */
 char
 taskq_complete(TaskqRow *row, TimestampTz started_at, const char *worker,
-			   Datum result, bool isnull, Datum progress, bool cancelled, const char *reason)
+			   Datum result, bool isnull, Datum progress, bool cancelled,
+			   const char *reason)
 {
 	TaskqChange change = {
 		.to = cancelled ? TASKQ_CANCELLED : TASKQ_COMPLETED,
@@ -62,7 +64,8 @@ taskq_complete(TaskqRow *row, TimestampTz started_at, const char *worker,
 		.cancel_reason = cancelled ? reason : NULL
 	};
 
-	if (!isnull && VARSIZE_ANY(DatumGetPointer(result)) > (Size) taskq_max_result * 1024)
+	if (!isnull &&
+		VARSIZE_ANY(DatumGetPointer(result)) > (Size) taskq_max_result * 1024)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("result of %zu bytes is too large", (Size) VARSIZE_ANY(DatumGetPointer(result))),
@@ -91,9 +94,10 @@ sqlstate_listed(List *list, int sqlerrcode)
 }
 
 /*
- * Would another attempt make sense?  Whoever ran it may say so; an attempt that
- * was lost tells nothing about the task.  Without a list of the kind's own: not
- * when the program is at fault (class 42: syntax, names, rights; 0A: not supported).
+ * Would another attempt make sense?  Whoever ran it may say so; an attempt
+ * that was lost tells nothing about the task.  Without a list of the kind's
+ * own: not when the program is at fault (class 42: syntax, names, rights; 0A:
+ * not supported).
  */
 static bool
 is_retryable(const TaskqKind *kind, const TaskqFailure *failure)
@@ -119,7 +123,8 @@ is_retryable(const TaskqKind *kind, const TaskqFailure *failure)
 static TimestampTz
 retry_time(const TaskqKind *kind, int attempt)
 {
-	double		ms = Min(ldexp((double) kind->backoff_ms, Min(attempt - 1, 60)), (double) kind->backoff_max_ms);
+	double		ms = Min(ldexp((double) kind->backoff_ms, Min(attempt - 1, 60)),
+						 (double) kind->backoff_max_ms);
 	uint32		lot;
 
 	if (!pg_strong_random(&lot, sizeof(lot)))
@@ -129,7 +134,8 @@ retry_time(const TaskqKind *kind, int attempt)
 }
 
 static void
-change_after_failure(TaskqRow *row, const TaskqFailure *failure, const TaskqLaneDef *lane, TaskqChange *change)
+change_after_failure(TaskqRow *row, const TaskqFailure *failure,
+					 const TaskqLaneDef *lane, TaskqChange *change)
 {
 	const TaskqKind *kind = lane ? taskq_kind_get(NameStr(lane->kind)) : NULL;
 	int			attempt = taskq_row_attempt(row);
@@ -149,24 +155,32 @@ change_after_failure(TaskqRow *row, const TaskqFailure *failure, const TaskqLane
 	change->to = TASKQ_FAILED;
 	change->lost = failure->lost;
 	if (failure->crashed)
-		change->crashes = (taskq_row_isnull(row, crashes) ? 0 : DatumGetInt16(taskq_row_value(row, crashes))) + 1;
+		change->crashes = (taskq_row_isnull(row, crashes)
+						   ? 0
+						   : DatumGetInt16(taskq_row_value(row, crashes))) +
+			1;
 	if (failure->cancelled)
 	{
 		change->to = TASKQ_CANCELLED;
 		change->cancel_reason = failure->reason;
 	}
-	else if (attempt < max_attempts && change->crashes < MAX_CRASHES && is_retryable(kind, failure))
+	else if (attempt < max_attempts && change->crashes < MAX_CRASHES &&
+			 is_retryable(kind, failure))
 	{
-		static const TaskqKind sql_commands = {.backoff_ms = 1000, .backoff_max_ms = 3600000};
+		static const TaskqKind sql_commands = {.backoff_ms = 1000,
+		.backoff_max_ms = 3600000};
 
 		change->to = TASKQ_RETRYING;
-		change->run_at = failure->retry && failure->retry_us >= 0 ? GetCurrentTimestamp() + failure->retry_us :
-			retry_time(kind ? kind : &sql_commands, attempt);
+		change->run_at = failure->retry && failure->retry_us >= 0
+			? GetCurrentTimestamp() + failure->retry_us
+			: retry_time(kind ? kind : &sql_commands,
+						 attempt);
 	}
 }
 
 /*
- * taskq_fail_row - record the failure of an attempt at a task that this transaction has locked
+ * taskq_fail_row - record the failure of an attempt at a task that this
+ * transaction has locked
  *
  * Returns the new state.
  */
@@ -175,11 +189,14 @@ taskq_fail_row(TaskqRow *row, const TaskqFailure *failure)
 {
 	TaskqChange change = {0};
 
-	change_after_failure(row, failure, taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane))), &change);
+	change_after_failure(row, failure,
+						 taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane))),
+						 &change);
 	taskq_state_change(row, &change);
 	if (change.to == TASKQ_RETRYING)
 	{
-		const TaskqLaneDef *lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
+		const TaskqLaneDef *lane =
+		taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
 
 		if (lane != NULL)
 			taskq_note_later(lane, 1);
@@ -191,10 +208,10 @@ taskq_fail_row(TaskqRow *row, const TaskqFailure *failure)
 /*
  * taskq_record_failure - record an attempt that failed or was cancelled
  *
- * In a transaction of its own; returns the new state, 0 if the task was brought
- * to its end by somebody else meanwhile, or (unless it is to wait) TASKQ_ROW_BUSY
- * if another transaction has it locked.  The commit is durable when the session's
- * synchronous_commit says so: see taskq_flush.
+ * In a transaction of its own; returns the new state, 0 if the task was
+ * brought to its end by somebody else meanwhile, or (unless it is to wait)
+ * TASKQ_ROW_BUSY if another transaction has it locked.  The commit is durable
+ * when the session's synchronous_commit says so: see taskq_flush.
  */
 char
 taskq_record_failure(const TaskqFailure *failure, bool wait)
@@ -209,7 +226,8 @@ taskq_record_failure(const TaskqFailure *failure, bool wait)
 	if (locked == TASKQ_BUSY)
 		state = TASKQ_ROW_BUSY;
 	if (locked == TASKQ_LOCKED &&
-		(taskq_row_state(&row) == TASKQ_PENDING || taskq_row_state(&row) == TASKQ_RUNNING) &&
+		(taskq_row_state(&row) == TASKQ_PENDING ||
+		 taskq_row_state(&row) == TASKQ_RUNNING) &&
 		(failure->attempt == 0 || failure->attempt == taskq_row_attempt(&row)))
 		state = taskq_fail_row(&row, failure);
 	PopActiveSnapshot();
@@ -218,10 +236,11 @@ taskq_record_failure(const TaskqFailure *failure, bool wait)
 }
 
 /*
- * taskq_share_no_more - a task shall run by itself from here on, whatever its kind
+ * taskq_share_no_more - a task shall run by itself from here on, whatever its
+ * kind
  *
- * Its count of crashes, none so far, is what says so.  In the caller's transaction;
- * false if another one has the row locked.
+ * Its count of crashes, none so far, is what says so.  In the caller's
+ * transaction; false if another one has the row locked.
  */
 bool
 taskq_share_no_more(const pg_uuid_t *id)
@@ -229,7 +248,8 @@ taskq_share_no_more(const pg_uuid_t *id)
 	TaskqRow	row;
 	TaskqLockResult locked = taskq_store_lock(id, false, &row);
 
-	if (locked == TASKQ_LOCKED && !taskq_state_final(taskq_row_state(&row)) && taskq_row_isnull(&row, crashes))
+	if (locked == TASKQ_LOCKED && !taskq_state_final(taskq_row_state(&row)) &&
+		taskq_row_isnull(&row, crashes))
 	{
 		taskq_row_set(&row, crashes, Int16GetDatum(0));
 		taskq_store_update(&row);
@@ -243,20 +263,30 @@ taskq_share_no_more(const pg_uuid_t *id)
  * The caller's transaction has locked the row.
  */
 void
-taskq_cancel_waiting(TaskqRow *row, const TaskqLaneDef *lane, const pg_uuid_t *id, const char *reason)
+taskq_cancel_waiting(TaskqRow *row, const TaskqLaneDef *lane,
+					 const pg_uuid_t *id, const char *reason)
 {
-	TaskqChange change = {.to = TASKQ_CANCELLED, .finished_at = GetCurrentTimestamp(), .cancel_reason = reason};
+	TaskqChange change = {.to = TASKQ_CANCELLED,
+		.finished_at = GetCurrentTimestamp(),
+	.cancel_reason = reason};
 
 	char		from = taskq_row_state(row);
 
 	taskq_note_touched(lane, id);
 	taskq_state_change(row, &change);
 	taskq_note_final(lane, id, from, TASKQ_CANCELLED);
-	/* its end is announced right after the commit, and what was announced survives a crash */
+
+	/*
+	 * its end is announced right after the commit, and what was announced
+	 * survives a crash
+	 */
 	ForceSyncCommit();
 }
 
-/* taskq_cancel_leased - an external worker asks for itself; what it has not been told when its lease ends is done then. */
+/*
+ * taskq_cancel_leased - an external worker asks for itself; what it has not
+ * been told when its lease ends is done then.
+ */
 void
 taskq_cancel_leased(TaskqRow *row, const pg_uuid_t *id, const char *reason)
 {

@@ -12,7 +12,8 @@
 typedef struct TaskqFailure
 {
 	pg_uuid_t	id;
-	int			attempt;		/* which, or 0; another one's failure is not recorded */
+	int			attempt;		/* which, or 0; another one's failure is not
+								 * recorded */
 	TimestampTz started_at;
 	const char *worker;
 	int			sqlerrcode;
@@ -35,16 +36,23 @@ typedef struct TaskqFailure
 
 
 extern int	taskq_row_attempt(TaskqRow *row);
-extern char taskq_complete(TaskqRow *row, TimestampTz started_at, const char *worker,
-						   Datum result, bool isnull, Datum progress, bool cancelled, const char *reason);
+extern char taskq_complete(TaskqRow *row, TimestampTz started_at,
+						   const char *worker, Datum result, bool isnull,
+						   Datum progress, bool cancelled, const char *reason);
 extern char taskq_fail_row(TaskqRow *row, const TaskqFailure *failure);
-/* what taskq_record_failure returns when the row is locked and it shall not wait */
+
+/*
+ * what taskq_record_failure returns when the row is locked and it shall not
+ * wait
+ */
 #define TASKQ_ROW_BUSY '?'
 extern char taskq_record_failure(const TaskqFailure *failure, bool wait);
 extern bool taskq_share_no_more(const pg_uuid_t *id);
 
-extern void taskq_cancel_waiting(TaskqRow *row, const TaskqLaneDef *lane, const pg_uuid_t *id, const char *reason);
-extern void taskq_cancel_leased(TaskqRow *row, const pg_uuid_t *id, const char *reason);
+extern void taskq_cancel_waiting(TaskqRow *row, const TaskqLaneDef *lane,
+								 const pg_uuid_t *id, const char *reason);
+extern void taskq_cancel_leased(TaskqRow *row, const pg_uuid_t *id,
+								const char *reason);
 
 /* error.c */
 extern Datum taskq_error_jsonb(const ErrorData *error);

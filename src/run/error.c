@@ -74,7 +74,8 @@ taskq_error_jsonb(const ErrorData *error)
 	JsonbValue *object;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_field(&state, "sqlstate", pstrdup(unpack_sql_state(error->sqlerrcode)));
+	push_field(&state, "sqlstate",
+			   pstrdup(unpack_sql_state(error->sqlerrcode)));
 	push_field(&state, "type", condition_name(error->sqlerrcode));
 	push_field(&state, "message", error->message);
 	push_field(&state, "detail", error->detail);
@@ -98,8 +99,9 @@ taskq_to_jsonb(Datum value, Oid type)
 
 	/* to_jsonb learns the type of its argument from the call's expression */
 	fmgr_info(F_TO_JSONB, &flinfo);
-	fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(arg), InvalidOid, InvalidOid,
-											 COERCE_EXPLICIT_CALL),
+	fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID,
+											 list_make1(arg), InvalidOid,
+											 InvalidOid, COERCE_EXPLICIT_CALL),
 					   &flinfo);
 	return FunctionCall1(&flinfo, value);
 }

@@ -38,13 +38,14 @@
 #include "utils/timestamp.h"
 
 /*
- * A task stored as running was lost with its worker: too often?  The commands of
- * task_submit_sql may run three times, others as often as they may fail.
+ * A task stored as running was lost with its worker: too often?  The commands
+ * of task_submit_sql may run three times, others as often as they may fail.
  */
 static void
 check_lost(TaskqAttempt *attempt)
 {
-	int			max = attempt->sql ? Max(attempt->current.max_attempts, 3) : attempt->current.max_attempts;
+	int			max = attempt->sql ? Max(attempt->current.max_attempts, 3)
+	: attempt->current.max_attempts;
 
 	if (taskq_row_state(&attempt->row) != TASKQ_RUNNING)
 		return;
@@ -83,9 +84,11 @@ run_managed(TaskqAttempt *attempt, List *commands)
 	taskq_attempt_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	taskq_defs_begin();
-	if (taskq_store_lock(&attempt->ref.id, true, &attempt->row) != TASKQ_LOCKED ||
+	if (taskq_store_lock(&attempt->ref.id, true, &attempt->row) !=
+		TASKQ_LOCKED ||
 		taskq_row_state(&attempt->row) != TASKQ_RUNNING ||
-		DatumGetInt16(taskq_row_value(&attempt->row, attempt)) != attempt->current.attempt)
+		DatumGetInt16(taskq_row_value(&attempt->row, attempt)) !=
+		attempt->current.attempt)
 		state = TASKQ_DROPPED;	/* somebody else's by now */
 	else
 		state = taskq_attempt_finish(attempt, result, false, stopped);
@@ -107,8 +110,8 @@ run_in_one_transaction(TaskqAttempt *attempt, List *commands)
 }
 
 /*
- * A task that brought the server down before runs alone: with nothing else in its
- * worker's batch, and no other such task in the server.  False: not now.
+ * A task that brought the server down before runs alone: with nothing else in
+ * its worker's batch, and no other such task in the server.  False: not now.
  */
 static bool
 enter_quarantine(int slotno)
@@ -128,12 +131,16 @@ enter_quarantine(int slotno)
 }
 
 /*
- * taskq_leave_quarantine - the worker in this slot is through with a task that runs alone, if it was in one
+ * taskq_leave_quarantine - the worker in this slot is through with a task
+ * that runs alone, if it was in one
  */
 void
 taskq_leave_quarantine(int slotno)
 {
-	/* only this worker sets it to its own number, so a look without the lock will do */
+	/*
+	 * only this worker sets it to its own number, so a look without the lock
+	 * will do
+	 */
 	if (taskq_shared->quarantine != slotno)
 		return;
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
@@ -150,7 +157,8 @@ lock_task(TaskqAttempt *attempt)
 	TaskqLockResult locked = taskq_store_lock_seen(&attempt->ref, row);
 
 	if (locked == TASKQ_LOCKED && !taskq_row_isnull(row, crashes) &&
-		DatumGetInt16(taskq_row_value(row, crashes)) > 0 && !enter_quarantine(slotno))
+		DatumGetInt16(taskq_row_value(row, crashes)) > 0 &&
+		!enter_quarantine(slotno))
 		locked = TASKQ_BUSY;
 	if (locked == TASKQ_BUSY)
 		taskq_claim_skipped(slotno, &attempt->ref.id);
@@ -179,7 +187,10 @@ run_attempt(TaskqAttempt *attempt)
 	}
 	taskq_attempt_load(attempt);
 	taskq_current = &attempt->current;
-	pgstat_report_activity(STATE_RUNNING, psprintf("taskq: %s %s", NameStr(attempt->current.kind), taskq_id_text(&attempt->ref.id)));
+	pgstat_report_activity(STATE_RUNNING,
+						   psprintf("taskq: %s %s",
+									NameStr(attempt->current.kind),
+									taskq_id_text(&attempt->ref.id)));
 
 	if (attempt->sql != NULL)
 	{
@@ -221,7 +232,11 @@ task_end(TaskqAttempt *attempt, char outcome)
 	int64		us;
 
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
-	/* others may have announced the earlier ones and taken away the later ones */
+
+	/*
+	 * others may have announced the earlier ones and taken away the later
+	 * ones
+	 */
 	taskq_attempt_count(attempt->slot, attempt->item, outcome);
 	us = taskq_attempt_through(attempt->slot, attempt->slot->task_since);
 	LWLockRelease(taskq_slot_lock(slotno));
@@ -234,8 +249,9 @@ task_end(TaskqAttempt *attempt, char outcome)
 /*
  * taskq_execute_next - run the next task of this worker's batch
  *
- * Raises an error only if the outcome could not be recorded or the session not
- * be cleaned; the process shall end then, and the dispatcher sees to the task.
+ * Raises an error only if the outcome could not be recorded or the session
+ * not be cleaned; the process shall end then, and the dispatcher sees to the
+ * task.
  */
 void
 taskq_execute_next(int slotno)

@@ -4,7 +4,8 @@
 
 #include "postgres.h"
 
-#define TASKQ_STUCK_MS 100		/* in one task for so long, a worker gives the others back */
+#define TASKQ_STUCK_MS 100		/* in one task for so long, a worker gives the
+								 * others back */
 
 extern void taskq_execute_init(int slotno);
 extern void taskq_execute_next(int slotno);

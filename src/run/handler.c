@@ -3,14 +3,16 @@
  * handler.c
  *		Calling the function of a kind, in a worker.
  *
- * Most handlers are called as a function is: a statement around it would cost as
- * much again as a short handler.  Those whose body is SQL have a plan that is kept,
- * because such a function is parsed and planned anew in every transaction; and
- * those that return something else than jsonb or nothing, to convert it.
+ * Most handlers are called as a function is: a statement around it would cost
+ * as much again as a short handler.  Those whose body is SQL have a plan that
+ * is kept, because such a function is parsed and planned anew in every
+ * transaction; and those that return something else than jsonb or nothing, to
+ * convert it.
  *
- * In either way it is the function itself that is called, not whatever its name and
- * arguments may find: neither another function of that name nor a missing USAGE on its
- * schema is in the way.  EXECUTE counts, of the role that the task runs as.
+ * In either way it is the function itself that is called, not whatever its
+ * name and arguments may find: neither another function of that name nor a
+ * missing USAGE on its schema is in the way.  EXECUTE counts, of the role
+ * that the task runs as.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,7 +38,8 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-#define SIGNATURE_SIZE (NAMEDATALEN * 5)	/* two names with every character doubled, and jsonb */
+#define SIGNATURE_SIZE (NAMEDATALEN * 5)	/* two names with every character
+											 * doubled, and jsonb */
 
 typedef struct Handler
 {
@@ -84,12 +87,16 @@ can_be_called_directly(Form_pg_proc form)
 		(form->pronargs == 0 || form->proargtypes.values[0] == JSONBOID);
 }
 
-/* In a handler's query $1 is the call of the function, with the payload as its argument. */
+/*
+ * In a handler's query $1 is the call of the function, with the payload as
+ * its argument.
+ */
 static Node *
 call_for_param(ParseState *pstate, ParamRef *ref)
 {
 	Handler    *handler = pstate->p_ref_hook_state;
-	FuncExpr   *call = makeFuncExpr(handler->function, handler->result_type, NIL, InvalidOid, InvalidOid,
+	FuncExpr   *call = makeFuncExpr(handler->function, handler->result_type,
+									NIL, InvalidOid, InvalidOid,
 									COERCE_EXPLICIT_CALL);
 
 	if (handler->has_arg)
@@ -156,11 +163,14 @@ prepare_handler(Handler *handler, Oid function)
 	if (!handler->direct)
 	{
 		SPI_connect();
-		handler->plan = SPI_prepare_params(handler_query(handler), setup_parser, handler, 0);
+		handler->plan = SPI_prepare_params(handler_query(handler),
+										   setup_parser, handler, 0);
 		if (handler->plan == NULL)
-			elog(ERROR, "SPI_prepare_params failed: %s", SPI_result_code_string(SPI_result));
+			elog(ERROR, "SPI_prepare_params failed: %s",
+				 SPI_result_code_string(SPI_result));
 		if (SPI_keepplan(handler->plan) != 0)
-			elog(ERROR, "could not keep the plan of handler %s", handler->signature);
+			elog(ERROR, "could not keep the plan of handler %s",
+				 handler->signature);
 		SPI_finish();
 	}
 	handler->prepared = true;
@@ -215,11 +225,17 @@ call_function(Handler *handler, Datum payload, bool *isnull)
 	Datum		result;
 
 	if (taskq_function_aclcheck(handler->function, GetUserId()) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(handler->function));
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION,
+					   get_func_name(handler->function));
 	InvokeFunctionExecuteHook(handler->function);
-	/* looked up for each call, since what a function keeps in it may not outlive a transaction */
+
+	/*
+	 * looked up for each call, since what a function keeps in it may not
+	 * outlive a transaction
+	 */
 	fmgr_info_cxt(handler->function, &flinfo, CurrentMemoryContext);
-	InitFunctionCallInfoData(*fcinfo, &flinfo, handler->has_arg ? 1 : 0, InvalidOid, NULL, NULL);
+	InitFunctionCallInfoData(*fcinfo, &flinfo, handler->has_arg ? 1 : 0,
+							 InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = payload;
 	fcinfo->args[0].isnull = false;
 	pgstat_init_function_usage(fcinfo, &usage);
@@ -241,11 +257,14 @@ call_plan(Handler *handler, Datum payload, bool *isnull)
 	params->params[0].pflags = PARAM_FLAG_CONST;
 	params->params[0].ptype = JSONBOID;
 	SPI_connect();
-	if (SPI_execute_plan_with_paramlist(handler->plan, params, false, 0) != SPI_OK_SELECT)
+	if (SPI_execute_plan_with_paramlist(handler->plan, params, false, 0) !=
+		SPI_OK_SELECT)
 		elog(ERROR, "could not call handler %s", handler->signature);
 	*isnull = true;
-	if (SPI_processed > 0 && (handler->result_type != VOIDOID || handler->returns_set))
-		result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, isnull);
+	if (SPI_processed > 0 &&
+		(handler->result_type != VOIDOID || handler->returns_set))
+		result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+							   1, isnull);
 	if (!*isnull)
 	{
 		MemoryContext old = MemoryContextSwitchTo(caller);
@@ -260,17 +279,18 @@ call_plan(Handler *handler, Datum payload, bool *isnull)
 /*
  * taskq_handler_call - call a kind's handler with a task's payload
  *
- * Takes the function's name as the kind has it, and jsonb.  Returns jsonb in the
- * current memory context, or *isnull.  Needs a transaction and an active snapshot.
- * Raises whatever the function raises, and 42501 if the current user may not
- * execute it.
+ * Takes the function's name as the kind has it, and jsonb.  Returns jsonb in
+ * the current memory context, or *isnull.  Needs a transaction and an active
+ * snapshot. Raises whatever the function raises, and 42501 if the current
+ * user may not execute it.
  */
 Datum
 taskq_handler_call(const char *signature, Datum payload, bool *isnull)
 {
 	Handler    *handler = get_handler(signature);
 
-	return handler->direct ? call_function(handler, payload, isnull) : call_plan(handler, payload, isnull);
+	return handler->direct ? call_function(handler, payload, isnull)
+		: call_plan(handler, payload, isnull);
 }
 
 /* taskq_handler_init - once per worker */

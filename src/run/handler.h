@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 extern void taskq_handler_init(void);
-extern Datum taskq_handler_call(const char *signature, Datum payload, bool *isnull);
+extern Datum taskq_handler_call(const char *signature, Datum payload,
+								bool *isnull);
 
 #endif

@@ -3,9 +3,9 @@
  * interrupt.c
  *		Making the task that runs in this worker stop: cancels and timeouts.
  *
- * A cancel names the task by a number that the signal handler compares, so one
- * that comes late never hits the next task.  Who catches the error and goes on
- * loses the process.
+ * A cancel names the task by a number that the signal handler compares, so
+ * one that comes late never hits the next task.  Who catches the error and
+ * goes on loses the process.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,7 +24,8 @@
 #include "utils/timestamp.h"
 
 #define MAX_TIMEOUT_MS (INT64CONST(100) * 366 * SECS_PER_DAY * 1000)
-#define TIMEOUT_GRACE_MS 5000	/* from asking a task to stop to ending its process */
+#define TIMEOUT_GRACE_MS 5000	/* from asking a task to stop to ending its
+								 * process */
 
 static TaskqSlot *my_slot = NULL;
 static TaskqDb *my_db = NULL;
@@ -57,7 +58,8 @@ on_cancel(SIGNAL_ARGS)
 	int			save_errno = errno;
 
 	if (my_slot != NULL && in_handler &&
-		pg_atomic_read_u32(&my_slot->cancel_generation) == pg_atomic_read_u32(&my_slot->task_generation))
+		pg_atomic_read_u32(&my_slot->cancel_generation) ==
+		pg_atomic_read_u32(&my_slot->task_generation))
 	{
 		cancel_raised = true;
 		interrupt_handler();
@@ -83,7 +85,10 @@ on_task_timeout(void)
 	}
 }
 
-/* The task has caught the cancel and goes on, or its commit does not come to an end: end the process. */
+/*
+ * The task has caught the cancel and goes on, or its commit does not come to
+ * an end: end the process.
+ */
 static void
 on_grace_timeout(void)
 {
@@ -97,9 +102,10 @@ on_grace_timeout(void)
 }
 
 /*
- * The batch lasts long: the dispatcher shall look whether this worker is stuck in
- * one task, while others wait behind it.  In a signal handler, so without the lock;
- * what is read may be old, and then somebody is woken for nothing.
+ * The batch lasts long: the dispatcher shall look whether this worker is
+ * stuck in one task, while others wait behind it.  In a signal handler, so
+ * without the lock; what is read may be old, and then somebody is woken for
+ * nothing.
  */
 static void
 on_relief_timeout(void)
@@ -110,7 +116,10 @@ on_relief_timeout(void)
 		taskq_wake_dispatcher(db);
 }
 
-/* taskq_relief_begin - a batch begins: if others wait behind a long task, they are seen to */
+/*
+ * taskq_relief_begin - a batch begins: if others wait behind a long task,
+ * they are seen to
+ */
 void
 taskq_relief_begin(void)
 {
@@ -131,7 +140,10 @@ taskq_relief_end(void)
 		disable_timeout(relief_timeout, false);
 }
 
-/* taskq_interrupts_begin - from here on the task can be interrupted, and is when its time is over */
+/*
+ * taskq_interrupts_begin - from here on the task can be interrupted, and is
+ * when its time is over
+ */
 void
 taskq_interrupts_begin(int64 timeout_ms)
 {
@@ -141,18 +153,21 @@ taskq_interrupts_begin(int64 timeout_ms)
 	my_slot->timed_out = false;
 	in_handler = true;
 	pg_memory_barrier();
-	if (pg_atomic_read_u32(&my_slot->cancel_generation) == pg_atomic_read_u32(&my_slot->task_generation))
+	if (pg_atomic_read_u32(&my_slot->cancel_generation) ==
+		pg_atomic_read_u32(&my_slot->task_generation))
 	{
 		cancel_raised = true;
 		interrupt_handler();
 	}
 	if (timeout_ms > 0)
 	{
-		TimestampTz end = GetCurrentTimestamp() + Min(timeout_ms, MAX_TIMEOUT_MS) * 1000;
+		TimestampTz end = GetCurrentTimestamp() +
+		Min(timeout_ms, MAX_TIMEOUT_MS) * 1000;
 
 		/* as moments: an int has room for the milliseconds of 24 days */
 		enable_timeout_at(task_timeout, end);
-		enable_timeout_at(grace_timeout, TimestampTzPlusMilliseconds(end, TIMEOUT_GRACE_MS));
+		enable_timeout_at(grace_timeout,
+						  TimestampTzPlusMilliseconds(end, TIMEOUT_GRACE_MS));
 	}
 	CHECK_FOR_INTERRUPTS();
 }
@@ -160,8 +175,9 @@ taskq_interrupts_begin(int64 timeout_ms)
 /*
  * taskq_interrupts_end - from here on the task can't be cancelled any more
  *
- * Where it has a timeout, its process still ends some seconds after that.  True if it
- * was asked to stop and took notice, by catching the cancel or by asking.
+ * Where it has a timeout, its process still ends some seconds after that.
+ * True if it was asked to stop and took notice, by catching the cancel or by
+ * asking.
  */
 bool
 taskq_interrupts_end(void)
@@ -175,19 +191,23 @@ taskq_interrupts_end(void)
 	return (cancel_raised && !pending) || cancel_seen;
 }
 
-/* taskq_cancel_noticed - has this task been asked to stop?  And now it knows. */
+/*
+ * taskq_cancel_noticed - has this task been asked to stop?  And now it knows.
+ */
 bool
 taskq_cancel_noticed(void)
 {
 	bool		asked = my_slot != NULL && in_handler &&
-		pg_atomic_read_u32(&my_slot->cancel_generation) == pg_atomic_read_u32(&my_slot->task_generation);
+	pg_atomic_read_u32(&my_slot->cancel_generation) ==
+	pg_atomic_read_u32(&my_slot->task_generation);
 
 	cancel_seen |= asked;
 	return asked;
 }
 
 /*
- * taskq_interrupts_limit - what is done from here on ends soon, or the process does
+ * taskq_interrupts_limit - what is done from here on ends soon, or the
+ * process does
  *
  * For code of the task's role that runs outside of its task.
  */
@@ -206,7 +226,10 @@ taskq_interrupts_over(void)
 	disable_timeout(grace_timeout, false);
 }
 
-/* taskq_interrupts_timed_out - was the task interrupted because its time was over? */
+/*
+ * taskq_interrupts_timed_out - was the task interrupted because its time was
+ * over?
+ */
 bool
 taskq_interrupts_timed_out(void)
 {

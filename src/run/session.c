@@ -37,7 +37,8 @@ static bool made = false;
 static object_access_hook_type next_object_access = NULL;
 
 static void
-on_object_access(ObjectAccessType access, Oid classid, Oid objectid, int subid, void *arg)
+on_object_access(ObjectAccessType access, Oid classid, Oid objectid,
+				 int subid, void *arg)
 {
 	made |= access == OAT_POST_CREATE;
 	if (next_object_access != NULL)
@@ -45,11 +46,12 @@ on_object_access(ObjectAccessType access, Oid classid, Oid objectid, int subid, 
 }
 
 /*
- * taskq_session_pin - be who the process was started as, and keep the session to its end
+ * taskq_session_pin - be who the process was started as, and keep the session
+ * to its end
  *
- * Once, after connecting.  The database or the role may have a default for the role of
- * its sessions, meant for those who log in; and settings that end a session, where
- * only a task shall end.
+ * Once, after connecting.  The database or the role may have a default for
+ * the role of its sessions, meant for those who log in; and settings that end
+ * a session, where only a task shall end.
  */
 void
 taskq_session_pin(void)
@@ -58,15 +60,20 @@ taskq_session_pin(void)
 
 	/* names of roles are looked up */
 	StartTransactionCommand();
-	SetConfigOption("session_authorization", GetUserNameFromId(GetAuthenticatedUserId(), false),
+	SetConfigOption("session_authorization",
+					GetUserNameFromId(GetAuthenticatedUserId(), false),
 					PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("role", "none", PGC_SUSET, PGC_S_OVERRIDE);
 	CommitTransactionCommand();
 	for (int i = 0; i < lengthof(settings); i++)
-		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET,
+						PGC_S_OVERRIDE);
 }
 
-/* taskq_session_init - pin it, and remember whose session this is; once, after connecting */
+/*
+ * taskq_session_init - pin it, and remember whose session this is; once,
+ * after connecting
+ */
 void
 taskq_session_init(void)
 {
@@ -76,7 +83,9 @@ taskq_session_init(void)
 	object_access_hook = on_object_access;
 }
 
-/* taskq_session_leaves_cursors - the task that runs may leave cursors behind */
+/*
+ * taskq_session_leaves_cursors - the task that runs may leave cursors behind
+ */
 void
 taskq_session_leaves_cursors(void)
 {
@@ -84,8 +93,9 @@ taskq_session_leaves_cursors(void)
 }
 
 /*
- * May there be temporary objects?  The schema for them stays, once there is one, and to
- * look through the catalogs for what is in it takes longer than a short task.
+ * May there be temporary objects?  The schema for them stays, once there is
+ * one, and to look through the catalogs for what is in it takes longer than a
+ * short task.
  */
 static bool
 has_temp_objects(void)
@@ -103,16 +113,21 @@ static void
 drop_temp_objects(void)
 {
 	ResetTempTableNamespace();
-	/* what the same transaction made before was dropped with it, or is not temporary */
+
+	/*
+	 * what the same transaction made before was dropped with it, or is not
+	 * temporary
+	 */
 	made = false;
 }
 
 /*
  * taskq_session_clean - what a task leaves but its settings
  *
- * Within a transaction that several tasks share, or outside of any if there are no
- * temporary objects.  What cursors are left are results by now (see attempt.c), so
- * closing them runs nothing.  Raises whatever dropping temporary objects raises.
+ * Within a transaction that several tasks share, or outside of any if there
+ * are no temporary objects.  What cursors are left are results by now (see
+ * attempt.c), so closing them runs nothing.  Raises whatever dropping
+ * temporary objects raises.
  */
 void
 taskq_session_clean(void)
@@ -136,15 +151,17 @@ taskq_session_clean(void)
 /*
  * taskq_session_reset - make the session as it was before the task
  *
- * Outside of a transaction.  managed: it had transactions of its own, so the settings
- * were not left to the end of one, and nobody has looked for cursors.  Raises whatever
- * dropping the leftovers raises; the caller then gives up the process.
+ * Outside of a transaction.  managed: it had transactions of its own, so the
+ * settings were not left to the end of one, and nobody has looked for
+ * cursors.  Raises whatever dropping the leftovers raises; the caller then
+ * gives up the process.
  */
 void
 taskq_session_reset(bool managed)
 {
 	if (GetSessionUserId() != session_role || GetOuterUserId() != session_role)
-		SetConfigOption("session_authorization", NULL, PGC_USERSET, PGC_S_SESSION);
+		SetConfigOption("session_authorization", NULL, PGC_USERSET,
+						PGC_S_SESSION);
 	if (managed)
 	{
 		ResetAllOptions();

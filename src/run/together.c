@@ -3,13 +3,15 @@
  * together.c
  *		Running several tasks of a worker's batch in one transaction.
  *
- * For kinds that allow it.  No subtransactions: if one of the tasks fails, all of
- * them are undone and run one by one, as if nothing had been.  That is much cheaper
- * while failures are rare, and where they are not, few are tried together.
+ * For kinds that allow it.  No subtransactions: if one of the tasks fails,
+ * all of them are undone and run one by one, as if nothing had been.  That is
+ * much cheaper while failures are rare, and where they are not, few are tried
+ * together.
  *
- * Each task runs as it would by itself (attempt.c), deferred triggers included, and
- * leaves nothing in the session.  All of them are for the same one: where the
- * claims, the tenant or the submitter change, the transaction ends.
+ * Each task runs as it would by itself (attempt.c), deferred triggers
+ * included, and leaves nothing in the session.  All of them are for the same
+ * one: where the claims, the tenant or the submitter change, the transaction
+ * ends.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,7 +38,8 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#define TOGETHER_US 5000		/* others wait for what such a transaction has locked, and for its results */
+#define TOGETHER_US 5000		/* others wait for what such a transaction has
+								 * locked, and for its results */
 
 /* For whom a task is run. */
 typedef struct Behalf
@@ -49,7 +52,8 @@ typedef struct Behalf
 /* Several tasks, and what was learned from those before. */
 typedef struct Together
 {
-	int			size;			/* how many are tried together: doubled when it works, halved when not */
+	int			size;			/* how many are tried together: doubled when
+								 * it works, halved when not */
 	int			alone;			/* so many are to be run one by one first */
 
 	/* of one transaction */
@@ -64,7 +68,8 @@ typedef struct Together
 	bool		has_behalf;
 	Behalf		behalf;
 	char		outcomes[TASKQ_BATCH_MAX];	/* by their indexes in the slot */
-	pg_uuid_t	ids[TASKQ_BATCH_MAX];	/* of those whose end the transaction will commit */
+	pg_uuid_t	ids[TASKQ_BATCH_MAX];	/* of those whose end the transaction
+										 * will commit */
 	int			nids;
 } Together;
 
@@ -85,18 +90,26 @@ same_value(Datum mine, Datum its, bool isnull)
 	return datum_image_eq(mine, its, false, -1);
 }
 
-/* Is this task for the same one as those before it?  The first one says who that is. */
+/*
+ * Is this task for the same one as those before it?  The first one says who
+ * that is.
+ */
 static bool
 same_behalf(Together *together, TaskqRow *row)
 {
 	Behalf	   *behalf = &together->behalf;
-	int32		submitted_by = taskq_row_isnull(row, submitted_by) ? 0 : DatumGetInt32(taskq_row_value(row, submitted_by));
+	int32		submitted_by =
+	taskq_row_isnull(row, submitted_by)
+	? 0
+	: DatumGetInt32(taskq_row_value(row, submitted_by));
 	MemoryContext old;
 
 	if (together->has_behalf)
 		return behalf->submitted_by == submitted_by &&
-			same_value(behalf->claims, taskq_row_value(row, claims), taskq_row_isnull(row, claims)) &&
-			same_value(behalf->tenant, taskq_row_value(row, tenant), taskq_row_isnull(row, tenant));
+			same_value(behalf->claims, taskq_row_value(row, claims),
+					   taskq_row_isnull(row, claims)) &&
+			same_value(behalf->tenant, taskq_row_value(row, tenant),
+					   taskq_row_isnull(row, tenant));
 	old = MemoryContextSwitchTo(together->context);
 	behalf->submitted_by = submitted_by;
 	behalf->claims = taskq_row_isnull(row, claims) ? (Datum) 0 :
@@ -115,7 +128,8 @@ static Fate
 may_share(Together *together, TaskqRow *row)
 {
 	/* lost with a worker, or with the server */
-	if (taskq_row_state(row) == TASKQ_RUNNING || !taskq_row_isnull(row, crashes))
+	if (taskq_row_state(row) == TASKQ_RUNNING ||
+		!taskq_row_isnull(row, crashes))
 		return TOGETHER_ALONE;
 	if (taskq_row_state(row) == TASKQ_PENDING && !same_behalf(together, row))
 		return TOGETHER_APART;
@@ -131,7 +145,9 @@ run_task(Together *together, TaskqAttempt *attempt)
 	together->limited |= attempt->timeout_ms > 0;
 	taskq_current = &attempt->current;
 	if (together->done == 0)
-		pgstat_report_activity(STATE_RUNNING, psprintf("taskq: %s (batch)", NameStr(attempt->current.kind)));
+		pgstat_report_activity(STATE_RUNNING,
+							   psprintf("taskq: %s (batch)",
+										NameStr(attempt->current.kind)));
 	state = taskq_attempt_call(attempt, NIL);
 	taskq_current = NULL;
 	taskq_session_clean();
@@ -158,7 +174,8 @@ run_one(Together *together, TaskqAttempt *attempt)
 	if (fate == TOGETHER_DONE)
 	{
 		together->outcomes[attempt->item] = TASKQ_DROPPED;
-		if (locked == TASKQ_LOCKED && taskq_row_state(&attempt->row) == TASKQ_PENDING)
+		if (locked == TASKQ_LOCKED &&
+			taskq_row_state(&attempt->row) == TASKQ_PENDING)
 		{
 			together->outcomes[attempt->item] = run_task(together, attempt);
 			together->ids[together->nids++] = attempt->ref.id;
@@ -169,7 +186,10 @@ run_one(Together *together, TaskqAttempt *attempt)
 	return fate;
 }
 
-/* The task begun just now is not to be run in this transaction, which ends with those before it. */
+/*
+ * The task begun just now is not to be run in this transaction, which ends
+ * with those before it.
+ */
 static void
 put_back(Together *together, TaskqAttempt *attempt, Fate fate)
 {
@@ -188,7 +208,8 @@ static bool
 begin_one(Together *together, TaskqAttempt *attempt)
 {
 	if (together->ended || together->done == together->size ||
-		(together->done > 0 && taskq_steady_now() - together->since > TOGETHER_US) ||
+		(together->done > 0 &&
+		 taskq_steady_now() - together->since > TOGETHER_US) ||
 		!taskq_attempt_next(together->slotno, attempt))
 		return false;
 	taskq_guard_enter(&attempt->ref.id, attempt->started_at);
@@ -196,8 +217,9 @@ begin_one(Together *together, TaskqAttempt *attempt)
 }
 
 /*
- * One of them may have been cancelled when it was through and another one ran: then
- * none is committed.  One that took notice of its cancel has ended for that.
+ * One of them may have been cancelled when it was through and another one
+ * ran: then none is committed.  One that took notice of its cancel has ended
+ * for that.
  */
 static void
 check_cancels(Together *together)
@@ -215,8 +237,8 @@ check_cancels(Together *together)
 }
 
 /*
- * Commit all of them.  They have run all that was to be run, so whatever fails here,
- * or brings the server down, is the doing of none in particular.
+ * Commit all of them.  They have run all that was to be run, so whatever
+ * fails here, or brings the server down, is the doing of none in particular.
  */
 static void
 commit_all(Together *together)
@@ -279,9 +301,10 @@ undo_all(Together *together, TaskqAttempt *attempt)
 	LWLockRelease(taskq_slot_lock(together->slotno));
 
 	/*
-	 * It is announced now: the slot's turn comes after those that are run again, or, if
-	 * they take long, never.  Not before the slot has let it go: to who waits for it a
-	 * task that a slot holds is not finished, and nobody would wake them a second time.
+	 * It is announced now: the slot's turn comes after those that are run
+	 * again, or, if they take long, never.  Not before the slot has let it
+	 * go: to who waits for it a task that a slot holds is not finished, and
+	 * nobody would wake them a second time.
 	 */
 	if (state != 0)
 		taskq_announce_task(&attempt->ref.id, state);
@@ -340,16 +363,19 @@ begin_all(Together *together, int slotno)
 	together->nids = 0;
 	together->has_behalf = false;
 	if (together->context == NULL)
-		together->context = AllocSetContextCreate(TopMemoryContext, "taskq together", ALLOCSET_SMALL_SIZES);
+		together->context = AllocSetContextCreate(TopMemoryContext,
+												  "taskq together",
+												  ALLOCSET_SMALL_SIZES);
 	MemoryContextReset(together->context);
 	memset(together->outcomes, TASKQ_UNDONE, sizeof(together->outcomes));
 }
 
 /*
- * taskq_together_next - run the next tasks of this worker's batch in one transaction
+ * taskq_together_next - run the next tasks of this worker's batch in one
+ * transaction
  *
- * A new worker begins with one at a time: after a crash the task that caused it is
- * by itself.  Raises errors as taskq_execute_next does.
+ * A new worker begins with one at a time: after a crash the task that caused
+ * it is by itself.  Raises errors as taskq_execute_next does.
  */
 void
 taskq_together_next(int slotno)

@@ -4,10 +4,10 @@
  *		A worker: a session of one role in one database that runs its tasks.
  *
  * Started by the dispatcher for a slot; serves all lanes of its role; leaves
- * when it has been idle for long, when another role needs the slot, or when the
- * database is to be left alone.  Its exit callback is registered before it
- * connects and so runs after its transaction has been rolled back: nobody else
- * gets a task while its row is still locked by this process.
+ * when it has been idle for long, when another role needs the slot, or when
+ * the database is to be left alone.  Its exit callback is registered before
+ * it connects and so runs after its transaction has been rolled back: nobody
+ * else gets a task while its row is still locked by this process.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,8 +40,10 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define ANNOUNCE_US 5000		/* what is finished waits no longer for the rest of its batch */
-#define FAIR_SHARE_US USECS_PER_SEC /* a worker's time before it makes room for another role */
+#define ANNOUNCE_US 5000		/* what is finished waits no longer for the
+								 * rest of its batch */
+#define FAIR_SHARE_US USECS_PER_SEC /* a worker's time before it makes room
+									 * for another role */
 
 static int	my_slotno = -1;
 static TaskqDb *my_db;
@@ -74,10 +76,12 @@ worker_detach(int code, Datum arg)
 		slot->in_task = false;
 	}
 	if (db != NULL && !slot->connected)
-		db->no_worker_before = TimestampTzPlusMilliseconds(taskq_steady_now(), 1000);
+		db->no_worker_before = TimestampTzPlusMilliseconds(taskq_steady_now(),
+														   1000);
 	slot->pid = 0;
 	/* whoever brought work may have relied on us */
-	if (db != NULL && (slot->state == TASKQ_SLOT_ORPHAN || slot->woken || taskq_lanes_dirty(slot->dbid, slot->role)))
+	if (db != NULL && (slot->state == TASKQ_SLOT_ORPHAN || slot->woken ||
+					   taskq_lanes_dirty(slot->dbid, slot->role)))
 		taskq_wake_dispatcher(db);
 	taskq_wake_dispatchers();
 	LWLockRelease(taskq_main_lock);
@@ -92,7 +96,8 @@ worker_attach(const TaskqProcessArgs *args)
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	my_db = taskq_db_find(args->dbid);
-	ours = slot->state == TASKQ_SLOT_STARTING && slot->generation == args->generation;
+	ours = slot->state == TASKQ_SLOT_STARTING &&
+		slot->generation == args->generation;
 	if (ours)
 	{
 		slot->pid = MyProcPid;
@@ -112,8 +117,8 @@ worker_attach(const TaskqProcessArgs *args)
 }
 
 /*
- * Is it time to leave, between two tasks?  An idle worker makes room at once for a
- * role that waits, a busy one when it has had its share.
+ * Is it time to leave, between two tasks?  An idle worker makes room at once
+ * for a role that waits, a busy one when it has had its share.
  */
 static bool
 should_leave(TaskqSlot *slot, bool idle)
@@ -121,11 +126,16 @@ should_leave(TaskqSlot *slot, bool idle)
 	bool		leave;
 	bool		waited_for;
 
-	/* flags that whoever sets them sets before it wakes us: so without the lock */
-	leave = slot->leave || my_db == NULL || my_db->dbid != slot->dbid || my_slotno >= taskq_max_workers || my_db->blocked > 0 ||
+	/*
+	 * flags that whoever sets them sets before it wakes us: so without the
+	 * lock
+	 */
+	leave = slot->leave || my_db == NULL || my_db->dbid != slot->dbid ||
+		my_slotno >= taskq_max_workers || my_db->blocked > 0 ||
 		slot->completed + slot->failed >= taskq_worker_max_tasks;
 	waited_for = taskq_shared->nturns > 0;
-	if (!leave && waited_for && (idle || taskq_steady_now() - slot->since > FAIR_SHARE_US))
+	if (!leave && waited_for &&
+		(idle || taskq_steady_now() - slot->since > FAIR_SHARE_US))
 	{
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 		slot->leave |= taskq_turn_make_room(slot->dbid, slot->role);
@@ -146,7 +156,8 @@ run_batch(TaskqSlot *slot)
 		else
 			taskq_execute_next(my_slotno);
 		CHECK_FOR_INTERRUPTS();
-		if (slot->finished_at != 0 && taskq_steady_now() - slot->finished_at > ANNOUNCE_US)
+		if (slot->finished_at != 0 &&
+			taskq_steady_now() - slot->finished_at > ANNOUNCE_US)
 			taskq_announce(my_slotno);
 		if (slot->next < slot->nitems && should_leave(slot, false))
 		{
@@ -175,7 +186,9 @@ wait_for_work(TaskqSlot *slot)
 	pgstat_report_stat(true);
 	if (taskq_worker_idle_timeout >= 0)
 		events |= WL_TIMEOUT;
-	if (WaitLatch(MyLatch, events, taskq_worker_idle_timeout, taskq_wait_event("TaskqWorkerIdle")) & WL_TIMEOUT)
+	if (WaitLatch(MyLatch, events, taskq_worker_idle_timeout,
+				  taskq_wait_event("TaskqWorkerIdle")) &
+		WL_TIMEOUT)
 	{
 		/* whoever wakes us from here on finds that we leave */
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);

@@ -1,4 +1,7 @@
-/* defs.h: kinds, queues, roles and lanes: their tables and this backend's cache of them */
+/*
+ * defs.h: kinds, queues, roles and lanes: their tables and this backend's
+ * cache of them
+ */
 #ifndef TASKQ_DEFS_H
 #define TASKQ_DEFS_H
 
@@ -48,7 +51,7 @@ enum
 
 /* privileges on kinds */
 #define TASKQ_GRANT_SUBMIT 's'
-#define TASKQ_GRANT_WORK 'w'		/* for the caller's tenant, if it has one */
+#define TASKQ_GRANT_WORK 'w'	/* for the caller's tenant, if it has one */
 #define TASKQ_GRANT_WORK_ALL 'W'	/* for all tenants */
 
 typedef struct TaskqKindGrant
@@ -71,7 +74,8 @@ typedef struct TaskqKind
 	int64		timeout_ms;		/* 0: none */
 	int64		backoff_ms;
 	int64		backoff_max_ms;
-	List	   *retry_on;		/* of SQLSTATEs and classes, as strings; NIL: the default */
+	List	   *retry_on;		/* of SQLSTATEs and classes, as strings; NIL:
+								 * the default */
 	Oid			handler_oid;	/* InvalidOid: there is no such function now */
 	int32		run_as_id;		/* 0: the submitter */
 	Oid			run_as_oid;
@@ -79,8 +83,10 @@ typedef struct TaskqKind
 	int32		owner_id;
 	Oid			owner_oid;
 	NameData	owner;
-	int64		version;		/* another one: somebody who is no superuser chose another handler */
-	Oid			handler_by;		/* who chose the handler; InvalidOid if that role is gone */
+	int64		version;		/* another one: somebody who is no superuser
+								 * chose another handler */
+	Oid			handler_by;		/* who chose the handler; InvalidOid if that
+								 * role is gone */
 	NameData	handler_by_name;
 	List	   *grants;			/* of TaskqKindGrant */
 } TaskqKind;
@@ -98,11 +104,13 @@ typedef struct TaskqLaneDef
 	int16		priority;
 	NameData	queue;
 	NameData	kind;
-	int32		kind_owner;		/* of the kind when the lane was made: another owner's is another kind */
+	int32		kind_owner;		/* of the kind when the lane was made: another
+								 * owner's is another kind */
 	int64		kind_version;	/* likewise; see taskq_kind_check_run */
 	bool		foreign;		/* made in another server or database */
 	NameData	role_name;
-	Oid			role_oid;		/* of that name here; InvalidOid if it is another role by now */
+	Oid			role_oid;		/* of that name here; InvalidOid if it is
+								 * another role by now */
 } TaskqLaneDef;
 
 extern void taskq_defs_init(void);
@@ -112,14 +120,19 @@ extern const TaskqKind *taskq_kind_get(const char *name);
 extern Oid	taskq_handler_oid(const char *handler);
 extern void taskq_kind_write(const char *name, Datum *values, bool *nulls);
 extern bool taskq_kind_delete(const char *name);
-extern bool taskq_kind_grant_write(const char *kind, char privilege, int32 role, bool grant);
+extern bool taskq_kind_grant_write(const char *kind, char privilege,
+								   int32 role, bool grant);
 extern const TaskqQueue *taskq_queue_get(const char *name);
-extern void taskq_queue_write(const char *name, Datum *values, bool *nulls, const bool *replace);
+extern void taskq_queue_write(const char *name, Datum *values, bool *nulls,
+							  const bool *replace);
 extern int32 taskq_role_id(Oid role);
 extern bool taskq_role_read(int32 id, Name name, Oid *oid);
 extern Oid	taskq_role_resolve(const char *name, Oid oid, int64 system);
 extern const TaskqLaneDef *taskq_lane_get(int32 id);
-extern const TaskqLaneDef *taskq_lane_for(Oid role, const char *queue, const char *kind_name, const TaskqKind *kind, int16 priority);
+extern const TaskqLaneDef *taskq_lane_for(Oid role, const char *queue,
+										  const char *kind_name,
+										  const TaskqKind *kind,
+										  int16 priority);
 extern List *taskq_lane_ids(void);
 extern int	taskq_lanes_take_over(void);
 

@@ -3,11 +3,12 @@
  * ready.c
  *		Tables "ready" and "watermark": what is claimable, as far as it is on disk.
  *
- * A task has a row in "ready" while it is pending, or stored as running, and has a
- * run_at: state.c writes and deletes that with the state, under the task's row lock.
- * A row with due -infinity belongs to a task that ran for long when its lane's
- * watermark was saved past it (save.c); only the dispatcher makes and deletes these.
- * What this is good for is said in lane.c.
+ * A task has a row in "ready" while it is pending, or stored as running, and
+ * has a run_at: state.c writes and deletes that with the state, under the
+ * task's row lock. A row with due -infinity belongs to a task that ran for
+ * long when its lane's watermark was saved past it (save.c); only the
+ * dispatcher makes and deletes these. What this is good for is said in
+ * lane.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,7 +35,8 @@ void
 taskq_ready_insert(int32 lane, TimestampTz due, const pg_uuid_t *id)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_READY, RowExclusiveLock);
-	Datum		values[3] = {Int32GetDatum(lane), TimestampTzGetDatum(due), UUIDPGetDatum(id)};
+	Datum		values[3] = {Int32GetDatum(lane), TimestampTzGetDatum(due),
+	UUIDPGetDatum(id)};
 	bool		nulls[3] = {false, false, false};
 
 	taskq_rows_insert_one(rel, values, nulls, lengthof(values));
@@ -51,10 +53,14 @@ taskq_ready_delete(int32 lane, TimestampTz due, const pg_uuid_t *id)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(lane));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(due));
-	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
-	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_READY_PKEY), true, snapshot, 3, keys);
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(lane));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
+				TimestampTzGetDatum(due));
+	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_UUID_EQ,
+				UUIDPGetDatum(id));
+	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_READY_PKEY),
+							  true, snapshot, 3, keys);
 	while ((tuple = systable_getnext(scan)) != NULL)
 		CatalogTupleDelete(rel, &tuple->t_self);
 	systable_endscan(scan);
@@ -62,21 +68,30 @@ taskq_ready_delete(int32 lane, TimestampTz due, const pg_uuid_t *id)
 	table_close(rel, NoLock);
 }
 
-/* Rows of a lane from a place on, in order, as (due, id); how many of at most max. */
+/*
+ * Rows of a lane from a place on, in order, as (due, id); how many of at most
+ * max.
+ */
 static int
-read_rows(int32 lane, const TaskqDue *from, Snapshot snapshot, int max, TaskqDue *rows)
+read_rows(int32 lane, const TaskqDue *from, Snapshot snapshot, int max,
+		  TaskqDue *rows)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_READY, AccessShareLock);
-	Relation	index = index_open(taskq_store_oid(TASKQ_REL_READY_PKEY), AccessShareLock);
+	Relation	index = index_open(taskq_store_oid(TASKQ_REL_READY_PKEY),
+								   AccessShareLock);
 	ScanKeyData keys[2];
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	int			n = 0;
 
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(lane));
-	ScanKeyInit(&keys[1], 2, BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE, TimestampTzGetDatum(from->due));
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(lane));
+	ScanKeyInit(&keys[1], 2, BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE,
+				TimestampTzGetDatum(from->due));
 	scan = systable_beginscan_ordered(rel, index, snapshot, 2, keys);
-	while (n < max && (tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
+	while (n < max &&
+		   (tuple = systable_getnext_ordered(scan, ForwardScanDirection)) !=
+		   NULL)
 	{
 		bool		isnull;
 
@@ -101,7 +116,9 @@ passes(TaskqRow *row, TaskqStoreFilter filter)
 	if (filter == NULL)
 		return true;
 	rel = taskq_store_open(TASKQ_REL_LEAF + row->leaf, AccessShareLock);
-	passed = filter(row->whole ? row->whole : taskq_rows_form(rel, row->values, row->nulls, Natts_task),
+	passed = filter(row->whole ? row->whole
+					: taskq_rows_form(rel, row->values, row->nulls,
+									  Natts_task),
 					RelationGetDescr(rel));
 	table_close(rel, AccessShareLock);
 	return passed;
@@ -119,19 +136,22 @@ is_claimable(const pg_uuid_t *id, TaskqStoreFilter filter, TaskqRef *ref)
 	ref->id = *id;
 	ref->tid = row.tid;
 	ref->leaf = row.leaf;
-	return (state == TASKQ_PENDING || state == TASKQ_RUNNING) && passes(&row, filter);
+	return (state == TASKQ_PENDING || state == TASKQ_RUNNING) &&
+		passes(&row, filter);
 }
 
 /*
- * taskq_ready_scan - claimable tasks of a lane that have a row here, in order of their due times
+ * taskq_ready_scan - claimable tasks of a lane that have a row here, in order
+ * of their due times
  *
- * Up to max of them from a place on, with their places in dues; those that the
- * filter (or NULL) refuses are passed over.  What is not claimable by now either
- * waits for its time and comes back with a row of its own, or is over.
+ * Up to max of them from a place on, with their places in dues; those that
+ * the filter (or NULL) refuses are passed over.  What is not claimable by now
+ * either waits for its time and comes back with a row of its own, or is over.
  */
 int
-taskq_ready_scan(int32 lane, const TaskqDue *from, Snapshot snapshot, TaskqStoreFilter filter, int max,
-				 TaskqRef *found, TaskqDue *dues, bool *exhausted)
+taskq_ready_scan(int32 lane, const TaskqDue *from, Snapshot snapshot,
+				 TaskqStoreFilter filter, int max, TaskqRef *found,
+				 TaskqDue *dues, bool *exhausted)
 {
 	TaskqDue	at = *from;
 	TaskqDue   *rows = palloc(sizeof(TaskqDue) * max);
@@ -162,7 +182,8 @@ taskq_ready_scan(int32 lane, const TaskqDue *from, Snapshot snapshot, TaskqStore
 /*
  * taskq_ready_tidy - delete rows of long tasks that are over
  *
- * For the dispatcher, which alone makes such rows: nobody else deletes them either.
+ * For the dispatcher, which alone makes such rows: nobody else deletes them
+ * either.
  */
 void
 taskq_ready_tidy(int32 lane)
@@ -172,7 +193,8 @@ taskq_ready_tidy(int32 lane)
 	TaskqDue	row;
 
 	taskq_due_first(&at);
-	while (read_rows(lane, &at, snapshot, 1, &row) == 1 && row.due == DT_NOBEGIN)
+	while (read_rows(lane, &at, snapshot, 1, &row) == 1 &&
+		   row.due == DT_NOBEGIN)
 	{
 		TaskqRef	ref;
 
@@ -196,7 +218,8 @@ find_watermark(Relation rel, int32 lane)
 	HeapTuple	tuple;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(lane));
-	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_WATERMARK_PKEY), true, snapshot, 1, &key);
+	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_WATERMARK_PKEY),
+							  true, snapshot, 1, &key);
 	tuple = systable_getnext(scan);
 	if (tuple != NULL)
 		tuple = heap_copytuple(tuple);
@@ -213,7 +236,10 @@ watermark_of(Relation rel, HeapTuple tuple)
 	return *DatumGetUUIDP(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
 }
 
-/* taskq_watermark_read - where a lane was saved last; the beginning, and false, if it never was */
+/*
+ * taskq_watermark_read - where a lane was saved last; the beginning, and
+ * false, if it never was
+ */
 bool
 taskq_watermark_read(int32 lane, pg_uuid_t *id)
 {
@@ -233,7 +259,8 @@ taskq_watermark_highest(pg_uuid_t *id)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_WATERMARK, AccessShareLock);
 	Snapshot	snapshot = taskq_store_snapshot();
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0,
+										  NULL);
 	HeapTuple	tuple;
 	bool		found = false;
 
@@ -253,7 +280,9 @@ taskq_watermark_highest(pg_uuid_t *id)
 	return found;
 }
 
-/* taskq_watermark_write - save a lane's; only its database's dispatcher does */
+/*
+ * taskq_watermark_write - save a lane's; only its database's dispatcher does
+ */
 void
 taskq_watermark_write(int32 lane, const pg_uuid_t *id)
 {
@@ -263,7 +292,8 @@ taskq_watermark_write(int32 lane, const pg_uuid_t *id)
 	HeapTuple	old = find_watermark(rel, lane);
 
 	if (old != NULL)
-		taskq_rows_update_one(rel, &old->t_self, values, nulls, lengthof(values));
+		taskq_rows_update_one(rel, &old->t_self, values, nulls,
+							  lengthof(values));
 	else
 		taskq_rows_insert_one(rel, values, nulls, lengthof(values));
 	table_close(rel, NoLock);

@@ -3,14 +3,15 @@
  * rights.c
  *		Who may see, steer, submit and run what.
  *
- * A task belongs to two roles: who submitted it and who it runs as.  Members of
- * either see and steer it; so do the members of taskq_operator, and those of
- * taskq_monitor see it.
+ * A task belongs to two roles: who submitted it and who it runs as.  Members
+ * of either see and steer it; so do the members of taskq_operator, and those
+ * of taskq_monitor see it.
  *
- * Claims (the setting request.jwt.claims) are for everybody to set.  In the sessions
- * of a trusted gateway they are believed: who the session acts for, its tenant, is in
- * them, its tasks are that tenant's, and it has to do with no others.  Elsewhere they
- * are not believed and only take away: other tenants' tasks are not seen.
+ * Claims (the setting request.jwt.claims) are for everybody to set.  In the
+ * sessions of a trusted gateway they are believed: who the session acts for,
+ * its tenant, is in them, its tasks are that tenant's, and it has to do with
+ * no others.  Elsewhere they are not believed and only take away: other
+ * tenants' tasks are not seen.
  *
  *-------------------------------------------------------------------------
  */
@@ -78,7 +79,8 @@ claims_error_context(void *arg)
 static Jsonb *
 parse_claims(const char *claims)
 {
-	ErrorContextCallback context = {.previous = error_context_stack, .callback = claims_error_context};
+	ErrorContextCallback context = {.previous = error_context_stack,
+	.callback = claims_error_context};
 	Jsonb	   *parsed;
 
 	error_context_stack = &context;
@@ -90,9 +92,9 @@ parse_claims(const char *claims)
 /*
  * taskq_caller_claims - what is known of whom the session acts for, or NULL
  *
- * Inside of a task it is what the task was submitted with.  A gateway that says
- * nothing acts for nobody, which is not the same as no gateway.  A copy in the
- * current context; raises what jsonb's input raises.
+ * Inside of a task it is what the task was submitted with.  A gateway that
+ * says nothing acts for nobody, which is not the same as no gateway.  A copy
+ * in the current context; raises what jsonb's input raises.
  */
 Jsonb *
 taskq_caller_claims(void)
@@ -119,7 +121,8 @@ taskq_claims_tenant(Jsonb *claims)
 	JsonbValue	key = {.type = jbvString};
 	JsonbValue *value;
 
-	if (claims == NULL || !JB_ROOT_IS_OBJECT(claims) || taskq_tenant_claim[0] == '\0')
+	if (claims == NULL || !JB_ROOT_IS_OBJECT(claims) ||
+		taskq_tenant_claim[0] == '\0')
 		return NULL;
 	key.val.string.val = taskq_tenant_claim;
 	key.val.string.len = strlen(taskq_tenant_claim);
@@ -127,9 +130,12 @@ taskq_claims_tenant(Jsonb *claims)
 	if (value == NULL || value->type == jbvNull)
 		return NULL;
 	if (value->type == jbvString)
-		return value->val.string.len == 0 ? NULL : pnstrdup(value->val.string.val, value->val.string.len);
+		return value->val.string.len == 0
+			? NULL
+			: pnstrdup(value->val.string.val, value->val.string.len);
 	if (value->type == jbvNumeric)
-		return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+		return DatumGetCString(DirectFunctionCall1(numeric_out,
+												   NumericGetDatum(value->val.numeric)));
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("claim \"%s\" is neither a string nor a number", taskq_tenant_claim),
@@ -137,7 +143,10 @@ taskq_claims_tenant(Jsonb *claims)
 	return NULL;
 }
 
-/* What a row of a view is compared with; kept as long as the setting is the same. */
+/*
+ * What a row of a view is compared with; kept as long as the setting is the
+ * same.
+ */
 typedef struct SeenClaims
 {
 	char	   *claims;
@@ -163,7 +172,8 @@ stated_tenant(const char *claims)
 
 	if (claims == NULL)
 		return NULL;
-	if (seen.claims == NULL || strcmp(seen.claims, claims) != 0 || strcmp(seen.claim_name, taskq_tenant_claim) != 0)
+	if (seen.claims == NULL || strcmp(seen.claims, claims) != 0 ||
+		strcmp(seen.claim_name, taskq_tenant_claim) != 0)
 	{
 		const char *tenant = taskq_claims_tenant(parse_claims(claims));
 
@@ -198,12 +208,14 @@ check_tenant(bool believed, const char *tenant)
 typedef enum TenantLimit
 {
 	LIMIT_NONE,					/* all */
-	LIMIT_STATED,				/* its tenant's and nobody's: claims that are not believed only take away */
+	LIMIT_STATED,				/* its tenant's and nobody's: claims that are
+								 * not believed only take away */
 	LIMIT_TENANT				/* its tenant's, or if it has none, nobody's */
 } TenantLimit;
 
 /*
- * The caller's limit, and its tenant or NULL.  Raises PT403 where it must have one.
+ * The caller's limit, and its tenant or NULL.  Raises PT403 where it must
+ * have one.
  *
  * Inside of a task that was submitted through a gateway the task's own tenant
  * counts, whatever the handler sets, and whichever role it has.
@@ -219,21 +231,26 @@ tenant_limit(const char **tenant)
 	{
 		TaskqRow   *row = taskq_current->row;
 
-		*tenant = taskq_row_isnull(row, tenant) ? NULL : TextDatumGetCString(taskq_row_value(row, tenant));
+		*tenant = taskq_row_isnull(row, tenant)
+			? NULL
+			: TextDatumGetCString(taskq_row_value(row, tenant));
 		return LIMIT_TENANT;
 	}
 	*tenant = NULL;
 	claims = claims_setting();
 	believed = !in_task && through_gateway();
-	if ((claims == NULL && !believed) ||
-		superuser() || member_of("taskq_monitor") || member_of("taskq_operator"))
+	if ((claims == NULL && !believed) || superuser() ||
+		member_of("taskq_monitor") || member_of("taskq_operator"))
 		return LIMIT_NONE;
 	*tenant = stated_tenant(claims);
 	check_tenant(believed, *tenant);
 	return believed ? LIMIT_TENANT : LIMIT_STATED;
 }
 
-/* taskq_tenant_check - raise PT403 if the caller must act for a tenant and does not */
+/*
+ * taskq_tenant_check - raise PT403 if the caller must act for a tenant and
+ * does not
+ */
 void
 taskq_tenant_check(void)
 {
@@ -254,7 +271,8 @@ tenant_visible(const char *tenant)
 		case LIMIT_NONE:
 			return true;
 		case LIMIT_STATED:
-			return tenant == NULL || (mine != NULL && strcmp(mine, tenant) == 0);
+			return tenant == NULL ||
+				(mine != NULL && strcmp(mine, tenant) == 0);
 		case LIMIT_TENANT:
 			break;
 	}
@@ -285,11 +303,15 @@ taskq_tenant_visible(PG_FUNCTION_ARGS)
 
 /* ---- seeing and steering ---- */
 
-/* taskq_role_may_see - may the caller see the tasks of this role?  InvalidOid: one that is gone */
+/*
+ * taskq_role_may_see - may the caller see the tasks of this role?
+ * InvalidOid: one that is gone
+ */
 bool
 taskq_role_may_see(Oid role)
 {
-	return superuser() || has_role(role) || member_of("taskq_monitor") || member_of("taskq_operator");
+	return superuser() || has_role(role) || member_of("taskq_monitor") ||
+		member_of("taskq_operator");
 }
 
 PG_FUNCTION_INFO_V1(taskq_role_visible);
@@ -302,10 +324,14 @@ taskq_role_visible(PG_FUNCTION_ARGS)
 
 	if (system == 0)
 		system = (int64) GetSystemIdentifier();
-	PG_RETURN_BOOL(taskq_role_may_see(taskq_role_resolve(NameStr(*PG_GETARG_NAME(0)), PG_GETARG_OID(1), system)));
+	PG_RETURN_BOOL(taskq_role_may_see(taskq_role_resolve(NameStr(*PG_GETARG_NAME(0)),
+														 PG_GETARG_OID(1), system)));
 }
 
-/* The role that submitted a task, if it is not the one it runs as; else InvalidOid. */
+/*
+ * The role that submitted a task, if it is not the one it runs as; else
+ * InvalidOid.
+ */
 static Oid
 other_submitter(TaskqRow *row)
 {
@@ -313,16 +339,22 @@ other_submitter(TaskqRow *row)
 	Oid			oid;
 
 	if (taskq_row_isnull(row, submitted_by) ||
-		!taskq_role_read(DatumGetInt32(taskq_row_value(row, submitted_by)), &name, &oid))
+		!taskq_role_read(DatumGetInt32(taskq_row_value(row, submitted_by)),
+						 &name, &oid))
 		return InvalidOid;
 	return oid;
 }
 
-/* taskq_row_tenant_visible - may the caller, whatever its role, have to do with tasks of this one's tenant? */
+/*
+ * taskq_row_tenant_visible - may the caller, whatever its role, have to do
+ * with tasks of this one's tenant?
+ */
 bool
 taskq_row_tenant_visible(TaskqRow *row)
 {
-	return tenant_visible(taskq_row_isnull(row, tenant) ? NULL : TextDatumGetCString(taskq_row_value(row, tenant)));
+	return tenant_visible(taskq_row_isnull(row, tenant)
+						  ? NULL
+						  : TextDatumGetCString(taskq_row_value(row, tenant)));
 }
 
 /* taskq_tuple_tenant_visible - the same of a tuple of a leaf */
@@ -343,7 +375,9 @@ taskq_tuple_tenant_visible(HeapTuple tuple, TupleDesc desc)
 bool
 taskq_row_may_see(const TaskqLaneDef *lane, TaskqRow *row)
 {
-	return (taskq_role_may_see(lane->role_oid) || taskq_role_may_see(other_submitter(row))) && taskq_row_tenant_visible(row);
+	return (taskq_role_may_see(lane->role_oid) ||
+			taskq_role_may_see(other_submitter(row))) &&
+		taskq_row_tenant_visible(row);
 }
 
 /* taskq_steers_all - may the caller steer the tasks of all roles? */
@@ -353,14 +387,21 @@ taskq_steers_all(void)
 	return superuser() || member_of("taskq_operator");
 }
 
-/* taskq_row_may_steer - may the caller cancel, retry and change this task, of which it is known that it may see it? */
+/*
+ * taskq_row_may_steer - may the caller cancel, retry and change this task, of
+ * which it is known that it may see it?
+ */
 bool
 taskq_row_may_steer(const TaskqLaneDef *lane, TaskqRow *row)
 {
-	return taskq_steers_all() || has_role(lane->role_oid) || has_role(other_submitter(row));
+	return taskq_steers_all() || has_role(lane->role_oid) ||
+		has_role(other_submitter(row));
 }
 
-/* taskq_require_steer - the same, or an error 42501 that says what (verb) was tried */
+/*
+ * taskq_require_steer - the same, or an error 42501 that says what (verb) was
+ * tried
+ */
 void
 taskq_require_steer(const TaskqLaneDef *lane, TaskqRow *row, const char *verb)
 {
@@ -406,7 +447,8 @@ granted(const TaskqKind *kind, char privilege, Oid user)
 	{
 		const TaskqKindGrant *grant = lfirst(lc);
 
-		if (grant->privilege == privilege && OidIsValid(grant->role) && has_privs_of_role(user, grant->role))
+		if (grant->privilege == privilege && OidIsValid(grant->role) &&
+			has_privs_of_role(user, grant->role))
 			return true;
 	}
 	return false;
@@ -416,10 +458,13 @@ static bool
 role_may_submit(const TaskqKind *kind, Oid user)
 {
 	if (kind->run_as_id == 0)
-		return true;			/* it gets the submitter nothing that it could not do itself */
+		return true;			/* it gets the submitter nothing that it could
+								 * not do itself */
 	return superuser_arg(user) ||
-		(OidIsValid(kind->owner_oid) && has_privs_of_role(user, kind->owner_oid)) ||
-		(OidIsValid(kind->run_as_oid) && has_privs_of_role(user, kind->run_as_oid)) ||
+		(OidIsValid(kind->owner_oid) &&
+		 has_privs_of_role(user, kind->owner_oid)) ||
+		(OidIsValid(kind->run_as_oid) &&
+		 has_privs_of_role(user, kind->run_as_oid)) ||
 		granted(kind, TASKQ_GRANT_SUBMIT, user);
 }
 
@@ -430,22 +475,33 @@ taskq_kind_may_submit(const TaskqKind *kind)
 	return role_may_submit(kind, GetUserId());
 }
 
-/* taskq_kind_may_work - may the caller claim tasks of this kind, which has no handler? */
+/*
+ * taskq_kind_may_work - may the caller claim tasks of this kind, which has no
+ * handler?
+ */
 bool
 taskq_kind_may_work(const TaskqKind *kind)
 {
-	return superuser() || has_role(kind->owner_oid) || has_role(kind->run_as_oid) ||
-		granted(kind, TASKQ_GRANT_WORK, GetUserId()) || granted(kind, TASKQ_GRANT_WORK_ALL, GetUserId());
+	return superuser() || has_role(kind->owner_oid) ||
+		has_role(kind->run_as_oid) ||
+		granted(kind, TASKQ_GRANT_WORK, GetUserId()) ||
+		granted(kind, TASKQ_GRANT_WORK_ALL, GetUserId());
 }
 
-/* taskq_kind_works_for_all - may the caller, who may work on this kind, do so for all tenants? */
+/*
+ * taskq_kind_works_for_all - may the caller, who may work on this kind, do so
+ * for all tenants?
+ */
 bool
 taskq_kind_works_for_all(const TaskqKind *kind)
 {
 	return granted(kind, TASKQ_GRANT_WORK_ALL, GetUserId());
 }
 
-/* taskq_row_may_work - is the task, of a kind that the caller may work on, of a tenant that it works for? */
+/*
+ * taskq_row_may_work - is the task, of a kind that the caller may work on, of
+ * a tenant that it works for?
+ */
 bool
 taskq_row_may_work(const TaskqKind *kind, TaskqRow *row)
 {
@@ -456,14 +512,16 @@ taskq_row_may_work(const TaskqKind *kind, TaskqRow *row)
 static bool
 can_act_as(Oid who, Oid role)
 {
-	return OidIsValid(who) && OidIsValid(role) && taskq_can_set_role(who, role);
+	return OidIsValid(who) && OidIsValid(role) &&
+		taskq_can_set_role(who, role);
 }
 
 /*
- * taskq_kind_check_superuser - may tasks of this kind run as this role, if that is a superuser?
+ * taskq_kind_check_superuser - may tasks of this kind run as this role, if
+ * that is a superuser?
  *
- * Who owns a kind chooses what it runs, so that must be somebody who can do all
- * that the role can.  Raises 42501.
+ * Who owns a kind chooses what it runs, so that must be somebody who can do
+ * all that the role can.  Raises 42501.
  */
 void
 taskq_kind_check_superuser(const TaskqKind *kind, Oid role)
@@ -479,11 +537,13 @@ taskq_kind_check_superuser(const TaskqKind *kind, Oid role)
 }
 
 /*
- * taskq_kind_check_handler - is the kind's handler one that the tasks of this lane may run?
+ * taskq_kind_check_handler - is the kind's handler one that the tasks of this
+ * lane may run?
  *
- * It is when it is what it was when they were submitted, or when who chose it could
- * do the same as the lane's role without that.  A superuser's change keeps the
- * version, so what counts after several changes is who made the last one.  Raises 42501.
+ * It is when it is what it was when they were submitted, or when who chose it
+ * could do the same as the lane's role without that.  A superuser's change
+ * keeps the version, so what counts after several changes is who made the
+ * last one.  Raises 42501.
  */
 void
 taskq_kind_check_handler(const TaskqKind *kind, const TaskqLaneDef *lane)
@@ -493,7 +553,8 @@ taskq_kind_check_handler(const TaskqKind *kind, const TaskqLaneDef *lane)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("the handler of kind \"%s\" was changed after the task was submitted", NameStr(kind->name)),
+			 errmsg("the handler of kind \"%s\" was changed after the task was submitted",
+					NameStr(kind->name)),
 			 errdetail("Role \"%s\", who changed it, is not a member of role \"%s\", which the task runs as.",
 					   NameStr(kind->handler_by_name), NameStr(lane->role_name)),
 			 errhint("Look at the handler; then submit or retry the task as the role that it runs as.")));
@@ -503,10 +564,12 @@ taskq_kind_check_handler(const TaskqKind *kind, const TaskqLaneDef *lane)
  * taskq_kind_check_run - may this task still be run, as things are by now?
  *
  * Raises 42501.  That the role may log in, connect and execute the handler is
- * seen to elsewhere; that it is still the handler it was, by taskq_kind_check_handler.
+ * seen to elsewhere; that it is still the handler it was, by
+ * taskq_kind_check_handler.
  */
 void
-taskq_kind_check_run(const TaskqKind *kind, const TaskqLaneDef *lane, TaskqRow *row)
+taskq_kind_check_run(const TaskqKind *kind, const TaskqLaneDef *lane,
+					 TaskqRow *row)
 {
 	Oid			submitter;
 
@@ -535,7 +598,10 @@ taskq_kind_check_run(const TaskqKind *kind, const TaskqLaneDef *lane, TaskqRow *
 
 PG_FUNCTION_INFO_V1(taskq_refuse_write);
 
-/* taskq_refuse_write - trigger of all tables: raises 42501 for everybody but superusers */
+/*
+ * taskq_refuse_write - trigger of all tables: raises 42501 for everybody but
+ * superusers
+ */
 Datum
 taskq_refuse_write(PG_FUNCTION_ARGS)
 {

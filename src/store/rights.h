@@ -14,15 +14,18 @@ extern bool taskq_tuple_tenant_visible(HeapTuple tuple, TupleDesc desc);
 extern bool taskq_row_may_see(const TaskqLaneDef *lane, TaskqRow *row);
 extern bool taskq_steers_all(void);
 extern bool taskq_row_may_steer(const TaskqLaneDef *lane, TaskqRow *row);
-extern void taskq_require_steer(const TaskqLaneDef *lane, TaskqRow *row, const char *verb);
+extern void taskq_require_steer(const TaskqLaneDef *lane, TaskqRow *row,
+								const char *verb);
 
 extern bool taskq_kind_may_submit(const TaskqKind *kind);
 extern bool taskq_kind_may_work(const TaskqKind *kind);
 extern bool taskq_kind_works_for_all(const TaskqKind *kind);
 extern bool taskq_row_may_work(const TaskqKind *kind, TaskqRow *row);
 extern void taskq_kind_check_superuser(const TaskqKind *kind, Oid role);
-extern void taskq_kind_check_handler(const TaskqKind *kind, const TaskqLaneDef *lane);
-extern void taskq_kind_check_run(const TaskqKind *kind, const TaskqLaneDef *lane, TaskqRow *row);
+extern void taskq_kind_check_handler(const TaskqKind *kind,
+									 const TaskqLaneDef *lane);
+extern void taskq_kind_check_run(const TaskqKind *kind,
+								 const TaskqLaneDef *lane, TaskqRow *row);
 
 extern void taskq_tenant_check(void);
 extern Jsonb *taskq_caller_claims(void);

@@ -3,13 +3,13 @@
  * rows.c
  *		Rows into taskq's tables, and into all the indexes on them.
  *
- * Tables are as the script made them, mostly: then rows go in by the short way.
- * A superuser may have added columns, constraints and indexes of any sort: such
- * tables are written as the executor writes them.  Triggers are not fired and
- * foreign keys not checked in either case.
+ * Tables are as the script made them, mostly: then rows go in by the short
+ * way. A superuser may have added columns, constraints and indexes of any
+ * sort: such tables are written as the executor writes them.  Triggers are
+ * not fired and foreign keys not checked in either case.
  *
- * natts is how many columns of a table are taskq's; whatever comes after them is
- * left as it is, or gets its default.
+ * natts is how many columns of a table are taskq's; whatever comes after them
+ * is left as it is, or gets its default.
  *
  *-------------------------------------------------------------------------
  */
@@ -49,7 +49,8 @@ writer_begin(Writer *writer, Relation rel)
 	writer->estate = CreateExecutorState();
 	writer->target = makeNode(ResultRelInfo);
 	InitResultRelInfo(writer->target, rel, 0, NULL, 0);
-	writer->slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
+	writer->slot = MakeSingleTupleTableSlot(RelationGetDescr(rel),
+											&TTSOpsHeapTuple);
 }
 
 static void
@@ -61,7 +62,10 @@ writer_end(Writer *writer)
 	pfree(writer->target);
 }
 
-/* The one constraint of ours is for others' writes: it tells the sweeper of them. */
+/*
+ * The one constraint of ours is for others' writes: it tells the sweeper of
+ * them.
+ */
 static bool
 has_checks(const TupleConstr *constr)
 {
@@ -80,7 +84,8 @@ has_additions(Relation rel, int natts)
 	TupleDesc	desc = RelationGetDescr(rel);
 
 	return desc->natts != natts ||
-		(desc->constr != NULL && (has_checks(desc->constr) || desc->constr->has_generated_stored));
+		(desc->constr != NULL &&
+		 (has_checks(desc->constr) || desc->constr->has_generated_stored));
 }
 
 /* Take a row into the slot, with what is computed from it, and check it. */
@@ -94,15 +99,21 @@ writer_take(Writer *writer, HeapTuple tuple)
 	writer->slot->tts_tableOid = RelationGetRelid(writer->rel);
 	if (constr == NULL)
 		return;
-	/* all of them, also in an update: nobody says here which columns it changes */
+
+	/*
+	 * all of them, also in an update: nobody says here which columns it
+	 * changes
+	 */
 	if (constr->has_generated_stored)
-		ExecComputeStoredGenerated(writer->target, writer->estate, writer->slot, CMD_INSERT);
+		ExecComputeStoredGenerated(writer->target, writer->estate,
+								   writer->slot, CMD_INSERT);
 	ExecConstraints(writer->target, writer->slot, writer->estate);
 }
 
 /*
- * A deferrable constraint has found what may be a duplicate.  The trigger that looks
- * again at the end belongs to the executor; here it is looked at now.
+ * A deferrable constraint has found what may be a duplicate.  The trigger
+ * that looks again at the end belongs to the executor; here it is looked at
+ * now.
  */
 static void
 check_again(Writer *writer, Oid oid)
@@ -118,15 +129,19 @@ check_again(Writer *writer, Oid oid)
 			continue;
 		FormIndexDatum(info, writer->slot, writer->estate, values, nulls);
 		if (info->ii_ExclusionOps != NULL)
-			check_exclusion_constraint(writer->rel, index, info, &writer->slot->tts_tid,
-									   values, nulls, writer->estate, false);
+			check_exclusion_constraint(writer->rel, index, info,
+									   &writer->slot->tts_tid, values, nulls,
+									   writer->estate, false);
 		else
-			index_insert(index, values, nulls, &writer->slot->tts_tid, writer->rel,
-						 UNIQUE_CHECK_EXISTING, false, info);
+			index_insert(index, values, nulls, &writer->slot->tts_tid,
+						 writer->rel, UNIQUE_CHECK_EXISTING, false, info);
 	}
 }
 
-/* Enter the row in the slot, which is in the table, into the indexes that take rows by now. */
+/*
+ * Enter the row in the slot, which is in the table, into the indexes that
+ * take rows by now.
+ */
 static void
 writer_enter(Writer *writer, bool only_summarizing)
 {
@@ -139,7 +154,8 @@ writer_enter(Writer *writer, bool only_summarizing)
 		ExecOpenIndices(writer->target, false);
 	if (writer->target->ri_NumIndices == 0)
 		return;
-	doubtful = taskq_insert_index_tuples(writer->target, writer->slot, writer->estate, only_summarizing);
+	doubtful = taskq_insert_index_tuples(writer->target, writer->slot,
+										 writer->estate, only_summarizing);
 	foreach(lc, doubtful)
 		check_again(writer, lfirst_oid(lc));
 }
@@ -150,7 +166,8 @@ writer_enter(Writer *writer, bool only_summarizing)
 static Datum
 column_default(Relation rel, int attno, bool *isnull)
 {
-	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(rel), attno - 1);
+	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(rel),
+												attno - 1);
 	Node	   *expr = NULL;
 	EState	   *estate;
 	Datum		value;
@@ -161,7 +178,8 @@ column_default(Relation rel, int attno, bool *isnull)
 	if (expr == NULL)
 		return (Datum) 0;
 	estate = CreateExecutorState();
-	value = ExecEvalExpr(ExecPrepareExpr((Expr *) expr, estate), GetPerTupleExprContext(estate), isnull);
+	value = ExecEvalExpr(ExecPrepareExpr((Expr *) expr, estate),
+						 GetPerTupleExprContext(estate), isnull);
 	if (!*isnull)
 		value = datumCopy(value, attribute->attbyval, attribute->attlen);
 	FreeExecutorState(estate);
@@ -191,9 +209,13 @@ taskq_rows_form(Relation rel, Datum *values, bool *nulls, int natts)
 	return heap_form_tuple(desc, all, all_nulls);
 }
 
-/* taskq_rows_deform - the first natts columns of a row; the values point into it */
+/*
+ * taskq_rows_deform - the first natts columns of a row; the values point into
+ * it
+ */
 void
-taskq_rows_deform(HeapTuple tuple, TupleDesc desc, Datum *values, bool *nulls, int natts)
+taskq_rows_deform(HeapTuple tuple, TupleDesc desc, Datum *values, bool *nulls,
+				  int natts)
 {
 	Datum	   *all;
 	bool	   *all_nulls;
@@ -212,9 +234,13 @@ taskq_rows_deform(HeapTuple tuple, TupleDesc desc, Datum *values, bool *nulls, i
 	pfree(all_nulls);
 }
 
-/* taskq_rows_modify - a row with some of taskq's columns replaced; replace NULL: all of them */
+/*
+ * taskq_rows_modify - a row with some of taskq's columns replaced; replace
+ * NULL: all of them
+ */
 HeapTuple
-taskq_rows_modify(Relation rel, HeapTuple tuple, Datum *values, bool *nulls, const bool *replace, int natts)
+taskq_rows_modify(Relation rel, HeapTuple tuple, Datum *values, bool *nulls,
+				  const bool *replace, int natts)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 	Datum	   *all = palloc0(desc->natts * sizeof(Datum));
@@ -244,7 +270,8 @@ indexes_are_plain(CatalogIndexState indexes)
 	{
 		IndexInfo  *info = indexes->ri_IndexRelationInfo[i];
 
-		if (info->ii_Expressions != NIL || info->ii_Predicate != NIL || info->ii_ExclusionOps != NULL ||
+		if (info->ii_Expressions != NIL || info->ii_Predicate != NIL ||
+			info->ii_ExclusionOps != NULL ||
 			!indexes->ri_IndexRelationDescs[i]->rd_index->indimmediate)
 			return false;
 	}
@@ -252,8 +279,9 @@ indexes_are_plain(CatalogIndexState indexes)
 }
 
 /*
- * Must the tuple go in by itself?  A multi-insert leaves the caller without the
- * place of a tuple that was toasted on the way, and index entries would point nowhere.
+ * Must the tuple go in by itself?  A multi-insert leaves the caller without
+ * the place of a tuple that was toasted on the way, and index entries would
+ * point nowhere.
  */
 static bool
 insert_alone(HeapTuple tuple)
@@ -262,7 +290,8 @@ insert_alone(HeapTuple tuple)
 }
 
 static void
-insert_plainly(Relation rel, HeapTuple *tuples, int n, CatalogIndexState indexes)
+insert_plainly(Relation rel, HeapTuple *tuples, int n,
+			   CatalogIndexState indexes)
 {
 	TupleTableSlot **slots = palloc(n * sizeof(TupleTableSlot *));
 	int			collected = 0;
@@ -274,7 +303,8 @@ insert_plainly(Relation rel, HeapTuple *tuples, int n, CatalogIndexState indexes
 			CatalogTupleInsertWithInfo(rel, tuples[i], indexes);
 			continue;
 		}
-		slots[collected] = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
+		slots[collected] = MakeSingleTupleTableSlot(RelationGetDescr(rel),
+													&TTSOpsHeapTuple);
 		ExecStoreHeapTuple(tuples[i], slots[collected++], false);
 	}
 	if (collected > 0)
@@ -293,7 +323,8 @@ insert_by_executor(Relation rel, HeapTuple *tuples, int n)
 	for (int i = 0; i < n; i++)
 	{
 		writer_take(&writer, tuples[i]);
-		table_tuple_insert(rel, writer.slot, GetCurrentCommandId(true), 0, NULL);
+		table_tuple_insert(rel, writer.slot, GetCurrentCommandId(true), 0,
+						   NULL);
 		tuples[i]->t_self = writer.slot->tts_tid;
 		writer_enter(&writer, false);
 	}
@@ -301,7 +332,8 @@ insert_by_executor(Relation rel, HeapTuple *tuples, int n)
 }
 
 /*
- * taskq_rows_insert - insert n rows into a table, which the caller has locked row exclusive
+ * taskq_rows_insert - insert n rows into a table, which the caller has locked
+ * row exclusive
  *
  * Raises what constraints and indexes of others raise.
  */
@@ -331,10 +363,11 @@ taskq_rows_insert_one(Relation rel, Datum *values, bool *nulls, int natts)
 /* ---- update ---- */
 
 /*
- * taskq_rows_update - put a new version in the place of a row that this transaction has locked
+ * taskq_rows_update - put a new version in the place of a row that this
+ * transaction has locked
  *
- * tuple->t_self is where it is then.  In place (HOT), if no index is in the way and the
- * page has room; then no index is even opened.
+ * tuple->t_self is where it is then.  In place (HOT), if no index is in the
+ * way and the page has room; then no index is even opened.
  */
 void
 taskq_rows_update(Relation rel, ItemPointer tid, HeapTuple tuple, int natts)
@@ -368,12 +401,14 @@ taskq_rows_update(Relation rel, ItemPointer tid, HeapTuple tuple, int natts)
 }
 
 /*
- * taskq_rows_update_one - the same with values of taskq's columns; *tid is where the row is then
+ * taskq_rows_update_one - the same with values of taskq's columns; *tid is
+ * where the row is then
  *
  * What others' columns have is read from the row.
  */
 void
-taskq_rows_update_one(Relation rel, ItemPointer tid, Datum *values, bool *nulls, int natts)
+taskq_rows_update_one(Relation rel, ItemPointer tid, Datum *values,
+					  bool *nulls, int natts)
 {
 	HeapTuple	tuple;
 
@@ -381,12 +416,17 @@ taskq_rows_update_one(Relation rel, ItemPointer tid, Datum *values, bool *nulls,
 		tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 	else
 	{
-		TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsBufferHeapTuple);
+		TupleTableSlot *slot =
+		MakeSingleTupleTableSlot(RelationGetDescr(rel),
+								 &TTSOpsBufferHeapTuple);
 
 		/* locked, so it is the one */
 		if (!table_tuple_fetch_row_version(rel, tid, SnapshotAny, slot))
-			elog(ERROR, "row to be updated not found in \"%s\"", RelationGetRelationName(rel));
-		tuple = taskq_rows_modify(rel, ExecFetchSlotHeapTuple(slot, false, NULL), values, nulls, NULL, natts);
+			elog(ERROR, "row to be updated not found in \"%s\"",
+				 RelationGetRelationName(rel));
+		tuple = taskq_rows_modify(rel,
+								  ExecFetchSlotHeapTuple(slot, false, NULL),
+								  values, nulls, NULL, natts);
 		ExecDropSingleTupleTableSlot(slot);
 	}
 	taskq_rows_update(rel, tid, tuple, natts);

@@ -9,9 +9,10 @@
  *		                      └──due──▶ pending
  *
  * The stored state of a task that runs stays 'p': its row is locked, and the
- * lock is the claim.  Only a task that can't hold a lock while it runs is stored
- * as running: 'r' a command with transactions of its own, 'e' one that an
- * external worker has under a lease.  'r' to 'r' is one whose worker is gone.
+ * lock is the claim.  Only a task that can't hold a lock while it runs is
+ * stored as running: 'r' a command with transactions of its own, 'e' one that
+ * an external worker has under a lease.  'r' to 'r' is one whose worker is
+ * gone.
  *
  * What goes with the state is written here too: timers, leases, rows in table
  * "ready", and the attempts that are not the last.
@@ -58,7 +59,8 @@ state_info(char state)
 bool
 taskq_state_final(char state)
 {
-	return state == TASKQ_COMPLETED || state == TASKQ_FAILED || state == TASKQ_CANCELLED;
+	return state == TASKQ_COMPLETED || state == TASKQ_FAILED ||
+		state == TASKQ_CANCELLED;
 }
 
 /* taskq_state_name - the word for a stored state */
@@ -77,9 +79,9 @@ is_claimable(char state)
 }
 
 /*
- * The task's row in table "ready", which it has while it is claimable if it was not
- * so from its submit on: then it has a run_at, and what had none gets the time of
- * its submit, so that it takes its old place.
+ * The task's row in table "ready", which it has while it is claimable if it
+ * was not so from its submit on: then it has a run_at, and what had none gets
+ * the time of its submit, so that it takes its old place.
  */
 static void
 change_ready(TaskqRow *row, char from, char to, const pg_uuid_t *id)
@@ -91,18 +93,22 @@ change_ready(TaskqRow *row, char from, char to, const pg_uuid_t *id)
 	if (is_claimable(to) && taskq_row_isnull(row, run_at))
 		taskq_row_set(row, run_at, TimestampTzGetDatum(taskq_id_time(id)));
 	if (is_claimable(to))
-		taskq_ready_insert(lane, DatumGetTimestampTz(taskq_row_value(row, run_at)), id);
+		taskq_ready_insert(lane,
+						   DatumGetTimestampTz(taskq_row_value(row, run_at)),
+						   id);
 	else if (!taskq_row_isnull(row, run_at))
-		taskq_ready_delete(lane, DatumGetTimestampTz(taskq_row_value(row, run_at)), id);
+		taskq_ready_delete(lane,
+						   DatumGetTimestampTz(taskq_row_value(row, run_at)),
+						   id);
 }
 
 /*
  * taskq_state_change - bring a task to another state
  *
- * The caller's transaction has locked the row.  A scheduled or retrying task's
- * timer goes with the state, one is made for a task that is to wait.  A task that
- * becomes claimable gets its row in table "ready", one that ceases to be loses it.
- * A task that leaves 'e' loses its lease.
+ * The caller's transaction has locked the row.  A scheduled or retrying
+ * task's timer goes with the state, one is made for a task that is to wait.
+ * A task that becomes claimable gets its row in table "ready", one that
+ * ceases to be loses it. A task that leaves 'e' loses its lease.
  */
 void
 taskq_state_change(TaskqRow *row, const TaskqChange *change)
@@ -113,21 +119,29 @@ taskq_state_change(TaskqRow *row, const TaskqChange *change)
 	TaskqLease	lease;
 
 	if (info == NULL || strchr(info->next, change->to) == NULL)
-		elog(ERROR, "task %s cannot change from \"%c\" to \"%c\"", taskq_id_text(&id), from, change->to);
+		elog(ERROR, "task %s cannot change from \"%c\" to \"%c\"",
+			 taskq_id_text(&id), from, change->to);
 
-	/* what the row tells of the attempt before is kept before it is overwritten */
+	/*
+	 * what the row tells of the attempt before is kept before it is
+	 * overwritten
+	 */
 	if (from == TASKQ_RUNNING && change->to == TASKQ_RUNNING)
-		taskq_attempt_insert(row, DatumGetInt16(taskq_row_value(row, attempt)), TASKQ_ATTEMPT_LOST, (Datum) 0);
+		taskq_attempt_insert(row, DatumGetInt16(taskq_row_value(row, attempt)),
+							 TASKQ_ATTEMPT_LOST, (Datum) 0);
 	if (from == TASKQ_LEASED && taskq_lease_find(&id, &lease))
 	{
 		taskq_timer_delete(lease.timer, &id);
 		taskq_lease_delete(&id);
 	}
 
-	if ((from == TASKQ_SCHEDULED || from == TASKQ_RETRYING) && !taskq_row_isnull(row, run_at))
-		taskq_timer_delete(DatumGetTimestampTz(taskq_row_value(row, run_at)), &id);
+	if ((from == TASKQ_SCHEDULED || from == TASKQ_RETRYING) &&
+		!taskq_row_isnull(row, run_at))
+		taskq_timer_delete(DatumGetTimestampTz(taskq_row_value(row, run_at)),
+						   &id);
 	if (change->to == TASKQ_RETRYING || change->to == TASKQ_SCHEDULED)
-		taskq_timer_insert(change->run_at, &id, DatumGetInt32(taskq_row_value(row, lane)));
+		taskq_timer_insert(change->run_at, &id,
+						   DatumGetInt32(taskq_row_value(row, lane)));
 
 	change_ready(row, from, change->to, &id);
 
@@ -137,9 +151,11 @@ taskq_state_change(TaskqRow *row, const TaskqChange *change)
 	if (change->worker != NULL)
 		taskq_row_set(row, worker, CStringGetTextDatum(change->worker));
 	if (change->started_at != 0)
-		taskq_row_set(row, started_at, TimestampTzGetDatum(change->started_at));
+		taskq_row_set(row, started_at,
+					  TimestampTzGetDatum(change->started_at));
 	if (change->finished_at != 0)
-		taskq_row_set(row, finished_at, TimestampTzGetDatum(change->finished_at));
+		taskq_row_set(row, finished_at,
+					  TimestampTzGetDatum(change->finished_at));
 	if (change->run_at != 0)
 		taskq_row_set(row, run_at, TimestampTzGetDatum(change->run_at));
 	if (change->has_result && !change->result_isnull)
@@ -151,11 +167,15 @@ taskq_state_change(TaskqRow *row, const TaskqChange *change)
 	if (change->progress != 0)
 		taskq_row_set(row, progress, change->progress);
 	if (change->cancel_reason != NULL)
-		taskq_row_set(row, cancel_reason, CStringGetTextDatum(change->cancel_reason));
+		taskq_row_set(row, cancel_reason,
+					  CStringGetTextDatum(change->cancel_reason));
 	if (change->crashes > 0)
 		taskq_row_set(row, crashes, Int16GetDatum(change->crashes));
 	if (change->to == TASKQ_RETRYING)
-		taskq_attempt_insert(row, change->attempt, change->lost ? TASKQ_ATTEMPT_LOST : TASKQ_ATTEMPT_FAILED, change->error);
+		taskq_attempt_insert(row, change->attempt,
+							 change->lost ? TASKQ_ATTEMPT_LOST
+							 : TASKQ_ATTEMPT_FAILED,
+							 change->error);
 	taskq_store_update(row);
 }
 

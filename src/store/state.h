@@ -23,7 +23,8 @@ typedef struct TaskqChange
 	Datum		progress;		/* jsonb, or 0 */
 	const char *cancel_reason;
 	int			crashes;		/* of the server, because of this task */
-	bool		lost;			/* the attempt ended with its worker or its lease */
+	bool		lost;			/* the attempt ended with its worker or its
+								 * lease */
 } TaskqChange;
 
 extern bool taskq_state_final(char state);

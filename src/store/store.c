@@ -55,27 +55,39 @@ static const char *const names[] = {
 StaticAssertDecl(lengthof(names) == TASKQ_NRELS - TASKQ_REL_TIMER,
 				 "a name for every table that is not a leaf");
 
-/* Types of the columns that are used, by their numbers; further ones are somebody else's. */
-static const Oid task_types[] = {
-	UUIDOID, INT4OID, INT2OID, INT2OID, CHAROID, INT2OID, INT4OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-	TIMESTAMPTZOID, JSONBOID, JSONBOID, TEXTOID, JSONBOID, TEXTOID, INT2OID, INT2OID, TEXTARRAYOID, JSONBOID,
-	UUIDOID, UUIDOID, UUIDOID, JSONBOID, TEXTOID, JSONBOID
-};
+/*
+ * Types of the columns that are used, by their numbers; further ones are
+ * somebody else's.
+ */
+static const Oid task_types[] =
+{UUIDOID, INT4OID, INT2OID, INT2OID, CHAROID,
+	INT2OID, INT4OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+	TIMESTAMPTZOID, JSONBOID, JSONBOID, TEXTOID, JSONBOID,
+	TEXTOID, INT2OID, INT2OID, TEXTARRAYOID, JSONBOID,
+	UUIDOID, UUIDOID, UUIDOID, JSONBOID, TEXTOID,
+JSONBOID};
 static const Oid timer_types[] = {TIMESTAMPTZOID, UUIDOID, INT4OID};
 static const Oid role_types[] = {INT4OID, NAMEOID, OIDOID, INT8OID};
-static const Oid lane_types[] = {INT4OID, INT4OID, INT2OID, TEXTOID, TEXTOID, INT4OID, INT8OID, OIDOID, INT8OID};
-static const Oid kind_types[] = {
-	TEXTOID, TEXTOID, TEXTOID, INT2OID, INT2OID, INTERVALOID, INTERVALOID, INTERVALOID, TEXTARRAYOID, INT4OID,
-	INT4OID, INTERVALOID, INT4OID, INTERVALOID, BOOLOID, TEXTOID, INT4OID, TIMESTAMPTZOID, INT8OID, INT4OID
-};
+static const Oid lane_types[] = {INT4OID, INT4OID, INT2OID, TEXTOID, TEXTOID,
+INT4OID, INT8OID, OIDOID, INT8OID};
+static const Oid kind_types[] = {TEXTOID, TEXTOID, TEXTOID,
+	INT2OID, INT2OID, INTERVALOID,
+	INTERVALOID, INTERVALOID, TEXTARRAYOID,
+	INT4OID, INT4OID, INTERVALOID,
+	INT4OID, INTERVALOID, BOOLOID,
+	TEXTOID, INT4OID, TIMESTAMPTZOID,
+INT8OID, INT4OID};
 static const Oid kind_grant_types[] = {TEXTOID, CHAROID, INT4OID};
-static const Oid queue_types[] = {TEXTOID, BOOLOID, INT4OID, INTERVALOID, TEXTOID, TIMESTAMPTZOID};
-static const Oid attempt_types[] = {
-	UUIDOID, INT2OID, CHAROID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID
-};
-static const Oid lease_types[] = {
-	UUIDOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, BOOLOID, BOOLOID, TIMESTAMPTZOID, JSONBOID
-};
+static const Oid queue_types[] = {TEXTOID, BOOLOID, INT4OID,
+INTERVALOID, TEXTOID, TIMESTAMPTZOID};
+static const Oid attempt_types[] = {UUIDOID, INT2OID, CHAROID,
+	TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+JSONBOID};
+static const Oid lease_types[] = {UUIDOID, UUIDOID,
+	TIMESTAMPTZOID, TIMESTAMPTZOID,
+	TIMESTAMPTZOID, INT8OID,
+	BOOLOID, BOOLOID,
+TIMESTAMPTZOID, JSONBOID};
 
 static const Oid ready_types[] = {INT4OID, TIMESTAMPTZOID, UUIDOID};
 static const Oid watermark_types[] = {INT4OID, UUIDOID};
@@ -98,12 +110,14 @@ static const struct
 	{TASKQ_REL_WATERMARK, watermark_types, lengthof(watermark_types)}
 };
 
-StaticAssertDecl(lengthof(task_types) == Natts_task && lengthof(kind_types) == Natts_kind &&
-				 lengthof(queue_types) == Natts_queue, "a type for every column");
+StaticAssertDecl(lengthof(task_types) == Natts_task &&
+				 lengthof(kind_types) == Natts_kind &&
+				 lengthof(queue_types) == Natts_queue,
+				 "a type for every column");
 
 /*
- * What is known of each relation.  An oid that is not valid any more is kept, for
- * those who are told of a change and can't look anything up then.
+ * What is known of each relation.  An oid that is not valid any more is kept,
+ * for those who are told of a change and can't look anything up then.
  */
 static struct
 {
@@ -114,7 +128,8 @@ static struct
 
 static bool ready = false;		/* all tables are there, and of our version */
 static uint64 changes = 0;		/* times that it was found to be out of date */
-static int32 script_version = -1;	/* of the script that made the tables; -1: not known, 0: it has none */
+static int32 script_version = -1;	/* of the script that made the tables; -1:
+									 * not known, 0: it has none */
 static uint32 version_hash = 0; /* of the function that tells it */
 
 static void
@@ -158,7 +173,8 @@ void
 taskq_store_init(void)
 {
 	CacheRegisterRelcacheCallback(on_relcache_change, (Datum) 0);
-	CacheRegisterSyscacheCallback(NAMESPACEOID, on_namespace_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, on_namespace_change,
+								  (Datum) 0);
 	CacheRegisterSyscacheCallback(PROCOID, on_function_change, (Datum) 0);
 }
 
@@ -170,9 +186,11 @@ relation_name(int which, char *name)
 	if (which >= TASKQ_REL_TIMER)
 		strlcpy(name, names[which - TASKQ_REL_TIMER], NAMEDATALEN);
 	else if (which % TASKQ_LEAVES == TASKQ_KEEP)
-		snprintf(name, NAMEDATALEN, "task_keep%s", suffix[which / TASKQ_LEAVES]);
+		snprintf(name, NAMEDATALEN, "task_keep%s",
+				 suffix[which / TASKQ_LEAVES]);
 	else
-		snprintf(name, NAMEDATALEN, "task_%02d%s", which % TASKQ_LEAVES, suffix[which / TASKQ_LEAVES]);
+		snprintf(name, NAMEDATALEN, "task_%02d%s", which % TASKQ_LEAVES,
+				 suffix[which / TASKQ_LEAVES]);
 }
 
 /* Its oid by its name; false if there is no such relation. */
@@ -212,9 +230,11 @@ static int32
 read_script_version(void)
 {
 	oidvector  *no_args = buildoidvector(NULL, 0);
-	Oid			function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("script_version"),
-										   PointerGetDatum(no_args),
-										   ObjectIdGetDatum(get_namespace_oid("taskq_internal", true)));
+	Oid			function =
+	GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+					CStringGetDatum("script_version"),
+					PointerGetDatum(no_args),
+					ObjectIdGetDatum(get_namespace_oid("taskq_internal", true)));
 	bool		snapshot_missing = !ActiveSnapshotSet();
 	int32		version;
 
@@ -230,7 +250,8 @@ read_script_version(void)
 }
 
 /*
- * taskq_store_ready - does the extension exist in this database, and is it made for this library?
+ * taskq_store_ready - does the extension exist in this database, and is it
+ * made for this library?
  *
  * Needs a transaction.
  */
@@ -271,7 +292,8 @@ taskq_store_mismatched(void)
 }
 
 /*
- * taskq_store_report_version - say that library and database do not fit together, if that is so
+ * taskq_store_report_version - say that library and database do not fit
+ * together, if that is so
  *
  * At LOG or ERROR (55000), after taskq_store_ready said no.
  */
@@ -308,8 +330,9 @@ taskq_store_require(void)
  * taskq_store_oid - oid of a table, a sequence or an index
  *
  * That of an index changes by REINDEX CONCURRENTLY: ask for it with the table
- * locked, then it can be used as long as that is.  Key columns of our indexes do not
- * change in place, so one that was built over broken HOT chains is as good as any.
+ * locked, then it can be used as long as that is.  Key columns of our indexes
+ * do not change in place, so one that was built over broken HOT chains is as
+ * good as any.
  */
 Oid
 taskq_store_oid(TaskqRelation which)
@@ -339,7 +362,10 @@ taskq_store_oid(TaskqRelation which)
 	return relations[which].oid;
 }
 
-/* taskq_store_is - is it this relation that an invalidation message is about?  Looks nothing up */
+/*
+ * taskq_store_is - is it this relation that an invalidation message is about?
+ * Looks nothing up
+ */
 bool
 taskq_store_is(TaskqRelation which, Oid oid)
 {
@@ -354,7 +380,8 @@ check_columns(TaskqRelation which, Relation rel)
 	const Oid  *types = which < TASKQ_REL_LEAF_PKEY ? task_types : NULL;
 	int			n = types ? lengthof(task_types) : 0;
 
-	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_tableam != GetHeapamTableAmRoutine())
+	if (rel->rd_rel->relkind != RELKIND_RELATION ||
+		rel->rd_tableam != GetHeapamTableAmRoutine())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("\"taskq_internal.%s\" is not a table of access method heap any more", RelationGetRelationName(rel)),
@@ -368,11 +395,13 @@ check_columns(TaskqRelation which, Relation rel)
 	}
 	for (int i = 0; i < n; i++)
 	{
-		if (i >= desc->natts || TupleDescAttr(desc, i)->attisdropped || TupleDescAttr(desc, i)->atttypid != types[i])
+		if (i >= desc->natts || TupleDescAttr(desc, i)->attisdropped ||
+			TupleDescAttr(desc, i)->atttypid != types[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("column %d of table \"taskq_internal.%s\" is not of type %s any more",
-							i + 1, RelationGetRelationName(rel), format_type_be(types[i])),
+							i + 1, RelationGetRelationName(rel),
+							format_type_be(types[i])),
 					 errhint("Columns may be added to the tables of taskq, but its own must stay as they are.")));
 	}
 	relations[which].checked = true;
@@ -381,8 +410,8 @@ check_columns(TaskqRelation which, Relation rel)
 /*
  * taskq_store_open - open and lock a table
  *
- * One that was dropped and made again since it was last used is found anew.  Raises
- * 55000 if a column was dropped or changed.
+ * One that was dropped and made again since it was last used is found anew.
+ * Raises 55000 if a column was dropped or changed.
  */
 Relation
 taskq_store_open(TaskqRelation which, int lockmode)
@@ -419,10 +448,11 @@ taskq_store_snapshot(void)
 }
 
 /*
- * taskq_store_begin - begin a transaction of taskq's own, with an active snapshot
+ * taskq_store_begin - begin a transaction of taskq's own, with an active
+ * snapshot
  *
- * Whatever the role or the database has for a default: a serializable one would
- * fail because of what others do.
+ * Whatever the role or the database has for a default: a serializable one
+ * would fail because of what others do.
  */
 void
 taskq_store_begin(void)
@@ -462,8 +492,11 @@ insert_into_leaf(int leaf, TaskqRow *rows, int n)
 
 	taskq_leaf_written(leaf);
 	for (int i = 0; i < n; i++)
-		tuples[i] = rows[i].whole ? taskq_rows_modify(rel, rows[i].whole, rows[i].values, rows[i].nulls, NULL, Natts_task) :
-			taskq_rows_form(rel, rows[i].values, rows[i].nulls, Natts_task);
+		tuples[i] = rows[i].whole
+			? taskq_rows_modify(rel, rows[i].whole, rows[i].values,
+								rows[i].nulls, NULL, Natts_task)
+			: taskq_rows_form(rel, rows[i].values, rows[i].nulls,
+							  Natts_task);
 	taskq_rows_insert(rel, tuples, n, Natts_task);
 	for (int i = 0; i < n; i++)
 		heap_freetuple(tuples[i]);
@@ -486,7 +519,8 @@ taskq_store_insert(TaskqRow *rows, int nrows)
 	{
 		int			n = 1;
 
-		while (start + n < nrows && rows[start + n].leaf == rows[start].leaf && n < 1000)
+		while (start + n < nrows &&
+			   rows[start + n].leaf == rows[start].leaf && n < 1000)
 			n++;
 		insert_into_leaf(rows[start].leaf, rows + start, n);
 		start += n;
@@ -495,15 +529,18 @@ taskq_store_insert(TaskqRow *rows, int nrows)
 
 /* Look a task up in a leaf that is open. */
 static bool
-find_in_leaf(Relation rel, int leaf, const pg_uuid_t *id, Snapshot snapshot, TaskqRow *row)
+find_in_leaf(Relation rel, int leaf, const pg_uuid_t *id, Snapshot snapshot,
+			 TaskqRow *row)
 {
 	SysScanDesc scan;
 	ScanKeyData key;
 	HeapTuple	tuple;
 	bool		found;
 
-	ScanKeyInit(&key, Anum_task_id, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
-	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_LEAF_PKEY + leaf), true, snapshot, 1, &key);
+	ScanKeyInit(&key, Anum_task_id, BTEqualStrategyNumber, F_UUID_EQ,
+				UUIDPGetDatum(id));
+	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_LEAF_PKEY + leaf),
+							  true, snapshot, 1, &key);
 	tuple = systable_getnext(scan);
 	found = HeapTupleIsValid(tuple);
 	if (found)
@@ -513,15 +550,18 @@ find_in_leaf(Relation rel, int leaf, const pg_uuid_t *id, Snapshot snapshot, Tas
 }
 
 /*
- * A task where its id says, or among the kept ones.  Gives the leaf, which is open and
- * locked in this mode, and the snapshot it was found with; NULL if there is no such task.
+ * A task where its id says, or among the kept ones.  Gives the leaf, which is
+ * open and locked in this mode, and the snapshot it was found with; NULL if
+ * there is no such task.
  *
- * The sweeper may move the task, and empty the leaf, at any moment before the leaf is
- * locked: what a snapshot of before cannot find is looked for once more, with one
- * that was taken when both leaves could not be emptied any more.
+ * The sweeper may move the task, and empty the leaf, at any moment before the
+ * leaf is locked: what a snapshot of before cannot find is looked for once
+ * more, with one that was taken when both leaves could not be emptied any
+ * more.
  */
 static Relation
-find_and_open(const pg_uuid_t *id, int lockmode, Snapshot *snapshot, TaskqRow *row)
+find_and_open(const pg_uuid_t *id, int lockmode, Snapshot *snapshot,
+			  TaskqRow *row)
 {
 	int			leaf = taskq_id_slot(id);
 	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, lockmode);
@@ -570,25 +610,31 @@ taskq_store_find(const pg_uuid_t *id, TaskqRow *row)
 
 /* Lock the row at a place, and read it; the slot keeps its page in memory. */
 static TM_Result
-lock_tuple(Relation rel, int leaf, ItemPointer tid, Snapshot snapshot, TupleTableSlot *slot, bool wait, TaskqRow *row)
+lock_tuple(Relation rel, int leaf, ItemPointer tid, Snapshot snapshot,
+		   TupleTableSlot *slot, bool wait, TaskqRow *row)
 {
 	TM_FailureData failure;
 	TM_Result	result;
 	bool		should_free;
 
-	result = table_tuple_lock(rel, tid, snapshot, slot, GetCurrentCommandId(false),
-							  LockTupleNoKeyExclusive, wait ? LockWaitBlock : LockWaitSkip,
-							  0, &failure);
+	result =
+		table_tuple_lock(rel, tid, snapshot, slot, GetCurrentCommandId(false),
+						 LockTupleNoKeyExclusive,
+						 wait ? LockWaitBlock : LockWaitSkip, 0, &failure);
 	if (result == TM_Ok)
-		row_from_tuple(row, leaf, ExecFetchSlotHeapTuple(slot, false, &should_free), RelationGetDescr(rel));
+		row_from_tuple(row, leaf,
+					   ExecFetchSlotHeapTuple(slot, false, &should_free),
+					   RelationGetDescr(rel));
 	return result;
 }
 
 /*
- * taskq_store_lock - look a task up and lock its row till the transaction ends
+ * taskq_store_lock - look a task up and lock its row till the transaction
+ * ends
  *
- * Without wait a row that another transaction has locked is TASKQ_BUSY.  From the
- * look-up on the leaf is locked, so that it is not emptied before the row is.
+ * Without wait a row that another transaction has locked is TASKQ_BUSY.  From
+ * the look-up on the leaf is locked, so that it is not emptied before the row
+ * is.
  */
 TaskqLockResult
 taskq_store_lock(const pg_uuid_t *id, bool wait, TaskqRow *row)
@@ -604,7 +650,8 @@ taskq_store_lock(const pg_uuid_t *id, bool wait, TaskqRow *row)
 		if (rel == NULL)
 			return TASKQ_MISSING;
 		tid = row->tid;
-		slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsBufferHeapTuple);
+		slot = MakeSingleTupleTableSlot(RelationGetDescr(rel),
+										&TTSOpsBufferHeapTuple);
 		result = lock_tuple(rel, row->leaf, &tid, snapshot, slot, wait, row);
 		ExecDropSingleTupleTableSlot(slot);
 		UnregisterSnapshot(snapshot);
@@ -621,17 +668,20 @@ taskq_store_lock(const pg_uuid_t *id, bool wait, TaskqRow *row)
 			case TM_Deleted:
 				break;			/* look again: changed, moved or gone */
 			default:
-				elog(ERROR, "unexpected result %d of locking a task", (int) result);
+				elog(ERROR, "unexpected result %d of locking a task",
+					 (int) result);
 		}
 		CHECK_FOR_INTERRUPTS();
 	}
 }
 
 /*
- * taskq_store_leaves_free - may this transaction look for a task without waiting for a leaf?
+ * taskq_store_leaves_free - may this transaction look for a task without
+ * waiting for a leaf?
  *
- * If so both leaves that the task may be in are locked as a change of it needs.  False
- * while somebody has one of them for himself (VACUUM FULL, LOCK TABLE).
+ * If so both leaves that the task may be in are locked as a change of it
+ * needs.  False while somebody has one of them for himself (VACUUM FULL, LOCK
+ * TABLE).
  */
 bool
 taskq_store_leaves_free(const pg_uuid_t *id)
@@ -648,22 +698,29 @@ taskq_store_leaves_free(const pg_uuid_t *id)
 	return true;
 }
 
-/* Is the task where it was seen?  Its page may have gone, or the place be another row's, by now. */
+/*
+ * Is the task where it was seen?  Its page may have gone, or the place be
+ * another row's, by now.
+ */
 static bool
-still_there(Relation rel, const TaskqRef *ref, Snapshot snapshot, TupleTableSlot *slot)
+still_there(Relation rel, const TaskqRef *ref, Snapshot snapshot,
+			TupleTableSlot *slot)
 {
 	ItemPointerData tid = ref->tid;
 	bool		isnull;
 
 	return ItemPointerGetBlockNumber(&tid) < RelationGetNumberOfBlocks(rel) &&
 		table_tuple_fetch_row_version(rel, &tid, snapshot, slot) &&
-		taskq_id_eq(DatumGetUUIDP(slot_getattr(slot, Anum_task_id, &isnull)), &ref->id);
+		taskq_id_eq(DatumGetUUIDP(slot_getattr(slot, Anum_task_id, &isnull)),
+					&ref->id);
 }
 
 /*
- * taskq_store_lock_seen - as taskq_store_lock without wait, first where the task was seen
+ * taskq_store_lock_seen - as taskq_store_lock without wait, first where the
+ * task was seen
  *
- * Spares the look into an index.  Uses the active snapshot, which shall be new.
+ * Spares the look into an index.  Uses the active snapshot, which shall be
+ * new.
  */
 TaskqLockResult
 taskq_store_lock_seen(const TaskqRef *ref, TaskqRow *row)
@@ -675,12 +732,14 @@ taskq_store_lock_seen(const TaskqRef *ref, TaskqRow *row)
 	if (!ItemPointerIsValid(&ref->tid))
 		return taskq_store_lock(&ref->id, false, row);
 	rel = taskq_store_open(TASKQ_REL_LEAF + ref->leaf, RowExclusiveLock);
-	slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsBufferHeapTuple);
+	slot = MakeSingleTupleTableSlot(RelationGetDescr(rel),
+									&TTSOpsBufferHeapTuple);
 	if (still_there(rel, ref, GetActiveSnapshot(), slot))
 	{
 		ItemPointerData tid = ref->tid;
 
-		result = lock_tuple(rel, ref->leaf, &tid, GetActiveSnapshot(), slot, false, row);
+		result = lock_tuple(rel, ref->leaf, &tid, GetActiveSnapshot(), slot,
+							false, row);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, result == TM_Ok ? NoLock : RowExclusiveLock);
@@ -699,7 +758,8 @@ taskq_store_lock_seen(const TaskqRef *ref, TaskqRow *row)
 void
 taskq_store_update(TaskqRow *row)
 {
-	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + row->leaf, RowExclusiveLock);
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + row->leaf,
+									   RowExclusiveLock);
 	BlockNumber block = ItemPointerGetBlockNumber(&row->tid);
 
 	taskq_rows_update_one(rel, &row->tid, row->values, row->nulls, Natts_task);
@@ -713,7 +773,8 @@ taskq_store_update(TaskqRow *row)
 void
 taskq_store_delete(TaskqRow *row)
 {
-	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + row->leaf, RowExclusiveLock);
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + row->leaf,
+									   RowExclusiveLock);
 
 	CatalogTupleDelete(rel, &row->tid);
 	table_close(rel, NoLock);
@@ -724,38 +785,47 @@ taskq_store_delete(TaskqRow *row)
  * taskq_store_scan - claimable tasks of a lane in one leaf, in order of id
  *
  * Finds up to max ids from *from on.  *seen is set to the last id looked at,
- * and stays as it is if there was none; *exhausted tells whether the scan came
- * to the end of the lane.  Those that the filter (or NULL) refuses are passed over.
- * A task that is 'r' here lost its worker: the caller leaves out those that live
- * workers hold.  Those that became pending after their submit are not found here but
- * by taskq_ready_scan.
+ * and stays as it is if there was none; *exhausted tells whether the scan
+ * came to the end of the lane.  Those that the filter (or NULL) refuses are
+ * passed over. A task that is 'r' here lost its worker: the caller leaves out
+ * those that live workers hold.  Those that became pending after their submit
+ * are not found here but by taskq_ready_scan.
  */
 int
-taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapshot snapshot, TaskqStoreFilter filter,
-				 int max, TaskqRef *found, pg_uuid_t *seen, bool *exhausted)
+taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from,
+				 Snapshot snapshot, TaskqStoreFilter filter, int max,
+				 TaskqRef *found, pg_uuid_t *seen, bool *exhausted)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
-	Relation	index = index_open(taskq_store_oid(TASKQ_REL_LEAF_LANE + leaf), AccessShareLock);
+	Relation	index = index_open(taskq_store_oid(TASKQ_REL_LEAF_LANE + leaf),
+								   AccessShareLock);
 	ScanKeyData keys[2];
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	int			n = 0;
 
-	ScanKeyInit(&keys[0], Anum_task_lane, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(lane));
-	ScanKeyInit(&keys[1], Anum_task_id, BTGreaterEqualStrategyNumber, F_UUID_GE, UUIDPGetDatum(from));
+	ScanKeyInit(&keys[0], Anum_task_lane, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(lane));
+	ScanKeyInit(&keys[1], Anum_task_id, BTGreaterEqualStrategyNumber,
+				F_UUID_GE, UUIDPGetDatum(from));
 	scan = systable_beginscan_ordered(rel, index, snapshot, 2, keys);
 	*exhausted = true;
-	while ((tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
+	while ((tuple = systable_getnext_ordered(scan, ForwardScanDirection)) !=
+		   NULL)
 	{
 		bool		isnull;
-		char		state = DatumGetChar(heap_getattr(tuple, Anum_task_state, RelationGetDescr(rel), &isnull));
+		char		state = DatumGetChar(heap_getattr(tuple, Anum_task_state,
+													  RelationGetDescr(rel),
+													  &isnull));
 
 		CHECK_FOR_INTERRUPTS();
-		*seen = *DatumGetUUIDP(heap_getattr(tuple, Anum_task_id, RelationGetDescr(rel), &isnull));
+		*seen = *DatumGetUUIDP(heap_getattr(tuple, Anum_task_id,
+											RelationGetDescr(rel), &isnull));
 		if (state != TASKQ_PENDING && state != TASKQ_RUNNING)
 			continue;
 		/* found by its row in table ready, in order of its due time */
-		if (state == TASKQ_PENDING && !heap_attisnull(tuple, Anum_task_run_at, RelationGetDescr(rel)))
+		if (state == TASKQ_PENDING &&
+			!heap_attisnull(tuple, Anum_task_run_at, RelationGetDescr(rel)))
 			continue;
 		if (filter != NULL && !filter(tuple, RelationGetDescr(rel)))
 			continue;
@@ -780,7 +850,8 @@ taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapshot snapshot,
 static bool
 is_over(char state, bool unknown, TimestampTz finished_at, TimestampTz cutoff)
 {
-	return (state == TASKQ_COMPLETED || state == TASKQ_FAILED || state == TASKQ_CANCELLED) &&
+	return (state == TASKQ_COMPLETED || state == TASKQ_FAILED ||
+			state == TASKQ_CANCELLED) &&
 		(unknown || finished_at <= cutoff);
 }
 
@@ -791,7 +862,9 @@ taskq_row_over(const TaskqRow *row, TimestampTz cutoff)
 	bool		unknown = taskq_row_isnull(row, finished_at);
 
 	return is_over(DatumGetChar(taskq_row_value(row, state)), unknown,
-				   unknown ? 0 : DatumGetTimestampTz(taskq_row_value(row, finished_at)), cutoff);
+				   unknown ? 0
+				   : DatumGetTimestampTz(taskq_row_value(row, finished_at)),
+				   cutoff);
 }
 
 /* ... and of one that is still in its page. */
@@ -799,24 +872,30 @@ static bool
 tuple_over(HeapTuple tuple, TupleDesc desc, TimestampTz cutoff)
 {
 	bool		unknown;
-	char		state = DatumGetChar(heap_getattr(tuple, Anum_task_state, desc, &unknown));
-	Datum		finished_at = heap_getattr(tuple, Anum_task_finished_at, desc, &unknown);
+	char		state =
+	DatumGetChar(heap_getattr(tuple, Anum_task_state, desc, &unknown));
+	Datum		finished_at = heap_getattr(tuple, Anum_task_finished_at, desc,
+										   &unknown);
 
-	return is_over(state, unknown, unknown ? 0 : DatumGetTimestampTz(finished_at), cutoff);
+	return is_over(state, unknown,
+				   unknown ? 0 : DatumGetTimestampTz(finished_at), cutoff);
 }
 
 /* The rows of one page that are over, or those that are not. */
 static int
-pick_in_page(Relation rel, int leaf, BlockNumber block, BufferAccessStrategy strategy, Snapshot snapshot,
-			 bool over, TimestampTz cutoff, TaskqRef *found)
+pick_in_page(Relation rel, int leaf, BlockNumber block,
+			 BufferAccessStrategy strategy, Snapshot snapshot, bool over,
+			 TimestampTz cutoff, TaskqRef *found)
 {
-	Buffer		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
+	Buffer		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL,
+											strategy);
 	Page		page;
 	int			n = 0;
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	page = BufferGetPage(buffer);
-	for (OffsetNumber offset = FirstOffsetNumber; offset <= PageGetMaxOffsetNumber(page); offset++)
+	for (OffsetNumber offset = FirstOffsetNumber;
+		 offset <= PageGetMaxOffsetNumber(page); offset++)
 	{
 		ItemId		item = PageGetItemId(page, offset);
 		HeapTupleData tuple;
@@ -831,7 +910,9 @@ pick_in_page(Relation rel, int leaf, BlockNumber block, BufferAccessStrategy str
 		if (!HeapTupleSatisfiesVisibility(&tuple, snapshot, buffer) ||
 			tuple_over(&tuple, RelationGetDescr(rel), cutoff) != over)
 			continue;
-		found[n].id = *DatumGetUUIDP(heap_getattr(&tuple, Anum_task_id, RelationGetDescr(rel), &isnull));
+		found[n].id = *DatumGetUUIDP(heap_getattr(&tuple, Anum_task_id,
+												  RelationGetDescr(rel),
+												  &isnull));
 		found[n].tid = tuple.t_self;
 		found[n++].leaf = leaf;
 	}
@@ -840,15 +921,17 @@ pick_in_page(Relation rel, int leaf, BlockNumber block, BufferAccessStrategy str
 }
 
 /*
- * taskq_store_pick - tasks of a leaf that are over, or (over = false) those that are not
+ * taskq_store_pick - tasks of a leaf that are over, or (over = false) those
+ * that are not
  *
- * Reads nblocks pages from block on, fewer if max tasks are found before; found has room
- * for max and one page's more.  Copies nothing but where they are, and leaves the server's
- * cache to others.  Returns the block to go on with, InvalidBlockNumber after the last.
+ * Reads nblocks pages from block on, fewer if max tasks are found before;
+ * found has room for max and one page's more.  Copies nothing but where they
+ * are, and leaves the server's cache to others.  Returns the block to go on
+ * with, InvalidBlockNumber after the last.
  */
 BlockNumber
-taskq_store_pick(int leaf, BlockNumber block, int nblocks, bool over, TimestampTz cutoff,
-				 int max, TaskqRef *found, int *n)
+taskq_store_pick(int leaf, BlockNumber block, int nblocks, bool over,
+				 TimestampTz cutoff, int max, TaskqRef *found, int *n)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
 	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
@@ -859,7 +942,8 @@ taskq_store_pick(int leaf, BlockNumber block, int nblocks, bool over, TimestampT
 	while (block < end && nblocks-- > 0 && *n < max)
 	{
 		CHECK_FOR_INTERRUPTS();
-		*n += pick_in_page(rel, leaf, block++, strategy, snapshot, over, cutoff, found + *n);
+		*n += pick_in_page(rel, leaf, block++, strategy, snapshot, over,
+						   cutoff, found + *n);
 	}
 	UnregisterSnapshot(snapshot);
 	FreeAccessStrategy(strategy);
@@ -869,38 +953,46 @@ taskq_store_pick(int leaf, BlockNumber block, int nblocks, bool over, TimestampT
 
 /* The first id of a leaf in a direction, of those not greater than last. */
 static bool
-first_id(Relation rel, Relation index, Snapshot snapshot, const pg_uuid_t *last, ScanDirection direction, pg_uuid_t *id)
+first_id(Relation rel, Relation index, Snapshot snapshot,
+		 const pg_uuid_t *last, ScanDirection direction, pg_uuid_t *id)
 {
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	bool		isnull;
 
-	ScanKeyInit(&key, Anum_task_id, BTLessEqualStrategyNumber, F_UUID_LE, UUIDPGetDatum(last));
+	ScanKeyInit(&key, Anum_task_id, BTLessEqualStrategyNumber, F_UUID_LE,
+				UUIDPGetDatum(last));
 	scan = systable_beginscan_ordered(rel, index, snapshot, 1, &key);
 	tuple = systable_getnext_ordered(scan, direction);
 	if (tuple != NULL)
-		*id = *DatumGetUUIDP(heap_getattr(tuple, Anum_task_id, RelationGetDescr(rel), &isnull));
+		*id = *DatumGetUUIDP(heap_getattr(tuple, Anum_task_id,
+										  RelationGetDescr(rel), &isnull));
 	systable_endscan_ordered(scan);
 	return tuple != NULL;
 }
 
 /*
- * taskq_store_ends - the lowest and the highest id in a leaf; false if there is none
+ * taskq_store_ends - the lowest and the highest id in a leaf; false if there
+ * is none
  *
- * Of those up to now: a clock that was set ahead for a moment shall not count.
+ * Of those up to now: a clock that was set ahead for a moment shall not
+ * count.
  */
 bool
-taskq_store_ends(int leaf, TimestampTz now, pg_uuid_t *oldest, pg_uuid_t *newest)
+taskq_store_ends(int leaf, TimestampTz now, pg_uuid_t *oldest,
+				 pg_uuid_t *newest)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
-	Relation	index = index_open(taskq_store_oid(TASKQ_REL_LEAF_PKEY + leaf), AccessShareLock);
+	Relation	index = index_open(taskq_store_oid(TASKQ_REL_LEAF_PKEY + leaf),
+								   AccessShareLock);
 	Snapshot	snapshot = taskq_store_snapshot();
 	pg_uuid_t	last;
 	bool		found;
 
 	taskq_id_last(now, &last);
-	found = first_id(rel, index, snapshot, &last, ForwardScanDirection, oldest) &&
+	found =
+		first_id(rel, index, snapshot, &last, ForwardScanDirection, oldest) &&
 		first_id(rel, index, snapshot, &last, BackwardScanDirection, newest);
 	UnregisterSnapshot(snapshot);
 	index_close(index, AccessShareLock);
@@ -908,7 +1000,10 @@ taskq_store_ends(int leaf, TimestampTz now, pg_uuid_t *oldest, pg_uuid_t *newest
 	return found;
 }
 
-/* taskq_store_truncate - empty a leaf, on which the transaction has an access exclusive lock */
+/*
+ * taskq_store_truncate - empty a leaf, on which the transaction has an access
+ * exclusive lock
+ */
 void
 taskq_store_truncate(int leaf)
 {
@@ -925,7 +1020,8 @@ void
 taskq_timer_insert(TimestampTz due, const pg_uuid_t *id, int32 lane)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_TIMER, RowExclusiveLock);
-	Datum		values[3] = {TimestampTzGetDatum(due), UUIDPGetDatum(id), Int32GetDatum(lane)};
+	Datum		values[3] = {TimestampTzGetDatum(due), UUIDPGetDatum(id),
+	Int32GetDatum(lane)};
 	bool		nulls[3] = {false, false, false};
 
 	taskq_rows_insert_one(rel, values, nulls, lengthof(values));
@@ -942,9 +1038,12 @@ taskq_timer_delete(TimestampTz due, const pg_uuid_t *id)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(due));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
-	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_TIMER_PKEY), true, snapshot, 2, keys);
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
+				TimestampTzGetDatum(due));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_UUID_EQ,
+				UUIDPGetDatum(id));
+	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_TIMER_PKEY),
+							  true, snapshot, 2, keys);
 	while ((tuple = systable_getnext(scan)) != NULL)
 		CatalogTupleDelete(rel, &tuple->t_self);
 	systable_endscan(scan);
@@ -953,24 +1052,30 @@ taskq_timer_delete(TimestampTz due, const pg_uuid_t *id)
 }
 
 /*
- * taskq_timer_next - timers from *due and *id on, in order, for going through all of them
+ * taskq_timer_next - timers from *due and *id on, in order, for going through
+ * all of them
  *
  * Returns how many, at most max, and moves *due and *id past the last.
  */
 int
-taskq_timer_next(TimestampTz *due, pg_uuid_t *id, int max, pg_uuid_t *ids, TimestampTz *dues)
+taskq_timer_next(TimestampTz *due, pg_uuid_t *id, int max, pg_uuid_t *ids,
+				 TimestampTz *dues)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_TIMER, AccessShareLock);
-	Relation	index = index_open(taskq_store_oid(TASKQ_REL_TIMER_PKEY), AccessShareLock);
+	Relation	index = index_open(taskq_store_oid(TASKQ_REL_TIMER_PKEY),
+								   AccessShareLock);
 	Snapshot	snapshot = taskq_store_snapshot();
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	int			n = 0;
 
-	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE, TimestampTzGetDatum(*due));
+	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE,
+				TimestampTzGetDatum(*due));
 	scan = systable_beginscan_ordered(rel, index, snapshot, 1, &key);
-	while (n < max && (tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
+	while (n < max &&
+		   (tuple = systable_getnext_ordered(scan, ForwardScanDirection)) !=
+		   NULL)
 	{
 		bool		isnull;
 		TimestampTz this_due = DatumGetTimestampTz(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
@@ -997,20 +1102,28 @@ taskq_timer_next(TimestampTz *due, pg_uuid_t *id, int max, pg_uuid_t *ids, Times
 /*
  * taskq_attempt_insert - keep an attempt that is not the task's last
  *
- * Worker and times are taken from the row, which still has them from that attempt.
+ * Worker and times are taken from the row, which still has them from that
+ * attempt.
  */
 void
-taskq_attempt_insert(const TaskqRow *row, int attempt, char outcome, Datum error)
+taskq_attempt_insert(const TaskqRow *row, int attempt, char outcome,
+					 Datum error)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_ATTEMPT, RowExclusiveLock);
-	Datum		values[7] = {
-		taskq_row_value(row, id), Int16GetDatum(attempt), CharGetDatum(outcome), taskq_row_value(row, worker),
-		taskq_row_value(row, started_at), taskq_row_value(row, finished_at), error
-	};
-	bool		nulls[7] = {
-		false, false, false, taskq_row_isnull(row, worker),
-		taskq_row_isnull(row, started_at), taskq_row_isnull(row, finished_at), error == 0
-	};
+	Datum		values[7] = {taskq_row_value(row, id),
+		Int16GetDatum(attempt),
+		CharGetDatum(outcome),
+		taskq_row_value(row, worker),
+		taskq_row_value(row, started_at),
+		taskq_row_value(row, finished_at),
+	error};
+	bool		nulls[7] = {false,
+		false,
+		false,
+		taskq_row_isnull(row, worker),
+		taskq_row_isnull(row, started_at),
+		taskq_row_isnull(row, finished_at),
+	error == 0};
 
 	taskq_rows_insert_one(rel, values, nulls, lengthof(values));
 	table_close(rel, NoLock);
@@ -1026,7 +1139,8 @@ delete_by_task(TaskqRelation table, TaskqRelation index, const pg_uuid_t *id)
 	HeapTuple	tuple;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
-	scan = systable_beginscan(rel, taskq_store_oid(index), true, snapshot, 1, &key);
+	scan = systable_beginscan(rel, taskq_store_oid(index), true, snapshot, 1,
+							  &key);
 	while ((tuple = systable_getnext(scan)) != NULL)
 		CatalogTupleDelete(rel, &tuple->t_self);
 	systable_endscan(scan);
@@ -1035,7 +1149,8 @@ delete_by_task(TaskqRelation table, TaskqRelation index, const pg_uuid_t *id)
 }
 
 /*
- * taskq_attempts_next - tasks that have attempts on record, from *from on, in order of id
+ * taskq_attempts_next - tasks that have attempts on record, from *from on, in
+ * order of id
  *
  * Each once.  Returns how many, at most max, and moves *from past the last.
  */
@@ -1043,16 +1158,20 @@ int
 taskq_attempts_next(pg_uuid_t *from, int max, pg_uuid_t *ids)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_ATTEMPT, AccessShareLock);
-	Relation	index = index_open(taskq_store_oid(TASKQ_REL_ATTEMPT_PKEY), AccessShareLock);
+	Relation	index = index_open(taskq_store_oid(TASKQ_REL_ATTEMPT_PKEY),
+								   AccessShareLock);
 	Snapshot	snapshot = taskq_store_snapshot();
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	int			n = 0;
 
-	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_UUID_GE, UUIDPGetDatum(from));
+	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_UUID_GE,
+				UUIDPGetDatum(from));
 	scan = systable_beginscan_ordered(rel, index, snapshot, 1, &key);
-	while (n < max && (tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
+	while (n < max &&
+		   (tuple = systable_getnext_ordered(scan, ForwardScanDirection)) !=
+		   NULL)
 	{
 		bool		isnull;
 		pg_uuid_t	id = *DatumGetUUIDP(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
@@ -1080,12 +1199,16 @@ delete_if_free(Relation rel, ItemPointer tid, Snapshot snapshot)
 	TM_FailureData failure;
 
 	if (table_tuple_lock(rel, tid, snapshot, slot, GetCurrentCommandId(false),
-						 LockTupleExclusive, LockWaitSkip, 0, &failure) == TM_Ok)
+						 LockTupleExclusive, LockWaitSkip, 0,
+						 &failure) == TM_Ok)
 		CatalogTupleDelete(rel, tid);
 	ExecDropSingleTupleTableSlot(slot);
 }
 
-/* taskq_attempts_forget - forget the attempts at a task that is gone; never waits */
+/*
+ * taskq_attempts_forget - forget the attempts at a task that is gone; never
+ * waits
+ */
 void
 taskq_attempts_forget(const pg_uuid_t *id)
 {
@@ -1096,7 +1219,8 @@ taskq_attempts_forget(const pg_uuid_t *id)
 	HeapTuple	tuple;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
-	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_ATTEMPT_PKEY), true, snapshot, 1, &key);
+	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_ATTEMPT_PKEY),
+							  true, snapshot, 1, &key);
 	while ((tuple = systable_getnext(scan)) != NULL)
 	{
 		ItemPointerData tid = tuple->t_self;
@@ -1121,11 +1245,16 @@ taskq_attempts_delete(const pg_uuid_t *id)
 static void
 lease_values(const TaskqLease *lease, Datum *values, bool *nulls)
 {
-	Datum		all[Natts_lease] = {
-		UUIDPGetDatum(&lease->task), UUIDPGetDatum(&lease->token), TimestampTzGetDatum(lease->until),
-		TimestampTzGetDatum(lease->deadline), TimestampTzGetDatum(lease->timer), Int64GetDatum(lease->lease_ms), BoolGetDatum(lease->cancel),
-		BoolGetDatum(lease->told), TimestampTzGetDatum(lease->updated_at), lease->progress
-	};
+	Datum		all[Natts_lease] = {UUIDPGetDatum(&lease->task),
+		UUIDPGetDatum(&lease->token),
+		TimestampTzGetDatum(lease->until),
+		TimestampTzGetDatum(lease->deadline),
+		TimestampTzGetDatum(lease->timer),
+		Int64GetDatum(lease->lease_ms),
+		BoolGetDatum(lease->cancel),
+		BoolGetDatum(lease->told),
+		TimestampTzGetDatum(lease->updated_at),
+	lease->progress};
 
 	memcpy(values, all, sizeof(all));
 	memset(nulls, false, Natts_lease * sizeof(bool));
@@ -1133,7 +1262,10 @@ lease_values(const TaskqLease *lease, Datum *values, bool *nulls)
 	nulls[9] = lease->progress == 0;
 }
 
-/* taskq_lease_insert - the task of a lease, whose row this transaction has locked, gets it */
+/*
+ * taskq_lease_insert - the task of a lease, whose row this transaction has
+ * locked, gets it
+ */
 void
 taskq_lease_insert(TaskqLease *lease)
 {
@@ -1148,7 +1280,10 @@ taskq_lease_insert(TaskqLease *lease)
 	CommandCounterIncrement();
 }
 
-/* taskq_lease_find - the lease of a task; progress is a copy in the current context.  False if it has none */
+/*
+ * taskq_lease_find - the lease of a task; progress is a copy in the current
+ * context.  False if it has none
+ */
 bool
 taskq_lease_find(const pg_uuid_t *id, TaskqLease *lease)
 {
@@ -1159,14 +1294,16 @@ taskq_lease_find(const pg_uuid_t *id, TaskqLease *lease)
 	HeapTuple	tuple;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
-	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_LEASE_PKEY), true, snapshot, 1, &key);
+	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_LEASE_PKEY),
+							  true, snapshot, 1, &key);
 	tuple = systable_getnext(scan);
 	if (tuple != NULL)
 	{
 		Datum		values[Natts_lease];
 		bool		nulls[Natts_lease];
 
-		taskq_rows_deform(tuple, RelationGetDescr(rel), values, nulls, Natts_lease);
+		taskq_rows_deform(tuple, RelationGetDescr(rel), values, nulls,
+						  Natts_lease);
 		lease->tid = tuple->t_self;
 		lease->task = *DatumGetUUIDP(values[0]);
 		lease->token = *DatumGetUUIDP(values[1]);
@@ -1177,7 +1314,9 @@ taskq_lease_find(const pg_uuid_t *id, TaskqLease *lease)
 		lease->cancel = DatumGetBool(values[6]);
 		lease->told = DatumGetBool(values[7]);
 		lease->updated_at = DatumGetTimestampTz(values[8]);
-		lease->progress = nulls[9] ? (Datum) 0 : PointerGetDatum(PG_DETOAST_DATUM_COPY(values[9]));
+		lease->progress =
+			nulls[9] ? (Datum) 0
+			: PointerGetDatum(PG_DETOAST_DATUM_COPY(values[9]));
 	}
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
@@ -1185,7 +1324,10 @@ taskq_lease_find(const pg_uuid_t *id, TaskqLease *lease)
 	return tuple != NULL;
 }
 
-/* taskq_lease_update - write back a lease whose task this transaction has locked */
+/*
+ * taskq_lease_update - write back a lease whose task this transaction has
+ * locked
+ */
 void
 taskq_lease_update(TaskqLease *lease)
 {
@@ -1199,20 +1341,26 @@ taskq_lease_update(TaskqLease *lease)
 	CommandCounterIncrement();
 }
 
-/* taskq_lease_delete - the task, whose row this transaction has locked, is nobody's any more */
+/*
+ * taskq_lease_delete - the task, whose row this transaction has locked, is
+ * nobody's any more
+ */
 void
 taskq_lease_delete(const pg_uuid_t *id)
 {
 	delete_by_task(TASKQ_REL_LEASE, TASKQ_REL_LEASE_PKEY, id);
 }
 
-/* taskq_lease_ids - all tasks that have one, as a list of palloc'd pg_uuid_t */
+/*
+ * taskq_lease_ids - all tasks that have one, as a list of palloc'd pg_uuid_t
+ */
 List *
 taskq_lease_ids(void)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_LEASE, AccessShareLock);
 	Snapshot	snapshot = taskq_store_snapshot();
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0,
+										  NULL);
 	HeapTuple	tuple;
 	List	   *ids = NIL;
 
@@ -1221,7 +1369,8 @@ taskq_lease_ids(void)
 		bool		isnull;
 		pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
 
-		*id = *DatumGetUUIDP(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
+		*id = *DatumGetUUIDP(
+							 heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
 		ids = lappend(ids, id);
 	}
 	systable_endscan(scan);
@@ -1233,10 +1382,11 @@ taskq_lease_ids(void)
 PG_FUNCTION_INFO_V1(taskq_leaf_written_sql);
 
 /*
- * taskq_leaf_written_sql - leaf_written(slot), a constraint of the table that is always kept
+ * taskq_leaf_written_sql - leaf_written(slot), a constraint of the table that
+ * is always kept
  *
- * So the sweeper learns of rows that come by other ways than ours: COPY, a restore,
- * replication, an administrator.
+ * So the sweeper learns of rows that come by other ways than ours: COPY, a
+ * restore, replication, an administrator.
  */
 Datum
 taskq_leaf_written_sql(PG_FUNCTION_ARGS)

@@ -4,9 +4,9 @@
  *		The tables.  store.c and defs.c are the only code that touches them.
  *
  * Rows are read and written with the table and index access methods, not with
- * SQL: no plan, no trigger, no search_path, no row security and no privilege of
- * the current user has a say, and a read-only or serializable transaction can
- * still finish its task.
+ * SQL: no plan, no trigger, no search_path, no row security and no privilege
+ * of the current user has a say, and a read-only or serializable transaction
+ * can still finish its task.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,9 +24,9 @@
 #include "utils/snapshot.h"
 
 /*
- * What taskq_internal.script_version() says, where the script and this library belong
- * together.  Count it up with each change of the tables, or of what a C function takes
- * or returns.
+ * What taskq_internal.script_version() says, where the script and this
+ * library belong together.  Count it up with each change of the tables, or of
+ * what a C function takes or returns.
  */
 #define TASKQ_SCRIPT_VERSION 1
 
@@ -83,7 +83,8 @@ typedef struct TaskqRow
 	int			leaf;
 	ItemPointerData tid;
 	TransactionId xmin;			/* FrozenTransactionId if that is long ago */
-	HeapTuple	whole;			/* with columns that are not taskq's, or NULL if there are none */
+	HeapTuple	whole;			/* with columns that are not taskq's, or NULL
+								 * if there are none */
 	Datum		values[Natts_task];
 	bool		nulls[Natts_task];
 } TaskqRow;
@@ -144,7 +145,8 @@ typedef struct TaskqLease
 	pg_uuid_t	token;
 	TimestampTz until;			/* steady time */
 	TimestampTz deadline;		/* steady time, or DT_NOEND */
-	TimestampTz timer;			/* due time of its timer, by the system's clock */
+	TimestampTz timer;			/* due time of its timer, by the system's
+								 * clock */
 	int64		lease_ms;
 	bool		cancel;
 	bool		told;
@@ -167,37 +169,54 @@ extern void taskq_store_new_row(TaskqRow *row);
 extern void taskq_store_insert(TaskqRow *rows, int nrows);
 extern bool taskq_store_find(const pg_uuid_t *id, TaskqRow *row);
 extern bool taskq_store_leaves_free(const pg_uuid_t *id);
-extern TaskqLockResult taskq_store_lock(const pg_uuid_t *id, bool wait, TaskqRow *row);
-extern TaskqLockResult taskq_store_lock_seen(const TaskqRef *ref, TaskqRow *row);
+extern TaskqLockResult taskq_store_lock(const pg_uuid_t *id, bool wait,
+										TaskqRow *row);
+extern TaskqLockResult taskq_store_lock_seen(const TaskqRef *ref,
+											 TaskqRow *row);
 extern void taskq_store_update(TaskqRow *row);
 extern void taskq_store_delete(TaskqRow *row);
-/* is a claimable task, as a snapshot has it, one of those that are looked for? */
+
+/*
+ * is a claimable task, as a snapshot has it, one of those that are looked
+ * for?
+ */
 typedef bool (*TaskqStoreFilter) (HeapTuple tuple, TupleDesc desc);
-extern int	taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from, Snapshot snapshot, TaskqStoreFilter filter,
-							 int max, TaskqRef *found, pg_uuid_t *seen, bool *exhausted);
+extern int	taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from,
+							 Snapshot snapshot, TaskqStoreFilter filter,
+							 int max, TaskqRef *found, pg_uuid_t *seen,
+							 bool *exhausted);
 
 extern bool taskq_row_over(const TaskqRow *row, TimestampTz cutoff);
-extern BlockNumber taskq_store_pick(int leaf, BlockNumber block, int nblocks, bool over, TimestampTz cutoff,
-									int max, TaskqRef *found, int *n);
-extern bool taskq_store_ends(int leaf, TimestampTz now, pg_uuid_t *oldest, pg_uuid_t *newest);
+extern BlockNumber taskq_store_pick(int leaf, BlockNumber block, int nblocks,
+									bool over, TimestampTz cutoff, int max,
+									TaskqRef *found, int *n);
+extern bool taskq_store_ends(int leaf, TimestampTz now, pg_uuid_t *oldest,
+							 pg_uuid_t *newest);
 extern void taskq_store_truncate(int leaf);
 
-extern void taskq_timer_insert(TimestampTz due, const pg_uuid_t *id, int32 lane);
+extern void taskq_timer_insert(TimestampTz due, const pg_uuid_t *id,
+							   int32 lane);
 extern void taskq_timer_delete(TimestampTz due, const pg_uuid_t *id);
 
-extern int	taskq_timer_next(TimestampTz *due, pg_uuid_t *id, int max, pg_uuid_t *ids, TimestampTz *dues);
+extern int	taskq_timer_next(TimestampTz *due, pg_uuid_t *id, int max,
+							 pg_uuid_t *ids, TimestampTz *dues);
 
 /* ready.c */
-extern void taskq_ready_insert(int32 lane, TimestampTz due, const pg_uuid_t *id);
-extern void taskq_ready_delete(int32 lane, TimestampTz due, const pg_uuid_t *id);
-extern int	taskq_ready_scan(int32 lane, const TaskqDue *from, Snapshot snapshot, TaskqStoreFilter filter, int max,
-							 TaskqRef *found, TaskqDue *dues, bool *exhausted);
+extern void taskq_ready_insert(int32 lane, TimestampTz due,
+							   const pg_uuid_t *id);
+extern void taskq_ready_delete(int32 lane, TimestampTz due,
+							   const pg_uuid_t *id);
+extern int	taskq_ready_scan(int32 lane, const TaskqDue *from,
+							 Snapshot snapshot, TaskqStoreFilter filter,
+							 int max, TaskqRef *found, TaskqDue *dues,
+							 bool *exhausted);
 extern void taskq_ready_tidy(int32 lane);
 extern bool taskq_watermark_read(int32 lane, pg_uuid_t *id);
 extern bool taskq_watermark_highest(pg_uuid_t *id);
 extern void taskq_watermark_write(int32 lane, const pg_uuid_t *id);
 
-extern void taskq_attempt_insert(const TaskqRow *row, int attempt, char outcome, Datum error);
+extern void taskq_attempt_insert(const TaskqRow *row, int attempt,
+								 char outcome, Datum error);
 extern void taskq_attempts_delete(const pg_uuid_t *id);
 extern int	taskq_attempts_next(pg_uuid_t *from, int max, pg_uuid_t *ids);
 extern void taskq_attempts_forget(const pg_uuid_t *id);
