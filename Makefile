@@ -14,7 +14,15 @@ POSTGRES_H := $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)/postgres.h
 
 MODULE_big = taskq
 EXTENSION = taskq
-DATA = $(sort $(wildcard sql/taskq--*.sql))
+# The install script is its parts in the order of their names; the last one gives
+# and takes rights on all that the others made.
+SCRIPT = sql/taskq--$(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" taskq.control).sql
+SCRIPT_PARTS = $(sort $(filter-out sql/taskq--%,$(wildcard sql/*.sql)))
+ifneq ($(lastword $(SCRIPT_PARTS)),sql/99_rights.sql)
+$(error sql/99_rights.sql is not the last part of the install script: $(SCRIPT_PARTS))
+endif
+DATA = $(sort $(wildcard sql/taskq--*--*.sql))
+DATA_built = $(SCRIPT)
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 EXTRA_CLEAN = src/base/errnames.h
 
@@ -72,6 +80,11 @@ src/base/errnames.h: $(datadir)/errcodes.txt Makefile
 		printf "{ MAKE_SQLSTATE(\x27%s\x27,\x27%s\x27,\x27%s\x27,\x27%s\x27,\x27%s\x27), \"%s\" },\n", \
 			c[1], c[2], c[3], c[4], c[5], $$4 }' $< >>$@.tmp
 	@mv $@.tmp $@
+
+# By content, not by age: a part may have gone.
+$(SCRIPT): $(SCRIPT_PARTS) $(shell cat $(SCRIPT_PARTS) | cmp -s - $(SCRIPT) || echo FORCE)
+	@cat $(SCRIPT_PARTS) >$@.tmp
+	@mv $@.tmp $@
 .PHONY: FORCE
 FORCE:
 
@@ -85,6 +98,6 @@ all install uninstall installcheck:
 	@echo '    make setup' >&2
 	@exit 1
 clean:
-	rm -f src/*.o src/*.bc src/*/*.o src/*/*.bc src/base/errnames.h taskq.so
+	rm -f src/*.o src/*.bc src/*/*.o src/*/*.bc src/base/errnames.h $(SCRIPT) taskq.so
 
 endif

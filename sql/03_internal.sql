@@ -1,0 +1,60 @@
+/* ---------------------------------------------------------------- the script's version */
+
+-- Counted up with every change of what the library relies on: see TASKQ_SCRIPT_VERSION
+-- in store.h.  An upgrade script replaces this function.
+CREATE FUNCTION taskq_internal.script_version() RETURNS int4
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS 'SELECT 1';
+COMMENT ON FUNCTION taskq_internal.script_version() IS
+'number of the tables and functions that this script makes; the library refuses to work with another one than its own';
+
+/* ---------------------------------------------------------------- what the views need */
+
+-- ROWS: few, however large the tables are, so they are joined by index.
+CREATE FUNCTION taskq_internal.live(
+	OUT id uuid, OUT slot int2, OUT state text, OUT attempt int2, OUT worker text, OUT started_at timestamptz,
+	OUT current float8, OUT total float8, OUT failed int4, OUT message text, OUT info jsonb,
+	OUT updated_at timestamptz, OUT cancel_requested bool, OUT cancel_reason text)
+RETURNS SETOF record LANGUAGE c VOLATILE STRICT ROWS 100 AS 'MODULE_PATHNAME', 'taskq_live';
+COMMENT ON FUNCTION taskq_internal.live() IS 'tasks that workers of this database hold now, from shared memory';
+
+CREATE FUNCTION taskq_internal.lanes(
+	OUT lane int4, OUT waiting int8, OUT running int4, OUT average_run interval)
+RETURNS SETOF record LANGUAGE c VOLATILE STRICT ROWS 50 AS 'MODULE_PATHNAME', 'taskq_lanes';
+COMMENT ON FUNCTION taskq_internal.lanes() IS 'lanes of this database in shared memory';
+
+CREATE FUNCTION taskq_internal.workers(
+	OUT name text, OUT role name, OUT role_oid oid, OUT pid int4, OUT state text, OUT task_id uuid, OUT task_started_at timestamptz,
+	OUT reserved int4, OUT completed int8, OUT failed int8, OUT busy interval, OUT started_at timestamptz, OUT last_active timestamptz)
+RETURNS SETOF record LANGUAGE c VOLATILE STRICT ROWS 4 AS 'MODULE_PATHNAME', 'taskq_workers';
+COMMENT ON FUNCTION taskq_internal.workers() IS 'workers of this database, from shared memory';
+
+CREATE FUNCTION taskq_internal.role_visible(name name, oid oid, system int8) RETURNS bool
+LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'taskq_role_visible';
+COMMENT ON FUNCTION taskq_internal.role_visible(name, oid, int8) IS
+'may the caller see the tasks of this role: as a member of it, of taskq_monitor or of taskq_operator';
+
+CREATE FUNCTION taskq_internal.tenant_visible(tenant text) RETURNS bool
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_tenant_visible';
+COMMENT ON FUNCTION taskq_internal.tenant_visible(text) IS
+'may the caller see the tasks of this tenant: one who states claims, or came through a trusted gateway, and is no operator, is limited to its own';
+
+CREATE FUNCTION taskq_internal.tenant_limited() RETURNS bool
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_tenant_limited';
+COMMENT ON FUNCTION taskq_internal.tenant_limited() IS
+'are there tenants whose tasks the caller may not see';
+
+CREATE FUNCTION taskq_internal.id_slot(id uuid) RETURNS int2
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'taskq_id_slot_sql';
+COMMENT ON FUNCTION taskq_internal.id_slot(uuid) IS 'the leaf that a task id names';
+
+CREATE FUNCTION taskq_internal.id_time(id uuid) RETURNS timestamptz
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'taskq_id_time_sql';
+COMMENT ON FUNCTION taskq_internal.id_time(uuid) IS 'the moment a task id was made, to the microsecond';
+
+-- Always kept.  It counts: the sweeper empties a leaf only if nothing was put into it
+-- since it was read, also not by COPY, replication or an administrator.
+CREATE FUNCTION taskq_internal.leaf_written(slot int2) RETURNS bool
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'taskq_leaf_written_sql';
+COMMENT ON FUNCTION taskq_internal.leaf_written(int2) IS 'counts that something was written into a leaf; always true';
+ALTER TABLE taskq_internal.task ADD CONSTRAINT written CHECK (taskq_internal.leaf_written(slot));
+

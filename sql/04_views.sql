@@ -1,0 +1,324 @@
+/* ---------------------------------------------------------------- views */
+
+-- One arm a state, each with a constant, so that WHERE state = '...' prunes the
+-- others.  What is live comes from shared memory and hides the stored state:
+-- a task whose result is not durable yet still runs, to everyone.
+CREATE VIEW taskq_internal.task_all AS
+WITH live AS MATERIALIZED (SELECT * FROM taskq_internal.live())
+SELECT
+	s.slot,
+	s.id,
+	n.kind,
+	n.queue,
+	s.state_name AS state,
+	CASE s.state_name
+		WHEN 'running' THEN 'STARTED' WHEN 'retrying' THEN 'RETRY' WHEN 'completed' THEN 'SUCCESS'
+		WHEN 'failed' THEN 'FAILURE' WHEN 'cancelled' THEN 'REVOKED' ELSE 'PENDING' END AS celery_state,
+	s.state_name IN ('completed', 'failed', 'cancelled') AS ready,
+	CASE WHEN s.state_name IN ('completed', 'failed', 'cancelled') THEN s.state_name = 'completed' END AS successful,
+	n.priority,
+	CASE WHEN s.state_name = 'completed' THEN 100
+		 WHEN p.total > 0 THEN pg_catalog.round(greatest(0, least(100, 100 * p.current / p.total))::numeric, 1)
+		 ELSE 0 END AS progress,
+	p.current,
+	p.total,
+	p.failed AS failed_steps,
+	p.message,
+	p.info,
+	s.payload,
+	CASE WHEN s.state_name IN ('completed', 'failed', 'cancelled') THEN s.result END AS result,
+	CASE WHEN s.state_name <> 'running' THEN s.error END AS error,
+	coalesce(s.live_attempt, s.attempt) AS attempt,
+	coalesce(s.max_attempts, k.max_attempts, 1::int2) AS max_attempts,
+	coalesce(s.live_worker, s.worker) AS worker,
+	s.run_at,
+	taskq_internal.id_time(s.id) AS created_at,
+	t.started_at,
+	coalesce(s.live_updated, t.finished_at, t.started_at, taskq_internal.id_time(s.id)) AS updated_at,
+	t.finished_at,
+	CASE WHEN t.started_at IS NOT NULL
+		 THEN coalesce(t.finished_at, pg_catalog.clock_timestamp()) - t.started_at END AS duration,
+	CASE WHEN s.state_name = 'running' AND p.current > 0 AND p.total BETWEEN p.current AND 10000 * p.current
+		 THEN t.started_at + (s.live_updated - t.started_at) * (p.total / p.current) END AS estimated_completion,
+	sub.name AS submitted_by,
+	r.name AS run_as,
+	s.tenant,
+	s.parent,
+	s.retry_of,
+	s.workflow,
+	s.tags,
+	s.metadata,
+	coalesce(s.live_cancel, s.state_name = 'cancelled') AS cancel_requested,
+	coalesce(s.live_reason, s.cancel_reason) AS cancel_reason,
+	coalesce(s.timeout_ms * interval '1 ms', k.timeout) AS timeout,
+	s.crashes,
+	r.oid AS run_as_oid,
+	r.system AS run_as_system,
+	sub.oid AS submitted_by_oid,
+	sub.system AS submitted_by_system
+FROM (
+	SELECT t.*, 'completed'::text AS state_name, NULL::int2 AS live_attempt, NULL::text AS live_worker,
+		NULL::timestamptz AS live_started, NULL::float8 AS live_current, NULL::float8 AS live_total,
+		NULL::int4 AS live_failed, NULL::text AS live_message, NULL::jsonb AS live_info,
+		NULL::timestamptz AS live_updated, NULL::bool AS live_cancel, NULL::text AS live_reason
+	FROM taskq_internal.task t WHERE t.state = 'c' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id AND l.state = 'running')
+	UNION ALL
+	SELECT t.*, 'failed', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+	FROM taskq_internal.task t WHERE t.state = 'f' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id AND l.state = 'running')
+	UNION ALL
+	SELECT t.*, 'cancelled', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+	FROM taskq_internal.task t WHERE t.state = 'x' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id AND l.state = 'running')
+	UNION ALL
+	-- 'r' that no worker holds: its worker is gone and it will be claimed again
+	SELECT t.*, 'pending', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+	FROM taskq_internal.task t WHERE t.state IN ('p', 'r') AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
+	UNION ALL
+	SELECT t.*, 'scheduled', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+	FROM taskq_internal.task t WHERE t.state = 's' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
+	UNION ALL
+	SELECT t.*, 'retrying', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+	FROM taskq_internal.task t WHERE t.state = 't' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
+	UNION ALL
+	SELECT t.*, 'running', l.attempt, l.worker, l.started_at, l.current, l.total, l.failed, l.message, l.info,
+		l.updated_at, l.cancel_requested, l.cancel_reason
+	FROM live l JOIN taskq_internal.task t ON t.id = l.id WHERE l.state = 'running'
+	UNION ALL
+	-- held by an external worker
+	SELECT t.*, 'running', NULL, NULL, t.started_at,
+		(e.progress->>'current')::float8, (e.progress->>'total')::float8, NULL, e.progress->>'message', e.progress->'info',
+		e.updated_at, e.cancel, t.cancel_reason
+	FROM taskq_internal.task t JOIN taskq_internal.lease e ON e.task = t.id WHERE t.state = 'e'
+	UNION ALL
+	SELECT t.*, 'reserved', l.attempt, l.worker, NULL, NULL, NULL, NULL, NULL, NULL, NULL, l.cancel_requested, l.cancel_reason
+	FROM live l JOIN taskq_internal.task t ON t.id = l.id WHERE l.state = 'reserved' AND t.state NOT IN ('c', 'f', 'x')
+) s
+JOIN taskq_internal.lane n ON n.id = s.lane
+JOIN taskq_internal.role r ON r.id = n.role
+JOIN taskq_internal.role sub ON sub.id = coalesce(s.submitted_by, n.role)
+LEFT JOIN taskq_internal.kind k ON k.name = n.kind
+CROSS JOIN LATERAL (
+	SELECT
+		coalesce(s.live_current, (s.progress->>'current')::float8) AS current,
+		coalesce(s.live_total, (s.progress->>'total')::float8) AS total,
+		coalesce(s.live_failed, (s.progress->>'failed')::int4) AS failed,
+		coalesce(s.live_message, s.progress->>'message') AS message,
+		coalesce(s.live_info, s.progress->'info') AS info
+) p
+CROSS JOIN LATERAL (
+	SELECT
+		CASE WHEN s.state_name = 'running' THEN s.live_started
+			 WHEN s.state_name IN ('completed', 'failed', 'cancelled', 'retrying') THEN s.started_at END AS started_at,
+		CASE WHEN s.state_name IN ('completed', 'failed', 'cancelled') THEN s.finished_at END AS finished_at
+) t;
+
+CREATE VIEW taskq.task WITH (security_barrier) AS
+SELECT a.id, a.kind, a.queue, a.state, a.celery_state, a.ready, a.successful, a.priority, a.progress, a.current, a.total,
+	a.failed_steps, a.message, a.info, a.payload, a.result, a.error, a.attempt, a.max_attempts, a.worker, a.run_at,
+	a.created_at, a.started_at, a.updated_at, a.finished_at, a.duration, a.estimated_completion, a.submitted_by, a.run_as,
+	a.tenant, a.parent, a.retry_of, a.workflow, a.tags, a.metadata, a.cancel_requested, a.cancel_reason, a.timeout
+FROM taskq_internal.task_all a
+WHERE (taskq_internal.role_visible(a.submitted_by, a.submitted_by_oid, a.submitted_by_system)
+	OR taskq_internal.role_visible(a.run_as, a.run_as_oid, a.run_as_system))
+	AND taskq_internal.tenant_visible(a.tenant);
+
+COMMENT ON VIEW taskq.task IS
+'Tasks: state, progress, result, error
+
+Every task that the caller may see: those submitted by or run as a role it is a member of; all of them for members of taskq_monitor and taskq_operator. Who comes through a gateway of taskq.trusted_gateways sees those of its own tenant; who states claims elsewhere, those of that tenant and of none. Progress is live: it shows while the task''s own transaction is still open.';
+COMMENT ON COLUMN taskq.task.id IS 'UUID that task_submit returned; it rises with time';
+COMMENT ON COLUMN taskq.task.kind IS 'kind of task; "sql" for task_submit_sql';
+COMMENT ON COLUMN taskq.task.queue IS 'queue it is in';
+COMMENT ON COLUMN taskq.task.state IS 'scheduled, pending, reserved, running, retrying, completed, failed or cancelled';
+COMMENT ON COLUMN taskq.task.celery_state IS 'the same in Celery''s words: PENDING, STARTED, RETRY, SUCCESS, FAILURE, REVOKED';
+COMMENT ON COLUMN taskq.task.ready IS 'true when the state is final';
+COMMENT ON COLUMN taskq.task.successful IS 'true when completed, false when failed or cancelled, null before';
+COMMENT ON COLUMN taskq.task.priority IS '-100 to 100, higher ones first';
+COMMENT ON COLUMN taskq.task.progress IS 'percent, 0 to 100';
+COMMENT ON COLUMN taskq.task.current IS 'how much is done, as progress() said last';
+COMMENT ON COLUMN taskq.task.total IS 'of how much';
+COMMENT ON COLUMN taskq.task.failed_steps IS 'argument failed of progress()';
+COMMENT ON COLUMN taskq.task.message IS 'argument message of progress()';
+COMMENT ON COLUMN taskq.task.info IS 'argument info of progress()';
+COMMENT ON COLUMN taskq.task.payload IS 'what the handler is called with';
+COMMENT ON COLUMN taskq.task.result IS 'what the handler returned';
+COMMENT ON COLUMN taskq.task.error IS 'sqlstate, type, message, detail, hint, context of the last failed attempt';
+COMMENT ON COLUMN taskq.task.attempt IS 'number of the attempt that runs or was the last; 0 before the first';
+COMMENT ON COLUMN taskq.task.max_attempts IS 'how often it is attempted at most';
+COMMENT ON COLUMN taskq.task.worker IS 'the worker that runs it or ran it last';
+COMMENT ON COLUMN taskq.task.run_at IS 'not before this moment; null: at once';
+COMMENT ON COLUMN taskq.task.created_at IS 'moment of the submit';
+COMMENT ON COLUMN taskq.task.started_at IS 'when the attempt that runs or was the last began';
+COMMENT ON COLUMN taskq.task.updated_at IS 'when it was last heard of: report of progress, end, begin or submit';
+COMMENT ON COLUMN taskq.task.finished_at IS 'when it became completed, failed or cancelled';
+COMMENT ON COLUMN taskq.task.duration IS 'run time: so far while running, in all when final';
+COMMENT ON COLUMN taskq.task.estimated_completion IS 'for a running task that reports progress: when it will be through at its pace so far';
+COMMENT ON COLUMN taskq.task.submitted_by IS 'role that submitted it';
+COMMENT ON COLUMN taskq.task.run_as IS 'role that it runs as';
+COMMENT ON COLUMN taskq.task.tenant IS 'tenant by the claims of a trusted gateway; null: none';
+COMMENT ON COLUMN taskq.task.parent IS 'task inside of which it was submitted, or that argument parent named';
+COMMENT ON COLUMN taskq.task.retry_of IS 'finished task that task_retry made this one of';
+COMMENT ON COLUMN taskq.task.workflow IS 'not used by this version';
+COMMENT ON COLUMN taskq.task.tags IS 'argument tags of the submit';
+COMMENT ON COLUMN taskq.task.metadata IS 'argument metadata of the submit';
+COMMENT ON COLUMN taskq.task.cancel_requested IS 'somebody asked to cancel it';
+COMMENT ON COLUMN taskq.task.cancel_reason IS 'argument reason of task_cancel';
+COMMENT ON COLUMN taskq.task.timeout IS 'longest run time of an attempt: its own, or else its kind''s; null: no limit';
+
+CREATE VIEW taskq_internal.attempt_all AS
+SELECT a.task AS task_id, a.attempt, CASE a.outcome WHEN 'l' THEN 'lost' ELSE 'failed' END AS state,
+	a.worker, a.started_at, a.finished_at, a.finished_at - a.started_at AS duration, a.error
+FROM taskq_internal.attempt a
+UNION ALL
+SELECT t.id, t.attempt, t.state, t.worker, t.started_at, t.finished_at, t.duration, t.error
+FROM taskq_internal.task_all t
+WHERE t.state IN ('running', 'completed', 'failed', 'cancelled') AND t.attempt > 0
+	AND NOT EXISTS (SELECT FROM taskq_internal.attempt a WHERE a.task = t.id AND a.attempt = t.attempt);
+
+CREATE VIEW taskq.task_attempt WITH (security_barrier) AS
+SELECT a.task_id, a.attempt, a.state, a.worker, a.started_at, a.finished_at, a.duration, a.error
+FROM taskq.task t JOIN taskq_internal.attempt_all a ON a.task_id = t.id;
+COMMENT ON VIEW taskq.task_attempt IS
+'Attempts: every execution of every task
+
+state is running, completed, failed, cancelled, or lost when the server ended in the middle of it.';
+COMMENT ON COLUMN taskq.task_attempt.task_id IS 'the task';
+COMMENT ON COLUMN taskq.task_attempt.attempt IS '1 for the first';
+COMMENT ON COLUMN taskq.task_attempt.state IS 'running, completed, failed, cancelled or lost';
+COMMENT ON COLUMN taskq.task_attempt.worker IS 'who ran it';
+COMMENT ON COLUMN taskq.task_attempt.started_at IS 'when it began';
+COMMENT ON COLUMN taskq.task_attempt.finished_at IS 'when it ended; null while it runs';
+COMMENT ON COLUMN taskq.task_attempt.duration IS 'run time';
+COMMENT ON COLUMN taskq.task_attempt.error IS 'sqlstate, type, message, detail, hint, context, if it failed';
+
+CREATE VIEW taskq.kind WITH (security_barrier) AS
+SELECT k.name, k.handler, k.queue, k.priority, k.max_attempts, k.timeout, k.backoff, k.backoff_max, k.retry_on,
+	k.max_running, k.rate, k.rate_period, r.name AS run_as, k.retention, k.batch, k.description, o.name AS owner, k.updated_at,
+	g.submitters, g.workers, g.workers_for_all
+FROM taskq_internal.kind k
+JOIN taskq_internal.role o ON o.id = k.owner
+LEFT JOIN taskq_internal.role r ON r.id = k.run_as
+CROSS JOIN LATERAL (
+	SELECT array_agg(gr.name ORDER BY gr.name) FILTER (WHERE g.privilege = 's') AS submitters,
+		array_agg(gr.name ORDER BY gr.name) FILTER (WHERE g.privilege = 'w') AS workers,
+		array_agg(gr.name ORDER BY gr.name) FILTER (WHERE g.privilege = 'W') AS workers_for_all,
+		bool_or(taskq_internal.role_visible(gr.name, gr.oid, gr.system)) AS granted
+	FROM taskq_internal.kind_grant g JOIN taskq_internal.role gr ON gr.id = g.role WHERE g.kind = k.name
+) g
+WHERE k.run_as IS NULL OR taskq_internal.role_visible(o.name, o.oid, o.system)
+	OR taskq_internal.role_visible(r.name, r.oid, r.system) OR g.granted;
+COMMENT ON VIEW taskq.kind IS
+'Kinds of task: handler and policy
+
+A kind names the function that runs its tasks and says how: queue, priority, attempts, timeout. A kind without handler is run by external workers. Shown are those that the caller may submit, work on or steer.';
+COMMENT ON COLUMN taskq.kind.name IS 'name for task_submit';
+COMMENT ON COLUMN taskq.kind.handler IS 'function that runs its tasks; null: external workers do';
+COMMENT ON COLUMN taskq.kind.queue IS 'queue of its tasks, unless the submit says otherwise';
+COMMENT ON COLUMN taskq.kind.priority IS 'priority of its tasks, unless the submit says otherwise';
+COMMENT ON COLUMN taskq.kind.max_attempts IS 'how often a task is attempted at most';
+COMMENT ON COLUMN taskq.kind.timeout IS 'longest run time of an attempt; null: no limit';
+COMMENT ON COLUMN taskq.kind.backoff IS 'pause after the first failed attempt, doubled after each further one';
+COMMENT ON COLUMN taskq.kind.backoff_max IS 'longest such pause';
+COMMENT ON COLUMN taskq.kind.retry_on IS 'SQLSTATEs, or their two-character classes, after which there is another attempt; null: all but 42 and 0A';
+COMMENT ON COLUMN taskq.kind.max_running IS 'not supported by this version';
+COMMENT ON COLUMN taskq.kind.rate IS 'not supported by this version';
+COMMENT ON COLUMN taskq.kind.rate_period IS 'not supported by this version';
+COMMENT ON COLUMN taskq.kind.run_as IS 'role that its tasks run as; null: whoever submits';
+COMMENT ON COLUMN taskq.kind.retention IS 'not supported by this version';
+COMMENT ON COLUMN taskq.kind.batch IS 'several of its tasks may share a transaction';
+COMMENT ON COLUMN taskq.kind.description IS 'what kind_define was given';
+COMMENT ON COLUMN taskq.kind.owner IS 'role that defined it';
+COMMENT ON COLUMN taskq.kind.updated_at IS 'when it was defined last';
+COMMENT ON COLUMN taskq.kind.submitters IS 'roles that may submit tasks of a kind that runs as somebody else, besides its owner';
+COMMENT ON COLUMN taskq.kind.workers IS 'roles that may work on tasks of a kind without handler, besides its owner';
+COMMENT ON COLUMN taskq.kind.workers_for_all IS 'those that may also where they act for one tenant, for all of them';
+
+-- A lane is counted for who may see its role's tasks, and for who owns its kind or works on it.
+CREATE VIEW taskq.queue WITH (security_barrier) AS
+WITH lane AS (
+	SELECT n.id, n.queue
+	FROM taskq_internal.lane n JOIN taskq_internal.role r ON r.id = n.role
+	WHERE NOT (SELECT taskq_internal.tenant_limited())
+		AND (taskq_internal.role_visible(r.name, r.oid, r.system)
+			OR EXISTS (SELECT FROM taskq_internal.kind k JOIN taskq_internal.role o ON o.id = k.owner
+				WHERE k.name = n.kind AND k.owner = n.kind_owner AND (taskq_internal.role_visible(o.name, o.oid, o.system)
+					OR EXISTS (SELECT FROM taskq_internal.kind_grant g JOIN taskq_internal.role gr ON gr.id = g.role
+						WHERE g.kind = k.name AND g.privilege IN ('w', 'W') AND taskq_internal.role_visible(gr.name, gr.oid, gr.system)))))
+)
+SELECT q.name,
+	coalesce(c.paused, false) AS paused,
+	c.max_running,
+	c.retention,
+	c.description,
+	CASE WHEN NOT t.limited THEN coalesce(s.waiting, 0) END AS waiting,
+	CASE WHEN NOT t.limited THEN coalesce(s.running, 0) END AS running
+FROM (SELECT name FROM taskq_internal.queue UNION SELECT queue FROM taskq.kind UNION SELECT queue FROM lane UNION SELECT 'default' COLLATE "C") q
+CROSS JOIN (SELECT taskq_internal.tenant_limited() AS limited) t
+LEFT JOIN taskq_internal.queue c ON c.name = q.name
+LEFT JOIN (SELECT n.queue, sum(l.waiting)::int8 AS waiting, sum(l.running)::int8 AS running
+	FROM taskq_internal.lanes() l JOIN lane n ON n.id = l.lane GROUP BY n.queue) s ON s.queue = q.name;
+COMMENT ON VIEW taskq.queue IS
+'Queues: paused or not, what waits and what runs
+
+waiting is an estimate kept in shared memory; after a restart of the server it starts from the queue''s first tasks. waiting and running count the tasks of roles that the caller is a member of and of kinds that it owns or works on; they are null for who acts for one tenant.';
+COMMENT ON COLUMN taskq.queue.name IS 'name for task_submit and kind_define';
+COMMENT ON COLUMN taskq.queue.paused IS 'by queue_pause; nothing of it is started';
+COMMENT ON COLUMN taskq.queue.max_running IS 'not supported by this version';
+COMMENT ON COLUMN taskq.queue.retention IS 'not supported by this version';
+COMMENT ON COLUMN taskq.queue.description IS 'what queue_define was given';
+COMMENT ON COLUMN taskq.queue.waiting IS 'tasks that could run now, by estimate';
+COMMENT ON COLUMN taskq.queue.running IS 'tasks that workers of the server run or have set aside';
+
+CREATE VIEW taskq.worker WITH (security_barrier) AS
+SELECT w.name, w.role, CASE WHEN NOT l.limited THEN w.pid END AS pid, w.state, t.id AS task_id, t.kind, w.task_started_at,
+	CASE WHEN NOT l.limited THEN w.reserved END AS reserved, CASE WHEN NOT l.limited THEN w.completed END AS completed,
+	CASE WHEN NOT l.limited THEN w.failed END AS failed, CASE WHEN NOT l.limited THEN w.busy END AS busy,
+	CASE WHEN NOT l.limited THEN w.started_at END AS started_at, CASE WHEN NOT l.limited THEN w.last_active END AS last_active
+FROM taskq_internal.workers() w
+CROSS JOIN (SELECT taskq_internal.tenant_limited() AS limited) l
+LEFT JOIN LATERAL (
+	SELECT t.id, n.kind FROM taskq_internal.task t JOIN taskq_internal.lane n ON n.id = t.lane
+	WHERE t.id = w.task_id AND taskq_internal.tenant_visible(t.tenant)
+) t ON true
+WHERE taskq_internal.role_visible(w.role, w.role_oid, 0) AND (t.id IS NOT NULL OR NOT l.limited);
+COMMENT ON VIEW taskq.worker IS
+'Workers of this database and what they do
+
+A worker is a background process with a session of its role; it comes when there is work and leaves after taskq.worker_idle_timeout. Who acts for one tenant sees those that run its tasks, without what they did for others.';
+COMMENT ON COLUMN taskq.worker.name IS 'name for worker_stop';
+COMMENT ON COLUMN taskq.worker.role IS 'role of its session; it runs that role''s tasks only';
+COMMENT ON COLUMN taskq.worker.pid IS 'process, as in pg_stat_activity';
+COMMENT ON COLUMN taskq.worker.state IS 'starting, idle or busy';
+COMMENT ON COLUMN taskq.worker.task_id IS 'task that it runs';
+COMMENT ON COLUMN taskq.worker.kind IS 'kind of that task';
+COMMENT ON COLUMN taskq.worker.task_started_at IS 'since when';
+COMMENT ON COLUMN taskq.worker.reserved IS 'tasks it has set aside to run next';
+COMMENT ON COLUMN taskq.worker.completed IS 'tasks it has completed';
+COMMENT ON COLUMN taskq.worker.failed IS 'attempts that failed';
+COMMENT ON COLUMN taskq.worker.busy IS 'time it has spent on tasks';
+COMMENT ON COLUMN taskq.worker.started_at IS 'when the process was started';
+COMMENT ON COLUMN taskq.worker.last_active IS 'when it last had a task';
+
+-- The API is functions; who tries to write to a view is told which one.
+CREATE FUNCTION taskq_internal.view_readonly() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'taskq_view_readonly';
+COMMENT ON FUNCTION taskq_internal.view_readonly() IS 'trigger of all views: raises PT405 and names what to use';
+
+DO $$
+DECLARE
+	v record;
+BEGIN
+	FOR v IN VALUES
+		('task', 'taskq.task_submit(), task_cancel(), task_retry() or task_delete()'),
+		('task_attempt', 'taskq.task_attempts() to look'),
+		('kind', 'taskq.kind_define() or kind_drop()'),
+		('queue', 'taskq.queue_define(), queue_pause() or queue_resume()'),
+		('worker', 'taskq.worker_stop() or worker_restart()')
+	LOOP
+		EXECUTE pg_catalog.format('CREATE TRIGGER readonly BEFORE INSERT OR UPDATE OR DELETE ON taskq.%I
+			FOR EACH STATEMENT EXECUTE FUNCTION taskq_internal.view_readonly(%L)', v.column1, v.column2);
+		EXECUTE pg_catalog.format('CREATE TRIGGER readonly_row INSTEAD OF INSERT OR UPDATE OR DELETE ON taskq.%I
+			FOR EACH ROW EXECUTE FUNCTION taskq_internal.view_readonly(%L)', v.column1, v.column2);
+	END LOOP;
+END
+$$;
+

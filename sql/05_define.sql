@@ -1,0 +1,42 @@
+/* ---------------------------------------------------------------- definitions */
+
+CREATE FUNCTION taskq.kind_define(
+	name text, handler regprocedure DEFAULT NULL, queue text DEFAULT 'default', priority int DEFAULT 0, max_attempts int DEFAULT 3,
+	timeout interval DEFAULT NULL, backoff interval DEFAULT '1 s', backoff_max interval DEFAULT '1 h',
+	retry_on text[] DEFAULT NULL, max_running int DEFAULT NULL, rate int DEFAULT NULL,
+	rate_period interval DEFAULT '1 s', run_as regrole DEFAULT NULL, retention interval DEFAULT NULL,
+	batch bool DEFAULT false, description text DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_kind_define';
+COMMENT ON FUNCTION taskq.kind_define IS
+'Create or replace a kind of task
+
+handler is a function of (jsonb) or of no argument in any language; what it returns becomes the result. Without handler the tasks are for external workers. A task runs as whoever submits it, or as run_as; then only the owner of the kind and those given it with kind_grant may submit. batch: several of its tasks may share a transaction, which suits short handlers that touch only the database.';
+
+CREATE FUNCTION taskq.kind_drop(name text)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_kind_drop';
+COMMENT ON FUNCTION taskq.kind_drop IS
+'Drop a kind of task
+
+Tasks of the kind that still wait fail when their turn comes.';
+
+CREATE FUNCTION taskq.kind_grant(name text, role regrole, privilege text DEFAULT 'submit')
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_kind_grant';
+COMMENT ON FUNCTION taskq.kind_grant IS
+'Let a role use a kind
+
+privilege submit: submit its tasks, where they run as somebody else. privilege work: claim them, where an external worker runs them; of one tenant, if the worker comes through a gateway that says for which. privilege work all: claim those of all tenants. Members of the role may too.';
+
+CREATE FUNCTION taskq.kind_revoke(name text, role regrole, privilege text DEFAULT 'submit')
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_kind_revoke';
+COMMENT ON FUNCTION taskq.kind_revoke IS
+'Take back what kind_grant gave
+
+Tasks that wait are refused when their turn comes.';
+
+CREATE FUNCTION taskq.queue_define(name text, max_running int DEFAULT NULL, retention interval DEFAULT NULL, description text DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_queue_define';
+COMMENT ON FUNCTION taskq.queue_define IS
+'Create or replace a queue
+
+The queue "default" is always there.';
+

@@ -1,0 +1,38 @@
+/* ---------------------------------------------------------------- inside a running task */
+
+CREATE FUNCTION taskq.progress(current numeric, total numeric DEFAULT 100, message text DEFAULT NULL, failed int DEFAULT NULL, info jsonb DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_progress';
+COMMENT ON FUNCTION taskq.progress IS
+'Report the progress of the running task
+
+Everybody sees it at once, before the task commits. Outside a task it only says so in a notice, to PostgREST as PT409.';
+
+CREATE FUNCTION taskq.current_task(OUT id uuid, OUT kind text, OUT queue text, OUT payload jsonb, OUT attempt int, OUT max_attempts int,
+	OUT submitted_by name, OUT worker text, OUT claims jsonb, OUT tenant text, OUT metadata jsonb)
+RETURNS record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_current_task';
+COMMENT ON FUNCTION taskq.current_task IS
+'The task that runs in this session
+
+All null, with a notice, outside a task; over PostgREST PT409.';
+
+CREATE FUNCTION taskq.cancel_requested()
+RETURNS bool LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_cancel_requested';
+COMMENT ON FUNCTION taskq.cancel_requested IS
+'Has somebody asked to cancel the running task?
+
+For handlers that catch query_canceled and want to end in an orderly way; the task is then cancelled, with what the handler returns as its partial result.';
+
+CREATE FUNCTION taskq.fail(message text, details jsonb DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_fail';
+COMMENT ON FUNCTION taskq.fail IS
+'End the running task as failed, and do not try it again
+
+Raises an error with SQLSTATE TQ001; so does RAISE ... USING ERRCODE = ''TQ001''.';
+
+CREATE FUNCTION taskq.retry(delay interval DEFAULT NULL, message text DEFAULT NULL, details jsonb DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_retry';
+COMMENT ON FUNCTION taskq.retry IS
+'End this attempt at the running task, and try again after delay
+
+As often as max_attempts allows, whatever retry_on says. Without delay the kind''s backoff counts. Raises an error with SQLSTATE TQ002.';
+

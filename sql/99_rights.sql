@@ -1,0 +1,104 @@
+/* Last, for it goes over all that the files before it made. */
+
+/* ---------------------------------------------------------------- the tables are for nobody's DML */
+
+-- What stands in them decides what runs as whom, so privileges are not enough: members
+-- of pg_write_all_data have them on every table.  taskq itself writes rows by the access
+-- methods and fires no trigger; a dump is restored by a superuser.
+CREATE FUNCTION taskq_internal.refuse_write() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'taskq_refuse_write';
+COMMENT ON FUNCTION taskq_internal.refuse_write() IS 'trigger of all tables of taskq: only superusers may write to them';
+
+DO $$
+DECLARE
+	t regclass;
+BEGIN
+	FOR t IN
+		SELECT c.oid FROM pg_catalog.pg_class c
+		WHERE c.relnamespace = 'taskq_internal'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY c.oid
+	LOOP
+		EXECUTE pg_catalog.format('CREATE TRIGGER refuse_write BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s
+			FOR EACH STATEMENT EXECUTE FUNCTION taskq_internal.refuse_write()', t);
+		EXECUTE pg_catalog.format('ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER refuse_write', t);
+	END LOOP;
+END
+$$;
+
+/* ---------------------------------------------------------------- rights */
+
+-- Nothing for PUBLIC, also not for functions; nor for those whom the default
+-- privileges of the installing role would let in.
+DO $$
+DECLARE
+	who text;
+BEGIN
+	FOR who IN
+		SELECT 'PUBLIC'
+		UNION SELECT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee))
+		FROM (SELECT oid, nspowner AS owner, nspacl AS acl FROM pg_catalog.pg_namespace
+			UNION ALL SELECT relnamespace, relowner, relacl FROM pg_catalog.pg_class
+			UNION ALL SELECT pronamespace, proowner, proacl FROM pg_catalog.pg_proc) o,
+			pg_catalog.aclexplode(o.acl) a
+		WHERE o.oid IN ('taskq'::regnamespace, 'taskq_internal'::regnamespace)
+			AND a.grantee <> 0 AND a.grantee <> o.owner
+	LOOP
+		EXECUTE pg_catalog.format('REVOKE ALL ON SCHEMA taskq, taskq_internal FROM %s', who);
+		EXECUTE pg_catalog.format('REVOKE ALL ON ALL TABLES IN SCHEMA taskq, taskq_internal FROM %s', who);
+		EXECUTE pg_catalog.format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA taskq, taskq_internal FROM %s', who);
+		EXECUTE pg_catalog.format('REVOKE ALL ON ALL ROUTINES IN SCHEMA taskq, taskq_internal FROM %s', who);
+	END LOOP;
+END
+$$;
+
+GRANT USAGE ON SCHEMA taskq TO taskq_user, taskq_worker, taskq_developer, taskq_operator, taskq_monitor;
+GRANT SELECT ON taskq.task, taskq.task_attempt, taskq.queue, taskq.worker
+	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
+GRANT SELECT ON taskq.kind
+	TO taskq_user, taskq_worker, taskq_developer, taskq_operator, taskq_monitor;
+GRANT EXECUTE ON FUNCTION taskq_internal.role_visible(name, oid, int8) TO taskq_developer;
+
+GRANT EXECUTE ON FUNCTION
+	taskq_internal.live(), taskq_internal.lanes(), taskq_internal.workers(), taskq_internal.role_visible(name, oid, int8),
+	taskq_internal.tenant_visible(text), taskq_internal.tenant_limited(), taskq_internal.id_time(uuid)
+	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
+GRANT EXECUTE ON FUNCTION
+	taskq.task_status(uuid), taskq.task_node(uuid), taskq.task_result(uuid), taskq.task_progress(uuid), taskq.task_wait(uuid, interval),
+	taskq.task_wait_any(uuid[], interval), taskq.task_wait_all(uuid[], interval),
+	taskq.task_attempts(uuid),
+	taskq.progress(numeric, numeric, text, int, jsonb), taskq.current_task(), taskq.cancel_requested(),
+	taskq.fail(text, jsonb), taskq.retry(interval, text, jsonb)
+	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
+GRANT EXECUTE ON PROCEDURE taskq.task_wait_long(uuid, interval, text)
+	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
+GRANT EXECUTE ON FUNCTION
+	taskq.task_submit(text, jsonb, text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb),
+	taskq.task_submit_many(text, jsonb[], text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb),
+	taskq.task_submit_batch(text, jsonb, text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb),
+	taskq.task_cancel(uuid, text, bool), taskq.task_retry(uuid, int, interval, jsonb, text, int, interval), taskq.task_delete(uuid)
+	TO taskq_user, taskq_operator;
+GRANT EXECUTE ON FUNCTION
+	taskq.task_claim(text, text[], text[], int, interval, interval),
+	taskq.task_heartbeat(uuid, uuid, interval, numeric, numeric, text, jsonb),
+	taskq.task_complete(uuid, uuid, jsonb), taskq.task_fail(uuid, uuid, text, jsonb, bool), taskq.task_release(uuid, uuid, interval)
+	TO taskq_worker;
+GRANT EXECUTE ON FUNCTION taskq.sitrep() TO taskq_monitor, taskq_operator;
+GRANT EXECUTE ON FUNCTION
+	taskq.kind_define(text, regprocedure, text, int, int, interval, interval, interval, text[], int, int, interval, regrole, interval, bool, text),
+	taskq.kind_drop(text), taskq.kind_grant(text, regrole, text), taskq.kind_revoke(text, regrole, text)
+	TO taskq_developer, taskq_operator;
+GRANT EXECUTE ON FUNCTION
+	taskq.worker_stop(text, bool), taskq.worker_restart(), taskq.queue_define(text, int, interval, text), taskq.queue_pause(text), taskq.queue_resume(text), taskq.resume(),
+	taskq.task_submit_sql(text, text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb)
+	TO taskq_operator;
+
+-- Everything can be defined without the library, but nothing runs.
+DO $$
+BEGIN
+	IF pg_catalog.current_setting('taskq.max_workers', true) IS NULL THEN
+		RAISE WARNING 'taskq is not loaded by the server' USING HINT = 'Add taskq to shared_preload_libraries and restart the server.';
+	END IF;
+END
+$$;
+
+-- PostgREST reloads its schema cache on this.
+NOTIFY pgrst;
