@@ -73,7 +73,8 @@ ERRNAMES_HEAD = /* from errcodes.txt of PostgreSQL $(VERSION); made by the Makef
 ifneq ($(shell sed -n 1p src/base/errnames.h 2>/dev/null),$(ERRNAMES_HEAD))
 src/base/errnames.h: FORCE
 endif
-src/base/errnames.h: $(datadir)/errcodes.txt Makefile
+ERRCODES ?= $(datadir)/errcodes.txt
+src/base/errnames.h: $(ERRCODES) Makefile
 	@echo '$(ERRNAMES_HEAD)' >$@.tmp
 	@awk '$$1 ~ /^[0-9A-Z][0-9A-Z][0-9A-Z][0-9A-Z][0-9A-Z]$$/ && NF >= 4 { \
 		split($$1, c, ""); \

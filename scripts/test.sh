@@ -5,6 +5,7 @@
 #   make test T=t/003_crash.pl      one file; also T=sql/…, T=specs/…, T=pgtap/…, several, or a directory
 #   make test SANITIZE=undefined    with a build that checks for undefined behaviour
 #   make test VALGRIND=1 T=…        the server under valgrind; not for T=t/…
+#   make test ONE_VERSION=1         no build against other versions of PostgreSQL
 #
 # A failed run leaves logs and diffs in build/test.  The servers are in TMPDIR; if that is not
 # set, in memory where there is room.
@@ -199,6 +200,10 @@ main() {
 		if (cd "$root" && scripts/floors.pl) | sed 's/^/   /'; then add 1 0; else add 0 1; fi
 		if command -v pg_bsd_indent >/dev/null; then
 			if scripts/format.sh --check | sed 's/^/   /'; then add 1 0; else add 0 1; fi
+		fi
+		if [[ -z ${ONE_VERSION:-} ]]; then
+			header "a build against other versions of PostgreSQL"
+			if TMPDIR=$scratch "$root/scripts/versions.sh" --build-only 2>&1 | sed 's/^/   /'; then add 1 0; else add 0 1; fi
 		fi
 	fi
 	if ((${#sql[@]} + ${#specs[@]} + ${#pgtap[@]})); then
