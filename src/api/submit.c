@@ -3,9 +3,8 @@
  * submit.c
  *		Submitting tasks.
  *
- * A task is one row, inserted in the caller's transaction; nothing else is
- * written.  That it is there becomes known to workers when the transaction
- * commits (note.c).
+ * What SQL gives is checked here, and who may submit what; enqueue.c puts the
+ * tasks into the tables.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,23 +17,17 @@
 #include "base/compat.h"
 #include "base/current.h"
 #include "base/guc.h"
-#include "base/shmem.h"
-#include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "lanes/lane.h"
-#include "lanes/note.h"
 #include "miscadmin.h"
 #include "store/defs.h"
 #include "store/rights.h"
 #include "store/state.h"
-#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 /*
@@ -88,29 +81,6 @@ refuse_unsupported(FunctionCallInfo fcinfo, int first)
 	}
 }
 
-/*
- * taskq_check_role - raise an error unless a session of this role can be had
- * in the background
- */
-void
-taskq_check_role(Oid role)
-{
-	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
-	bool		login;
-
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("role with OID %u does not exist", role)));
-	login = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
-	ReleaseSysCache(tuple);
-	if (!login)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("role \"%s\" cannot run tasks because it may not log in", GetUserNameFromId(role, false)),
-				 errhint("Give the role LOGIN, or define the kind with run_as naming a role that has it.")));
-}
-
 static int
 priority_of(FunctionCallInfo fcinfo, int first, int preset)
 {
@@ -120,18 +90,6 @@ priority_of(FunctionCallInfo fcinfo, int first, int preset)
 		priority = PG_GETARG_INT32(first + OPT_PRIORITY);
 	taskq_check_priority(priority);
 	return priority;
-}
-
-/* taskq_submit_at - not before this moment */
-void
-taskq_submit_at(TaskqSubmit *submit, TimestampTz run_at)
-{
-	submit->run_at = run_at;
-	submit->scheduled = run_at > GetCurrentTimestamp();
-	taskq_row_set(&submit->row, run_at, TimestampTzGetDatum(run_at));
-	taskq_row_set(&submit->row, state,
-				  CharGetDatum(submit->scheduled ? TASKQ_SCHEDULED
-							   : TASKQ_PENDING));
 }
 
 /* When it shall run, from run_at and delay. */
@@ -155,38 +113,6 @@ submit_when(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 		taskq_submit_at(submit, taskq_arg_delay(fcinfo, first + OPT_DELAY));
 }
 
-static int
-row_depth(TaskqRow *row)
-{
-	return taskq_row_isnull(row, depth)
-		? 0
-		: DatumGetInt16(taskq_row_value(row, depth));
-}
-
-/*
- * taskq_submit_depth - a task is deeper than the one that submits it
- *
- * Whatever its parent is said to be.  Raises PT429 beyond taskq.max_depth.
- */
-void
-taskq_submit_depth(TaskqSubmit *submit)
-{
-	int			depth = row_depth(&submit->row);
-
-	if (taskq_in_task())
-		depth = Max(depth, row_depth(taskq_current->row) + 1);
-	if (depth == 0)
-		return;
-	if ((taskq_max_depth > 0 && depth > taskq_max_depth) ||
-		depth > PG_INT16_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_TASK_TOO_MANY),
-				 errmsg("task would be a descendant of %d others", depth),
-				 errdetail("The limit is taskq.max_depth, %d.", taskq_max_depth),
-				 errhint("A task that submits its own successor for ever is better a schedule.")));
-	taskq_row_set(&submit->row, depth, Int16GetDatum(depth));
-}
-
 /*
  * The task that it descends from: the one named, or the one that runs in this
  * session.
@@ -208,7 +134,7 @@ submit_parent(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 		return;
 	taskq_row_set(&submit->row, parent, taskq_row_value(parent, id));
 	taskq_row_set(&submit->row, depth,
-				  Int16GetDatum(Min(row_depth(parent), PG_INT16_MAX - 1) + 1));
+				  Int16GetDatum(Min(taskq_row_depth(parent), PG_INT16_MAX - 1) + 1));
 	taskq_submit_depth(submit);
 }
 
@@ -303,27 +229,6 @@ taskq_submit_kind(const char *name)
 	return kind;
 }
 
-/* Can the handler be called by the role? */
-static void
-check_handler(const TaskqKind *kind, Oid role)
-{
-	taskq_check_role(role);
-	if (kind == NULL)
-		return;
-	if (!OidIsValid(kind->handler_oid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("handler %s of kind \"%s\" does not exist any more", kind->handler, NameStr(kind->name)),
-				 errhint("Create the function, or define the kind again with taskq.kind_define().")));
-	if (taskq_function_aclcheck(kind->handler_oid, role) != ACLCHECK_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("role \"%s\" may not execute handler %s of kind \"%s\"",
-						GetUserNameFromId(role, false), kind->handler,
-						NameStr(kind->name)),
-				 errhint("Grant EXECUTE on the function to the role.")));
-}
-
 /*
  * taskq_submit_begin - tasks of nothing yet; the definitions' caches are made
  * sure of
@@ -336,34 +241,7 @@ taskq_submit_begin(TaskqSubmit *submit)
 	PreventCommandDuringRecovery("taskq.task_submit()");
 	taskq_tenant_check();
 	taskq_defs_begin();
-	memset(submit, 0, sizeof(*submit));
-	taskq_store_new_row(&submit->row);
-	taskq_row_set(&submit->row, attempt, Int16GetDatum(0));
-	taskq_row_set(&submit->row, state, CharGetDatum(TASKQ_PENDING));
-}
-
-/*
- * taskq_submit_place - what kind it is and who it runs as; kind NULL: SQL
- * commands
- *
- * Checks that it can run.  The submitter is the current user.
- */
-void
-taskq_submit_place(TaskqSubmit *submit, const char *kind_name,
-				   const TaskqKind *kind, Oid role, const char *queue,
-				   int priority)
-{
-	if (kind == NULL || kind->handler != NULL)
-		check_handler(kind, role);
-	if (kind != NULL)
-		taskq_kind_check_superuser(kind, role);
-	submit->lane = taskq_lane_for(role, queue, kind_name, kind, priority);
-	if (submit->lane == NULL)
-		elog(ERROR, "lane not found");
-	taskq_row_set(&submit->row, lane, Int32GetDatum(submit->lane->id));
-	if (role != GetUserId())
-		taskq_row_set(&submit->row, submitted_by,
-					  Int32GetDatum(taskq_role_id(GetUserId())));
+	taskq_submit_new(submit);
 }
 
 /* Everything about the tasks but their ids and payloads. */
@@ -393,110 +271,6 @@ submit_begin(TaskqSubmit *submit, const char *kind_name,
 	submit_when(submit, fcinfo, first);
 	submit_options(submit, fcinfo, first);
 	taskq_submit_claims(submit);
-}
-
-/*
- * Tasks of a role that wait, by estimate, those of this transaction included.
- */
-static int64
-count_pending(Oid role)
-{
-	int64		n = taskq_note_pending(role);
-
-	LWLockAcquire(taskq_main_lock, LW_SHARED);
-	n += taskq_lane_pending(MyDatabaseId, role);
-	LWLockRelease(taskq_main_lock);
-	return n;
-}
-
-/*
- * Nobody fills the disk or the queue.  The count costs a look at all lanes,
- * so it is not made for each submit: far from the limit a hundredth of what
- * is left may be used up unseen.
- */
-static void
-check_pending(Oid role, int n)
-{
-	static Oid	checked_role = InvalidOid;
-	static int64 allowance = 0;
-	int64		pending;
-
-	if (taskq_max_pending_per_role == 0 || superuser())
-		return;
-	if (role == checked_role && n <= allowance)
-	{
-		allowance -= n;
-		return;
-	}
-	pending = count_pending(role);
-	if (pending + n > taskq_max_pending_per_role)
-		ereport(ERROR,
-				(errcode(ERRCODE_TASK_TOO_MANY),
-				 errmsg("too many tasks of role \"%s\" wait to be run", GetUserNameFromId(role, false)),
-				 errdetail("There are about " INT64_FORMAT " of them; the limit is taskq.max_pending_per_role, %d.",
-						   pending, taskq_max_pending_per_role),
-				 errhint("Submit again later, or let a superuser raise the limit.")));
-	checked_role = role;
-	allowance = (taskq_max_pending_per_role - pending - n) / 100;
-}
-
-static void
-check_children(int n)
-{
-	if (!taskq_in_task())
-		return;
-	if (taskq_max_children > 0 &&
-		n > taskq_max_children - taskq_current->children)
-		ereport(ERROR,
-				(errcode(ERRCODE_TASK_TOO_MANY),
-				 errmsg("task submits too many others"),
-				 errdetail("The limit is taskq.max_children, %d.", taskq_max_children),
-				 errhint("Submit fewer, larger tasks.")));
-	taskq_current->children += n;
-}
-
-/* taskq_submit_rows - insert n tasks, and note them; their ids go to ids */
-void
-taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
-{
-	TaskqRow   *rows;
-	uint32		leaves = 0;
-
-	check_pending(submit->lane->role_oid, n);
-	check_children(n);
-	/* before the first id is made */
-	if (taskq_note_submitting(submit->lane->id) &&
-		taskq_row_isnull(&submit->row, run_at))
-		taskq_submit_at(submit, GetCurrentTimestamp());
-	rows = palloc_extended(sizeof(TaskqRow) * Max(n, 1), MCXT_ALLOC_HUGE);
-	for (int i = 0; i < n; i++)
-	{
-		taskq_id_make(&ids[i]);
-		rows[i] = submit->row;
-		rows[i].leaf = taskq_id_slot(&ids[i]);
-		leaves |= 1u << rows[i].leaf;
-		taskq_row_set(&rows[i], id, UUIDPGetDatum(&ids[i]));
-		taskq_row_set(&rows[i], slot, Int16GetDatum(rows[i].leaf));
-		taskq_row_set(&rows[i], payload, payloads[i]);
-	}
-	taskq_store_insert(rows, n);
-	if (submit->scheduled)
-	{
-		for (int i = 0; i < n; i++)
-			taskq_timer_insert(submit->run_at, &ids[i], submit->lane->id);
-		taskq_note_later(submit->lane, n);
-		taskq_note_due(submit->run_at);
-	}
-	else if (n > 0 && !taskq_row_isnull(&submit->row, run_at))
-	{
-		for (int i = 0; i < n; i++)
-			taskq_ready_insert(submit->lane->id, submit->run_at, &ids[i]);
-		taskq_note_ready(submit->lane, submit->run_at, &ids[0], n, false);
-	}
-	else if (n > 0)
-		taskq_note_submitted(submit->lane, &ids[0], leaves, n);
-	pfree(rows);
-	CommandCounterIncrement();
 }
 
 static Datum

@@ -1,36 +1,13 @@
-/* submit.h: what submitting, defining and retrying share */
+/* submit.h: what submitting and retrying share */
 #ifndef TASKQ_SUBMIT_H
 #define TASKQ_SUBMIT_H
 
 #include "postgres.h"
 
-#include "base/id.h"
-#include "store/defs.h"
-#include "store/store.h"
-
-/* Tasks that are about to be inserted. */
-typedef struct TaskqSubmit
-{
-	const TaskqLaneDef *lane;
-	TaskqRow	row;			/* all but id, slot, payload */
-	bool		scheduled;
-	TimestampTz run_at;
-} TaskqSubmit;
-
-/*
- * Raises an error unless a session of this role can be had in the background.
- */
-extern void taskq_check_role(Oid role);
+#include "lanes/enqueue.h"
 
 extern const TaskqKind *taskq_submit_kind(const char *name);
 extern void taskq_submit_begin(TaskqSubmit *submit);
-extern void taskq_submit_place(TaskqSubmit *submit, const char *kind_name,
-							   const TaskqKind *kind, Oid role,
-							   const char *queue, int priority);
-extern void taskq_submit_at(TaskqSubmit *submit, TimestampTz run_at);
-extern void taskq_submit_depth(TaskqSubmit *submit);
 extern void taskq_submit_claims(TaskqSubmit *submit);
-extern void taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n,
-							  pg_uuid_t *ids);
 
 #endif

@@ -1,0 +1,36 @@
+/* enqueue.h: putting tasks into the tables */
+#ifndef TASKQ_ENQUEUE_H
+#define TASKQ_ENQUEUE_H
+
+#include "postgres.h"
+
+#include "base/id.h"
+#include "store/defs.h"
+#include "store/store.h"
+
+/* Tasks that are about to be inserted. */
+typedef struct TaskqSubmit
+{
+	Oid			submitter;
+	const TaskqLaneDef *lane;
+	TaskqRow	row;			/* all but id, slot, payload */
+	bool		scheduled;
+	TimestampTz run_at;
+} TaskqSubmit;
+
+/*
+ * Raises an error unless a session of this role can be had in the background.
+ */
+extern void taskq_check_role(Oid role);
+
+extern void taskq_submit_new(TaskqSubmit *submit);
+extern void taskq_submit_place(TaskqSubmit *submit, const char *kind_name,
+							   const TaskqKind *kind, Oid role,
+							   const char *queue, int priority);
+extern void taskq_submit_at(TaskqSubmit *submit, TimestampTz run_at);
+extern void taskq_submit_depth(TaskqSubmit *submit);
+extern int	taskq_row_depth(TaskqRow *row);
+extern void taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n,
+							  pg_uuid_t *ids);
+
+#endif
