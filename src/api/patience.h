@@ -5,7 +5,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
-#include "store/store.h"
+#include "store/tasks.h"
 
 extern int64 taskq_patience_us(int64 wanted_us, bool capped);
 extern TimestampTz taskq_busy_until(void);

@@ -24,6 +24,7 @@
 #include "lanes/live.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "store/leases.h"
 #include "store/rights.h"
 #include "store/state.h"
 #include "utils/builtins.h"

@@ -19,6 +19,7 @@
 #include "fmgr.h"
 #include "lanes/live.h"
 #include "miscadmin.h"
+#include "store/attempts.h"
 #include "store/defs.h"
 #include "store/rights.h"
 #include "store/state.h"

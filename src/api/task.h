@@ -9,7 +9,7 @@
 #include "base/shmem.h"
 #include "lanes/live.h"
 #include "store/defs.h"
-#include "store/store.h"
+#include "store/tasks.h"
 
 extern void taskq_task_require(const pg_uuid_t *id, TaskqRow *row);
 extern const char *taskq_task_state(TaskqRow *row, const TaskqLive *live);

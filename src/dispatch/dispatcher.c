@@ -47,6 +47,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "store/defs.h"
+#include "store/ready.h"
 #include "store/state.h"
 #include "store/store.h"
 #include "tcop/tcopprot.h"

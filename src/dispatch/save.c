@@ -23,7 +23,7 @@
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "store/state.h"
-#include "store/store.h"
+#include "store/ready.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"

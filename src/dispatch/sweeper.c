@@ -23,7 +23,7 @@
  *	- A read begins at a moment when nobody writes in the leaf (a share lock is had
  *	  at once, or it does not begin).
  *	- From then on, whoever puts a row, or a new version of one, at another place of
- *	  the leaf counts that in shared memory while he has his lock (store.c; for
+ *	  the leaf counts that in shared memory while he has his lock (tasks.c; for
  *	  commands of the executor and COPY it is a constraint of the table).
  *	- What could not be moved, because somebody has it locked, is remembered by its id.
  *
@@ -56,6 +56,8 @@
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/procarray.h"
+#include "store/attempts.h"
+#include "store/leaves.h"
 #include "store/state.h"
 #include "store/store.h"
 #include "utils/guc.h"

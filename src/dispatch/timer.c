@@ -19,7 +19,9 @@
 #include "miscadmin.h"
 #include "run/complete.h"
 #include "store/defs.h"
+#include "store/leases.h"
 #include "store/state.h"
+#include "store/timers.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 

@@ -6,7 +6,7 @@
 
 #include "base/id.h"
 #include "store/defs.h"
-#include "store/store.h"
+#include "store/tasks.h"
 
 /* Tasks that are about to be inserted. */
 typedef struct TaskqSubmit

@@ -6,7 +6,7 @@
 
 #include "base/id.h"
 #include "base/shmem.h"
-#include "store/store.h"
+#include "store/tasks.h"
 
 /* A copy of what a worker's slot says about a task it holds. */
 typedef struct TaskqLive

@@ -31,7 +31,7 @@
 #include "lanes/lane.h"
 #include "lanes/note.h"
 #include "miscadmin.h"
-#include "store/store.h"
+#include "store/ready.h"
 #include "utils/memutils.h"
 
 typedef enum NoteType

@@ -14,6 +14,7 @@
 
 #include "lanes/lane.h"
 #include "lanes/scan.h"
+#include "store/ready.h"
 #include "utils/snapmgr.h"
 
 static int

@@ -8,7 +8,7 @@
 #include "postgres.h"
 
 #include "base/shmem.h"
-#include "store/store.h"
+#include "store/leaves.h"
 
 /* A lane worth a look, as it was when the main lock was held. */
 typedef struct TaskqScanLane

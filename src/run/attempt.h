@@ -8,7 +8,7 @@
 #include "base/shmem.h"
 #include "nodes/pg_list.h"
 #include "run/execute.h"
-#include "store/store.h"
+#include "store/tasks.h"
 
 /* What an attempt needs to know of itself; survives an error. */
 typedef struct TaskqAttempt

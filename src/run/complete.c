@@ -20,6 +20,7 @@
 #include "miscadmin.h"
 #include "run/complete.h"
 #include "store/defs.h"
+#include "store/leases.h"
 #include "store/state.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"

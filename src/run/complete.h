@@ -6,7 +6,7 @@
 
 #include "base/id.h"
 #include "store/defs.h"
-#include "store/store.h"
+#include "store/tasks.h"
 
 /* An attempt that did not reach its end. */
 typedef struct TaskqFailure

@@ -14,17 +14,13 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/skey.h"
 #include "access/table.h"
-#include "access/xact.h"
-#include "catalog/indexing.h"
 #include "miscadmin.h"
 #include "store/rows.h"
 #include "store/state.h"
-#include "store/store.h"
-#include "utils/fmgroids.h"
-#include "utils/rel.h"
+#include "store/read.h"
+#include "store/ready.h"
+#include "store/tasks.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -47,25 +43,13 @@ taskq_ready_insert(int32 lane, TimestampTz due, const pg_uuid_t *id)
 void
 taskq_ready_delete(int32 lane, TimestampTz due, const pg_uuid_t *id)
 {
-	Relation	rel = taskq_store_open(TASKQ_REL_READY, RowExclusiveLock);
-	Snapshot	snapshot = taskq_store_snapshot();
 	ScanKeyData keys[3];
-	SysScanDesc scan;
-	HeapTuple	tuple;
 
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ,
-				Int32GetDatum(lane));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
-				TimestampTzGetDatum(due));
-	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_UUID_EQ,
-				UUIDPGetDatum(id));
-	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_READY_PKEY),
-							  true, snapshot, 3, keys);
-	while ((tuple = systable_getnext(scan)) != NULL)
-		CatalogTupleDelete(rel, &tuple->t_self);
-	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	table_close(rel, NoLock);
+	taskq_key(&keys[0], 1, F_INT4EQ, Int32GetDatum(lane));
+	taskq_key(&keys[1], 2, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(due));
+	taskq_key(&keys[2], 3, F_UUID_EQ, UUIDPGetDatum(id));
+	taskq_read_delete(TASKQ_REL_READY, TASKQ_REL_READY_PKEY, RowExclusiveLock,
+					  3, keys);
 }
 
 /*
@@ -76,33 +60,24 @@ static int
 read_rows(int32 lane, const TaskqDue *from, Snapshot snapshot, int max,
 		  TaskqDue *rows)
 {
-	Relation	rel = taskq_store_open(TASKQ_REL_READY, AccessShareLock);
-	Relation	index = index_open(taskq_store_oid(TASKQ_REL_READY_PKEY),
-								   AccessShareLock);
+	TaskqRead	read;
 	ScanKeyData keys[2];
-	SysScanDesc scan;
 	HeapTuple	tuple;
 	int			n = 0;
 
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ,
-				Int32GetDatum(lane));
-	ScanKeyInit(&keys[1], 2, BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE,
-				TimestampTzGetDatum(from->due));
-	scan = systable_beginscan_ordered(rel, index, snapshot, 2, keys);
-	while (n < max &&
-		   (tuple = systable_getnext_ordered(scan, ForwardScanDirection)) !=
-		   NULL)
+	taskq_key(&keys[0], 1, F_INT4EQ, Int32GetDatum(lane));
+	taskq_key_from(&keys[1], 2, F_TIMESTAMPTZ_GE,
+				   TimestampTzGetDatum(from->due));
+	taskq_read_begin_ordered(&read, TASKQ_REL_READY, TASKQ_REL_READY_PKEY,
+							 snapshot, 2, keys);
+	while (n < max && (tuple = taskq_read_next(&read)) != NULL)
 	{
-		bool		isnull;
-
 		CHECK_FOR_INTERRUPTS();
-		rows[n].due = DatumGetTimestampTz(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
-		rows[n].id = *DatumGetUUIDP(heap_getattr(tuple, 3, RelationGetDescr(rel), &isnull));
+		rows[n].due = DatumGetTimestampTz(taskq_read_column(&read, tuple, 2));
+		rows[n].id = *DatumGetUUIDP(taskq_read_column(&read, tuple, 3));
 		n += taskq_due_cmp(&rows[n], from) >= 0;
 	}
-	systable_endscan_ordered(scan);
-	index_close(index, AccessShareLock);
-	table_close(rel, AccessShareLock);
+	taskq_read_end(&read);
 	return n;
 }
 
@@ -208,32 +183,16 @@ taskq_ready_tidy(int32 lane)
 
 /* ---- watermarks ---- */
 
-/* Find a lane's row; the tuple is a copy. */
+/* Find a lane's row, with the table locked in this mode from then on. */
 static HeapTuple
-find_watermark(Relation rel, int32 lane)
+find_watermark(TaskqRead *read, int32 lane, LOCKMODE lockmode)
 {
-	Snapshot	snapshot = taskq_store_snapshot();
 	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
 
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(lane));
-	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_WATERMARK_PKEY),
-							  true, snapshot, 1, &key);
-	tuple = systable_getnext(scan);
-	if (tuple != NULL)
-		tuple = heap_copytuple(tuple);
-	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	return tuple;
-}
-
-static pg_uuid_t
-watermark_of(Relation rel, HeapTuple tuple)
-{
-	bool		isnull;
-
-	return *DatumGetUUIDP(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
+	taskq_key(&key, 1, F_INT4EQ, Int32GetDatum(lane));
+	taskq_read_begin(read, TASKQ_REL_WATERMARK, TASKQ_REL_WATERMARK_PKEY,
+					 lockmode, 1, &key);
+	return taskq_read_next(read);
 }
 
 /*
@@ -243,13 +202,13 @@ watermark_of(Relation rel, HeapTuple tuple)
 bool
 taskq_watermark_read(int32 lane, pg_uuid_t *id)
 {
-	Relation	rel = taskq_store_open(TASKQ_REL_WATERMARK, AccessShareLock);
-	HeapTuple	tuple = find_watermark(rel, lane);
+	TaskqRead	read;
+	HeapTuple	tuple = find_watermark(&read, lane, AccessShareLock);
 
 	memset(id, 0, sizeof(*id));
 	if (tuple != NULL)
-		*id = watermark_of(rel, tuple);
-	table_close(rel, AccessShareLock);
+		*id = *DatumGetUUIDP(taskq_read_column(&read, tuple, 2));
+	taskq_read_end(&read);
 	return tuple != NULL;
 }
 
@@ -257,26 +216,22 @@ taskq_watermark_read(int32 lane, pg_uuid_t *id)
 bool
 taskq_watermark_highest(pg_uuid_t *id)
 {
-	Relation	rel = taskq_store_open(TASKQ_REL_WATERMARK, AccessShareLock);
-	Snapshot	snapshot = taskq_store_snapshot();
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0,
-										  NULL);
+	TaskqRead	read;
 	HeapTuple	tuple;
 	bool		found = false;
 
 	memset(id, 0, sizeof(*id));
-	while ((tuple = systable_getnext(scan)) != NULL)
+	taskq_read_begin_all(&read, TASKQ_REL_WATERMARK, AccessShareLock);
+	while ((tuple = taskq_read_next(&read)) != NULL)
 	{
-		pg_uuid_t	this = watermark_of(rel, tuple);
+		pg_uuid_t  *this = DatumGetUUIDP(taskq_read_column(&read, tuple, 2));
 
 		CHECK_FOR_INTERRUPTS();
-		if (taskq_id_cmp(&this, id) > 0)
-			*id = this;
+		if (taskq_id_cmp(this, id) > 0)
+			*id = *this;
 		found = true;
 	}
-	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	table_close(rel, AccessShareLock);
+	taskq_read_end(&read);
 	return found;
 }
 
@@ -286,15 +241,19 @@ taskq_watermark_highest(pg_uuid_t *id)
 void
 taskq_watermark_write(int32 lane, const pg_uuid_t *id)
 {
-	Relation	rel = taskq_store_open(TASKQ_REL_WATERMARK, RowExclusiveLock);
+	TaskqRead	read;
+	HeapTuple	old = find_watermark(&read, lane, RowExclusiveLock);
 	Datum		values[2] = {Int32GetDatum(lane), UUIDPGetDatum(id)};
 	bool		nulls[2] = {false, false};
-	HeapTuple	old = find_watermark(rel, lane);
 
 	if (old != NULL)
-		taskq_rows_update_one(rel, &old->t_self, values, nulls,
+	{
+		ItemPointerData tid = old->t_self;
+
+		taskq_rows_update_one(read.rel, &tid, values, nulls,
 							  lengthof(values));
+	}
 	else
-		taskq_rows_insert_one(rel, values, nulls, lengthof(values));
-	table_close(rel, NoLock);
+		taskq_rows_insert_one(read.rel, values, nulls, lengthof(values));
+	taskq_read_end(&read);
 }

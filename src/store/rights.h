@@ -5,7 +5,7 @@
 #include "postgres.h"
 
 #include "store/defs.h"
-#include "store/store.h"
+#include "store/tasks.h"
 #include "utils/jsonb.h"
 
 extern bool taskq_role_may_see(Oid role);

@@ -21,7 +21,11 @@
  */
 #include "postgres.h"
 
+#include "store/attempts.h"
+#include "store/leases.h"
+#include "store/ready.h"
 #include "store/state.h"
+#include "store/timers.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 

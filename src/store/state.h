@@ -5,7 +5,7 @@
 #include "postgres.h"
 
 #include "store/defs.h"
-#include "store/store.h"
+#include "store/tasks.h"
 
 /* What comes with a change of state; a field left zero changes nothing. */
 typedef struct TaskqChange

@@ -1,0 +1,261 @@
+/*-------------------------------------------------------------------------
+ *
+ * leaves.c
+ *		Table "task", leaf by leaf.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/table.h"
+#include "base/compat.h"
+#include "base/shmem.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "store/leaves.h"
+#include "store/read.h"
+#include "utils/snapmgr.h"
+
+/* By its state, and if it is not found by its row in table ready. */
+static inline bool
+may_be_claimed(HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+	char		state = DatumGetChar(heap_getattr(tuple, Anum_task_state, desc,
+												  &isnull));
+
+	return state == TASKQ_RUNNING ||
+		(state == TASKQ_PENDING &&
+		 heap_attisnull(tuple, Anum_task_run_at, desc));
+}
+
+/*
+ * taskq_store_scan - claimable tasks of a lane in one leaf, in order of id
+ *
+ * Finds up to max ids from *from on.  *seen is set to the last id looked at,
+ * and stays as it is if there was none; *exhausted tells whether the scan
+ * came to the end of the lane.  Those that the filter (or NULL) refuses are
+ * passed over. A task that is 'r' here lost its worker: the caller leaves out
+ * those that live workers hold.  Those that became pending after their submit
+ * are not found here but by taskq_ready_scan.
+ */
+int
+taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from,
+				 Snapshot snapshot, TaskqStoreFilter filter, int max,
+				 TaskqRef *found, pg_uuid_t *seen, bool *exhausted)
+{
+	TaskqRead	read;
+	ScanKeyData keys[2];
+	HeapTuple	tuple;
+	int			n = 0;
+
+	taskq_key(&keys[0], Anum_task_lane, F_INT4EQ, Int32GetDatum(lane));
+	taskq_key_from(&keys[1], Anum_task_id, F_UUID_GE, UUIDPGetDatum(from));
+	taskq_read_begin_ordered(&read, TASKQ_REL_LEAF + leaf,
+							 TASKQ_REL_LEAF_LANE + leaf, snapshot, 2, keys);
+	*exhausted = true;
+	while ((tuple = taskq_read_next(&read)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		*seen = *DatumGetUUIDP(taskq_read_column(&read, tuple, Anum_task_id));
+		if (!may_be_claimed(tuple, RelationGetDescr(read.rel)) ||
+			(filter != NULL && !filter(tuple, RelationGetDescr(read.rel))))
+			continue;
+		found[n].id = *seen;
+		found[n].tid = tuple->t_self;
+		found[n++].leaf = leaf;
+		if (n == max)
+		{
+			*exhausted = false;
+			break;
+		}
+	}
+	taskq_read_end(&read);
+	return n;
+}
+
+/* ---- leaves as a whole ---- */
+
+/* Is a task finished, and was so before cutoff? */
+static bool
+is_over(char state, bool unknown, TimestampTz finished_at, TimestampTz cutoff)
+{
+	return (state == TASKQ_COMPLETED || state == TASKQ_FAILED ||
+			state == TASKQ_CANCELLED) &&
+		(unknown || finished_at <= cutoff);
+}
+
+/* taskq_row_over - the same of a row that was read */
+bool
+taskq_row_over(const TaskqRow *row, TimestampTz cutoff)
+{
+	bool		unknown = taskq_row_isnull(row, finished_at);
+
+	return is_over(DatumGetChar(taskq_row_value(row, state)), unknown,
+				   unknown ? 0
+				   : DatumGetTimestampTz(taskq_row_value(row, finished_at)),
+				   cutoff);
+}
+
+/* ... and of one that is still in its page. */
+static bool
+tuple_over(HeapTuple tuple, TupleDesc desc, TimestampTz cutoff)
+{
+	bool		unknown;
+	char		state =
+	DatumGetChar(heap_getattr(tuple, Anum_task_state, desc, &unknown));
+	Datum		finished_at = heap_getattr(tuple, Anum_task_finished_at, desc,
+										   &unknown);
+
+	return is_over(state, unknown,
+				   unknown ? 0 : DatumGetTimestampTz(finished_at), cutoff);
+}
+
+/* The rows of one page that are over, or those that are not. */
+static int
+pick_in_page(Relation rel, int leaf, BlockNumber block,
+			 BufferAccessStrategy strategy, Snapshot snapshot, bool over,
+			 TimestampTz cutoff, TaskqRef *found)
+{
+	Buffer		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL,
+											strategy);
+	Page		page;
+	int			n = 0;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	page = BufferGetPage(buffer);
+	for (OffsetNumber offset = FirstOffsetNumber;
+		 offset <= PageGetMaxOffsetNumber(page); offset++)
+	{
+		ItemId		item = PageGetItemId(page, offset);
+		HeapTupleData tuple;
+		bool		isnull;
+
+		if (!ItemIdIsNormal(item))
+			continue;
+		tuple.t_tableOid = RelationGetRelid(rel);
+		tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
+		tuple.t_len = ItemIdGetLength(item);
+		ItemPointerSet(&tuple.t_self, block, offset);
+		if (!HeapTupleSatisfiesVisibility(&tuple, snapshot, buffer) ||
+			tuple_over(&tuple, RelationGetDescr(rel), cutoff) != over)
+			continue;
+		found[n].id = *DatumGetUUIDP(heap_getattr(&tuple, Anum_task_id,
+												  RelationGetDescr(rel),
+												  &isnull));
+		found[n].tid = tuple.t_self;
+		found[n++].leaf = leaf;
+	}
+	UnlockReleaseBuffer(buffer);
+	return n;
+}
+
+/*
+ * taskq_store_pick - tasks of a leaf that are over, or (over = false) those
+ * that are not
+ *
+ * Reads nblocks pages from block on, fewer if max tasks are found before;
+ * found has room for max and one page's more.  Copies nothing but where they
+ * are, and leaves the server's cache to others.  Returns the block to go on
+ * with, InvalidBlockNumber after the last.
+ */
+BlockNumber
+taskq_store_pick(int leaf, BlockNumber block, int nblocks, bool over,
+				 TimestampTz cutoff, int max, TaskqRef *found, int *n)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
+	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
+	Snapshot	snapshot = taskq_store_snapshot();
+	BlockNumber end = RelationGetNumberOfBlocks(rel);
+
+	*n = 0;
+	while (block < end && nblocks-- > 0 && *n < max)
+	{
+		CHECK_FOR_INTERRUPTS();
+		*n += pick_in_page(rel, leaf, block++, strategy, snapshot, over,
+						   cutoff, found + *n);
+	}
+	UnregisterSnapshot(snapshot);
+	FreeAccessStrategy(strategy);
+	table_close(rel, AccessShareLock);
+	return block < end ? block : InvalidBlockNumber;
+}
+
+/* The first id of a leaf in a direction, of those not greater than last. */
+static bool
+first_id(Relation rel, Relation index, Snapshot snapshot,
+		 const pg_uuid_t *last, ScanDirection direction, pg_uuid_t *id)
+{
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		isnull;
+
+	ScanKeyInit(&key, Anum_task_id, BTLessEqualStrategyNumber, F_UUID_LE,
+				UUIDPGetDatum(last));
+	scan = systable_beginscan_ordered(rel, index, snapshot, 1, &key);
+	tuple = systable_getnext_ordered(scan, direction);
+	if (tuple != NULL)
+		*id = *DatumGetUUIDP(heap_getattr(tuple, Anum_task_id,
+										  RelationGetDescr(rel), &isnull));
+	systable_endscan_ordered(scan);
+	return tuple != NULL;
+}
+
+/*
+ * taskq_store_ends - the lowest and the highest id in a leaf; false if there
+ * is none
+ *
+ * Of those up to now: a clock that was set ahead for a moment shall not
+ * count.
+ */
+bool
+taskq_store_ends(int leaf, TimestampTz now, pg_uuid_t *oldest,
+				 pg_uuid_t *newest)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
+	Relation	index = index_open(taskq_store_oid(TASKQ_REL_LEAF_PKEY + leaf),
+								   AccessShareLock);
+	Snapshot	snapshot = taskq_store_snapshot();
+	pg_uuid_t	last;
+	bool		found;
+
+	taskq_id_last(now, &last);
+	found =
+		first_id(rel, index, snapshot, &last, ForwardScanDirection, oldest) &&
+		first_id(rel, index, snapshot, &last, BackwardScanDirection, newest);
+	UnregisterSnapshot(snapshot);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/*
+ * taskq_store_truncate - empty a leaf, on which the transaction has an access
+ * exclusive lock
+ */
+void
+taskq_store_truncate(int leaf)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, NoLock);
+
+	taskq_truncate(rel);
+	table_close(rel, NoLock);
+}
+
+PG_FUNCTION_INFO_V1(taskq_leaf_written_sql);
+
+/*
+ * taskq_leaf_written_sql - leaf_written(slot), a constraint of the table that
+ * is always kept
+ *
+ * So the sweeper learns of rows that come by other ways than ours: COPY, a
+ * restore, replication, an administrator.
+ */
+Datum
+taskq_leaf_written_sql(PG_FUNCTION_ARGS)
+{
+	taskq_leaf_written(PG_GETARG_INT16(0));
+	PG_RETURN_BOOL(true);
+}

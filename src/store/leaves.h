@@ -1,0 +1,30 @@
+/* leaves.h: the leaves of table task: what is in one */
+#ifndef TASKQ_LEAVES_TABLE_H
+#define TASKQ_LEAVES_TABLE_H
+
+#include "postgres.h"
+
+#include "access/tupdesc.h"
+#include "datatype/timestamp.h"
+#include "storage/block.h"
+#include "store/tasks.h"
+
+/*
+ * is a claimable task, as a snapshot has it, one of those that are looked
+ * for?
+ */
+typedef bool (*TaskqStoreFilter) (HeapTuple tuple, TupleDesc desc);
+extern int	taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from,
+							 Snapshot snapshot, TaskqStoreFilter filter,
+							 int max, TaskqRef *found, pg_uuid_t *seen,
+							 bool *exhausted);
+
+extern bool taskq_row_over(const TaskqRow *row, TimestampTz cutoff);
+extern BlockNumber taskq_store_pick(int leaf, BlockNumber block, int nblocks,
+									bool over, TimestampTz cutoff, int max,
+									TaskqRef *found, int *n);
+extern bool taskq_store_ends(int leaf, TimestampTz now, pg_uuid_t *oldest,
+							 pg_uuid_t *newest);
+extern void taskq_store_truncate(int leaf);
+
+#endif

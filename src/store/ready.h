@@ -1,0 +1,25 @@
+/*
+ * ready.h: tables ready and watermark: what is claimable, as far as it is on
+ * disk
+ */
+#ifndef TASKQ_READY_H
+#define TASKQ_READY_H
+
+#include "postgres.h"
+
+#include "store/leaves.h"
+
+extern void taskq_ready_insert(int32 lane, TimestampTz due,
+							   const pg_uuid_t *id);
+extern void taskq_ready_delete(int32 lane, TimestampTz due,
+							   const pg_uuid_t *id);
+extern int	taskq_ready_scan(int32 lane, const TaskqDue *from,
+							 Snapshot snapshot, TaskqStoreFilter filter,
+							 int max, TaskqRef *found, TaskqDue *dues,
+							 bool *exhausted);
+extern void taskq_ready_tidy(int32 lane);
+extern bool taskq_watermark_read(int32 lane, pg_uuid_t *id);
+extern bool taskq_watermark_highest(pg_uuid_t *id);
+extern void taskq_watermark_write(int32 lane, const pg_uuid_t *id);
+
+#endif

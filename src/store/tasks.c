@@ -1,0 +1,342 @@
+/*-------------------------------------------------------------------------
+ *
+ * tasks.c
+ *		Table "task", row by row.
+ *
+ * Locks: row exclusive on the one leaf a task is in, never anything on the
+ * parent, behind which everybody would queue.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "base/shmem.h"
+#include "catalog/indexing.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "store/read.h"
+#include "store/rows.h"
+#include "store/tasks.h"
+#include "utils/snapmgr.h"
+
+static void
+row_from_tuple(TaskqRow *row, int leaf, HeapTuple tuple, TupleDesc desc)
+{
+	/* a copy: the values must outlive the buffer */
+	tuple = heap_copytuple(tuple);
+	row->leaf = leaf;
+	row->tid = tuple->t_self;
+	row->xmin = HeapTupleHeaderGetXmin(tuple->t_data);
+	row->whole = desc->natts == Natts_task ? NULL : tuple;
+	taskq_rows_deform(tuple, desc, row->values, row->nulls, Natts_task);
+}
+
+/* taskq_store_new_row - a row with every column null */
+void
+taskq_store_new_row(TaskqRow *row)
+{
+	memset(row, 0, sizeof(*row));
+	memset(row->nulls, true, sizeof(row->nulls));
+}
+
+/* Insert n tasks of one leaf. */
+static void
+insert_into_leaf(int leaf, TaskqRow *rows, int n)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, RowExclusiveLock);
+	HeapTuple  *tuples = palloc(n * sizeof(HeapTuple));
+
+	taskq_leaf_written(leaf);
+	for (int i = 0; i < n; i++)
+		tuples[i] = rows[i].whole
+			? taskq_rows_modify(rel, rows[i].whole, rows[i].values,
+								rows[i].nulls, NULL, Natts_task)
+			: taskq_rows_form(rel, rows[i].values, rows[i].nulls,
+							  Natts_task);
+	taskq_rows_insert(rel, tuples, n, Natts_task);
+	for (int i = 0; i < n; i++)
+		heap_freetuple(tuples[i]);
+	pfree(tuples);
+	table_close(rel, NoLock);
+}
+
+/*
+ * taskq_store_insert - insert tasks
+ *
+ * The leaf of each is the one its id names; runs of rows for the same leaf go
+ * in together.
+ */
+void
+taskq_store_insert(TaskqRow *rows, int nrows)
+{
+	int			start = 0;
+
+	while (start < nrows)
+	{
+		int			n = 1;
+
+		while (start + n < nrows &&
+			   rows[start + n].leaf == rows[start].leaf && n < 1000)
+			n++;
+		insert_into_leaf(rows[start].leaf, rows + start, n);
+		start += n;
+	}
+}
+
+/* Look a task up in a leaf that is open. */
+static bool
+find_in_leaf(Relation rel, int leaf, const pg_uuid_t *id, Snapshot snapshot,
+			 TaskqRow *row)
+{
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+	bool		found;
+
+	taskq_key(&key, Anum_task_id, F_UUID_EQ, UUIDPGetDatum(id));
+	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_LEAF_PKEY + leaf),
+							  true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+		row_from_tuple(row, leaf, tuple, RelationGetDescr(rel));
+	systable_endscan(scan);
+	return found;
+}
+
+/*
+ * A task where its id says, or among the kept ones.  Gives the leaf, which is
+ * open and locked in this mode, and the snapshot it was found with; NULL if
+ * there is no such task.
+ *
+ * The sweeper may move the task, and empty the leaf, at any moment before the
+ * leaf is locked: what a snapshot of before cannot find is looked for once
+ * more, with one that was taken when both leaves could not be emptied any
+ * more.
+ */
+static Relation
+find_and_open(const pg_uuid_t *id, int lockmode, Snapshot *snapshot,
+			  TaskqRow *row)
+{
+	int			leaf = taskq_id_slot(id);
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, lockmode);
+	Relation	keep;
+
+	*snapshot = taskq_store_snapshot();
+	if (find_in_leaf(rel, leaf, id, *snapshot, row))
+		return rel;
+	UnregisterSnapshot(*snapshot);
+
+	keep = taskq_store_open(TASKQ_REL_LEAF + TASKQ_KEEP, lockmode);
+	*snapshot = taskq_store_snapshot();
+	if (find_in_leaf(keep, TASKQ_KEEP, id, *snapshot, row))
+	{
+		table_close(rel, lockmode);
+		return keep;
+	}
+	if (find_in_leaf(rel, leaf, id, *snapshot, row))
+	{
+		table_close(keep, lockmode);
+		return rel;
+	}
+	UnregisterSnapshot(*snapshot);
+	table_close(keep, lockmode);
+	table_close(rel, lockmode);
+	return NULL;
+}
+
+/*
+ * taskq_store_find - look a task up, as it is at this moment
+ *
+ * First in the leaf that its id names, then among the kept ones.
+ */
+bool
+taskq_store_find(const pg_uuid_t *id, TaskqRow *row)
+{
+	Snapshot	snapshot;
+	Relation	rel = find_and_open(id, AccessShareLock, &snapshot, row);
+
+	if (rel == NULL)
+		return false;
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	return true;
+}
+
+/* Lock the row at a place, and read it; the slot keeps its page in memory. */
+static TM_Result
+lock_tuple(Relation rel, int leaf, ItemPointer tid, Snapshot snapshot,
+		   TupleTableSlot *slot, bool wait, TaskqRow *row)
+{
+	TM_FailureData failure;
+	TM_Result	result;
+	bool		should_free;
+
+	result =
+		table_tuple_lock(rel, tid, snapshot, slot, GetCurrentCommandId(false),
+						 LockTupleNoKeyExclusive,
+						 wait ? LockWaitBlock : LockWaitSkip, 0, &failure);
+	if (result == TM_Ok)
+		row_from_tuple(row, leaf,
+					   ExecFetchSlotHeapTuple(slot, false, &should_free),
+					   RelationGetDescr(rel));
+	return result;
+}
+
+/*
+ * taskq_store_lock - look a task up and lock its row till the transaction
+ * ends
+ *
+ * Without wait a row that another transaction has locked is TASKQ_BUSY.  From
+ * the look-up on the leaf is locked, so that it is not emptied before the row
+ * is.
+ */
+TaskqLockResult
+taskq_store_lock(const pg_uuid_t *id, bool wait, TaskqRow *row)
+{
+	for (;;)
+	{
+		Snapshot	snapshot;
+		Relation	rel = find_and_open(id, RowExclusiveLock, &snapshot, row);
+		TupleTableSlot *slot;
+		ItemPointerData tid;
+		TM_Result	result;
+
+		if (rel == NULL)
+			return TASKQ_MISSING;
+		tid = row->tid;
+		slot = MakeSingleTupleTableSlot(RelationGetDescr(rel),
+										&TTSOpsBufferHeapTuple);
+		result = lock_tuple(rel, row->leaf, &tid, snapshot, slot, wait, row);
+		ExecDropSingleTupleTableSlot(slot);
+		UnregisterSnapshot(snapshot);
+		/* of a row that is not ours the leaf need not stay */
+		table_close(rel, result == TM_Ok ? NoLock : RowExclusiveLock);
+		switch (result)
+		{
+			case TM_Ok:
+				return TASKQ_LOCKED;
+			case TM_WouldBlock:
+			case TM_BeingModified:
+				return TASKQ_BUSY;
+			case TM_Updated:
+			case TM_Deleted:
+				break;			/* look again: changed, moved or gone */
+			default:
+				elog(ERROR, "unexpected result %d of locking a task",
+					 (int) result);
+		}
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
+ * taskq_store_leaves_free - may this transaction look for a task without
+ * waiting for a leaf?
+ *
+ * If so both leaves that the task may be in are locked as a change of it
+ * needs.  False while somebody has one of them for himself (VACUUM FULL, LOCK
+ * TABLE).
+ */
+bool
+taskq_store_leaves_free(const pg_uuid_t *id)
+{
+	const int	leaves[] = {taskq_id_slot(id), TASKQ_KEEP};
+
+	for (int i = 0; i < lengthof(leaves); i++)
+	{
+		Oid			oid = taskq_store_oid(TASKQ_REL_LEAF + leaves[i]);
+
+		if (!ConditionalLockRelationOid(oid, RowExclusiveLock))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Is the task where it was seen?  Its page may have gone, or the place be
+ * another row's, by now.
+ */
+static bool
+still_there(Relation rel, const TaskqRef *ref, Snapshot snapshot,
+			TupleTableSlot *slot)
+{
+	ItemPointerData tid = ref->tid;
+	bool		isnull;
+
+	return ItemPointerGetBlockNumber(&tid) < RelationGetNumberOfBlocks(rel) &&
+		table_tuple_fetch_row_version(rel, &tid, snapshot, slot) &&
+		taskq_id_eq(DatumGetUUIDP(slot_getattr(slot, Anum_task_id, &isnull)),
+					&ref->id);
+}
+
+/*
+ * taskq_store_lock_seen - as taskq_store_lock without wait, first where the
+ * task was seen
+ *
+ * Spares the look into an index.  Uses the active snapshot, which shall be
+ * new.
+ */
+TaskqLockResult
+taskq_store_lock_seen(const TaskqRef *ref, TaskqRow *row)
+{
+	Relation	rel;
+	TupleTableSlot *slot;
+	TM_Result	result = TM_Deleted;
+
+	if (!ItemPointerIsValid(&ref->tid))
+		return taskq_store_lock(&ref->id, false, row);
+	rel = taskq_store_open(TASKQ_REL_LEAF + ref->leaf, RowExclusiveLock);
+	slot = MakeSingleTupleTableSlot(RelationGetDescr(rel),
+									&TTSOpsBufferHeapTuple);
+	if (still_there(rel, ref, GetActiveSnapshot(), slot))
+	{
+		ItemPointerData tid = ref->tid;
+
+		result = lock_tuple(rel, ref->leaf, &tid, GetActiveSnapshot(), slot,
+							false, row);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, result == TM_Ok ? NoLock : RowExclusiveLock);
+	if (result == TM_Ok)
+		return TASKQ_LOCKED;
+	if (result == TM_WouldBlock || result == TM_BeingModified)
+		return TASKQ_BUSY;
+	return taskq_store_lock(&ref->id, false, row);
+}
+
+/*
+ * taskq_store_update - write back a row that this transaction has locked
+ *
+ * In place (HOT) unless the page is full or the lane changed.
+ */
+void
+taskq_store_update(TaskqRow *row)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + row->leaf,
+									   RowExclusiveLock);
+	BlockNumber block = ItemPointerGetBlockNumber(&row->tid);
+
+	taskq_rows_update_one(rel, &row->tid, row->values, row->nulls, Natts_task);
+	if (ItemPointerGetBlockNumber(&row->tid) != block)
+		taskq_leaf_written(row->leaf);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+/* taskq_store_delete - delete a task that this transaction has locked */
+void
+taskq_store_delete(TaskqRow *row)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + row->leaf,
+									   RowExclusiveLock);
+
+	CatalogTupleDelete(rel, &row->tid);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
