@@ -106,6 +106,9 @@ CREATE TABLE taskq_internal.task (
 	workflow uuid,
 	claims jsonb,
 	tenant text,
+	options jsonb,				-- of the submit, where there is no column for them
+	concurrency_key text,
+	unique_key text,
 	payload jsonb
 ) PARTITION BY LIST (slot);
 

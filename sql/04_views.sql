@@ -51,6 +51,9 @@ SELECT
 	coalesce(s.live_cancel, s.state_name = 'cancelled') AS cancel_requested,
 	coalesce(s.live_reason, s.cancel_reason) AS cancel_reason,
 	coalesce(s.timeout_ms * interval '1 ms', k.timeout) AS timeout,
+	s.concurrency_key,
+	s.unique_key,
+	s.options,
 	s.crashes,
 	r.oid AS run_as_oid,
 	r.system AS run_as_system,
@@ -115,7 +118,8 @@ CREATE VIEW taskq.task WITH (security_barrier) AS
 SELECT a.id, a.kind, a.queue, a.state, a.celery_state, a.ready, a.successful, a.priority, a.progress, a.current, a.total,
 	a.failed_steps, a.message, a.info, a.payload, a.result, a.error, a.attempt, a.max_attempts, a.worker, a.run_at,
 	a.created_at, a.started_at, a.updated_at, a.finished_at, a.duration, a.estimated_completion, a.submitted_by, a.run_as,
-	a.tenant, a.parent, a.retry_of, a.workflow, a.tags, a.metadata, a.cancel_requested, a.cancel_reason, a.timeout
+	a.tenant, a.parent, a.retry_of, a.workflow, a.tags, a.metadata, a.cancel_requested, a.cancel_reason, a.timeout,
+	a.concurrency_key, a.unique_key, a.options
 FROM taskq_internal.task_all a
 WHERE (taskq_internal.role_visible(a.submitted_by, a.submitted_by_oid, a.submitted_by_system)
 	OR taskq_internal.role_visible(a.run_as, a.run_as_oid, a.run_as_system))
@@ -163,6 +167,9 @@ COMMENT ON COLUMN taskq.task.metadata IS 'argument metadata of the submit';
 COMMENT ON COLUMN taskq.task.cancel_requested IS 'somebody asked to cancel it';
 COMMENT ON COLUMN taskq.task.cancel_reason IS 'argument reason of task_cancel';
 COMMENT ON COLUMN taskq.task.timeout IS 'longest run time of an attempt: its own, or else its kind''s; null: no limit';
+COMMENT ON COLUMN taskq.task.concurrency_key IS 'argument concurrency_key of the submit';
+COMMENT ON COLUMN taskq.task.unique_key IS 'argument unique_key of the submit';
+COMMENT ON COLUMN taskq.task.options IS 'what argument options of the submit said';
 
 CREATE VIEW taskq_internal.attempt_all AS
 SELECT a.task AS task_id, a.attempt, CASE a.outcome WHEN 'l' THEN 'lost' ELSE 'failed' END AS state,

@@ -68,7 +68,6 @@ refuse_unsupported(FunctionCallInfo fcinfo, int first)
 		{OPT_CONCURRENCY_KEY, "concurrency_key"},
 		{OPT_DEPENDS_ON, "depends_on"},
 		{OPT_ON_DEPENDENCY_FAILURE, "on_dependency_failure"},
-		{OPT_OPTIONS, "options"},
 	};
 
 	for (int i = 0; i < lengthof(later); i++)
@@ -138,6 +137,65 @@ submit_parent(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 	taskq_submit_depth(submit);
 }
 
+/*
+ * What argument "options" may say: each function checks one member and puts it
+ * where it belongs.
+ */
+static const struct
+{
+	const char *name;
+	void		(*set) (TaskqSubmit *submit, const JsonbValue *value);
+}			more_options[] = {
+	{NULL, NULL}
+};
+
+static void
+set_more_option(TaskqSubmit *submit, const JsonbValue *name,
+				const JsonbValue *value)
+{
+	for (int i = 0; more_options[i].name != NULL; i++)
+	{
+		const char *known = more_options[i].name;
+
+		if (name->val.string.len != strlen(known) ||
+			memcmp(name->val.string.val, known, strlen(known)) != 0)
+			continue;
+		more_options[i].set(submit, value);
+		return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("options has an unknown member \"%s\"",
+					taskq_clip_name(pnstrdup(name->val.string.val,
+											 name->val.string.len))),
+			 errhint("docs/api.md lists the members of argument \"options\".")));
+}
+
+/* Argument "options": an object; the task keeps it as it is. */
+static void
+submit_more_options(TaskqSubmit *submit, Jsonb *options)
+{
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	name;
+	JsonbValue	value;
+
+	if (!JB_ROOT_IS_OBJECT(options))
+		taskq_invalid("options is not an object",
+					  "Pass a JSON object as argument \"options\".");
+	taskq_check_size(options, "options");
+	iterator = JsonbIteratorInit(&options->root);
+	while ((token = JsonbIteratorNext(&iterator, &name, true)) != WJB_DONE)
+	{
+		if (token != WJB_KEY)
+			continue;
+		(void) JsonbIteratorNext(&iterator, &value, true);
+		set_more_option(submit, &name, &value);
+	}
+	if (JB_ROOT_COUNT(options) > 0)
+		taskq_row_set(&submit->row, options, JsonbPGetDatum(options));
+}
+
 static void
 submit_options(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 {
@@ -176,6 +234,8 @@ submit_options(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 		taskq_row_set(&submit->row, metadata,
 					  PG_GETARG_DATUM(first + OPT_METADATA));
 	}
+	if (!PG_ARGISNULL(first + OPT_OPTIONS))
+		submit_more_options(submit, PG_GETARG_JSONB_P(first + OPT_OPTIONS));
 }
 
 /*

@@ -36,6 +36,9 @@ enum
 	Anum_task_workflow,
 	Anum_task_claims,
 	Anum_task_tenant,
+	Anum_task_options,
+	Anum_task_concurrency_key,
+	Anum_task_unique_key,
 	Anum_task_payload,
 	Natts_task = Anum_task_payload
 };
