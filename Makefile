@@ -11,6 +11,7 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 # Debian has PGXS in its packages of clients, without headers.
 POSTGRES_H := $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)/postgres.h
+COMPILER := $(shell command -v $(firstword $(CC)) || command -v gcc)
 
 MODULE_big = taskq
 EXTENSION = taskq
@@ -61,7 +62,7 @@ format:
 check-style:
 	@scripts/format.sh --check && scripts/floors.pl
 
-ifneq ($(and $(wildcard $(PGXS)),$(wildcard $(POSTGRES_H))),)
+ifneq ($(and $(wildcard $(PGXS)),$(wildcard $(POSTGRES_H)),$(COMPILER)),)
 
 # No bitcode: building must not depend on the clang of the server's packager.
 override with_llvm = no
@@ -95,7 +96,7 @@ $(OBJS): src/base/errnames.h $(wildcard src/*/*.h)
 else
 
 all install uninstall installcheck:
-	@echo 'PostgreSQL for developers (pg_config, PGXS) is missing. Install all that taskq needs with:' >&2
+	@echo 'A C compiler, or PostgreSQL for developers (pg_config, PGXS, headers), is missing. Install all that taskq needs with:' >&2
 	@echo '    make setup' >&2
 	@exit 1
 clean:
