@@ -1,7 +1,23 @@
 /* ---------------------------------------------------------------- definitions */
 
+-- regprocedure with errors that say what a handler is.
+CREATE TYPE taskq.handler;
+CREATE FUNCTION taskq_internal.handler_in(cstring) RETURNS taskq.handler
+LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'taskq_handler_in';
+COMMENT ON FUNCTION taskq_internal.handler_in(cstring) IS 'input of type taskq.handler';
+CREATE FUNCTION taskq_internal.handler_out(taskq.handler) RETURNS cstring
+LANGUAGE internal STABLE STRICT AS 'regprocedureout';
+COMMENT ON FUNCTION taskq_internal.handler_out(taskq.handler) IS 'output of type taskq.handler';
+CREATE TYPE taskq.handler (
+	INPUT = taskq_internal.handler_in, OUTPUT = taskq_internal.handler_out, LIKE = pg_catalog.regprocedure);
+COMMENT ON TYPE taskq.handler IS
+'a function of (jsonb) or of no argument, written as regprocedure: ''schema.function(jsonb)''';
+CREATE CAST (regprocedure AS taskq.handler) WITHOUT FUNCTION AS IMPLICIT;
+CREATE CAST (regproc AS taskq.handler) WITHOUT FUNCTION AS IMPLICIT;
+CREATE CAST (oid AS taskq.handler) WITHOUT FUNCTION AS IMPLICIT;
+
 CREATE FUNCTION taskq.kind_define(
-	name text, handler regprocedure DEFAULT NULL, queue text DEFAULT 'default', priority int DEFAULT 0, max_attempts int DEFAULT 3,
+	name text, handler taskq.handler DEFAULT NULL, queue text DEFAULT 'default', priority int DEFAULT 0, max_attempts int DEFAULT 3,
 	timeout interval DEFAULT NULL, backoff interval DEFAULT '1 s', backoff_max interval DEFAULT '1 h',
 	retry_on text[] DEFAULT NULL, max_running int DEFAULT NULL, rate int DEFAULT NULL,
 	rate_period interval DEFAULT '1 s', run_as regrole DEFAULT NULL, retention interval DEFAULT NULL,

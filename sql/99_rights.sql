@@ -50,6 +50,8 @@ BEGIN
 END
 $$;
 
+REVOKE ALL ON TYPE taskq.handler FROM PUBLIC;
+
 GRANT USAGE ON SCHEMA taskq TO taskq_user, taskq_worker, taskq_developer, taskq_operator, taskq_monitor;
 GRANT SELECT ON taskq.task, taskq.task_attempt, taskq.queue, taskq.worker
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
@@ -83,7 +85,7 @@ GRANT EXECUTE ON FUNCTION
 	TO taskq_worker;
 GRANT EXECUTE ON FUNCTION taskq.sitrep() TO taskq_monitor, taskq_operator;
 GRANT EXECUTE ON FUNCTION
-	taskq.kind_define(text, regprocedure, text, int, int, interval, interval, interval, text[], int, int, interval, regrole, interval, bool, text),
+	taskq.kind_define(text, taskq.handler, text, int, int, interval, interval, interval, text[], int, int, interval, regrole, interval, bool, text),
 	taskq.kind_drop(text), taskq.kind_grant(text, regrole, text), taskq.kind_revoke(text, regrole, text)
 	TO taskq_developer, taskq_operator;
 GRANT EXECUTE ON FUNCTION

@@ -9,6 +9,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "api/signature.h"
 #include "api/submit.h"
 #include "base/args.h"
 #include "base/compat.h"
@@ -76,17 +77,18 @@ handler_text(Oid handler)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("handler %s is not a plain function", format_procedure(handler)),
 				 errhint("Procedures and whatever controls its own transactions run by taskq.task_submit_sql('CALL ...').")));
-	if (form->pronargs > 1 ||
-		(form->pronargs == 1 && form->proargtypes.values[0] != JSONBOID) ||
-		form->prorettype == TRIGGEROID || form->prorettype == EVENT_TRIGGEROID)
+	if (!taskq_is_handler(form))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("handler %s is not a function of (jsonb) or of no argument", format_procedure(handler)),
 				 errhint("Argument \"handler\" is a function that takes the task's payload.")));
 	ReleaseSysCache(tuple);
 	if (taskq_function_aclcheck(handler, GetUserId()) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION,
-					   format_procedure(handler));
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for function %s", format_procedure(handler)),
+				 errhint("Who defines a kind must be allowed to execute its handler: grant EXECUTE on it to role \"%s\".",
+						 GetUserNameFromId(GetUserId(), false))));
 	return format_procedure_qualified(handler);
 }
 
@@ -128,7 +130,7 @@ require_owner(const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of kind \"%s\"", name),
-				 errhint("It belongs to role \"%s\".", NameStr(kind->owner))));
+				 errhint("It belongs to role \"%s\"; members of that role and superusers may change it.", NameStr(kind->owner))));
 }
 
 /*

@@ -66,23 +66,33 @@ static int	retry_ms = FIRST_RETRY_MS;
  * would wait for ever, so they fail with that.  External workers need none.
  */
 static const char *
-role_problem(const TaskqLaneDef *lane)
+role_problem(const TaskqLaneDef *lane, const char **hint)
 {
 	Oid			role = lane->role_oid;
 	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
 	const TaskqKind *kind = taskq_kind_get(NameStr(lane->kind));
 	bool		login;
 
+	*hint = NULL;
 	if (!HeapTupleIsValid(tuple))
+	{
+		*hint = "Submit the task again as a role that is there.";
 		return "the role the task runs as does not exist any more";
+	}
 	login = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
 	ReleaseSysCache(tuple);
 	if (kind != NULL && kind->handler == NULL)
 		return NULL;
 	if (!login)
+	{
+		*hint = "Give the role LOGIN, and use taskq.task_retry().";
 		return "the role the task runs as may not log in any more";
+	}
 	if (taskq_database_aclcheck(MyDatabaseId, role) != ACLCHECK_OK)
+	{
+		*hint = "Grant CONNECT on the database to the role, and use taskq.task_retry().";
 		return "the role the task runs as may not connect to the database";
+	}
 	return NULL;
 }
 
@@ -136,10 +146,11 @@ fail_task(const TaskqFailure *failure)
  * transaction.
  */
 static void
-fail_lane(int32 lane, const char *why)
+fail_lane(int32 lane, const char *why, const char *hint)
 {
 	ErrorData	error = {.sqlerrcode = ERRCODE_INSUFFICIENT_PRIVILEGE,
-	.message = unconstify(char *, why)};
+		.message = unconstify(char *, why),
+	.hint = unconstify(char *, hint)};
 	TaskqFailure failure = {.sqlerrcode = ERRCODE_INSUFFICIENT_PRIVILEGE};
 	TaskqScan  *scan = palloc(sizeof(TaskqScan));
 	char		states[TASKQ_BATCH_MAX];
@@ -258,6 +269,7 @@ find_demand(Demand **found)
 		Demand	   *demand = demand_of(demands, n, lanes[i].role);
 		const TaskqLaneDef *def;
 		const char *problem = NULL;
+		const char *hint = NULL;
 		bool		runnable;
 
 		if (demand != NULL && demand_is_clear(demand))
@@ -266,7 +278,7 @@ find_demand(Demand **found)
 		taskq_defs_begin();
 		def = taskq_lane_get(lanes[i].id);
 		if (def != NULL && !def->foreign)
-			problem = role_problem(def);
+			problem = role_problem(def, &hint);
 		runnable = problem == NULL &&
 			taskq_lane_runnable(lanes[i].id, lanes[i].role);
 
@@ -282,7 +294,7 @@ find_demand(Demand **found)
 										 : taskq_dispatcher.scanner);
 		taskq_pass_commit();
 		if (problem != NULL)
-			fail_lane(lanes[i].id, problem);
+			fail_lane(lanes[i].id, problem, hint);
 		if (!runnable)
 			continue;
 		if (demand == NULL)

@@ -383,6 +383,21 @@ taskq_attempt_cancelled(TaskqAttempt *attempt, char *reason)
 }
 
 /*
+ * Handlers that COMMIT, or run what cannot be in a transaction: what
+ * PostgreSQL says of it does not tell what to do here.
+ */
+static void
+hint_at_transactions(const TaskqAttempt *attempt, ErrorData *error)
+{
+	if (error->hint != NULL || attempt->managed ||
+		(error->sqlerrcode != ERRCODE_INVALID_TRANSACTION_TERMINATION &&
+		 error->sqlerrcode != ERRCODE_ACTIVE_SQL_TRANSACTION))
+		return;
+	error->hint =
+		"A handler runs inside of its task's transaction, which ends when it returns: leave COMMIT and ROLLBACK out. What needs transactions of its own runs by taskq.task_submit_sql(), a procedure by 'CALL ...'.";
+}
+
+/*
  * taskq_attempt_fail - record what was thrown; the transaction has been
  * undone
  *
@@ -408,6 +423,7 @@ taskq_attempt_fail(TaskqAttempt *attempt, ErrorData *error, bool was_timeout)
 		error->hint =
 			"Argument \"timeout\" of taskq.kind_define() and taskq.task_submit() sets it.";
 	}
+	hint_at_transactions(attempt, error);
 	failure.sqlerrcode = error->sqlerrcode;
 	failure.retry = error->sqlerrcode == ERRCODE_TASK_RETRY;
 	failure.retry_us = failure.retry ? taskq_retry_us : -1;

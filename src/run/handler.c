@@ -215,6 +215,17 @@ get_handler(const char *signature)
 	return last = handler;
 }
 
+static void
+check_execute(const Handler *handler)
+{
+	if (taskq_function_aclcheck(handler->function, GetUserId()) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for function %s", get_func_name(handler->function)),
+				 errhint("Grant EXECUTE on handler %s to role \"%s\", which the task runs as.",
+						 handler->signature, GetUserNameFromId(GetUserId(), false))));
+}
+
 /* As the executor does it. */
 static Datum
 call_function(Handler *handler, Datum payload, bool *isnull)
@@ -224,9 +235,6 @@ call_function(Handler *handler, Datum payload, bool *isnull)
 	PgStat_FunctionCallUsage usage;
 	Datum		result;
 
-	if (taskq_function_aclcheck(handler->function, GetUserId()) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION,
-					   get_func_name(handler->function));
 	InvokeFunctionExecuteHook(handler->function);
 
 	/*
@@ -289,6 +297,7 @@ taskq_handler_call(const char *signature, Datum payload, bool *isnull)
 {
 	Handler    *handler = get_handler(signature);
 
+	check_execute(handler);
 	return handler->direct ? call_function(handler, payload, isnull)
 		: call_plan(handler, payload, isnull);
 }
