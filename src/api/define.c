@@ -181,6 +181,83 @@ begin_change(const char *function)
 	taskq_defs_begin();
 }
 
+/* An interval of kind_define, or what it is if it is left out. */
+static void
+set_interval_or(FunctionCallInfo fcinfo, int n, const char *name, bool zero,
+				const char *otherwise, Datum *value)
+{
+	bool		isnull;
+
+	set_interval(fcinfo, n, name, zero, value, &isnull);
+	if (isnull)
+		*value = DirectFunctionCall3(interval_in, CStringGetDatum(otherwise),
+									 InvalidOid, Int32GetDatum(-1));
+}
+
+/* kind_define: how tasks of the kind are tried. */
+static void
+set_attempts(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	int32		priority = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3);
+	int32		max_attempts = PG_ARGISNULL(4) ? 3 : PG_GETARG_INT32(4);
+
+	taskq_check_priority(priority);
+	values[Anum_kind_priority - 1] = Int16GetDatum(priority);
+	taskq_check_max_attempts(max_attempts);
+	values[Anum_kind_max_attempts - 1] = Int16GetDatum(max_attempts);
+	set_interval(fcinfo, 5, "timeout", false, &values[Anum_kind_timeout - 1],
+				 &nulls[Anum_kind_timeout - 1]);
+	set_interval_or(fcinfo, 6, "backoff", true, "1 s",
+					&values[Anum_kind_backoff - 1]);
+	set_interval_or(fcinfo, 7, "backoff_max", true, "1 h",
+					&values[Anum_kind_backoff_max - 1]);
+	nulls[Anum_kind_retry_on - 1] = PG_ARGISNULL(8);
+	if (!PG_ARGISNULL(8))
+		values[Anum_kind_retry_on - 1] =
+			check_retry_on(PG_GETARG_ARRAYTYPE_P(8));
+}
+
+/* kind_define: what holds tasks of the kind back, and how long it is kept. */
+static void
+set_limits(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	set_count(fcinfo, 9, "max_running", &values[Anum_kind_max_running - 1],
+			  &nulls[Anum_kind_max_running - 1]);
+	set_count(fcinfo, 10, "rate", &values[Anum_kind_rate - 1],
+			  &nulls[Anum_kind_rate - 1]);
+	set_interval_or(fcinfo, 11, "rate_period", false, "1 s",
+					&values[Anum_kind_rate_period - 1]);
+	if (!nulls[Anum_kind_max_running - 1] || !nulls[Anum_kind_rate - 1] ||
+		!PG_ARGISNULL(13))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("max_running, rate and retention of a kind are not supported by this version of taskq"),
+				 errhint("Leave these arguments out.")));
+	nulls[Anum_kind_retention - 1] = true;
+}
+
+/* kind_define: whose the kind is, and whom its tasks run as. */
+static void
+set_roles(FunctionCallInfo fcinfo, const TaskqKind *old, Datum *values,
+		  bool *nulls)
+{
+	/* replacing does not make it somebody else's */
+	Oid			owner = old && OidIsValid(old->owner_oid) ? old->owner_oid
+	: GetUserId();
+	Oid			role;
+
+	values[Anum_kind_owner - 1] = Int32GetDatum(taskq_role_id(owner));
+	nulls[Anum_kind_run_as - 1] = PG_ARGISNULL(12);
+	if (PG_ARGISNULL(12))
+		return;
+	role = PG_GETARG_OID(12);
+	check_can_set_role(GetUserId(), role);
+	check_can_set_role(owner, role);
+	if (!PG_ARGISNULL(1))
+		taskq_check_role(role);
+	values[Anum_kind_run_as - 1] = Int32GetDatum(taskq_role_id(role));
+}
+
 PG_FUNCTION_INFO_V1(taskq_kind_define);
 
 /*
@@ -196,7 +273,6 @@ taskq_kind_define(PG_FUNCTION_ARGS)
 	Datum		values[Natts_kind] = {0};
 	bool		nulls[Natts_kind] = {false};
 	const TaskqKind *old;
-	Oid			owner;
 	char	   *queue;
 
 	begin_change("taskq.kind_define()");
@@ -213,66 +289,10 @@ taskq_kind_define(PG_FUNCTION_ARGS)
 		values[Anum_kind_handler - 1] =
 			CStringGetTextDatum(handler_text(PG_GETARG_OID(1)));
 	values[Anum_kind_queue - 1] = CStringGetTextDatum(queue);
-	taskq_check_priority(PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3));
-	values[Anum_kind_priority - 1] =
-		Int16GetDatum(PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3));
-	taskq_check_max_attempts(PG_ARGISNULL(4) ? 3 : PG_GETARG_INT32(4));
-	values[Anum_kind_max_attempts - 1] =
-		Int16GetDatum(PG_ARGISNULL(4) ? 3 : PG_GETARG_INT32(4));
-	set_interval(fcinfo, 5, "timeout", false, &values[Anum_kind_timeout - 1],
-				 &nulls[Anum_kind_timeout - 1]);
-	set_interval(fcinfo, 6, "backoff", true, &values[Anum_kind_backoff - 1],
-				 &nulls[Anum_kind_backoff - 1]);
-	set_interval(fcinfo, 7, "backoff_max", true,
-				 &values[Anum_kind_backoff_max - 1],
-				 &nulls[Anum_kind_backoff_max - 1]);
-	if (nulls[Anum_kind_backoff - 1])
-		values[Anum_kind_backoff - 1] =
-			DirectFunctionCall3(interval_in, CStringGetDatum("1 s"),
-								InvalidOid, Int32GetDatum(-1));
-	if (nulls[Anum_kind_backoff_max - 1])
-		values[Anum_kind_backoff_max - 1] =
-			DirectFunctionCall3(interval_in, CStringGetDatum("1 h"),
-								InvalidOid, Int32GetDatum(-1));
-	nulls[Anum_kind_backoff - 1] = nulls[Anum_kind_backoff_max - 1] = false;
-	nulls[Anum_kind_retry_on - 1] = PG_ARGISNULL(8);
-	if (!PG_ARGISNULL(8))
-		values[Anum_kind_retry_on - 1] =
-			check_retry_on(PG_GETARG_ARRAYTYPE_P(8));
-	set_count(fcinfo, 9, "max_running", &values[Anum_kind_max_running - 1],
-			  &nulls[Anum_kind_max_running - 1]);
-	set_count(fcinfo, 10, "rate", &values[Anum_kind_rate - 1],
-			  &nulls[Anum_kind_rate - 1]);
-	set_interval(fcinfo, 11, "rate_period", false,
-				 &values[Anum_kind_rate_period - 1],
-				 &nulls[Anum_kind_rate_period - 1]);
-	if (nulls[Anum_kind_rate_period - 1])
-		values[Anum_kind_rate_period - 1] =
-			DirectFunctionCall3(interval_in, CStringGetDatum("1 s"),
-								InvalidOid, Int32GetDatum(-1));
-	nulls[Anum_kind_rate_period - 1] = false;
-	if (!nulls[Anum_kind_max_running - 1] || !nulls[Anum_kind_rate - 1] ||
-		!PG_ARGISNULL(13))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("max_running, rate and retention of a kind are not supported by this version of taskq"),
-				 errhint("Leave these arguments out.")));
-	nulls[Anum_kind_retention - 1] = true;
-	/* replacing does not make it somebody else's */
+	set_attempts(fcinfo, values, nulls);
+	set_limits(fcinfo, values, nulls);
 	old = taskq_kind_get(name);
-	owner = old && OidIsValid(old->owner_oid) ? old->owner_oid : GetUserId();
-	values[Anum_kind_owner - 1] = Int32GetDatum(taskq_role_id(owner));
-	nulls[Anum_kind_run_as - 1] = PG_ARGISNULL(12);
-	if (!PG_ARGISNULL(12))
-	{
-		Oid			role = PG_GETARG_OID(12);
-
-		check_can_set_role(GetUserId(), role);
-		check_can_set_role(owner, role);
-		if (!PG_ARGISNULL(1))
-			taskq_check_role(role);
-		values[Anum_kind_run_as - 1] = Int32GetDatum(taskq_role_id(role));
-	}
+	set_roles(fcinfo, old, values, nulls);
 	values[Anum_kind_batch - 1] = BoolGetDatum(!PG_ARGISNULL(14) &&
 											   PG_GETARG_BOOL(14));
 	nulls[Anum_kind_description - 1] = PG_ARGISNULL(15);

@@ -199,17 +199,92 @@ find_databases(void)
 /* ---- lanes ---- */
 
 /*
+ * Make a lane known, and look for its first tasks.
+ *
+ * *scarce: there was no room for one of those before.  Then those that cannot
+ * be run now are left out: a change of definitions brings them back.
+ */
+static void
+load_lane(const TaskqLaneDef *lane, bool *scarce)
+{
+	bool		open;
+	bool		entered;
+
+	if (!taskq_dispatcher.db->loaded)
+		taskq_ready_tidy(lane->id);
+	open = taskq_lane_runnable(lane->id, lane->role_oid) ||
+		taskq_lane_claimable(lane);
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	*scarce = *scarce || taskq_lanes_full();
+	if (!open && *scarce)
+	{
+		taskq_lane_leave_out(taskq_dispatcher.db, lane->id);
+		LWLockRelease(taskq_main_lock);
+		return;
+	}
+	entered = taskq_lane_enter(taskq_dispatcher.db, lane->id, lane->role_oid,
+							   lane->priority) != NULL ||
+		taskq_lane_take_turn(taskq_dispatcher.db, lane->id, lane->role_oid,
+							 lane->priority) != NULL;
+	LWLockRelease(taskq_main_lock);
+	if (!entered)
+		taskq_look_again_in(TASKQ_RETRY_MS);
+	else
+		(void) taskq_claim_probe(MyDatabaseId, lane->id,
+								 taskq_dispatcher.scanner);
+}
+
+/* All lanes that were made here; returns how many were made elsewhere. */
+static int
+load_each_lane(void)
+{
+	List	   *ids = taskq_lane_ids();
+	ListCell   *lc;
+	int			foreign = 0;
+	bool		scarce = false;
+
+	foreach(lc, ids)
+	{
+		const TaskqLaneDef *lane = taskq_lane_get(lfirst_int(lc));
+
+		CHECK_FOR_INTERRUPTS();
+		if (lane == NULL)
+			continue;
+		if (lane->foreign)
+			foreign++;
+		else
+			load_lane(lane, &scarce);
+	}
+	return foreign;
+}
+
+/* Say once what is not run here though it is in the tables. */
+static void
+report_left_alone(int foreign)
+{
+	if (taskq_dispatcher.db->loaded)
+		return;
+	if (foreign > 0)
+		ereport(LOG,
+				(errmsg("taskq leaves tasks alone that were submitted in another database or server"),
+				 errdetail_plural("They are in %d lane.", "They are in %d lanes.", foreign, foreign),
+				 errhint("To run them here, call taskq.resume() in database \"%s\".", get_database_name(MyDatabaseId))));
+	if (taskq_db_paused(MyDatabaseId))
+		ereport(LOG,
+				(errmsg("taskq runs no tasks in database \"%s\" because the server was started with taskq.start_paused",
+						get_database_name(MyDatabaseId)),
+				 errhint("To run them, call taskq.resume() in the database.")));
+}
+
+/*
  * Look through all lanes: after the server's start, and when one found no
  * room in shared memory.  Each is scanned from where it was saved last.
  */
 static void
 load_lanes(void)
 {
-	List	   *ids;
-	ListCell   *lc;
 	pg_uuid_t	floor;
-	int			foreign = 0;
-	bool		scarce = false;
+	int			foreign;
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	taskq_dispatcher.db->rescan = false;
@@ -219,57 +294,8 @@ load_lanes(void)
 	taskq_defs_begin();
 	/* it is not raised meanwhile: nobody but us saves */
 	(void) taskq_watermark_highest(&floor);
-	ids = taskq_lane_ids();
-	foreach(lc, ids)
-	{
-		const TaskqLaneDef *lane = taskq_lane_get(lfirst_int(lc));
-		bool		entered;
-		bool		open;
-
-		CHECK_FOR_INTERRUPTS();
-		if (lane == NULL)
-			continue;
-		foreign += lane->foreign;
-		if (lane->foreign)
-			continue;
-		if (!taskq_dispatcher.db->loaded)
-			taskq_ready_tidy(lane->id);
-		open = taskq_lane_runnable(lane->id, lane->role_oid) ||
-			taskq_lane_claimable(lane);
-		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-
-		/*
-		 * where room is scarce, not for those that cannot be run now: a
-		 * change of definitions brings them back
-		 */
-		scarce = scarce || taskq_lanes_full();
-		if (!open && scarce)
-		{
-			taskq_lane_leave_out(taskq_dispatcher.db, lane->id);
-			LWLockRelease(taskq_main_lock);
-			continue;
-		}
-		entered = taskq_lane_enter(taskq_dispatcher.db, lane->id,
-								   lane->role_oid, lane->priority) != NULL ||
-			taskq_lane_take_turn(taskq_dispatcher.db, lane->id,
-								 lane->role_oid, lane->priority) != NULL;
-		LWLockRelease(taskq_main_lock);
-		if (!entered)
-			taskq_look_again_in(TASKQ_RETRY_MS);
-		else
-			(void) taskq_claim_probe(MyDatabaseId, lane->id,
-									 taskq_dispatcher.scanner);
-	}
-	if (foreign > 0 && !taskq_dispatcher.db->loaded)
-		ereport(LOG,
-				(errmsg("taskq leaves tasks alone that were submitted in another database or server"),
-				 errdetail_plural("They are in %d lane.", "They are in %d lanes.", foreign, foreign),
-				 errhint("To run them here, call taskq.resume() in database \"%s\".", get_database_name(MyDatabaseId))));
-	if (taskq_db_paused(MyDatabaseId) && !taskq_dispatcher.db->loaded)
-		ereport(LOG,
-				(errmsg("taskq runs no tasks in database \"%s\" because the server was started with taskq.start_paused",
-						get_database_name(MyDatabaseId)),
-				 errhint("To run them, call taskq.resume() in the database.")));
+	foreign = load_each_lane();
+	report_left_alone(foreign);
 	taskq_pass_commit();
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	taskq_dispatcher.db->foreign = foreign > 0;
@@ -715,6 +741,39 @@ run_chore(int which)
 	MemoryContextSwitchTo(taskq_dispatcher.context);
 }
 
+/* The settings again, if somebody has told the server to read them. */
+static void
+read_settings(void)
+{
+	if (!ConfigReloadPending)
+		return;
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_sweep_soon(taskq_dispatcher.db);
+	LWLockRelease(taskq_main_lock);
+}
+
+/* Until somebody sets the latch, or the next thing is due. */
+static void
+sleep_till_due(void)
+{
+	TimestampTz wake_at = Min(taskq_dispatcher.wake_at,
+							  taskq_steady_at(taskq_dispatcher.due_at));
+	long		ms = -1;
+
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	/* no longer than a minute, in case somebody sets the clock */
+	if (wake_at != DT_NOEND)
+		ms = Min(TimestampDifferenceMilliseconds(taskq_steady_now(), wake_at),
+				 TASKQ_CLOCK_CHECK_MS);
+	(void) WaitLatch(MyLatch,
+					 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH |
+					 (ms >= 0 ? WL_TIMEOUT : 0),
+					 ms, taskq_wait_event("TaskqDispatcher"));
+}
+
 /* taskq_dispatcher_main - entry point of a dispatcher */
 void
 taskq_dispatcher_main(Datum arg)
@@ -733,21 +792,11 @@ taskq_dispatcher_main(Datum arg)
 
 	for (;;)
 	{
-		TimestampTz wake_at;
-		long		ms;
-
 		ResetLatch(MyLatch);
 		QueryCancelPending = false; /* nothing is under way that could be
 									 * cancelled */
 		CHECK_FOR_INTERRUPTS();
-		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
-			LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-			taskq_sweep_soon(taskq_dispatcher.db);
-			LWLockRelease(taskq_main_lock);
-		}
+		read_settings();
 		MemoryContextReset(taskq_dispatcher.context);
 		MemoryContextSwitchTo(taskq_dispatcher.context);
 		taskq_dispatcher.wake_at = taskq_dispatcher.due_at = DT_NOEND;
@@ -766,21 +815,7 @@ taskq_dispatcher_main(Datum arg)
 			settle_lanes();
 		if (may_leave(has_work))
 			break;
-
-		pgstat_report_stat(true);
-		pgstat_report_activity(STATE_IDLE, NULL);
-		/* no longer than a minute, in case somebody sets the clock */
-		wake_at = Min(taskq_dispatcher.wake_at,
-					  taskq_steady_at(taskq_dispatcher.due_at));
-		ms = wake_at == DT_NOEND
-			? -1
-			: Min(TimestampDifferenceMilliseconds(taskq_steady_now(),
-												  wake_at),
-				  TASKQ_CLOCK_CHECK_MS);
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH |
-						 (ms >= 0 ? WL_TIMEOUT : 0),
-						 ms, taskq_wait_event("TaskqDispatcher"));
+		sleep_till_due();
 	}
 	proc_exit(0);
 }

@@ -349,6 +349,62 @@ wake_another(TaskqSlot *slot)
 }
 
 /*
+ * First say that we sleep, then look: a wake-up in between is not lost;
+ * nobody else says the contrary.
+ */
+static void
+say_idle(TaskqSlot *slot)
+{
+	if (slot->state == TASKQ_SLOT_IDLE && !slot->woken)
+		return;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	slot->state = TASKQ_SLOT_IDLE;
+	slot->woken = false;
+	LWLockRelease(taskq_main_lock);
+}
+
+/* Nothing is there that this library could work with, any more. */
+static void
+leave_soon(TaskqSlot *slot)
+{
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	slot->leave = true;
+	LWLockRelease(taskq_main_lock);
+	SetLatch(MyLatch);
+}
+
+/*
+ * A batch from the first of the role's lanes that has one; how many tasks.
+ * *again: all that was found in some lane belonged to others, but there is
+ * more.
+ */
+static int
+claim_from_any(int slotno, bool *again)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+	TaskqScanLane *candidates;
+	int			ncandidates = taskq_scan_lanes(slot->dbid, slot->role,
+											   &candidates);
+	int			n = 0;
+
+	*again = false;
+	for (int i = 0; i < ncandidates && n == 0; i++)
+	{
+		TaskqLane  *lane = &taskq_shared->lanes[candidates[i].index];
+
+		if (!taskq_lane_runnable(candidates[i].id, slot->role))
+			continue;
+		n = claim_from(slotno, &candidates[i]);
+		slot->together = n > 1 && lane_shares(candidates[i].id);
+		/* we were called to all of them, and see to one */
+		if (n > 0 && ncandidates > 1)
+			wake_another(slot);
+		*again |= n == 0 && lane->dirty && lane->scanner < 0;
+	}
+	return n;
+}
+
+/*
  * taskq_claim - reserve a batch for this worker
  *
  * In a transaction of its own.  False if there is nothing to do for it now;
@@ -358,58 +414,19 @@ bool
 taskq_claim(int slotno)
 {
 	TaskqSlot  *slot = &taskq_shared->slots[slotno];
-	TaskqScanLane *candidates;
-	int			ncandidates;
 	int			n = 0;
+	bool		again;
 
-	/*
-	 * first say that we sleep, then look: a wake-up in between is not lost;
-	 * nobody else says the contrary
-	 */
-	if (slot->state != TASKQ_SLOT_IDLE || slot->woken)
-	{
-		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-		slot->state = TASKQ_SLOT_IDLE;
-		slot->woken = false;
-		LWLockRelease(taskq_main_lock);
-	}
-
+	say_idle(slot);
 	taskq_store_begin();
-	if (!taskq_store_ready())
+	if (taskq_store_ready())
 	{
-		/* nothing that this library could work with, any more: leave */
-		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-		slot->leave = true;
-		LWLockRelease(taskq_main_lock);
-		SetLatch(MyLatch);
-		PopActiveSnapshot();
-		CommitTransactionCommand();
-		return false;
+		taskq_defs_begin();
+		while ((n = claim_from_any(slotno, &again)) == 0 && again)
+			CHECK_FOR_INTERRUPTS();
 	}
-	taskq_defs_begin();
-	do
-	{
-		bool		repeat = false;
-
-		ncandidates = taskq_scan_lanes(slot->dbid, slot->role, &candidates);
-		for (int i = 0; i < ncandidates && n == 0; i++)
-		{
-			if (!taskq_lane_runnable(candidates[i].id, slot->role))
-				continue;
-			n = claim_from(slotno, &candidates[i]);
-			slot->together = n > 1 && lane_shares(candidates[i].id);
-			/* we were called to all of them, and see to one */
-			if (n > 0 && ncandidates > 1)
-				wake_another(slot);
-			/* all that was found belonged to others, but there is more */
-			repeat |= n == 0 &&
-				taskq_shared->lanes[candidates[i].index].dirty &&
-				taskq_shared->lanes[candidates[i].index].scanner < 0;
-		}
-		if (n > 0 || !repeat)
-			break;
-		CHECK_FOR_INTERRUPTS();
-	} while (true);
+	else
+		leave_soon(slot);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	return n > 0;

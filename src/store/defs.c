@@ -15,9 +15,6 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/skey.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
@@ -33,12 +30,11 @@
 #include "miscadmin.h"
 #include "nodes/value.h"
 #include "store/defs.h"
+#include "store/read.h"
 #include "store/rows.h"
-#include "store/store.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -181,49 +177,15 @@ taskq_defs_begin(void)
 	stale = false;
 }
 
-
-static Relation
-open_scan(TaskqRelation table, TaskqRelation index, int nkeys, ScanKey keys,
-		  Snapshot *snapshot, SysScanDesc *scan)
-{
-	Relation	rel = taskq_store_open(table, AccessShareLock);
-
-	*snapshot = taskq_store_snapshot();
-	*scan = systable_beginscan(rel, taskq_store_oid(index), nkeys > 0,
-							   *snapshot, nkeys, keys);
-	return rel;
-}
-
-static void
-close_scan(Relation rel, Snapshot snapshot, SysScanDesc scan)
-{
-	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	table_close(rel, AccessShareLock);
-}
-
 /* Copy of the row whose first column is the text name, or NULL. */
 static HeapTuple
 read_by_name(TaskqRelation table, TaskqRelation index, const char *name,
 			 TupleDesc *desc)
 {
 	ScanKeyData key;
-	Snapshot	snapshot;
-	SysScanDesc scan;
-	Relation	rel;
-	HeapTuple	tuple;
 
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(name));
-	rel = open_scan(table, index, 1, &key, &snapshot, &scan);
-	tuple = systable_getnext(scan);
-	if (tuple != NULL)
-	{
-		tuple = heap_copytuple(tuple);
-		*desc = CreateTupleDescCopy(RelationGetDescr(rel));
-	}
-	close_scan(rel, snapshot, scan);
-	return tuple;
+	taskq_key(&key, 1, F_TEXTEQ, CStringGetTextDatum(name));
+	return taskq_read_one(table, index, 1, &key, desc);
 }
 
 static int64
@@ -309,36 +271,30 @@ taskq_handler_oid(const char *handler)
 static List *
 read_grants(const char *kind)
 {
+	TaskqRead	read;
 	ScanKeyData key;
-	Snapshot	snapshot;
-	SysScanDesc scan;
-	Relation	rel;
 	HeapTuple	tuple;
 	List	   *grants = NIL;
-	bool		isnull;
 
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(kind));
-	rel = open_scan(TASKQ_REL_KIND_GRANT, TASKQ_REL_KIND_GRANT_PKEY, 1, &key,
-					&snapshot, &scan);
-	while ((tuple = systable_getnext(scan)) != NULL)
+	taskq_key(&key, 1, F_TEXTEQ, CStringGetTextDatum(kind));
+	taskq_read_begin(&read, TASKQ_REL_KIND_GRANT, TASKQ_REL_KIND_GRANT_PKEY,
+					 AccessShareLock, 1, &key);
+	while ((tuple = taskq_read_next(&read)) != NULL)
 	{
 		TaskqKindGrant *grant = MemoryContextAlloc(defs_context,
 												   sizeof(TaskqKindGrant));
+		int32		role = DatumGetInt32(taskq_read_column(&read, tuple, 3));
 		NameData	name;
 		MemoryContext old;
 
-		grant->privilege = DatumGetChar(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
+		grant->privilege = DatumGetChar(taskq_read_column(&read, tuple, 2));
 		grant->role = InvalidOid;
-		(void) taskq_role_read(DatumGetInt32(heap_getattr(tuple, 3,
-														  RelationGetDescr(rel),
-														  &isnull)),
-							   &name, &grant->role);
+		(void) taskq_role_read(role, &name, &grant->role);
 		old = MemoryContextSwitchTo(defs_context);
 		grants = lappend(grants, grant);
 		MemoryContextSwitchTo(old);
 	}
-	close_scan(rel, snapshot, scan);
+	taskq_read_end(&read);
 	return grants;
 }
 
@@ -410,6 +366,15 @@ taskq_queue_get(const char *name)
 	return queue;
 }
 
+/* End what has changed a table that caches are made of. */
+static void
+changed(TaskqRead *read)
+{
+	CacheInvalidateRelcache(read->rel);
+	taskq_read_end(read);
+	CommandCounterIncrement();
+}
+
 /*
  * Insert the row, or replace the one of that name.  replace tells which
  * columns; NULL means all.
@@ -418,30 +383,23 @@ static void
 write_by_name(TaskqRelation table, TaskqRelation index, const char *name,
 			  Datum *values, bool *nulls, const bool *replace, int natts)
 {
-	Relation	rel = taskq_store_open(table, ShareRowExclusiveLock);
-	Snapshot	snapshot = taskq_store_snapshot();
+	TaskqRead	read;
 	ScanKeyData key;
-	SysScanDesc scan;
 	HeapTuple	tuple;
 
 	/* one writer at a time: definitions are rare, and none is lost to a race */
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(name));
-	scan = systable_beginscan(rel, taskq_store_oid(index), true, snapshot, 1,
-							  &key);
-	tuple = systable_getnext(scan);
+	taskq_key(&key, 1, F_TEXTEQ, CStringGetTextDatum(name));
+	taskq_read_begin(&read, table, index, ShareRowExclusiveLock, 1, &key);
+	tuple = taskq_read_next(&read);
 	if (tuple != NULL)
 	{
-		tuple = taskq_rows_modify(rel, tuple, values, nulls, replace, natts);
-		taskq_rows_update(rel, &tuple->t_self, tuple, natts);
+		tuple = taskq_rows_modify(read.rel, tuple, values, nulls, replace,
+								  natts);
+		taskq_rows_update(read.rel, &tuple->t_self, tuple, natts);
 	}
 	else
-		taskq_rows_insert_one(rel, values, nulls, natts);
-	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	CacheInvalidateRelcache(rel);
-	table_close(rel, NoLock);
-	CommandCounterIncrement();
+		taskq_rows_insert_one(read.rel, values, nulls, natts);
+	changed(&read);
 }
 
 /*
@@ -469,47 +427,29 @@ taskq_queue_write(const char *name, Datum *values, bool *nulls,
 static void
 delete_grants(const char *kind)
 {
-	Relation	rel = taskq_store_open(TASKQ_REL_KIND_GRANT,
-									   ShareRowExclusiveLock);
-	Snapshot	snapshot = taskq_store_snapshot();
 	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
 
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(kind));
-	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_KIND_GRANT_PKEY),
-							  true, snapshot, 1, &key);
-	while ((tuple = systable_getnext(scan)) != NULL)
-		CatalogTupleDelete(rel, &tuple->t_self);
-	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	table_close(rel, NoLock);
+	taskq_key(&key, 1, F_TEXTEQ, CStringGetTextDatum(kind));
+	taskq_read_delete(TASKQ_REL_KIND_GRANT, TASKQ_REL_KIND_GRANT_PKEY,
+					  ShareRowExclusiveLock, 1, &key);
 }
 
-/* taskq_kind_delete - false if there was none */
+/* taskq_kind_delete - with its grants; false if there was none */
 bool
 taskq_kind_delete(const char *name)
 {
-	Relation	rel = taskq_store_open(TASKQ_REL_KIND, ShareRowExclusiveLock);
-	Snapshot	snapshot = taskq_store_snapshot();
+	TaskqRead	read;
 	ScanKeyData key;
-	SysScanDesc scan;
 	HeapTuple	tuple;
 
+	taskq_key(&key, 1, F_TEXTEQ, CStringGetTextDatum(name));
+	taskq_read_begin(&read, TASKQ_REL_KIND, TASKQ_REL_KIND_PKEY,
+					 ShareRowExclusiveLock, 1, &key);
 	delete_grants(name);
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(name));
-	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_KIND_PKEY), true,
-							  snapshot, 1, &key);
-	tuple = systable_getnext(scan);
+	tuple = taskq_read_next(&read);
 	if (tuple != NULL)
-		CatalogTupleDelete(rel, &tuple->t_self);
-	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	CacheInvalidateRelcache(rel);
-	table_close(rel, NoLock);
-	CommandCounterIncrement();
+		CatalogTupleDelete(read.rel, &tuple->t_self);
+	changed(&read);
 	return tuple != NULL;
 }
 
@@ -522,39 +462,26 @@ bool
 taskq_kind_grant_write(const char *kind, char privilege, int32 role,
 					   bool grant)
 {
-	Relation	rel = taskq_store_open(TASKQ_REL_KIND_GRANT,
-									   ShareRowExclusiveLock);
-	Snapshot	snapshot = taskq_store_snapshot();
+	Datum		values[3] = {CStringGetTextDatum(kind), CharGetDatum(privilege),
+	Int32GetDatum(role)};
+	bool		nulls[3] = {false, false, false};
+	TaskqRead	read;
 	ScanKeyData keys[3];
-	SysScanDesc scan;
 	HeapTuple	tuple;
 	bool		found;
 
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(kind));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_CHAREQ,
-				CharGetDatum(privilege));
-	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_INT4EQ,
-				Int32GetDatum(role));
-	scan = systable_beginscan(rel, taskq_store_oid(TASKQ_REL_KIND_GRANT_PKEY),
-							  true, snapshot, 3, keys);
-	tuple = systable_getnext(scan);
+	taskq_key(&keys[0], 1, F_TEXTEQ, values[0]);
+	taskq_key(&keys[1], 2, F_CHAREQ, values[1]);
+	taskq_key(&keys[2], 3, F_INT4EQ, values[2]);
+	taskq_read_begin(&read, TASKQ_REL_KIND_GRANT, TASKQ_REL_KIND_GRANT_PKEY,
+					 ShareRowExclusiveLock, 3, keys);
+	tuple = taskq_read_next(&read);
 	found = tuple != NULL;
 	if (found && !grant)
-		CatalogTupleDelete(rel, &tuple->t_self);
+		CatalogTupleDelete(read.rel, &tuple->t_self);
 	else if (!found && grant)
-	{
-		Datum		values[3] = {CStringGetTextDatum(kind), CharGetDatum(privilege),
-		Int32GetDatum(role)};
-		bool		nulls[3] = {false, false, false};
-
-		taskq_rows_insert_one(rel, values, nulls, lengthof(values));
-	}
-	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	CacheInvalidateRelcache(rel);
-	table_close(rel, NoLock);
-	CommandCounterIncrement();
+		taskq_rows_insert_one(read.rel, values, nulls, lengthof(values));
+	changed(&read);
 	return found != grant;
 }
 
@@ -568,8 +495,7 @@ number_used(Relation rel, TaskqRelation pkey, int32 number)
 	bool		used;
 
 	InitDirtySnapshot(dirty);
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ,
-				Int32GetDatum(number));
+	taskq_key(&key, 1, F_INT4EQ, Int32GetDatum(number));
 	scan = systable_beginscan(rel, taskq_store_oid(pkey), true, &dirty, 1,
 							  &key);
 	used = systable_getnext(scan) != NULL;
@@ -615,6 +541,33 @@ role_insert(Oid role)
 	return id;
 }
 
+/* The lowest number of a role that is in the table, or 0. */
+static int32
+role_search(Oid role)
+{
+	char	   *name = GetUserNameFromId(role, false);
+	TaskqRead	read;
+	ScanKeyData key;
+	HeapTuple	tuple;
+	int32		id = 0;
+
+	taskq_key(&key, 3, F_OIDEQ, ObjectIdGetDatum(role));
+	taskq_read_begin(&read, TASKQ_REL_ROLE, TASKQ_REL_ROLE_OID,
+					 AccessShareLock, 1, &key);
+	while ((tuple = taskq_read_next(&read)) != NULL)
+	{
+		int32		found = DatumGetInt32(taskq_read_column(&read, tuple, 1));
+		Name		found_name = DatumGetName(taskq_read_column(&read, tuple, 2));
+		int64		system = DatumGetInt64(taskq_read_column(&read, tuple, 4));
+
+		if (strcmp(NameStr(*found_name), name) == 0 &&
+			system == (int64) GetSystemIdentifier() && (id == 0 || found < id))
+			id = found;
+	}
+	taskq_read_end(&read);
+	return id;
+}
+
 /*
  * taskq_role_id - taskq's number of a role, made if needed
  *
@@ -626,35 +579,11 @@ int32
 taskq_role_id(Oid role)
 {
 	RoleEntry  *entry = hash_search(roles, &role, HASH_FIND, NULL);
-	ScanKeyData key;
-	Snapshot	snapshot;
-	SysScanDesc scan;
-	Relation	rel;
-	HeapTuple	tuple;
-	char	   *name;
-	int32		id = 0;
+	int32		id;
 
 	if (entry != NULL)
 		return entry->id;
-
-	name = GetUserNameFromId(role, false);
-	ScanKeyInit(&key, 3, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(role));
-	rel = open_scan(TASKQ_REL_ROLE, TASKQ_REL_ROLE_OID, 1, &key, &snapshot,
-					&scan);
-	while ((tuple = systable_getnext(scan)) != NULL)
-	{
-		bool		isnull;
-		int32		found = DatumGetInt32(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
-		Name		found_name = DatumGetName(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
-
-		int64		system = DatumGetInt64(heap_getattr(tuple, 4, RelationGetDescr(rel), &isnull));
-
-		if (strcmp(NameStr(*found_name), name) == 0 &&
-			system == (int64) GetSystemIdentifier() && (id == 0 || found < id))
-			id = found;
-	}
-	close_scan(rel, snapshot, scan);
+	id = role_search(role);
 	if (id == 0)
 	{
 		id = role_insert(role);
@@ -689,30 +618,22 @@ taskq_role_resolve(const char *name, Oid oid, int64 system)
 bool
 taskq_role_read(int32 id, Name name, Oid *oid)
 {
+	TaskqRead	read;
 	ScanKeyData key;
-	Snapshot	snapshot;
-	SysScanDesc scan;
-	Relation	rel;
 	HeapTuple	tuple;
-	bool		isnull;
 
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(id));
-	rel = open_scan(TASKQ_REL_ROLE, TASKQ_REL_ROLE_PKEY, 1, &key, &snapshot,
-					&scan);
-	tuple = systable_getnext(scan);
+	taskq_key(&key, 1, F_INT4EQ, Int32GetDatum(id));
+	taskq_read_begin(&read, TASKQ_REL_ROLE, TASKQ_REL_ROLE_PKEY,
+					 AccessShareLock, 1, &key);
+	tuple = taskq_read_next(&read);
 	if (tuple != NULL)
 	{
-		*name = *DatumGetName(
-							  heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
+		*name = *DatumGetName(taskq_read_column(&read, tuple, 2));
 		*oid = taskq_role_resolve(NameStr(*name),
-								  DatumGetObjectId(heap_getattr(tuple, 3,
-																RelationGetDescr(rel),
-																&isnull)),
-								  DatumGetInt64(heap_getattr(tuple, 4,
-															 RelationGetDescr(rel),
-															 &isnull)));
+								  DatumGetObjectId(taskq_read_column(&read, tuple, 3)),
+								  DatumGetInt64(taskq_read_column(&read, tuple, 4)));
 	}
-	close_scan(rel, snapshot, scan);
+	taskq_read_end(&read);
 	return tuple != NULL;
 }
 
@@ -746,27 +667,25 @@ const TaskqLaneDef *
 taskq_lane_get(int32 id)
 {
 	TaskqLaneDef *lane = hash_search(lanes, &id, HASH_FIND, NULL);
-	TaskqLaneDef read;
+	TaskqLaneDef def;
+	TaskqRead	read;
 	ScanKeyData key;
-	Snapshot	snapshot;
-	SysScanDesc scan;
-	Relation	rel;
 	HeapTuple	tuple;
 
 	if (lane != NULL)
 		return lane;
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(id));
-	rel = open_scan(TASKQ_REL_LANE, TASKQ_REL_LANE_PKEY, 1, &key, &snapshot,
-					&scan);
-	tuple = systable_getnext(scan);
+	taskq_key(&key, 1, F_INT4EQ, Int32GetDatum(id));
+	taskq_read_begin(&read, TASKQ_REL_LANE, TASKQ_REL_LANE_PKEY,
+					 AccessShareLock, 1, &key);
+	tuple = taskq_read_next(&read);
 	if (tuple != NULL)
-		lane_from_tuple(&read, tuple, RelationGetDescr(rel));
-	close_scan(rel, snapshot, scan);
+		lane_from_tuple(&def, tuple, RelationGetDescr(read.rel));
+	taskq_read_end(&read);
 	if (tuple == NULL ||
-		!taskq_role_read(read.role, &read.role_name, &read.role_oid))
+		!taskq_role_read(def.role, &def.role_name, &def.role_oid))
 		return NULL;
 	lane = hash_search(lanes, &id, HASH_ENTER, NULL);
-	*lane = read;
+	*lane = def;
 	return lane;
 }
 
@@ -796,36 +715,28 @@ lane_insert(int32 role, const LaneKey *key)
 static int32
 lane_search(int32 role, const LaneKey *key)
 {
+	TaskqRead	read;
 	ScanKeyData keys[6];
-	Snapshot	snapshot;
-	SysScanDesc scan;
-	Relation	rel;
 	HeapTuple	tuple;
 	int32		id = 0;
 
-	ScanKeyInit(&keys[0], 5, BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(NameStr(key->kind)));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ,
-				Int32GetDatum(role));
-	ScanKeyInit(&keys[2], 4, BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(NameStr(key->queue)));
-	ScanKeyInit(&keys[3], 3, BTEqualStrategyNumber, F_INT2EQ,
-				Int16GetDatum(key->priority));
-	ScanKeyInit(&keys[4], 6, BTEqualStrategyNumber, F_INT4EQ,
-				Int32GetDatum(key->kind_owner));
-	ScanKeyInit(&keys[5], 9, BTEqualStrategyNumber, F_INT8EQ,
-				Int64GetDatum(key->kind_version));
-	rel = open_scan(TASKQ_REL_LANE, TASKQ_REL_LANE_KIND, lengthof(keys), keys,
-					&snapshot, &scan);
-	while ((tuple = systable_getnext(scan)) != NULL)
+	taskq_key(&keys[0], 5, F_TEXTEQ, CStringGetTextDatum(NameStr(key->kind)));
+	taskq_key(&keys[1], 2, F_INT4EQ, Int32GetDatum(role));
+	taskq_key(&keys[2], 4, F_TEXTEQ, CStringGetTextDatum(NameStr(key->queue)));
+	taskq_key(&keys[3], 3, F_INT2EQ, Int16GetDatum(key->priority));
+	taskq_key(&keys[4], 6, F_INT4EQ, Int32GetDatum(key->kind_owner));
+	taskq_key(&keys[5], 9, F_INT8EQ, Int64GetDatum(key->kind_version));
+	taskq_read_begin(&read, TASKQ_REL_LANE, TASKQ_REL_LANE_KIND,
+					 AccessShareLock, lengthof(keys), keys);
+	while ((tuple = taskq_read_next(&read)) != NULL)
 	{
 		TaskqLaneDef lane;
 
-		lane_from_tuple(&lane, tuple, RelationGetDescr(rel));
+		lane_from_tuple(&lane, tuple, RelationGetDescr(read.rel));
 		if (!lane.foreign && (id == 0 || lane.id < id))
 			id = lane.id;
 	}
-	close_scan(rel, snapshot, scan);
+	taskq_read_end(&read);
 	return id;
 }
 
@@ -872,20 +783,15 @@ taskq_lane_for(Oid role, const char *queue, const char *kind_name,
 List *
 taskq_lane_ids(void)
 {
-	Snapshot	snapshot;
-	SysScanDesc scan;
-	Relation	rel = open_scan(TASKQ_REL_LANE, TASKQ_REL_LANE_PKEY, 0, NULL,
-								&snapshot, &scan);
+	TaskqRead	read;
 	HeapTuple	tuple;
-	bool		isnull;
 	List	   *ids = NIL;
 
-	while ((tuple = systable_getnext(scan)) != NULL)
+	taskq_read_begin_all(&read, TASKQ_REL_LANE, AccessShareLock);
+	while ((tuple = taskq_read_next(&read)) != NULL)
 		ids = lappend_int(ids,
-						  DatumGetInt32(heap_getattr(tuple, 1,
-													 RelationGetDescr(rel),
-													 &isnull)));
-	close_scan(rel, snapshot, scan);
+						  DatumGetInt32(taskq_read_column(&read, tuple, 1)));
+	taskq_read_end(&read);
 	return ids;
 }
 
@@ -899,33 +805,28 @@ taskq_lane_ids(void)
 static void
 roles_take_over(void)
 {
-	Relation	rel = taskq_store_open(TASKQ_REL_ROLE, ShareUpdateExclusiveLock);
-	Snapshot	snapshot = taskq_store_snapshot();
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0,
-										  NULL);
+	const bool	replace[4] = {false, false, true, true};
+	bool		nulls[4] = {false, false, false, false};
+	TaskqRead	read;
 	HeapTuple	tuple;
 
-	while ((tuple = systable_getnext(scan)) != NULL)
+	taskq_read_begin_all(&read, TASKQ_REL_ROLE, ShareUpdateExclusiveLock);
+	while ((tuple = taskq_read_next(&read)) != NULL)
 	{
-		bool		isnull;
-		bool		replace[4] = {false, false, true, true};
-		bool		nulls[4] = {false, false, false, false};
 		Datum		values[4] = {0, 0, 0, 0};
-		Name		name = DatumGetName(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
+		Name		name = DatumGetName(taskq_read_column(&read, tuple, 2));
 
-		if (DatumGetInt64(heap_getattr(tuple, 4, RelationGetDescr(rel), &isnull)) ==
+		if (DatumGetInt64(taskq_read_column(&read, tuple, 4)) ==
 			(int64) GetSystemIdentifier())
 			continue;
 		values[2] = ObjectIdGetDatum(get_role_oid(NameStr(*name), true));
 		values[3] = Int64GetDatum((int64) GetSystemIdentifier());
-		tuple = taskq_rows_modify(rel, tuple, values, nulls, replace,
+		tuple = taskq_rows_modify(read.rel, tuple, values, nulls, replace,
 								  lengthof(values));
-		taskq_rows_update(rel, &tuple->t_self, tuple, lengthof(values));
-		CacheInvalidateRelcache(rel);
+		taskq_rows_update(read.rel, &tuple->t_self, tuple, lengthof(values));
+		CacheInvalidateRelcache(read.rel);
 	}
-	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	table_close(rel, NoLock);
+	taskq_read_end(&read);
 }
 
 /*
@@ -937,37 +838,33 @@ roles_take_over(void)
 int
 taskq_lanes_take_over(void)
 {
-	Relation	rel = taskq_store_open(TASKQ_REL_LANE, ShareUpdateExclusiveLock);
-	Snapshot	snapshot = taskq_store_snapshot();
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0,
-										  NULL);
+	const bool	replace[Natts_lane] = {false, false, false, false, false,
+	false, true, true, false};
+	bool		nulls[Natts_lane] = {false};
+	Datum		values[Natts_lane] = {0};
+	TaskqRead	read;
 	HeapTuple	tuple;
 	int			n = 0;
 
-	while ((tuple = systable_getnext(scan)) != NULL)
+	values[6] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[7] = ObjectIdGetDatum(MyDatabaseId);
+	taskq_read_begin_all(&read, TASKQ_REL_LANE, ShareUpdateExclusiveLock);
+	while ((tuple = taskq_read_next(&read)) != NULL)
 	{
 		TaskqLaneDef lane;
-		bool		replace[Natts_lane] = {false, false, false, false, false,
-		false, true, true, false};
-		bool		nulls[Natts_lane] = {false};
-		Datum		values[Natts_lane] = {0};
 
-		lane_from_tuple(&lane, tuple, RelationGetDescr(rel));
+		lane_from_tuple(&lane, tuple, RelationGetDescr(read.rel));
 		if (!lane.foreign)
 			continue;
-		values[6] = Int64GetDatum((int64) GetSystemIdentifier());
-		values[7] = ObjectIdGetDatum(MyDatabaseId);
-		tuple = taskq_rows_modify(rel, tuple, values, nulls, replace,
+		tuple = taskq_rows_modify(read.rel, tuple, values, nulls, replace,
 								  lengthof(values));
-		taskq_rows_update(rel, &tuple->t_self, tuple, lengthof(values));
+		taskq_rows_update(read.rel, &tuple->t_self, tuple, lengthof(values));
 		n++;
 	}
-	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
 	roles_take_over();
 	if (n > 0)
-		CacheInvalidateRelcache(rel);
-	table_close(rel, NoLock);
+		CacheInvalidateRelcache(read.rel);
+	taskq_read_end(&read);
 	CommandCounterIncrement();
 	return n;
 }

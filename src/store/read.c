@@ -18,7 +18,8 @@
 /*
  * taskq_read_begin - begin to read the rows that have these keys
  *
- * The columns of the keys are the table's.  Raises what taskq_store_open and
+ * The columns of the keys are the table's; the keys are the scan's from now
+ * on.  Raises what taskq_store_open and
  * taskq_store_oid raise.
  */
 void
@@ -80,8 +81,8 @@ taskq_read_end(TaskqRead *read)
 }
 
 /*
- * taskq_read_one - a copy of the row that has these keys, or NULL; with desc
- * not NULL also one of the table's columns
+ * taskq_read_one - a copy of the row that has these keys, and of the table's
+ * description; NULL if there is none
  */
 HeapTuple
 taskq_read_one(TaskqRelation table, TaskqRelation index, int nkeys,

@@ -106,49 +106,27 @@ change_ready(TaskqRow *row, char from, char to, const pg_uuid_t *id)
 						   id);
 }
 
-/*
- * taskq_state_change - bring a task to another state
- *
- * The caller's transaction has locked the row.  A scheduled or retrying
- * task's timer goes with the state, one is made for a task that is to wait.
- * A task that becomes claimable gets its row in table "ready", one that
- * ceases to be loses it. A task that leaves 'e' loses its lease.
- */
-void
-taskq_state_change(TaskqRow *row, const TaskqChange *change)
+/* A task leaves a state: what it had in other tables for that goes. */
+static void
+leave_state(TaskqRow *row, char from, const pg_uuid_t *id)
 {
-	char		from = taskq_row_state(row);
-	const StateInfo *info = state_info(from);
-	pg_uuid_t	id = *DatumGetUUIDP(taskq_row_value(row, id));
 	TaskqLease	lease;
 
-	if (info == NULL || strchr(info->next, change->to) == NULL)
-		elog(ERROR, "task %s cannot change from \"%c\" to \"%c\"",
-			 taskq_id_text(&id), from, change->to);
-
-	/*
-	 * what the row tells of the attempt before is kept before it is
-	 * overwritten
-	 */
-	if (from == TASKQ_RUNNING && change->to == TASKQ_RUNNING)
-		taskq_attempt_insert(row, DatumGetInt16(taskq_row_value(row, attempt)),
-							 TASKQ_ATTEMPT_LOST, (Datum) 0);
-	if (from == TASKQ_LEASED && taskq_lease_find(&id, &lease))
+	if (from == TASKQ_LEASED && taskq_lease_find(id, &lease))
 	{
-		taskq_timer_delete(lease.timer, &id);
-		taskq_lease_delete(&id);
+		taskq_timer_delete(lease.timer, id);
+		taskq_lease_delete(id);
 	}
-
 	if ((from == TASKQ_SCHEDULED || from == TASKQ_RETRYING) &&
 		!taskq_row_isnull(row, run_at))
 		taskq_timer_delete(DatumGetTimestampTz(taskq_row_value(row, run_at)),
-						   &id);
-	if (change->to == TASKQ_RETRYING || change->to == TASKQ_SCHEDULED)
-		taskq_timer_insert(change->run_at, &id,
-						   DatumGetInt32(taskq_row_value(row, lane)));
+						   id);
+}
 
-	change_ready(row, from, change->to, &id);
-
+/* What the change says for the columns of its row. */
+static void
+set_columns(TaskqRow *row, const TaskqChange *change)
+{
 	taskq_row_set(row, state, CharGetDatum(change->to));
 	if (change->attempt > 0)
 		taskq_row_set(row, attempt, Int16GetDatum(change->attempt));
@@ -175,6 +153,41 @@ taskq_state_change(TaskqRow *row, const TaskqChange *change)
 					  CStringGetTextDatum(change->cancel_reason));
 	if (change->crashes > 0)
 		taskq_row_set(row, crashes, Int16GetDatum(change->crashes));
+}
+
+/*
+ * taskq_state_change - bring a task to another state
+ *
+ * The caller's transaction has locked the row.  A scheduled or retrying
+ * task's timer goes with the state, one is made for a task that is to wait.
+ * A task that becomes claimable gets its row in table "ready", one that
+ * ceases to be loses it. A task that leaves 'e' loses its lease.
+ */
+void
+taskq_state_change(TaskqRow *row, const TaskqChange *change)
+{
+	char		from = taskq_row_state(row);
+	const StateInfo *info = state_info(from);
+	pg_uuid_t	id = *DatumGetUUIDP(taskq_row_value(row, id));
+
+	if (info == NULL || strchr(info->next, change->to) == NULL)
+		elog(ERROR, "task %s cannot change from \"%c\" to \"%c\"",
+			 taskq_id_text(&id), from, change->to);
+
+	/*
+	 * what the row tells of the attempt before is kept before it is
+	 * overwritten
+	 */
+	if (from == TASKQ_RUNNING && change->to == TASKQ_RUNNING)
+		taskq_attempt_insert(row, DatumGetInt16(taskq_row_value(row, attempt)),
+							 TASKQ_ATTEMPT_LOST, (Datum) 0);
+	leave_state(row, from, &id);
+	if (change->to == TASKQ_RETRYING || change->to == TASKQ_SCHEDULED)
+		taskq_timer_insert(change->run_at, &id,
+						   DatumGetInt32(taskq_row_value(row, lane)));
+
+	change_ready(row, from, change->to, &id);
+	set_columns(row, change);
 	if (change->to == TASKQ_RETRYING)
 		taskq_attempt_insert(row, change->attempt,
 							 change->lost ? TASKQ_ATTEMPT_LOST
