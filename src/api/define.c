@@ -502,7 +502,7 @@ PG_FUNCTION_INFO_V1(taskq_resume);
 /*
  * taskq_resume - resume() returns the number of lanes taken over
  *
- * Makes this database the home of all tasks in it; see defs.c.
+ * Makes this database the home of all tasks in it; see lanedefs.c.
  */
 Datum
 taskq_resume(PG_FUNCTION_ARGS)

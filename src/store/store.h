@@ -4,8 +4,8 @@
  *		The tables: which there are, and how one is opened.
  *
  * Only files of this folder touch them, a file each: tasks.c and leaves.c,
- * ready.c, timers.c, attempts.c, leases.c; kinds, queues, roles and lanes in
- * defs.c.
+ * ready.c, timers.c, attempts.c, leases.c, kinds.c, queues.c, roles.c,
+ * lanedefs.c.
  *
  * Rows are read and written with the table and index access methods, not with
  * SQL: no plan, no trigger, no search_path, no row security and no privilege

@@ -1,0 +1,264 @@
+/*-------------------------------------------------------------------------
+ *
+ * kinds.c
+ *		Tables "kind" and "kind_grant".
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "base/args.h"
+#include "base/compat.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "nodes/value.h"
+#include "store/cache.h"
+#include "store/read.h"
+#include "store/rows.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+static HTAB *kinds = NULL;
+
+/* taskq_kinds_forget - an empty cache */
+void
+taskq_kinds_forget(void)
+{
+	kinds = taskq_defs_cache("taskq kinds", NAMEDATALEN, sizeof(TaskqKind),
+							 HASH_STRINGS);
+}
+
+static int64
+interval_ms(Datum value)
+{
+	return taskq_interval_us(DatumGetIntervalP(value)) / 1000;
+}
+
+static List *
+text_array_list(Datum array)
+{
+	Datum	   *items;
+	bool	   *nulls;
+	int			n;
+	List	   *list = NIL;
+
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false,
+					  TYPALIGN_INT, &items, &nulls, &n);
+	for (int i = 0; i < n; i++)
+		list = lappend(list, TextDatumGetCString(items[i]));
+	return list;
+}
+
+static void
+kind_from_row(TaskqKind *kind, Datum *values, bool *nulls)
+{
+	MemoryContext old = MemoryContextSwitchTo(taskq_defs_context);
+
+	kind->handler = nulls[Anum_kind_handler - 1]
+		? NULL
+		: TextDatumGetCString(values[Anum_kind_handler - 1]);
+	namestrcpy(&kind->queue, TextDatumGetCString(values[Anum_kind_queue - 1]));
+	kind->priority = DatumGetInt16(values[Anum_kind_priority - 1]);
+	kind->max_attempts = DatumGetInt16(values[Anum_kind_max_attempts - 1]);
+	kind->batch = DatumGetBool(values[Anum_kind_batch - 1]);
+	kind->timeout_ms = nulls[Anum_kind_timeout - 1]
+		? 0
+		: interval_ms(values[Anum_kind_timeout - 1]);
+	kind->backoff_ms = interval_ms(values[Anum_kind_backoff - 1]);
+	kind->backoff_max_ms = interval_ms(values[Anum_kind_backoff_max - 1]);
+	kind->retry_on = nulls[Anum_kind_retry_on - 1]
+		? NIL
+		: text_array_list(values[Anum_kind_retry_on - 1]);
+	kind->run_as_id = nulls[Anum_kind_run_as - 1]
+		? 0
+		: DatumGetInt32(values[Anum_kind_run_as - 1]);
+	kind->owner_id = DatumGetInt32(values[Anum_kind_owner - 1]);
+	kind->version = DatumGetInt64(values[Anum_kind_version - 1]);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * taskq_handler_oid - the function that a handler's text names now, or
+ * InvalidOid
+ *
+ * As kind_define wrote it, schema and types spelled out.  Nobody's privileges
+ * count: who may execute it is asked where it matters.
+ */
+Oid
+taskq_handler_oid(const char *handler)
+{
+	Oid			jsonb = JSONBOID;
+	const char *args = strrchr(handler, '(');	/* a quoted name may have
+												 * others before */
+	List	   *names;
+	Oid			namespace;
+
+	if (args == NULL)
+		return InvalidOid;
+	names = taskq_qualified_name(pnstrdup(handler, args - handler));
+	if (list_length(names) != 2)
+		return InvalidOid;
+	namespace = get_namespace_oid(strVal(linitial(names)), true);
+	if (!OidIsValid(namespace))
+		return InvalidOid;
+	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+						   CStringGetDatum(strVal(lsecond(names))),
+						   PointerGetDatum(buildoidvector(&jsonb, args[1] == ')' ? 0 : 1)),
+						   ObjectIdGetDatum(namespace));
+}
+
+/* Grants of a kind, in the caches' memory. */
+static List *
+read_grants(const char *kind)
+{
+	TaskqRead	read;
+	ScanKeyData key;
+	HeapTuple	tuple;
+	List	   *grants = NIL;
+
+	taskq_key(&key, 1, F_TEXTEQ, CStringGetTextDatum(kind));
+	taskq_read_begin(&read, TASKQ_REL_KIND_GRANT, TASKQ_REL_KIND_GRANT_PKEY,
+					 AccessShareLock, 1, &key);
+	while ((tuple = taskq_read_next(&read)) != NULL)
+	{
+		TaskqKindGrant *grant = MemoryContextAlloc(taskq_defs_context,
+												   sizeof(TaskqKindGrant));
+		int32		role = DatumGetInt32(taskq_read_column(&read, tuple, 3));
+		NameData	name;
+		MemoryContext old;
+
+		grant->privilege = DatumGetChar(taskq_read_column(&read, tuple, 2));
+		grant->role = InvalidOid;
+		(void) taskq_role_read(role, &name, &grant->role);
+		old = MemoryContextSwitchTo(taskq_defs_context);
+		grants = lappend(grants, grant);
+		MemoryContextSwitchTo(old);
+	}
+	taskq_read_end(&read);
+	return grants;
+}
+
+/* What is not in the kind's own row. */
+static void
+kind_resolve(TaskqKind *kind)
+{
+	memset(&kind->run_as, 0, sizeof(NameData));
+	memset(&kind->owner, 0, sizeof(NameData));
+	kind->run_as_oid = kind->owner_oid = InvalidOid;
+	if (kind->run_as_id != 0)
+		(void) taskq_role_read(kind->run_as_id, &kind->run_as,
+							   &kind->run_as_oid);
+	(void) taskq_role_read(kind->owner_id, &kind->owner, &kind->owner_oid);
+	kind->handler_oid = kind->handler ? taskq_handler_oid(kind->handler)
+		: InvalidOid;
+	kind->grants = read_grants(NameStr(kind->name));
+}
+
+/* taskq_kind_get - a kind, or NULL; the name may be of any length */
+const TaskqKind *
+taskq_kind_get(const char *name)
+{
+	TaskqKind  *kind;
+	TaskqKind	read;
+	Datum		values[Natts_kind];
+	bool		nulls[Natts_kind];
+	HeapTuple	tuple;
+	TupleDesc	desc;
+
+	if (strlen(name) >= NAMEDATALEN)
+		return NULL;
+	kind = hash_search(kinds, name, HASH_FIND, NULL);
+	if (kind != NULL)
+		return kind;
+	tuple = taskq_defs_read(TASKQ_REL_KIND, TASKQ_REL_KIND_PKEY, name,
+							&desc);
+	if (tuple == NULL)
+		return NULL;
+	taskq_rows_deform(tuple, desc, values, nulls, Natts_kind);
+	memset(&read, 0, sizeof(read));
+	namestrcpy(&read.name, name);
+	kind_from_row(&read, values, nulls);
+	(void) taskq_role_read(DatumGetInt32(values[Anum_kind_handler_by - 1]),
+						   &read.handler_by_name, &read.handler_by);
+	kind_resolve(&read);
+	kind = hash_search(kinds, name, HASH_ENTER, NULL);
+	*kind = read;
+	return kind;
+}
+
+/*
+ * taskq_kind_write - create or replace a kind; values as the table's columns
+ */
+void
+taskq_kind_write(const char *name, Datum *values, bool *nulls)
+{
+	taskq_defs_write(TASKQ_REL_KIND, TASKQ_REL_KIND_PKEY, name, values, nulls,
+					 NULL, Natts_kind);
+}
+
+static void
+delete_grants(const char *kind)
+{
+	ScanKeyData key;
+
+	taskq_key(&key, 1, F_TEXTEQ, CStringGetTextDatum(kind));
+	taskq_read_delete(TASKQ_REL_KIND_GRANT, TASKQ_REL_KIND_GRANT_PKEY,
+					  ShareRowExclusiveLock, 1, &key);
+}
+
+/* taskq_kind_delete - with its grants; false if there was none */
+bool
+taskq_kind_delete(const char *name)
+{
+	TaskqRead	read;
+	ScanKeyData key;
+	HeapTuple	tuple;
+
+	taskq_key(&key, 1, F_TEXTEQ, CStringGetTextDatum(name));
+	taskq_read_begin(&read, TASKQ_REL_KIND, TASKQ_REL_KIND_PKEY,
+					 ShareRowExclusiveLock, 1, &key);
+	delete_grants(name);
+	tuple = taskq_read_next(&read);
+	if (tuple != NULL)
+		CatalogTupleDelete(read.rel, &tuple->t_self);
+	taskq_defs_changed(&read);
+	return tuple != NULL;
+}
+
+/*
+ * taskq_kind_grant_write - give a privilege, or take it away
+ *
+ * False if there was nothing to do.
+ */
+bool
+taskq_kind_grant_write(const char *kind, char privilege, int32 role,
+					   bool grant)
+{
+	Datum		values[3] = {CStringGetTextDatum(kind), CharGetDatum(privilege),
+	Int32GetDatum(role)};
+	bool		nulls[3] = {false, false, false};
+	TaskqRead	read;
+	ScanKeyData keys[3];
+	HeapTuple	tuple;
+	bool		found;
+
+	taskq_key(&keys[0], 1, F_TEXTEQ, values[0]);
+	taskq_key(&keys[1], 2, F_CHAREQ, values[1]);
+	taskq_key(&keys[2], 3, F_INT4EQ, values[2]);
+	taskq_read_begin(&read, TASKQ_REL_KIND_GRANT, TASKQ_REL_KIND_GRANT_PKEY,
+					 ShareRowExclusiveLock, 3, keys);
+	tuple = taskq_read_next(&read);
+	found = tuple != NULL;
+	if (found && !grant)
+		CatalogTupleDelete(read.rel, &tuple->t_self);
+	else if (!found && grant)
+		taskq_rows_insert_one(read.rel, values, nulls, lengthof(values));
+	taskq_defs_changed(&read);
+	return found != grant;
+}

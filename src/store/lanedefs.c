@@ -1,0 +1,246 @@
+/*-------------------------------------------------------------------------
+ *
+ * lanedefs.c
+ *		Table "lane": what a lane is of; what is in it, lane.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "store/cache.h"
+#include "store/read.h"
+#include "store/rows.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+
+typedef struct LaneKey
+{
+	Oid			role;
+	int16		priority;
+	NameData	queue;
+	NameData	kind;
+	int32		kind_owner;
+	int64		kind_version;
+} LaneKey;
+
+typedef struct LaneByKey
+{
+	LaneKey		key;
+	int32		id;
+} LaneByKey;
+
+static HTAB *lanes = NULL;
+static HTAB *lanes_by_key = NULL;
+
+/* taskq_lanedefs_forget - an empty cache */
+void
+taskq_lanedefs_forget(void)
+{
+	lanes = taskq_defs_cache("taskq lanes", sizeof(int32),
+							 sizeof(TaskqLaneDef), HASH_BLOBS);
+	lanes_by_key = taskq_defs_cache("taskq lanes by key", sizeof(LaneKey),
+									sizeof(LaneByKey), HASH_BLOBS);
+}
+
+/*
+ * columns of taskq_internal.lane: id, role, priority, queue, kind,
+ * kind_owner, system, database, kind_version
+ */
+#define Natts_lane 9
+
+static void
+lane_from_tuple(TaskqLaneDef *lane, HeapTuple tuple, TupleDesc desc)
+{
+	Datum		values[Natts_lane];
+	bool		nulls[Natts_lane];
+
+	taskq_rows_deform(tuple, desc, values, nulls, Natts_lane);
+	lane->id = DatumGetInt32(values[0]);
+	lane->role = DatumGetInt32(values[1]);
+	lane->priority = DatumGetInt16(values[2]);
+	namestrcpy(&lane->queue, TextDatumGetCString(values[3]));
+	namestrcpy(&lane->kind, TextDatumGetCString(values[4]));
+	lane->kind_owner = DatumGetInt32(values[5]);
+	lane->foreign = DatumGetInt64(values[6]) !=
+		(int64) GetSystemIdentifier() ||
+		DatumGetObjectId(values[7]) != MyDatabaseId;
+	lane->kind_version = DatumGetInt64(values[8]);
+}
+
+/* taskq_lane_get - a lane by its number, or NULL */
+const TaskqLaneDef *
+taskq_lane_get(int32 id)
+{
+	TaskqLaneDef *lane = hash_search(lanes, &id, HASH_FIND, NULL);
+	TaskqLaneDef def;
+	TaskqRead	read;
+	ScanKeyData key;
+	HeapTuple	tuple;
+
+	if (lane != NULL)
+		return lane;
+	taskq_key(&key, 1, F_INT4EQ, Int32GetDatum(id));
+	taskq_read_begin(&read, TASKQ_REL_LANE, TASKQ_REL_LANE_PKEY,
+					 AccessShareLock, 1, &key);
+	tuple = taskq_read_next(&read);
+	if (tuple != NULL)
+		lane_from_tuple(&def, tuple, RelationGetDescr(read.rel));
+	taskq_read_end(&read);
+	if (tuple == NULL ||
+		!taskq_role_read(def.role, &def.role_name, &def.role_oid))
+		return NULL;
+	lane = hash_search(lanes, &id, HASH_ENTER, NULL);
+	*lane = def;
+	return lane;
+}
+
+static int32
+lane_insert(int32 role, const LaneKey *key)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LANE, RowExclusiveLock);
+	int32		id = taskq_defs_number(rel, TASKQ_REL_LANE_PKEY,
+									   TASKQ_REL_LANE_SEQ);
+	Datum		values[Natts_lane];
+	bool		nulls[Natts_lane] = {false};
+
+	values[0] = Int32GetDatum(id);
+	values[1] = Int32GetDatum(role);
+	values[2] = Int16GetDatum(key->priority);
+	values[3] = CStringGetTextDatum(NameStr(key->queue));
+	values[4] = CStringGetTextDatum(NameStr(key->kind));
+	values[5] = Int32GetDatum(key->kind_owner);
+	values[6] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[7] = ObjectIdGetDatum(MyDatabaseId);
+	values[8] = Int64GetDatum(key->kind_version);
+	taskq_rows_insert_one(rel, values, nulls, lengthof(values));
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+	return id;
+}
+
+static int32
+lane_search(int32 role, const LaneKey *key)
+{
+	TaskqRead	read;
+	ScanKeyData keys[6];
+	HeapTuple	tuple;
+	int32		id = 0;
+
+	taskq_key(&keys[0], 5, F_TEXTEQ, CStringGetTextDatum(NameStr(key->kind)));
+	taskq_key(&keys[1], 2, F_INT4EQ, Int32GetDatum(role));
+	taskq_key(&keys[2], 4, F_TEXTEQ, CStringGetTextDatum(NameStr(key->queue)));
+	taskq_key(&keys[3], 3, F_INT2EQ, Int16GetDatum(key->priority));
+	taskq_key(&keys[4], 6, F_INT4EQ, Int32GetDatum(key->kind_owner));
+	taskq_key(&keys[5], 9, F_INT8EQ, Int64GetDatum(key->kind_version));
+	taskq_read_begin(&read, TASKQ_REL_LANE, TASKQ_REL_LANE_KIND,
+					 AccessShareLock, lengthof(keys), keys);
+	while ((tuple = taskq_read_next(&read)) != NULL)
+	{
+		TaskqLaneDef lane;
+
+		lane_from_tuple(&lane, tuple, RelationGetDescr(read.rel));
+		if (!lane.foreign && (id == 0 || lane.id < id))
+			id = lane.id;
+	}
+	taskq_read_end(&read);
+	return id;
+}
+
+/*
+ * taskq_lane_for - the lane of these properties, made if there is none; kind
+ * NULL: SQL commands
+ *
+ * Its row is part of the calling transaction.  Two sessions may make one each
+ * at the same time: both serve, and no submitter waits for another.
+ */
+const TaskqLaneDef *
+taskq_lane_for(Oid role, const char *queue, const char *kind_name,
+			   const TaskqKind *kind, int16 priority)
+{
+	LaneKey		key;
+	LaneByKey  *entry;
+
+	memset(&key, 0, sizeof(key));
+	key.role = role;
+	key.priority = priority;
+	key.kind_owner = kind ? kind->owner_id : 0;
+	key.kind_version = kind ? kind->version : 0;
+	namestrcpy(&key.queue, queue);
+	namestrcpy(&key.kind, kind_name);
+
+	entry = hash_search(lanes_by_key, &key, HASH_FIND, NULL);
+	if (entry == NULL)
+	{
+		int32		role_id = taskq_role_id(role);
+		int32		id = lane_search(role_id, &key);
+
+		if (id == 0)
+		{
+			id = lane_insert(role_id, &key);
+			taskq_defs_made_here();
+		}
+		entry = hash_search(lanes_by_key, &key, HASH_ENTER, NULL);
+		entry->id = id;
+	}
+	return taskq_lane_get(entry->id);
+}
+
+/* taskq_lane_ids - numbers of all lanes, as a list of int */
+List *
+taskq_lane_ids(void)
+{
+	TaskqRead	read;
+	HeapTuple	tuple;
+	List	   *ids = NIL;
+
+	taskq_read_begin_all(&read, TASKQ_REL_LANE, AccessShareLock);
+	while ((tuple = taskq_read_next(&read)) != NULL)
+		ids = lappend_int(ids,
+						  DatumGetInt32(taskq_read_column(&read, tuple, 1)));
+	taskq_read_end(&read);
+	return ids;
+}
+
+/*
+ * taskq_lanes_take_over - make this database the home of all lanes
+ *
+ * Returns how many came from elsewhere.  Roles are taken by name, because a
+ * copy in another server has other oids.
+ */
+int
+taskq_lanes_take_over(void)
+{
+	const bool	replace[Natts_lane] = {false, false, false, false, false,
+	false, true, true, false};
+	bool		nulls[Natts_lane] = {false};
+	Datum		values[Natts_lane] = {0};
+	TaskqRead	read;
+	HeapTuple	tuple;
+	int			n = 0;
+
+	values[6] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[7] = ObjectIdGetDatum(MyDatabaseId);
+	taskq_read_begin_all(&read, TASKQ_REL_LANE, ShareUpdateExclusiveLock);
+	while ((tuple = taskq_read_next(&read)) != NULL)
+	{
+		TaskqLaneDef lane;
+
+		lane_from_tuple(&lane, tuple, RelationGetDescr(read.rel));
+		if (!lane.foreign)
+			continue;
+		tuple = taskq_rows_modify(read.rel, tuple, values, nulls, replace,
+								  lengthof(values));
+		taskq_rows_update(read.rel, &tuple->t_self, tuple, lengthof(values));
+		n++;
+	}
+	taskq_roles_take_over();
+	if (n > 0)
+		CacheInvalidateRelcache(read.rel);
+	taskq_read_end(&read);
+	CommandCounterIncrement();
+	return n;
+}
