@@ -19,6 +19,8 @@
 #include "commands/tablecmds.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "nodes/nodes.h"
+#include "rewrite/rewriteHandler.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
@@ -175,6 +177,27 @@ taskq_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot,
 								 ,only_summarizing
 #endif
 		);
+}
+
+/*
+ * The expression of a check, as ExecConstraints takes it, or NULL; since 18
+ * there are checks that are not enforced, and columns that are only computed.
+ */
+#if PG_VERSION_NUM < 180000
+#define ri_CheckConstraintExprs ri_ConstraintExprs
+#endif
+
+static inline Expr *
+taskq_check_expr(Relation rel, const ConstrCheck *check)
+{
+#if PG_VERSION_NUM < 180000
+	return (Expr *) stringToNode(check->ccbin);
+#else
+	if (!check->ccenforced)
+		return NULL;
+	return (Expr *)
+		expand_generated_columns_in_expr(stringToNode(check->ccbin), rel, 1);
+#endif
 }
 
 /* ExecuteTruncateGuts has an argument more since 16. */

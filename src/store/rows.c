@@ -42,6 +42,55 @@ typedef struct Writer
 	TupleTableSlot *slot;
 } Writer;
 
+/*
+ * The one constraint of ours is for others' writes: it tells the sweeper of
+ * them.
+ */
+static bool
+is_ours(const ConstrCheck *check)
+{
+	return strcmp(check->ccname, "written") == 0;
+}
+
+static bool
+has_checks(const TupleConstr *constr)
+{
+	for (int i = 0; i < constr->num_check; i++)
+	{
+		if (!is_ours(&constr->check[i]))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The checks of others, for ExecConstraints, which would prepare all of them:
+ * ours calls a function that not everybody who submits may call.
+ */
+static void
+prepare_checks(Writer *writer)
+{
+	const TupleConstr *constr = RelationGetDescr(writer->rel)->constr;
+	MemoryContext caller;
+
+	if (constr == NULL || constr->num_check == 0)
+		return;
+	caller = MemoryContextSwitchTo(writer->estate->es_query_cxt);
+	writer->target->ri_CheckConstraintExprs =
+		palloc0(constr->num_check * sizeof(ExprState *));
+	for (int i = 0; i < constr->num_check; i++)
+	{
+		Expr	   *expr = NULL;
+
+		if (!is_ours(&constr->check[i]))
+			expr = taskq_check_expr(writer->rel, &constr->check[i]);
+		if (expr != NULL)
+			writer->target->ri_CheckConstraintExprs[i] =
+				ExecPrepareExpr(expr, writer->estate);
+	}
+	MemoryContextSwitchTo(caller);
+}
+
 static void
 writer_begin(Writer *writer, Relation rel)
 {
@@ -51,6 +100,7 @@ writer_begin(Writer *writer, Relation rel)
 	InitResultRelInfo(writer->target, rel, 0, NULL, 0);
 	writer->slot = MakeSingleTupleTableSlot(RelationGetDescr(rel),
 											&TTSOpsHeapTuple);
+	prepare_checks(writer);
 }
 
 static void
@@ -60,21 +110,6 @@ writer_end(Writer *writer)
 	ExecDropSingleTupleTableSlot(writer->slot);
 	FreeExecutorState(writer->estate);
 	pfree(writer->target);
-}
-
-/*
- * The one constraint of ours is for others' writes: it tells the sweeper of
- * them.
- */
-static bool
-has_checks(const TupleConstr *constr)
-{
-	for (int i = 0; i < constr->num_check; i++)
-	{
-		if (strcmp(constr->check[i].ccname, "written") != 0)
-			return true;
-	}
-	return false;
 }
 
 /* Has somebody put something on the table that looks at each row? */

@@ -1,7 +1,7 @@
 -- What a superuser has added to the tables is filled, kept and checked by every way
 -- that rows are written.  (Indexes and rebuilding them: t/040_dba_objects.pl.)
 \ir include/prologue.psql
-SELECT plan(10);
+SELECT plan(12);
 
 CREATE SEQUENCE numbers;
 ALTER TABLE taskq_internal.task ADD COLUMN note text DEFAULT 'noted', ADD COLUMN gone int, ADD COLUMN number int DEFAULT nextval('numbers') NOT NULL,
@@ -47,9 +47,19 @@ SELECT is((SELECT note FROM taskq_internal.lease WHERE task = :'outside'), 'l', 
 SELECT lives_ok(format('SELECT taskq.task_complete(%L, %L)', :'outside', :'token'), 'an external task completes');
 SELECT throws_ok($$SELECT taskq.task_submit('additions', '{"customer": "nobody"}')$$, '23514', NULL, 'a constraint is kept');
 
+-- who may use what was added, but nothing of taskq's own
+CREATE ROLE additions_user LOGIN;
+GRANT taskq_user TO additions_user;
+GRANT USAGE ON SEQUENCE numbers TO additions_user;
+SET SESSION AUTHORIZATION additions_user;
+SELECT taskq.task_submit('additions', '{"customer": "u"}') AS one \gset
+SELECT is((SELECT state FROM taskq.task_wait(:'one')), 'completed', 'a task of a role without further rights');
+SELECT throws_ok($$SELECT taskq.task_submit('additions', '{"customer": "nobody"}')$$, '23514', NULL, '... for which the constraint holds too');
+RESET SESSION AUTHORIZATION;
+
 SET enable_seqscan = off;
 SET jit = off;
-SELECT is((SELECT count(*) FROM taskq_internal.task WHERE customer IS NOT NULL AND customer > '' AND state = 'c'), 203::bigint, 'the partial index has them all');
-SELECT is((SELECT count(*) FROM taskq_internal.task WHERE upper(payload->>'customer') >= 'A'), 203::bigint, 'so has that of an expression');
+SELECT is((SELECT count(*) FROM taskq_internal.task WHERE customer IS NOT NULL AND customer > '' AND state = 'c'), 204::bigint, 'the partial index has them all');
+SELECT is((SELECT count(*) FROM taskq_internal.task WHERE upper(payload->>'customer') >= 'A'), 204::bigint, 'so has that of an expression');
 RESET enable_seqscan;
 SELECT * FROM finish();
