@@ -29,6 +29,7 @@
 #include "lanes/note.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "store/store.h"
 #include "tcop/utility.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -331,6 +332,26 @@ before_command(Node *stmt)
 	}
 }
 
+static bool
+makes_extension(Node *stmt)
+{
+	const char *name = NULL;
+
+	if (IsA(stmt, CreateExtensionStmt))
+		name = ((CreateExtensionStmt *) stmt)->extname;
+	else if (IsA(stmt, AlterExtensionStmt))
+		name = ((AlterExtensionStmt *) stmt)->extname;
+	return name != NULL && strcmp(name, "taskq") == 0;
+}
+
+/* A script names a function that the library does not have. */
+static void
+hint_in_script(void *arg)
+{
+	if (geterrcode() == ERRCODE_UNDEFINED_FUNCTION)
+		errhint(TASKQ_LIBRARY_FIRST);
+}
+
 /* The name of the prepared transaction that the command ends, or NULL. */
 static const char *
 ends_prepared(Node *stmt)
@@ -357,8 +378,15 @@ taskq_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 	const char *gid = ends_prepared(stmt);
 	bool		committed = gid != NULL && ((TransactionStmt *) stmt)->kind ==
 	TRANS_STMT_COMMIT_PREPARED;
+	bool		script = makes_extension(stmt);
+	int32		number = script ? taskq_store_script() : -1;
+	ErrorContextCallback hint = {
+		.previous = error_context_stack,.callback = hint_in_script
+	};
 
 	before_command(stmt);
+	if (script)
+		error_context_stack = &hint;
 	if (gid != NULL)
 		taskq_note_ending(gid);
 	if (prev_ProcessUtility_hook)
@@ -367,6 +395,11 @@ taskq_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 	else
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context,
 								params, queryEnv, dest, qc);
+	if (script)
+	{
+		error_context_stack = hint.previous;
+		taskq_store_changed(number);
+	}
 	if (gid != NULL)
 		taskq_note_ended(gid, committed);
 }

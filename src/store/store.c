@@ -239,6 +239,17 @@ read_script_version(void)
 	return version;
 }
 
+static bool
+tables_exist(void)
+{
+	for (int i = 0; i < TASKQ_NRELS; i++)
+	{
+		if (!is_index(i) && !look_up(i))
+			return false;
+	}
+	return true;
+}
+
 /*
  * taskq_store_ready - does the extension exist in this database, and is it
  * made for this library?
@@ -258,16 +269,15 @@ taskq_store_ready(void)
 	do
 	{
 		before = changes;
-		for (int i = 0; i < TASKQ_NRELS; i++)
-		{
-			if (!is_index(i) && !look_up(i))
-			{
-				script_version = -1;
-				return false;
-			}
-		}
 		if (script_version < 0)
 			script_version = read_script_version();
+		/* another version may have other tables; a missing one is no proof */
+		if ((script_version == 0 || script_version == TASKQ_SCRIPT_VERSION) &&
+			!tables_exist())
+		{
+			script_version = -1;
+			return false;
+		}
 		CHECK_FOR_INTERRUPTS();
 	} while (changes != before);
 	ready = script_version == TASKQ_SCRIPT_VERSION;
@@ -314,6 +324,35 @@ taskq_store_require(void)
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("extension \"taskq\" does not exist in this database"),
 			 errhint("Use CREATE EXTENSION taskq.")));
+}
+
+/* taskq_store_script - number of the extension's script; -1: it is not here */
+int32
+taskq_store_script(void)
+{
+	(void) taskq_store_ready();
+	return script_version;
+}
+
+/*
+ * taskq_store_changed - after a command that may have made or updated the
+ * extension, whose number was before: an error (55000) if it is one now that
+ * does not fit the library
+ *
+ * What worked until now would not any more: then it is better undone.
+ */
+void
+taskq_store_changed(int32 before)
+{
+	CommandCounterIncrement();
+	if (taskq_store_script() == before || !taskq_store_mismatched())
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("this version of extension \"taskq\" does not fit the library that is loaded"),
+			 errdetail("The extension would have number %d, and the library needs %d.",
+					   script_version, TASKQ_SCRIPT_VERSION),
+			 errhint(TASKQ_LIBRARY_FIRST)));
 }
 
 /*

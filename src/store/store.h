@@ -26,9 +26,15 @@
 /*
  * What taskq_internal.script_version() says, where the script and this
  * library belong together.  Count it up with each change of the tables, or of
- * what a C function takes or returns.
+ * what a C function takes or returns.  (A test builds a library of another
+ * number.)
  */
+#ifndef TASKQ_SCRIPT_VERSION
 #define TASKQ_SCRIPT_VERSION 1
+#endif
+
+#define TASKQ_LIBRARY_FIRST \
+	"Restart the server with the library that belongs to that version first."
 
 /* The tables and indexes, by their place in the arrays of names in store.c */
 typedef enum TaskqRelation
@@ -69,6 +75,8 @@ extern bool taskq_store_ready(void);
 extern bool taskq_store_mismatched(void);
 extern void taskq_store_report_version(int elevel);
 extern void taskq_store_require(void);
+extern int32 taskq_store_script(void);
+extern void taskq_store_changed(int32 before);
 extern Oid	taskq_store_oid(TaskqRelation which);
 extern bool taskq_store_is(TaskqRelation which, Oid oid);
 extern Relation taskq_store_open(TaskqRelation which, int lockmode);

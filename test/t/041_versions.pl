@@ -85,6 +85,13 @@ foreach my $case ([ 'an older extension', $rightful - 1, 'Use ALTER EXTENSION ta
 	is(sql($node, $db, "SELECT attempt FROM taskq.task_status('$held')"), 1, '... for the first time');
 }
 
+# another version may have other tables
+script_is($rightful + 1);
+$node->safe_psql($db, 'ALTER TABLE taskq_internal.watermark RENAME TO watermarks');
+like(sql_error($node, $db, q{SELECT taskq.task_submit('short')}), qr/$different/, 'a table is missing: that is of another version, not that the extension is not there');
+$node->safe_psql($db, 'ALTER TABLE taskq_internal.watermarks RENAME TO watermark');
+script_is($rightful);
+
 # what waits runs by ALTER EXTENSION alone
 my $waits = submit($node, $db, 'short', '{}', "delay => '50 ms'");
 script_is($rightful + 1);
