@@ -18,9 +18,12 @@ $node->safe_psql(
 	SELECT taskq.kind_define('bad_batch', 'bad_work(jsonb)', max_attempts => 2, backoff => '10 ms', batch => true);
 });
 
+# Since 18 they are counted with all else that is read and written.
 sub syncs
 {
-	return $node->safe_psql($db, 'SELECT wal_sync FROM pg_stat_wal');
+	return $node->safe_psql($db, $node->pg_version >= 18
+		? q{SELECT sum(fsyncs) FROM pg_stat_io WHERE object = 'wal'}
+		: 'SELECT wal_sync FROM pg_stat_wal');
 }
 
 # Processes that have ended have told how often they waited for the disk.
