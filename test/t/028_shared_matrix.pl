@@ -366,11 +366,20 @@ foreach my $way ('plain', 'batch')
 	foreach my $then ('SELECT 1', 'SELECT 1 / 0')
 	{
 		my $end = $then =~ /0/ ? 'failed 22012' : 'completed';
-		my $gate = "open $runs";
-		$tag = submit_row($way, qq{{"gate": "$gate", "then": "$then"}});
-		release();
-		at_gate(the_tenth($tag));
-		my $first = $node->safe_psql($db, "SELECT id FROM taskq.task WHERE tags = '{$tag}' AND payload->>'n' = '9'");
+		my ($gate, $first);
+		# once more where a shared transaction ended just before the tenth: it was long enough
+		foreach (1 .. 20)
+		{
+			$gate = "open $runs";
+			$tag = submit_row($way, qq{{"gate": "$gate", "then": "$then"}});
+			release();
+			at_gate(the_tenth($tag));
+			$first = $node->safe_psql($db, "SELECT id FROM taskq.task WHERE tags = '{$tag}' AND payload->>'n' = '9'");
+			last if !$is_batch || same_worker($first, the_tenth($tag));
+			open_gate($node, $db, $gate);
+			all_ready($tag);
+		}
+		wait_task($node, $db, $first) unless $is_batch;
 		my ($cancelled, $at) = split /\|/, $node->safe_psql($db, "SELECT cancelled, clock_timestamp() FROM taskq.task_cancel('$first', 'too late?')");
 		open_gate($node, $db, $gate);
 		all_ready($tag);
@@ -424,6 +433,13 @@ sub at_gate
 	my ($id) = @_;
 	$node->poll_query_until($db, "SELECT count(*) = 1 FROM taskq.worker WHERE task_id = '$id'") or die "$id is not run";
 	return;
+}
+
+# Does one worker have both, and neither is ready?
+sub same_worker
+{
+	my @ids = @_;
+	return $node->safe_psql($db, sprintf(q{SELECT count(*) = 2 AND count(DISTINCT worker) = 1 FROM taskq.task WHERE id IN ('%s', '%s') AND state = 'running'}, @ids)) eq 't';
 }
 
 done_testing();
