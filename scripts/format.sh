@@ -4,10 +4,19 @@
 #
 #   scripts/format.sh           change the files
 #   scripts/format.sh --check   only say which are not as they should be
+#
+# By one version of it: 2.1.2, which comes with PostgreSQL 17, indents some initial values
+# another way.
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
 command -v pg_bsd_indent >/dev/null || { echo 'taskq: pg_bsd_indent is missing (apt-get install pg-bsd-indent)' >&2; exit 1; }
+version=2.1.1
+if [[ $(pg_bsd_indent --version) != "pg_bsd_indent $version "* ]]; then
+	echo "not the pg_bsd_indent that src/ is formatted with, $version: nothing checked or changed"
+	[[ ${1-} = --check ]]
+	exit
+fi
 options='-bad -bap -bbb -bc -bl -cli1 -cp33 -cdb -nce -d0 -di12 -nfc1 -i4 -l79 -lp -lpl -nip -npro -sac -tpg -ts4'
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/taskq-format.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
