@@ -226,7 +226,7 @@ COMMENT ON COLUMN taskq.kind.timeout IS 'longest run time of an attempt; null: n
 COMMENT ON COLUMN taskq.kind.backoff IS 'pause after the first failed attempt, doubled after each further one';
 COMMENT ON COLUMN taskq.kind.backoff_max IS 'longest such pause';
 COMMENT ON COLUMN taskq.kind.retry_on IS 'SQLSTATEs, or their two-character classes, after which there is another attempt; null: all but 42 and 0A';
-COMMENT ON COLUMN taskq.kind.max_running IS 'not supported by this version';
+COMMENT ON COLUMN taskq.kind.max_running IS 'how many of its tasks run at a time at most; null: no limit';
 COMMENT ON COLUMN taskq.kind.rate IS 'not supported by this version';
 COMMENT ON COLUMN taskq.kind.rate_period IS 'not supported by this version';
 COMMENT ON COLUMN taskq.kind.run_as IS 'role that its tasks run as; null: whoever submits';
@@ -269,7 +269,7 @@ COMMENT ON VIEW taskq.queue IS
 waiting is an estimate kept in shared memory; after a restart of the server it starts from the queue''s first tasks. waiting and running count the tasks of roles that the caller is a member of and of kinds that it owns or works on; they are null for who acts for one tenant.';
 COMMENT ON COLUMN taskq.queue.name IS 'name for task_submit and kind_define';
 COMMENT ON COLUMN taskq.queue.paused IS 'by queue_pause; nothing of it is started';
-COMMENT ON COLUMN taskq.queue.max_running IS 'not supported by this version';
+COMMENT ON COLUMN taskq.queue.max_running IS 'how many of its tasks run at a time at most; null: no limit';
 COMMENT ON COLUMN taskq.queue.retention IS 'not supported by this version';
 COMMENT ON COLUMN taskq.queue.description IS 'what queue_define was given';
 COMMENT ON COLUMN taskq.queue.waiting IS 'tasks that could run now, by estimate';

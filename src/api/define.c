@@ -227,11 +227,10 @@ set_limits(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 			  &nulls[Anum_kind_rate - 1]);
 	set_interval_or(fcinfo, 11, "rate_period", false, "1 s",
 					&values[Anum_kind_rate_period - 1]);
-	if (!nulls[Anum_kind_max_running - 1] || !nulls[Anum_kind_rate - 1] ||
-		!PG_ARGISNULL(13))
+	if (!nulls[Anum_kind_rate - 1] || !PG_ARGISNULL(13))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("max_running, rate and retention of a kind are not supported by this version of taskq"),
+				 errmsg("rate and retention of a kind are not supported by this version of taskq"),
 				 errhint("Leave these arguments out.")));
 	nulls[Anum_kind_retention - 1] = true;
 }
@@ -453,11 +452,13 @@ taskq_queue_define(PG_FUNCTION_ARGS)
 	bool		nulls[Natts_queue] = {false, false, true, true, true, false};
 	bool		replace[Natts_queue] = {false, false, true, true, true, false};
 
-	if (!PG_ARGISNULL(1) || !PG_ARGISNULL(2))
+	if (!PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("max_running and retention of a queue are not supported by this version of taskq"),
-				 errhint("Leave these arguments out.")));
+				 errmsg("retention of a queue is not supported by this version of taskq"),
+				 errhint("Leave this argument out.")));
+	set_count(fcinfo, 1, "max_running", &values[Anum_queue_max_running - 1],
+			  &nulls[Anum_queue_max_running - 1]);
 	values[Anum_queue_paused - 1] = BoolGetDatum(false);
 	nulls[Anum_queue_description - 1] = PG_ARGISNULL(3);
 	values[Anum_queue_description - 1] = PG_GETARG_DATUM(3);

@@ -117,9 +117,21 @@ typedef struct TaskqDb
 	int			passed;			/* tasks reserved since then */
 	bool		held;			/* a transaction under way keeps some from
 								 * being saved */
+	bool		holds;			/* some lane may be held */
 	pg_uuid_t	floor;			/* no saved watermark is higher; valid once
 								 * loaded */
 } TaskqDb;
+
+/* What a place is one of: see place.c. */
+typedef struct TaskqPlace
+{
+	NameData	queue;
+	NameData	kind;
+	int32		kind_owner;		/* somebody else's kind of the same name is
+								 * another kind */
+	uint32		queue_hash;		/* hashes of these */
+	uint32		kind_hash;
+} TaskqPlace;
 
 /* A lane that has, or may have, something to claim. */
 typedef struct TaskqLane
@@ -155,6 +167,11 @@ typedef struct TaskqLane
 	int64		waiting;		/* estimate */
 	int64		later;			/* estimate of those that wait for their time */
 	int			running;		/* reserved or running */
+	int			held;			/* 0, or where it needs room that there is
+								 * not: whoever makes some clears that
+								 * (place.c) */
+	uint32		queue_hash;		/* of what it is held for */
+	uint32		kind_hash;
 	int			average_us;		/* run time, moving average; 0: unknown */
 	uint64		served;			/* number of the last worker that was started
 								 * for its role */
@@ -206,6 +223,9 @@ typedef struct TaskqSlot
 								 * work, and need not be told again */
 	bool		together;		/* the tasks of its batch may share
 								 * transactions; the worker's own */
+	bool		placed;			/* it has a place, or looks for a task that
+								 * shall have it */
+	TaskqPlace	place;
 
 	/* from here on: guarded by the slot's lock */
 	int			lane;			/* index into lanes */

@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
+
 #include "access/xlog.h"
 #include "base/clock.h"
 #include "base/compat.h"
@@ -27,6 +29,7 @@
 #include "lanes/event.h"
 #include "lanes/lane.h"
 #include "lanes/live.h"
+#include "lanes/place.h"
 #include "lanes/scan.h"
 #include "lanes/turn.h"
 #include "miscadmin.h"
@@ -200,7 +203,7 @@ dirty_lanes(TaskqLane **copy)
 	{
 		TaskqLane  *lane = &taskq_shared->lanes[i];
 
-		if (lane->dbid == MyDatabaseId && lane->dirty)
+		if (lane->dbid == MyDatabaseId && lane->dirty && lane->held == 0)
 			(*copy)[n++] = *lane;
 	}
 	LWLockRelease(taskq_main_lock);
@@ -242,12 +245,38 @@ demand_is_clear(const Demand *demand)
 	return demand->lanes >= MORE_LANES || demand->waiting >= TASKQ_MAX_WORKERS;
 }
 
+/*
+ * How many tasks of a lane may run beside those that do; if none may, it is
+ * held.
+ */
+static int
+room_for(int32 id, const TaskqLimits *limits)
+{
+	TaskqLane  *lane;
+	int			room = 0;
+
+	if (!limits->limited)
+		return INT_MAX;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	lane = taskq_lane_find(MyDatabaseId, id);
+	if (lane != NULL)
+		room = taskq_place_room(lane, limits);
+	LWLockRelease(taskq_main_lock);
+	return room;
+}
+
+/*
+ * There is something in this lane, and so many may run: what is limited needs
+ * no more workers than that, however much waits.
+ */
 static void
-demand_add(Demand *demand, const TaskqLane *lane)
+demand_add(Demand *demand, const TaskqLane *lane, int room)
 {
 	demand->lanes++;
 	demand->served = Max(demand->served, lane->served);
-	demand->waiting += Max(lane->waiting, 0);
+	demand->waiting += room == INT_MAX
+		? Max(lane->waiting, 0)
+		: Min(Max(lane->waiting, 1), room);
 	if (lane->average_us <= 0)
 		demand->work_us = -1;
 	else if (demand->work_us >= 0)
@@ -270,7 +299,9 @@ find_demand(Demand **found)
 		const TaskqLaneDef *def;
 		const char *problem = NULL;
 		const char *hint = NULL;
+		TaskqLimits limits;
 		bool		runnable;
+		int			room = 0;
 
 		if (demand != NULL && demand_is_clear(demand))
 			continue;
@@ -281,6 +312,8 @@ find_demand(Demand **found)
 			problem = role_problem(def, &hint);
 		runnable = problem == NULL &&
 			taskq_lane_runnable(lanes[i].id, lanes[i].role);
+		if (runnable)
+			taskq_limits_of(def, &limits);
 
 		/*
 		 * What was noted may be gone: no worker is started for nothing. Where
@@ -295,7 +328,9 @@ find_demand(Demand **found)
 		taskq_pass_commit();
 		if (problem != NULL)
 			fail_lane(lanes[i].id, problem, hint);
-		if (!runnable)
+		if (runnable)
+			room = room_for(lanes[i].id, &limits);
+		if (room == 0)
 			continue;
 		if (demand == NULL)
 		{
@@ -305,7 +340,7 @@ find_demand(Demand **found)
 				.role = lanes[i].role
 			};
 		}
-		demand_add(demand, &lanes[i]);
+		demand_add(demand, &lanes[i], room);
 	}
 	*found = demands;
 	return n;
@@ -476,7 +511,7 @@ fill_slot(int slotno, Oid role, TimestampTz now)
 	slot->started_at = GetCurrentTimestamp();
 	slot->since = now;
 	slot->leave = slot->woken = slot->in_task = slot->connected =
-		slot->enough = false;
+		slot->enough = slot->placed = false;
 	taskq_shared->nslots = Max(taskq_shared->nslots, slotno + 1);
 }
 

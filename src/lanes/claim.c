@@ -17,6 +17,7 @@
 #include "base/compat.h"
 #include "lanes/claim.h"
 #include "lanes/lane.h"
+#include "lanes/place.h"
 #include "lanes/scan.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
@@ -294,32 +295,67 @@ scan_end(TaskqSlot *slot, int slotno, int index, TaskqLane *lane,
 	return n;
 }
 
-/* Reserve from one lane; how many. */
+/*
+ * Take a place and start a scan; false if it is not to be scanned now, or
+ * (*stale) definitions are to be read again first.
+ */
+static bool
+begin_claim(int slotno, const TaskqScanLane *candidate,
+			const TaskqLimits *limits, TaskqScan *scan, bool *stale)
+{
+	TaskqLane  *lane = &taskq_shared->lanes[candidate->index];
+	TaskqPlaceResult result;
+
+	if (lane->generation != candidate->generation ||
+		!OidIsValid(lane->dbid) || !lane->dirty || lane->scanner >= 0)
+		return false;
+	result = taskq_place_take(&taskq_shared->slots[slotno], lane, limits);
+	*stale |= result == TASKQ_PLACE_STALE;
+	if (result != TASKQ_PLACE_TAKEN)
+		return false;
+	scan_begin(slotno, lane, scan);
+	return true;
+}
+
+/* Is there more in a lane, and room for it? */
+static bool
+lane_has_more(const TaskqScanLane *candidate, const TaskqLimits *limits)
+{
+	TaskqLane  *lane = &taskq_shared->lanes[candidate->index];
+
+	/* another lane's by now: whoever looks sees what is in it */
+	if (lane->generation != candidate->generation)
+		return lane->dirty;
+	return lane->dirty && lane->held == 0 &&
+		taskq_place_room(lane, limits) > 0;
+}
+
+/*
+ * Reserve from one lane; how many.  *again is set if there may be something
+ * that was not found: all that was belonged to others, or what was known of
+ * the limits is old.
+ */
 static int
-claim_from(int slotno, TaskqScanLane *candidate)
+claim_from(int slotno, const TaskqScanLane *candidate, bool *again)
 {
 	TaskqSlot  *slot = &taskq_shared->slots[slotno];
 	TaskqLane  *lane = &taskq_shared->lanes[candidate->index];
+	TaskqLimits limits;
 	TaskqDb    *db;
 	TaskqScan	scan;
 	int			n = 0;
-	bool		scanning = false;
 	bool		woken;
 
+	taskq_limits_of(taskq_lane_get(candidate->id), &limits);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	if (lane->generation == candidate->generation && OidIsValid(lane->dbid) &&
-		lane->dirty && lane->scanner < 0)
-	{
-		scanning = true;
-		scan_begin(slotno, lane, &scan);
-	}
-
-	if (scanning)
+	if (begin_claim(slotno, candidate, &limits, &scan, again))
 	{
 		LWLockRelease(taskq_main_lock);
 		taskq_scan_lane(&scan);
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 		n = scan_end(slot, slotno, candidate->index, lane, &scan);
+		if (n == 0)
+			taskq_place_leave(slot, false);
 	}
 
 	/*
@@ -330,8 +366,10 @@ claim_from(int slotno, TaskqScanLane *candidate)
 	db = taskq_db_find(slot->dbid);
 	if (n > 0)
 		slot->woken = false;
-	if (db != NULL && (lane->dirty || (n > 0 && woken)))
+	if (db != NULL &&
+		(lane_has_more(candidate, &limits) || (n > 0 && woken)))
 		taskq_lane_wake(db, slot->role);
+	*again |= n == 0 && lane->dirty && lane->scanner < 0 && lane->held == 0;
 	LWLockRelease(taskq_main_lock);
 	return n;
 }
@@ -375,8 +413,7 @@ leave_soon(TaskqSlot *slot)
 
 /*
  * A batch from the first of the role's lanes that has one; how many tasks.
- * *again: all that was found in some lane belonged to others, but there is
- * more.
+ * *again: none, but there may be one.
  */
 static int
 claim_from_any(int slotno, bool *again)
@@ -390,16 +427,13 @@ claim_from_any(int slotno, bool *again)
 	*again = false;
 	for (int i = 0; i < ncandidates && n == 0; i++)
 	{
-		TaskqLane  *lane = &taskq_shared->lanes[candidates[i].index];
-
 		if (!taskq_lane_runnable(candidates[i].id, slot->role))
 			continue;
-		n = claim_from(slotno, &candidates[i]);
+		n = claim_from(slotno, &candidates[i], again);
 		slot->together = n > 1 && lane_shares(candidates[i].id);
 		/* we were called to all of them, and see to one */
 		if (n > 0 && ncandidates > 1)
 			wake_another(slot);
-		*again |= n == 0 && lane->dirty && lane->scanner < 0;
 	}
 	return n;
 }
@@ -415,15 +449,18 @@ taskq_claim(int slotno)
 {
 	TaskqSlot  *slot = &taskq_shared->slots[slotno];
 	int			n = 0;
-	bool		again;
+	bool		again = true;
 
 	say_idle(slot);
 	taskq_store_begin();
 	if (taskq_store_ready())
 	{
-		taskq_defs_begin();
-		while ((n = claim_from_any(slotno, &again)) == 0 && again)
+		while (n == 0 && again)
+		{
 			CHECK_FOR_INTERRUPTS();
+			taskq_defs_begin();
+			n = claim_from_any(slotno, &again);
+		}
 	}
 	else
 		leave_soon(slot);
@@ -498,7 +535,7 @@ taskq_claim_give_back(int slotno)
 		if (lane->generation == slot->lane_generation)
 			lane->running -= n;
 		lane->waiting += n;
-		if (db != NULL)
+		if (db != NULL && lane->held == 0)
 			taskq_lane_wake(db, slot->role);
 	}
 }
@@ -525,6 +562,8 @@ taskq_claim_release(int slotno)
 	slot->flush_to = InvalidXLogRecPtr;
 	slot->finished_at = 0;
 	LWLockRelease(taskq_slot_lock(slotno));
+	/* who is through claims again, or has the dispatcher look when it ends */
+	taskq_place_leave(slot, slot->pid == MyProcPid);
 }
 
 /*

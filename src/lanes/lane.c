@@ -732,6 +732,14 @@ taskq_lane_wake(TaskqDb *db, Oid role)
 		taskq_wake_dispatcher(db);
 }
 
+/* taskq_claimable_wake - external workers that wait shall look again */
+void
+taskq_claimable_wake(void)
+{
+	if (pg_atomic_read_u32(&taskq_shared->claimers) > 0)
+		ConditionVariableBroadcast(&taskq_shared->claimable);
+}
+
 /* taskq_lanes_dirty - may there be something to claim for this role? */
 bool
 taskq_lanes_dirty(Oid dbid, Oid role)
@@ -783,8 +791,10 @@ taskq_db_forget(Oid dbid)
 	{
 		TaskqSlot  *slot = &taskq_shared->slots[i];
 
-		if (slot->dbid == dbid && slot->state == TASKQ_SLOT_ORPHAN)
-			slot->state = TASKQ_SLOT_FREE;
+		if (slot->dbid != dbid || slot->state != TASKQ_SLOT_ORPHAN)
+			continue;
+		slot->state = TASKQ_SLOT_FREE;
+		slot->placed = false;
 	}
 	if (db != NULL)
 	{

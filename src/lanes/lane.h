@@ -37,6 +37,7 @@ extern void taskq_lane_skipped(TaskqLane *lane, const pg_uuid_t *id,
 extern void taskq_lane_retry_skipped(TaskqLane *lane);
 extern void taskq_lanes_rewind_all(Oid dbid, const pg_uuid_t *from);
 extern void taskq_lane_wake(TaskqDb *db, Oid role);
+extern void taskq_claimable_wake(void);
 extern bool taskq_lanes_full(void);
 extern void taskq_lane_leave_out(TaskqDb *db, int32 id);
 extern bool taskq_lanes_dirty(Oid dbid, Oid role);

@@ -30,6 +30,7 @@
 #include "lanes/event.h"
 #include "lanes/lane.h"
 #include "lanes/note.h"
+#include "lanes/place.h"
 #include "miscadmin.h"
 #include "store/ready.h"
 #include "utils/memutils.h"
@@ -432,12 +433,16 @@ wake_everyone(TaskqDb *db)
 	taskq_wake_dispatcher(db);
 }
 
-/* Something of a lane became claimable: for workers here, or outside. */
+/*
+ * Something of a lane (or NULL) became claimable: for workers here, or
+ * outside.  Nobody is called to one that is held: who makes room does that.
+ */
 static void
-wake_for_lane(TaskqDb *db, Oid role)
+wake_for_lane(TaskqDb *db, const TaskqLane *lane, Oid role)
 {
-	if (pg_atomic_read_u32(&taskq_shared->claimers) > 0)
-		ConditionVariableBroadcast(&taskq_shared->claimable);
+	if (lane != NULL && lane->held != 0)
+		return;
+	taskq_claimable_wake();
 	taskq_lane_wake(db, role);
 }
 
@@ -471,7 +476,7 @@ apply_submitted(TaskqDb *db, const Note *note)
 	if (lane != NULL)
 		taskq_lane_submitted(lane, &note->id, note->leaves);
 	taskq_lane_count(db->dbid, note->role, lane, note->count, 0);
-	wake_for_lane(db, note->role);
+	wake_for_lane(db, lane, note->role);
 }
 
 static void
@@ -484,7 +489,7 @@ apply_ready(TaskqDb *db, const Note *note)
 		taskq_lane_ready(lane, &due);
 	taskq_lane_count(db->dbid, note->role, lane, note->count,
 					 note->waited ? -note->count : 0);
-	wake_for_lane(db, note->role);
+	wake_for_lane(db, lane, note->role);
 }
 
 static void
@@ -532,6 +537,7 @@ apply_wake(TaskqDb *db, const Note *note)
 	pg_atomic_fetch_add_u64(&taskq_shared->definitions, 1);
 	db->rescan |= db->left_out;
 	db->left_out = false;
+	taskq_places_open(db);
 	wake_everyone(db);
 }
 
@@ -568,7 +574,7 @@ apply_moved(TaskqDb *db, const Note *note)
 	if (lane == NULL)
 		return;
 	taskq_lane_rewind(lane, &note->id, 1u << TASKQ_KEEP);
-	wake_for_lane(db, lane->role);
+	wake_for_lane(db, lane, lane->role);
 }
 
 static void
@@ -603,7 +609,7 @@ apply_aborted(TaskqDb *db, Note *note)
 	lane = taskq_lane_enter(db, note->lane, note->role, note->priority);
 	if (lane != NULL)
 		taskq_lane_rewind(lane, &note->id, taskq_leaf_bit(&note->id));
-	wake_for_lane(db, note->role);
+	wake_for_lane(db, lane, note->role);
 }
 
 /* A signal can't be prepared: whoever commits would not send it. */
@@ -826,7 +832,7 @@ end_known(TaskqDb *db, const TaskqPrepared *prepared, bool committed)
 			taskq_lane_ready(lane, &first);
 		if (committed)
 			taskq_lane_count(db->dbid, share->role, lane, share->count, 0);
-		wake_for_lane(db, share->role);
+		wake_for_lane(db, lane, share->role);
 	}
 	if (committed && prepared->due != DT_NOEND)
 		due_at(db, prepared->due);

@@ -49,7 +49,7 @@ taskq_scan_lanes(Oid dbid, Oid role, TaskqScanLane **found)
 		TaskqLane  *lane = &taskq_shared->lanes[i];
 		TaskqScanLane *candidate;
 
-		if (lane->dbid != dbid || !lane->dirty ||
+		if (lane->dbid != dbid || !lane->dirty || lane->held != 0 ||
 			(OidIsValid(role) && (lane->role != role || lane->scanner >= 0)))
 			continue;
 		candidate = &(*found)[n++];

@@ -144,6 +144,19 @@ taskq_defs_begin(void)
 }
 
 /*
+ * taskq_defs_current - has nobody committed a change of definitions since
+ * taskq_defs_begin?
+ *
+ * Asked under the main lock, which who commits one takes: then what was read
+ * still holds.
+ */
+bool
+taskq_defs_current(void)
+{
+	return pg_atomic_read_u64(&taskq_shared->definitions) == seen_definitions;
+}
+
+/*
  * taskq_defs_read - a copy of the row whose first column is the text name, or
  * NULL
  */

@@ -72,6 +72,7 @@ typedef struct TaskqKind
 	int16		max_attempts;
 	bool		batch;			/* tasks may share transactions */
 	int64		timeout_ms;		/* 0: none */
+	int32		max_running;	/* 0: no limit */
 	int64		backoff_ms;
 	int64		backoff_max_ms;
 	List	   *retry_on;		/* of SQLSTATEs and classes, as strings; NIL:
@@ -94,7 +95,9 @@ typedef struct TaskqKind
 typedef struct TaskqQueue
 {
 	NameData	name;
+	bool		defined;		/* by somebody; the cache's */
 	bool		paused;
+	int32		max_running;	/* 0: no limit */
 } TaskqQueue;
 
 typedef struct TaskqLaneDef
@@ -115,6 +118,7 @@ typedef struct TaskqLaneDef
 
 extern void taskq_defs_init(void);
 extern void taskq_defs_begin(void);
+extern bool taskq_defs_current(void);
 
 extern const TaskqKind *taskq_kind_get(const char *name);
 extern Oid	taskq_handler_oid(const char *handler);

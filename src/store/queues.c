@@ -7,9 +7,9 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "base/args.h"
 #include "store/cache.h"
+#include "store/rows.h"
 #include "utils/builtins.h"
 
 static HTAB *queues = NULL;
@@ -22,26 +22,47 @@ taskq_queues_forget(void)
 							  sizeof(TaskqQueue), HASH_STRINGS);
 }
 
-/* taskq_queue_get - a queue that somebody defined or paused, or NULL */
+static void
+queue_from_row(TaskqQueue *queue, HeapTuple tuple, TupleDesc desc)
+{
+	Datum		values[Natts_queue];
+	bool		nulls[Natts_queue];
+
+	taskq_rows_deform(tuple, desc, values, nulls, Natts_queue);
+	queue->defined = true;
+	queue->paused = DatumGetBool(values[Anum_queue_paused - 1]);
+	queue->max_running = nulls[Anum_queue_max_running - 1]
+		? 0
+		: DatumGetInt32(values[Anum_queue_max_running - 1]);
+}
+
+/*
+ * taskq_queue_get - a queue that somebody defined or paused, or NULL
+ *
+ * That there is none is kept too: a worker asks with every batch.
+ */
 const TaskqQueue *
 taskq_queue_get(const char *name)
 {
-	bool		found;
-	bool		isnull;
-	TaskqQueue *queue = hash_search(queues, name, HASH_FIND, NULL);
+	TaskqQueue	read = {.defined = false};
+	TaskqQueue *queue;
 	HeapTuple	tuple;
 	TupleDesc	desc;
 
-	if (queue != NULL)
-		return queue;
-	tuple = taskq_defs_read(TASKQ_REL_QUEUE, TASKQ_REL_QUEUE_PKEY, name,
-							&desc);
-	if (tuple == NULL)
+	if (strlen(name) >= NAMEDATALEN)
 		return NULL;
-	queue = hash_search(queues, name, HASH_ENTER, &found);
-	queue->paused =
-		DatumGetBool(heap_getattr(tuple, Anum_queue_paused, desc, &isnull));
-	return queue;
+	queue = hash_search(queues, name, HASH_FIND, NULL);
+	if (queue == NULL)
+	{
+		tuple = taskq_defs_read(TASKQ_REL_QUEUE, TASKQ_REL_QUEUE_PKEY, name,
+								&desc);
+		namestrcpy(&read.name, name);
+		if (tuple != NULL)
+			queue_from_row(&read, tuple, desc);
+		queue = hash_search(queues, name, HASH_ENTER, NULL);
+		*queue = read;
+	}
+	return queue->defined ? queue : NULL;
 }
 
 /*

@@ -46,7 +46,7 @@ SELECT taskq.kind_drop('errors_x');
 SELECT count(*) FROM taskq.kind WHERE name = 'errors_x';
 
 -- options of kinds that are not there yet are refused, not ignored
-SELECT taskq.kind_define('errors_x', 'errors_work(jsonb)', max_running => 1);
+SELECT taskq.kind_define('errors_x', 'errors_work(jsonb)', max_running => 0);
 \echo :SQLSTATE
 SELECT taskq.kind_define('errors_x', 'errors_work(jsonb)', retention => '1 day');
 \echo :SQLSTATE
