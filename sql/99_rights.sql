@@ -57,7 +57,9 @@ GRANT SELECT ON taskq.task, taskq.task_attempt, taskq.queue, taskq.worker
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 GRANT SELECT ON taskq.kind
 	TO taskq_user, taskq_worker, taskq_developer, taskq_operator, taskq_monitor;
-GRANT EXECUTE ON FUNCTION taskq_internal.role_visible(name, oid, int8) TO taskq_developer;
+GRANT SELECT ON taskq.schedule
+	TO taskq_user, taskq_developer, taskq_operator, taskq_monitor;
+GRANT EXECUTE ON FUNCTION taskq_internal.role_visible(name, oid, int8), taskq_internal.tenant_visible(text) TO taskq_developer;
 
 GRANT EXECUTE ON FUNCTION
 	taskq_internal.live(), taskq_internal.lanes(), taskq_internal.workers(), taskq_internal.role_visible(name, oid, int8),
@@ -92,6 +94,11 @@ GRANT EXECUTE ON FUNCTION
 	taskq.worker_stop(text, bool), taskq.worker_restart(), taskq.queue_define(text, int, interval, text), taskq.queue_pause(text), taskq.queue_resume(text), taskq.resume(),
 	taskq.task_submit_sql(text, text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb)
 	TO taskq_operator;
+
+GRANT EXECUTE ON FUNCTION
+	taskq.schedule_define(text, text, text, interval, jsonb, text, text, bool, text, interval, text, timestamptz, bool, jsonb, text),
+	taskq.schedule_drop(text), taskq.schedule_enable(text), taskq.schedule_disable(text), taskq.schedule_run(text)
+	TO taskq_developer, taskq_operator;
 
 -- Everything can be defined without the library, but nothing runs.
 DO $$

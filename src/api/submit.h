@@ -6,7 +6,6 @@
 
 #include "lanes/enqueue.h"
 
-extern const TaskqKind *taskq_submit_kind(const char *name);
 extern void taskq_submit_begin(TaskqSubmit *submit);
 extern void taskq_submit_claims(TaskqSubmit *submit);
 

@@ -312,6 +312,7 @@ taskq_db_enter(Oid dbid)
 		pg_atomic_init_u64(&db->leaves[i].written, 0);
 	db->dbid = dbid;
 	db->next_due = DT_NOBEGIN;	/* not known */
+	db->next_schedule = DT_NOBEGIN;
 	db->clock_offset = taskq_clock_offset();
 	db->next_sweep = DT_NOBEGIN;
 	db->not_before = DT_NOBEGIN;

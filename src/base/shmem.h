@@ -83,6 +83,7 @@ typedef struct TaskqDb
 	TimestampTz since;			/* of the dispatcher's start; steady time */
 	TimestampTz next_due;		/* earliest timer, DT_NOEND for none,
 								 * DT_NOBEGIN if not known */
+	TimestampTz next_schedule;	/* the same of schedules */
 	TimestampTz not_before;		/* no dispatcher earlier, after one that
 								 * failed; steady time */
 	TimestampTz no_worker_before;	/* no worker earlier, after one that could

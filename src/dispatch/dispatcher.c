@@ -106,6 +106,7 @@ dispatcher_attach(Oid dbid)
 		taskq_dispatcher.db->hushed = false;
 		/* whoever was here before may have ended in the middle of its timers */
 		taskq_dispatcher.db->next_due = DT_NOBEGIN;
+		taskq_dispatcher.db->next_schedule = DT_NOBEGIN;
 		taskq_wake_launcher();	/* it need not watch over our start any longer */
 		taskq_dispatcher.scanner = taskq_claim_scanner();
 	}
@@ -489,7 +490,8 @@ may_leave(bool has_work)
 			!has_work && !taskq_dispatcher.db->rescan && !MyLatch->is_set &&
 			!slots_in_use() && !events_left() && launcher_will_see() &&
 			TimestampDifferenceMilliseconds(now,
-											Min(taskq_dispatcher.db->next_due,
+											Min(Min(taskq_dispatcher.db->next_due,
+													taskq_dispatcher.db->next_schedule),
 												taskq_dispatcher.db
 												->next_sweep)) >
 			TASKQ_RETRY_MS;
@@ -560,6 +562,7 @@ forget_database(void)
 		taskq_dispatcher.db->hushed = false;
 		/* when it is found again, everything is to be looked through */
 		taskq_dispatcher.db->next_due = DT_NOEND;
+		taskq_dispatcher.db->next_schedule = DT_NOEND;
 		taskq_dispatcher.db->next_sweep = DT_NOEND;
 		taskq_dispatcher.db->loaded = false;
 		taskq_dispatcher.db->renewed = false;
@@ -597,6 +600,7 @@ enum
 	CHORE_CANCELS,
 	CHORE_CLOCK,
 	CHORE_TIMERS,
+	CHORE_SCHEDULES,
 	CHORE_WATCH,
 	CHORE_SKIPPED,
 	CHORE_EVENTS,
@@ -623,6 +627,7 @@ taskq_settle_suspects},
 [CHORE_CANCELS] = {"cancel tasks that run no more", taskq_settle_cancels},
 [CHORE_CLOCK] = {"follow the system clock", taskq_follow_clock},
 [CHORE_TIMERS] = {"see to what is due", taskq_fire_timers},
+[CHORE_SCHEDULES] = {"see to schedules", taskq_fire_schedules},
 [CHORE_WATCH] = {"look for old snapshots", taskq_watch_snapshots},
 [CHORE_SKIPPED] = {"look again at locked tasks", retry_skipped},
 [CHORE_EVENTS] = {"send notifications", send_events},
@@ -700,6 +705,8 @@ put_off(int which)
 		taskq_dispatcher.db->rescan = true;
 	if (which == CHORE_TIMERS || which == CHORE_CLOCK)
 		taskq_dispatcher.db->next_due = DT_NOBEGIN;
+	if (which == CHORE_SCHEDULES || which == CHORE_CLOCK)
+		taskq_dispatcher.db->next_schedule = DT_NOBEGIN;
 	if (which == CHORE_EXTERNAL)
 		all_fresh();
 	if (which == CHORE_SAVE)

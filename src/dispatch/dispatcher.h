@@ -14,6 +14,10 @@ extern void taskq_renew_leases(void);
 extern void taskq_follow_clock(void);
 extern void taskq_fire_timers(void);
 
+/* schedule.c: what is submitted again and again */
+extern void taskq_fire_schedules(void);
+extern void taskq_move_schedules(int64 by);
+
 /* supply.c: workers where there is work */
 extern bool taskq_start_workers(void);
 

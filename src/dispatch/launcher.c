@@ -323,7 +323,8 @@ when_wanted(TaskqDb *db)
 	if (OidIsValid(db->dbid) && db->blocked == 0 && db->dispatcher == 0)
 		when = Max(db->wanted
 				   ? DT_NOBEGIN
-				   : taskq_steady_at(Min(db->next_due, db->next_sweep)),
+				   : taskq_steady_at(Min(Min(db->next_due, db->next_schedule),
+										 db->next_sweep)),
 				   db->not_before);
 	LWLockRelease(taskq_main_lock);
 	return when;
@@ -435,6 +436,7 @@ watch_clock(void)
 		if (!OidIsValid(db->dbid))
 			continue;
 		db->next_due = DT_NOBEGIN;
+		db->next_schedule = DT_NOBEGIN;
 		db->next_sweep = DT_NOBEGIN;
 		taskq_wake_dispatcher(db);
 	}

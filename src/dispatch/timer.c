@@ -424,6 +424,7 @@ move_timers(int64 by)
 		CHECK_FOR_INTERRUPTS();
 		move_timer(&ids[i], dues[i], by);
 	}
+	taskq_move_schedules(by);
 	taskq_pass_commit();
 }
 
@@ -442,5 +443,6 @@ taskq_follow_clock(void)
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	taskq_dispatcher.db->clock_offset = offset;
 	taskq_dispatcher.db->next_due = DT_NOBEGIN;
+	taskq_dispatcher.db->next_schedule = DT_NOBEGIN;
 	LWLockRelease(taskq_main_lock);
 }

@@ -65,6 +65,34 @@ taskq_check_role(Oid role)
 				 errhint("Give the role LOGIN, or define the kind with run_as naming a role that has it.")));
 }
 
+/*
+ * taskq_submit_kind - the kind of this name, which the caller may use; or an
+ * error
+ */
+const TaskqKind *
+taskq_submit_kind(const char *name)
+{
+	const TaskqKind *kind = taskq_kind_get(name);
+
+	if (kind == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("kind of task \"%s\" does not exist", taskq_clip_name(name)),
+				 errhint("Argument \"kind\" names a kind that taskq.kind_define() made; view taskq.kind lists them.")));
+	if (!taskq_kind_may_submit(kind))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to submit tasks of kind \"%s\"", name),
+				 errdetail("They run as role \"%s\".", NameStr(kind->run_as)),
+				 errhint("The owner of the kind can use taskq.kind_grant().")));
+	if (kind->run_as_id != 0 && !OidIsValid(kind->run_as_oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role \"%s\", which tasks of kind \"%s\" run as, does not exist any more", NameStr(kind->run_as), name),
+				 errhint("Define the kind again with taskq.kind_define().")));
+	return kind;
+}
+
 /* taskq_submit_at - not before this moment */
 void
 taskq_submit_at(TaskqSubmit *submit, TimestampTz run_at)

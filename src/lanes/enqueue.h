@@ -23,6 +23,7 @@ typedef struct TaskqSubmit
  */
 extern void taskq_check_role(Oid role);
 
+extern const TaskqKind *taskq_submit_kind(const char *name);
 extern void taskq_submit_new(TaskqSubmit *submit);
 extern void taskq_submit_place(TaskqSubmit *submit, const char *kind_name,
 							   const TaskqKind *kind, Oid role,

@@ -40,6 +40,7 @@ typedef enum NoteType
 	NOTE_SUBMITTED,
 	NOTE_READY,
 	NOTE_DUE,
+	NOTE_SCHEDULE,
 	NOTE_LATER,
 	NOTE_CLAIMED,
 	NOTE_TOUCHED,
@@ -319,6 +320,17 @@ taskq_note_due(TimestampTz due)
 }
 
 void
+taskq_note_schedule(TimestampTz look_at)
+{
+	Note	   *note = note_recent(NOTE_SCHEDULE, 0);
+
+	if (note != NULL)
+		note->due = Min(note->due, look_at);
+	else
+		note_add(NOTE_SCHEDULE, NULL)->due = look_at;
+}
+
+void
 taskq_note_later(const TaskqLaneDef *lane, int64 count)
 {
 	Note	   *note = note_recent(NOTE_LATER, lane->id);
@@ -453,13 +465,13 @@ note_lane(TaskqDb *db, const Note *note)
 	return taskq_lane_enter(db, note->lane, note->role, note->priority);
 }
 
-/* A timer is due at this time. */
+/* A timer, or a schedule, is due at this time; *next is when the next one is. */
 static void
-due_at(TaskqDb *db, TimestampTz due)
+due_at(TaskqDb *db, TimestampTz *next, TimestampTz due)
 {
-	if (due > db->next_due && db->next_due != DT_NOBEGIN)
+	if (due > *next && *next != DT_NOBEGIN)
 		return;
-	db->next_due = Min(db->next_due, due);
+	*next = Min(*next, due);
 	if (db->dispatcher > 0)
 		taskq_wake_dispatcher(db);
 	else
@@ -509,7 +521,13 @@ apply_later(TaskqDb *db, const Note *note)
 static void
 apply_due(TaskqDb *db, const Note *note)
 {
-	due_at(db, note->due);
+	due_at(db, &db->next_due, note->due);
+}
+
+static void
+apply_schedule(TaskqDb *db, const Note *note)
+{
+	due_at(db, &db->next_schedule, note->due);
 }
 
 static void
@@ -557,6 +575,7 @@ apply_rescan(TaskqDb *db, const Note *note)
 	}
 	db->rescan = true;
 	db->next_due = DT_NOBEGIN;
+	db->next_schedule = DT_NOBEGIN;
 	taskq_wake_dispatcher(db);
 }
 
@@ -589,6 +608,7 @@ static void (*const apply_committed[]) (TaskqDb *db, const Note *note) =
 		[NOTE_CLAIMED] = apply_claimed,
 		[NOTE_LATER] = apply_later,
 		[NOTE_DUE] = apply_due,
+		[NOTE_SCHEDULE] = apply_schedule,
 		[NOTE_TOUCHED] = apply_nothing,
 		[NOTE_MOVED] = apply_moved,
 		[NOTE_FINAL] = apply_final,
@@ -713,6 +733,7 @@ prepared_add(TaskqPrepared *prepared, const Note *note)
 		case NOTE_WAKE:
 		case NOTE_RESCAN:
 		case NOTE_DROPPED:
+		case NOTE_SCHEDULE:
 			prepared->all = true;
 			break;
 		default:
@@ -805,6 +826,7 @@ end_unknown(TaskqDb *db, const TaskqPrepared *prepared)
 	taskq_lanes_rewind_all(db->dbid, &from);
 	db->rescan = true;
 	db->next_due = DT_NOBEGIN;
+	db->next_schedule = DT_NOBEGIN;
 	taskq_wake_dispatcher(db);
 }
 
@@ -835,7 +857,7 @@ end_known(TaskqDb *db, const TaskqPrepared *prepared, bool committed)
 		wake_for_lane(db, lane, share->role);
 	}
 	if (committed && prepared->due != DT_NOEND)
-		due_at(db, prepared->due);
+		due_at(db, &db->next_due, prepared->due);
 }
 
 /* taskq_note_ended - it has been ended, one way or the other */

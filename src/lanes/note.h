@@ -30,6 +30,9 @@ extern void taskq_note_ready(const TaskqLaneDef *lane, TimestampTz due,
 /* a timer */
 extern void taskq_note_due(TimestampTz due);
 
+/* a schedule that the dispatcher has to look at */
+extern void taskq_note_schedule(TimestampTz look_at);
+
 /*
  * tasks that wait for their time, and how many tasks of a role this
  * transaction has submitted

@@ -23,6 +23,9 @@
 #include "base/current.h"
 #include "base/guc.h"
 #include "base/shmem.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -33,6 +36,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #define CLAIMS_SETTING "request.jwt.claims"
 
@@ -281,6 +285,16 @@ tenant_visible(const char *tenant)
 	return strcmp(mine, tenant) == 0;
 }
 
+/*
+ * taskq_tenant_may_see - may the caller, whatever its role, have to do with
+ * what is this tenant's (or, NULL, nobody's)?
+ */
+bool
+taskq_tenant_may_see(const char *tenant)
+{
+	return tenant_visible(tenant);
+}
+
 PG_FUNCTION_INFO_V1(taskq_tenant_limited);
 
 /* taskq_tenant_limited - tenant_limited() returns bool, for the views */
@@ -434,6 +448,28 @@ taskq_view_readonly(PG_FUNCTION_ARGS)
 			 errmsg("view taskq.%s cannot be changed", RelationGetRelationName(data->tg_relation)),
 			 errhint("Use %s.", data->tg_trigger->tgargs[0])));
 	return (Datum) 0;
+}
+
+/* ---- schedules ---- */
+
+/*
+ * taskq_role_may_schedule - may this role still have schedules?
+ *
+ * It may as long as it may run one by hand.
+ */
+bool
+taskq_role_may_schedule(Oid role)
+{
+	Oid text = TEXTOID;
+	Oid			namespace = get_namespace_oid("taskq", true);
+	Oid			function =
+	GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+					CStringGetDatum("schedule_run"),
+					PointerGetDatum(buildoidvector(&text, 1)),
+					ObjectIdGetDatum(namespace));
+
+	return OidIsValid(function) &&
+		taskq_function_aclcheck(function, role) == ACLCHECK_OK;
 }
 
 /* ---- kinds ---- */

@@ -27,6 +27,9 @@ extern void taskq_kind_check_handler(const TaskqKind *kind,
 extern void taskq_kind_check_run(const TaskqKind *kind,
 								 const TaskqLaneDef *lane, TaskqRow *row);
 
+extern bool taskq_tenant_may_see(const char *tenant);
+extern bool taskq_role_may_schedule(Oid role);
+
 extern void taskq_tenant_check(void);
 extern Jsonb *taskq_caller_claims(void);
 extern const char *taskq_claims_tenant(Jsonb *claims);

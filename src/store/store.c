@@ -39,7 +39,10 @@ static const char *const names[] = {
 	"attempt", "attempt_pkey",
 	"lease", "lease_pkey",
 	"ready", "ready_pkey",
-	"watermark", "watermark_pkey"
+	"watermark", "watermark_pkey",
+	"schedule", "schedule_pkey",
+	"schedule_state", "schedule_state_pkey", "schedule_state_look_at_idx",
+	"schedule_object", "schedule_object_pkey"
 };
 
 StaticAssertDecl(lengthof(names) == TASKQ_NRELS - TASKQ_REL_TIMER,
@@ -81,6 +84,20 @@ TIMESTAMPTZOID, JSONBOID};
 
 static const Oid ready_types[] = {INT4OID, TIMESTAMPTZOID, UUIDOID};
 static const Oid watermark_types[] = {INT4OID, UUIDOID};
+static const Oid schedule_types[] = {TEXTOID, TEXTOID, TEXTOID,
+	INTERVALOID, JSONBOID, TEXTOID,
+	TEXTOID, BOOLOID, CHAROID,
+	INTERVALOID, CHAROID, BOOLOID,
+	JSONBOID, TEXTOID, INT4OID,
+	JSONBOID, TEXTOID, TIMESTAMPTZOID,
+INT8OID, OIDOID};
+static const Oid schedule_state_types[] = {TEXTOID, TIMESTAMPTZOID,
+	TIMESTAMPTZOID, TIMESTAMPTZOID,
+	UUIDOID, TIMESTAMPTZOID,
+	INT8OID, INT8OID, INT4OID,
+JSONBOID, TIMESTAMPTZOID};
+static const Oid schedule_object_types[] = {TEXTOID, TEXTOID, UUIDOID,
+TIMESTAMPTZOID, TIMESTAMPTZOID};
 
 static const struct
 {
@@ -97,7 +114,12 @@ static const struct
 	{TASKQ_REL_ATTEMPT, attempt_types, lengthof(attempt_types)},
 	{TASKQ_REL_LEASE, lease_types, lengthof(lease_types)},
 	{TASKQ_REL_READY, ready_types, lengthof(ready_types)},
-	{TASKQ_REL_WATERMARK, watermark_types, lengthof(watermark_types)}
+	{TASKQ_REL_WATERMARK, watermark_types, lengthof(watermark_types)},
+	{TASKQ_REL_SCHEDULE, schedule_types, lengthof(schedule_types)},
+	{TASKQ_REL_SCHEDULE_STATE, schedule_state_types,
+	lengthof(schedule_state_types)},
+	{TASKQ_REL_SCHEDULE_OBJECT, schedule_object_types,
+	lengthof(schedule_object_types)}
 };
 
 StaticAssertDecl(lengthof(task_types) == Natts_task &&

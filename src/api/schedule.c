@@ -1,0 +1,406 @@
+/*-------------------------------------------------------------------------
+ *
+ * schedule.c
+ *		Schedules: defined, switched on and off, run by hand, dropped.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "api/submit.h"
+#include "base/args.h"
+#include "base/shmem.h"
+#include "fmgr.h"
+#include "lanes/note.h"
+#include "lanes/schedule.h"
+#include "miscadmin.h"
+#include "store/rights.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+/* Arguments of schedule_define */
+enum
+{
+	ARG_NAME,
+	ARG_KIND,
+	ARG_CRON,
+	ARG_EVERY,
+	ARG_PAYLOAD,
+	ARG_FOREACH,
+	ARG_TIMEZONE,
+	ARG_OVERLAP,
+	ARG_MISSED,
+	ARG_SKIP_WITHIN,
+	ARG_COUNTS,
+	ARG_STARTS_AT,
+	ARG_ENABLED,
+	ARG_OPTIONS,
+	ARG_DESCRIPTION
+};
+
+#define VALUE(column) values[Anum_schedule_##column - 1]
+#define ISNULL(column) nulls[Anum_schedule_##column - 1]
+
+static void
+begin_change(const char *function)
+{
+	taskq_require_preload();
+	PreventCommandIfReadOnly(function);
+	PreventCommandDuringRecovery(function);
+	taskq_tenant_check();
+	taskq_defs_begin();
+}
+
+/* May the caller know of this schedule? */
+static bool
+may_see(const TaskqSchedule *schedule)
+{
+	return taskq_role_may_see(schedule->owner_oid) &&
+		taskq_tenant_may_see(schedule->tenant == 0 ? NULL
+							 : TextDatumGetCString(schedule->tenant));
+}
+
+/* May it change and run it? */
+static bool
+may_steer(const TaskqSchedule *schedule)
+{
+	return taskq_steers_all() ||
+		(OidIsValid(schedule->owner_oid) &&
+		 has_privs_of_role(GetUserId(), schedule->owner_oid));
+}
+
+/*
+ * Only its owner, or a member of the owner's role, replaces a schedule: what
+ * it submits is the owner's.
+ */
+static void
+require_owner(const TaskqSchedule *schedule)
+{
+	if (may_see(schedule) &&
+		(superuser() || (OidIsValid(schedule->owner_oid) &&
+						 has_privs_of_role(GetUserId(), schedule->owner_oid))))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("must be owner of schedule \"%s\"", NameStr(schedule->name)),
+			 errhint("Choose another name, or let its owner drop it.")));
+}
+
+static void
+require_steer(const TaskqSchedule *schedule)
+{
+	if (!may_see(schedule) || !may_steer(schedule))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for schedule \"%s\"", NameStr(schedule->name)),
+				 errhint("That is for its owner and for members of taskq_operator.")));
+}
+
+/*
+ * The schedule of this name, which the caller may steer, with its state
+ * locked; PT404 if there is none.  change: and nobody else defines one.
+ */
+static void
+lock_schedule(FunctionCallInfo fcinfo, const char *function, bool change,
+			  TaskqSchedule *schedule, TaskqScheduleState *state)
+{
+	char	   *name = taskq_arg_name(fcinfo, 0, "name");
+	bool		found;
+
+	begin_change(function);
+	found = taskq_schedule_find(name, schedule) && may_see(schedule);
+	if (found)
+	{
+		require_steer(schedule);
+		if (change)
+			taskq_schedules_lock();
+		/* who it was may have changed since */
+		found =
+			taskq_schedule_state_lock(name, true, state) == TASKQ_LOCKED &&
+			taskq_schedule_find(name, schedule) && may_see(schedule);
+	}
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_NOT_FOUND),
+				 errmsg("schedule \"%s\" does not exist", name),
+				 errhint("View taskq.schedule lists them.")));
+	require_steer(schedule);
+}
+
+/* ---- define ---- */
+
+/* One of some words, by its number. */
+static int
+word_arg(FunctionCallInfo fcinfo, int n, const char *argument,
+		 const char *const *words, int nwords, const char *message)
+{
+	char	   *word = taskq_arg_text(fcinfo, n, words[0]);
+
+	for (int i = 0; i < nwords; i++)
+	{
+		if (strcmp(word, words[i]) == 0)
+			return i;
+	}
+	taskq_invalid_argument(argument, message);
+	return 0;
+}
+
+static char
+missed_arg(FunctionCallInfo fcinfo)
+{
+	static const char *const words[] = {"once", "skip", "all"};
+	static const char letters[] = {TASKQ_MISSED_ONCE, TASKQ_MISSED_SKIP,
+	TASKQ_MISSED_ALL};
+
+	return letters[word_arg(fcinfo, ARG_MISSED, "missed", words,
+							lengthof(words),
+							"must be \"skip\", \"once\" or \"all\"")];
+}
+
+static char
+counts_arg(FunctionCallInfo fcinfo)
+{
+	static const char *const words[] = {"submitted", "completed"};
+	static const char letters[] = {TASKQ_COUNTS_SUBMITTED,
+	TASKQ_COUNTS_COMPLETED};
+
+	return letters[word_arg(fcinfo, ARG_COUNTS, "counts", words,
+							lengthof(words),
+							"must be \"submitted\" or \"completed\"")];
+}
+
+static bool
+bool_arg(FunctionCallInfo fcinfo, int n, bool preset)
+{
+	return PG_ARGISNULL(n) ? preset : PG_GETARG_BOOL(n);
+}
+
+/* When: exactly one of cron and every. */
+static void
+set_when(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	ISNULL(cron) = PG_ARGISNULL(ARG_CRON);
+	ISNULL(every) = PG_ARGISNULL(ARG_EVERY);
+	ISNULL(timezone) = PG_ARGISNULL(ARG_TIMEZONE);
+	if (ISNULL(cron) == ISNULL(every))
+		taskq_invalid("a schedule needs either cron or every",
+					  "Pass an expression as argument \"cron\", or an interval as argument \"every\".");
+	if (!ISNULL(cron))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cron expressions are not supported by this version of taskq"),
+				 errhint("Use argument \"every\".")));
+	if (!ISNULL(timezone))
+		taskq_invalid("an interval has no time zone",
+					  "Leave argument \"timezone\" out, or use argument \"cron\".");
+	if (PG_GETARG_INTERVAL_P(ARG_EVERY)->month != 0)
+		taskq_invalid("months and years have no fixed length",
+					  "Pass days or less as argument \"every\", or use argument \"cron\".");
+	(void) taskq_arg_interval_us(fcinfo, ARG_EVERY, "every", 1000);
+	VALUE(every) = PG_GETARG_DATUM(ARG_EVERY);
+}
+
+static void
+set_work(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	char	   *kind = taskq_arg_name(fcinfo, ARG_KIND, "kind");
+
+	if (strcmp(kind, TASKQ_SQL_KIND) == 0)
+		taskq_invalid("kind \"sql\" is that of SQL commands",
+					  "Define a kind whose handler does what the command does.");
+	(void) taskq_submit_kind(kind);
+	VALUE(kind) = CStringGetTextDatum(kind);
+	if (PG_ARGISNULL(ARG_PAYLOAD))
+		VALUE(payload) = DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
+	else
+	{
+		taskq_check_size(PG_GETARG_JSONB_P(ARG_PAYLOAD), "payload");
+		VALUE(payload) = PG_GETARG_DATUM(ARG_PAYLOAD);
+	}
+	ISNULL(foreach) = ISNULL(skip_within) = ISNULL(options) = true;
+	ISNULL(description) = PG_ARGISNULL(ARG_DESCRIPTION);
+	VALUE(description) = PG_GETARG_DATUM(ARG_DESCRIPTION);
+}
+
+/*
+ * Whose it is: the definer's, and its tenant's.  Replacing does not make it
+ * somebody else's.
+ */
+static void
+set_owner(const TaskqSchedule *old, Datum *values, bool *nulls)
+{
+	Oid			owner = old && OidIsValid(old->owner_oid) ? old->owner_oid
+	: GetUserId();
+	Jsonb	   *claims = taskq_caller_claims();
+	TaskqSubmit submit;
+
+	VALUE(owner) = Int32GetDatum(taskq_role_id(owner));
+	taskq_submit_new(&submit);
+	taskq_submit_claims(&submit);
+	ISNULL(claims) = claims == NULL;
+	VALUE(claims) = JsonbPGetDatum(claims);
+	ISNULL(tenant) = taskq_row_isnull(&submit.row, tenant);
+	VALUE(tenant) = taskq_row_value(&submit.row, tenant);
+	VALUE(system) = Int64GetDatum((int64) GetSystemIdentifier());
+	VALUE(database) = ObjectIdGetDatum(MyDatabaseId);
+}
+
+/*
+ * Its next due time: as before, if the interval is as before; the one that
+ * was asked for; or one interval from now.
+ */
+static void
+set_next(FunctionCallInfo fcinfo, const TaskqSchedule *old,
+		 const TaskqSchedule *new, TaskqScheduleState *state)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	state->error = 0;
+	state->error_at = DT_NOEND;
+	state->failures = 0;
+	if (!PG_ARGISNULL(ARG_STARTS_AT))
+	{
+		state->next_run = PG_GETARG_TIMESTAMPTZ(ARG_STARTS_AT);
+		if (TIMESTAMP_NOT_FINITE(state->next_run))
+			taskq_invalid_argument("starts_at", "must be finite");
+	}
+	else if (old == NULL || old->every_us != new->every_us || old->foreign)
+		state->next_run = DT_NOEND;
+	if (state->next_run == DT_NOEND || state->next_run <= now)
+		taskq_schedule_next(new, state, now);
+	state->look_at = new->enabled ? state->next_run : DT_NOEND;
+}
+
+PG_FUNCTION_INFO_V1(taskq_schedule_define);
+
+/*
+ * taskq_schedule_define - schedule_define(name, kind, ...), see its COMMENT
+ *
+ * Locks the table of schedules against other definers, and the schedule,
+ * until the transaction ends.  Raises 22023 for bad arguments, 42501 for what
+ * the caller may not.
+ */
+Datum
+taskq_schedule_define(PG_FUNCTION_ARGS)
+{
+	char	   *name = taskq_arg_name(fcinfo, ARG_NAME, "name");
+	Datum		values[Natts_schedule] = {0};
+	bool		nulls[Natts_schedule] = {false};
+	TaskqScheduleState state;
+	TaskqSchedule old;
+	TaskqSchedule new;
+	bool		replaces;
+
+	begin_change("taskq.schedule_define()");
+	VALUE(name) = CStringGetTextDatum(name);
+	set_when(fcinfo, values, nulls);
+	set_work(fcinfo, values, nulls);
+	VALUE(overlap) = BoolGetDatum(bool_arg(fcinfo, ARG_OVERLAP, false));
+	VALUE(missed) = CharGetDatum(missed_arg(fcinfo));
+	VALUE(counts) = CharGetDatum(counts_arg(fcinfo));
+	VALUE(enabled) = BoolGetDatum(bool_arg(fcinfo, ARG_ENABLED, true));
+	VALUE(updated_at) = TimestampTzGetDatum(GetCurrentTimestamp());
+
+	taskq_schedules_lock();
+	replaces = taskq_schedule_state_lock(name, true, &state) == TASKQ_LOCKED &&
+		taskq_schedule_find(name, &old);
+	if (replaces)
+		require_owner(&old);
+	else
+		taskq_schedule_state_new(&state, name);
+	set_owner(replaces ? &old : NULL, values, nulls);
+	taskq_schedule_write(name, values, nulls, NULL);
+	if (!taskq_schedule_find(name, &new))
+		elog(ERROR, "schedule not found");
+	set_next(fcinfo, replaces ? &old : NULL, &new, &state);
+	if (replaces)
+		taskq_schedule_state_update(&state);
+	else
+		taskq_schedule_state_insert(&state);
+	taskq_note_schedule(state.look_at);
+	PG_RETURN_VOID();
+}
+
+/* ---- what is there ---- */
+
+PG_FUNCTION_INFO_V1(taskq_schedule_drop);
+
+/* taskq_schedule_drop - schedule_drop(name); PT404 if there is none */
+Datum
+taskq_schedule_drop(PG_FUNCTION_ARGS)
+{
+	TaskqScheduleState state;
+	TaskqSchedule schedule;
+
+	lock_schedule(fcinfo, "taskq.schedule_drop()", true, &schedule, &state);
+	(void) taskq_schedule_delete(NameStr(schedule.name));
+	PG_RETURN_VOID();
+}
+
+static void
+switch_schedule(FunctionCallInfo fcinfo, const char *function, bool enabled)
+{
+	TaskqScheduleState state;
+	TaskqSchedule schedule;
+	Datum		values[Natts_schedule] = {0};
+	bool		nulls[Natts_schedule] = {false};
+	bool		replace[Natts_schedule] = {false};
+
+	lock_schedule(fcinfo, function, true, &schedule, &state);
+	VALUE(enabled) = BoolGetDatum(enabled);
+	VALUE(updated_at) = TimestampTzGetDatum(GetCurrentTimestamp());
+	replace[Anum_schedule_enabled - 1] = true;
+	replace[Anum_schedule_updated_at - 1] = true;
+	taskq_schedule_write(NameStr(schedule.name), values, nulls, replace);
+	state.look_at = DT_NOEND;
+	if (enabled && !schedule.foreign)
+		taskq_schedule_next(&schedule, &state, GetCurrentTimestamp());
+	taskq_schedule_state_update(&state);
+	taskq_note_schedule(state.look_at);
+}
+
+PG_FUNCTION_INFO_V1(taskq_schedule_enable);
+
+/* taskq_schedule_enable - schedule_enable(name); PT404 if there is none */
+Datum
+taskq_schedule_enable(PG_FUNCTION_ARGS)
+{
+	switch_schedule(fcinfo, "taskq.schedule_enable()", true);
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(taskq_schedule_disable);
+
+/* taskq_schedule_disable - schedule_disable(name); PT404 if there is none */
+Datum
+taskq_schedule_disable(PG_FUNCTION_ARGS)
+{
+	switch_schedule(fcinfo, "taskq.schedule_disable()", false);
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(taskq_schedule_run);
+
+/*
+ * taskq_schedule_run - schedule_run(name) returns uuid
+ *
+ * Locks the schedule until the transaction ends.  Raises PT404, and what
+ * keeps the run from being made.
+ */
+Datum
+taskq_schedule_run(PG_FUNCTION_ARGS)
+{
+	TaskqScheduleState state;
+	TaskqSchedule schedule;
+	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
+
+	lock_schedule(fcinfo, "taskq.schedule_run()", false, &schedule, &state);
+	taskq_schedule_submit(&schedule, &state, GetCurrentTimestamp());
+	taskq_schedule_state_update(&state);
+	*id = state.last_task;
+	PG_RETURN_UUID_P(id);
+}

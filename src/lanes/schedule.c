@@ -1,0 +1,338 @@
+/*-------------------------------------------------------------------------
+ *
+ * schedule.c
+ *		Due times of schedules become tasks.
+ *
+ * A run is one transaction that submits the task and moves the schedule on to
+ * its next due time, with the schedule's state locked: so there is one task
+ * for each due time, whoever looks, and whatever ends in the middle.  A run
+ * that fails leaves the due time as it is.
+ *
+ * A due time is missed when the run could not be made: the server was down,
+ * the last task was not finished, or the submit was refused.  What becomes of
+ * those the schedule says.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "base/args.h"
+#include "catalog/pg_type.h"
+#include "lanes/enqueue.h"
+#include "lanes/note.h"
+#include "lanes/schedule.h"
+#include "miscadmin.h"
+#include "store/rights.h"
+#include "store/state.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#define SKIP_AFTER_US (60 * USECS_PER_SEC)	/* a run that is later is missed */
+#define BUSY_MIN_US (10 * INT64CONST(1000)) /* how soon it is looked again
+											 * whether a task is finished */
+#define BUSY_MAX_US USECS_PER_SEC
+#define MAX_PUT_OFF_US (60 * USECS_PER_SEC)
+
+/* ---- a run ---- */
+
+static void
+push_member(JsonbParseState **state, const char *name, const char *value)
+{
+	JsonbValue	key = {.type = jbvString};
+	JsonbValue text = {.type = jbvString};
+
+	key.val.string.val = unconstify(char *, name);
+	key.val.string.len = strlen(name);
+	text.		val.string.val = unconstify(char *, value);
+	text.		val.string.len = strlen(value);
+
+	pushJsonbValue(state, WJB_KEY, &key);
+	pushJsonbValue(state, WJB_VALUE, &text);
+}
+
+/* What a task has for options: its schedule, and when it was due. */
+static Datum
+task_options(const TaskqSchedule *schedule, TimestampTz due)
+{
+	JsonbParseState *state = NULL;
+	char text[	MAXDATELEN + 1];
+	int			utc = 0;
+
+	JsonEncodeDateTime(text, TimestampTzGetDatum(due), TIMESTAMPTZOID, &utc);
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_member(&state, "schedule", NameStr(schedule->name));
+	push_member(&state, "due", text);
+	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}
+
+/* Everything about the task but its payload; the user is the owner. */
+static void
+submit_begin(TaskqSubmit *submit, const TaskqSchedule *schedule,
+			 TimestampTz due)
+{
+	const TaskqKind *kind = taskq_submit_kind(schedule->kind);
+
+	taskq_submit_new(submit);
+	taskq_submit_place(submit, schedule->kind, kind,
+					   kind->run_as_id != 0 ? kind->run_as_oid : GetUserId(),
+					   NameStr(kind->queue), kind->priority);
+	taskq_row_set(&submit->row, options, task_options(schedule, due));
+	if (schedule->claims != 0)
+		taskq_row_set(&submit->row, claims, schedule->claims);
+	if (schedule->tenant != 0)
+		taskq_row_set(&submit->row, tenant, schedule->tenant);
+	taskq_submit_depth(submit);
+}
+
+/* The owner is who it was, and may still have schedules. */
+static void
+check_owner(const TaskqSchedule *schedule)
+{
+	if (!OidIsValid(schedule->owner_oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role \"%s\", which owns schedule \"%s\", does not exist any more",
+						NameStr(schedule->owner), NameStr(schedule->name)),
+				 errhint("Drop the schedule, and define it again as another role.")));
+	if (!taskq_role_may_schedule(schedule->owner_oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\", which owns schedule \"%s\", may not have schedules any more",
+						NameStr(schedule->owner), NameStr(schedule->name)),
+				 errhint("Grant taskq_developer to the role, or drop the schedule.")));
+}
+
+/*
+ * taskq_schedule_submit - make the run of this due time; the state is locked,
+ * and not written yet
+ *
+ * As the owner, whoever calls: it is the owner who may submit the task or
+ * not.  Nobody's code runs here.  Raises what the submit raises.
+ */
+void
+taskq_schedule_submit(const TaskqSchedule *schedule,
+					  TaskqScheduleState *state, TimestampTz due)
+{
+	Oid			user;
+	int			context;
+	TaskqSubmit submit;
+	Datum		payload = schedule->payload;
+
+	check_owner(schedule);
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(schedule->owner_oid,
+						   context | SECURITY_LOCAL_USERID_CHANGE);
+	submit_begin(&submit, schedule, due);
+	taskq_submit_rows(&submit, &payload, 1, &state->last_task);
+	SetUserIdAndSecContext(user, context);
+	state->has_task = true;
+	state->last_submit = GetCurrentTimestamp();
+	state->last_run = due;
+	state->runs++;
+}
+
+/* ---- due times ---- */
+
+static bool
+last_unfinished(const TaskqScheduleState *state)
+{
+	TaskqRow	row;
+
+	return state->has_task && taskq_store_find(&state->last_task, &row) &&
+		!taskq_state_final(taskq_row_state(&row));
+}
+
+/*
+ * The last due time up to now, of a schedule that is due, and how many there
+ * are.
+ */
+static TimestampTz
+last_due(const TaskqSchedule *schedule, const TaskqScheduleState *state,
+		 TimestampTz now, int64 *n)
+{
+	*n = (now - state->next_run) / schedule->every_us + 1;
+	return state->next_run + (*n - 1) * schedule->every_us;
+}
+
+/* The due time after this one. */
+static TimestampTz
+due_after(const TaskqSchedule *schedule, TimestampTz due)
+{
+	return due + schedule->every_us;
+}
+
+/*
+ * taskq_schedule_next - a schedule that is enabled: its next due time is the
+ * first one after now
+ *
+ * An interval is counted on from the due times that it had.
+ */
+void
+taskq_schedule_next(const TaskqSchedule *schedule, TaskqScheduleState *state,
+					TimestampTz now)
+{
+	int64		n;
+
+	if (state->next_run == DT_NOEND)
+		state->next_run = now + schedule->every_us;
+	else if (state->next_run <= now)
+		state->next_run = due_after(schedule,
+									last_due(schedule, state, now, &n));
+	state->look_at = state->next_run;
+}
+
+/* All missed runs are made, in portions; without overlap one by one. */
+static void
+run_all(const TaskqSchedule *schedule, TaskqScheduleState *state,
+		TimestampTz now)
+{
+	int			max = schedule->overlap ? TASKQ_MISSED_PORTION : 1;
+
+	for (int i = 0; i < max && state->next_run <= now; i++)
+	{
+		taskq_schedule_submit(schedule, state, state->next_run);
+		state->next_run = due_after(schedule, state->next_run);
+	}
+}
+
+/* Of several missed runs the last one is made, or none. */
+static void
+run_last(const TaskqSchedule *schedule, TaskqScheduleState *state,
+		 TimestampTz now, bool blocked)
+{
+	int64		n;
+	TimestampTz due = last_due(schedule, state, now, &n);
+
+	state->missed += n;
+	if (!blocked && (schedule->missed != TASKQ_MISSED_SKIP ||
+					 now - due <= SKIP_AFTER_US))
+	{
+		taskq_schedule_submit(schedule, state, due);
+		state->missed--;
+	}
+	state->next_run = due_after(schedule, due);
+}
+
+static void
+run_due(const TaskqSchedule *schedule, TaskqScheduleState *state,
+		TimestampTz now)
+{
+	bool		blocked = !schedule->overlap && last_unfinished(state);
+
+	if (blocked && schedule->missed != TASKQ_MISSED_SKIP)
+	{
+		state->look_at = now + Min(Max(schedule->every_us, BUSY_MIN_US),
+								   BUSY_MAX_US);
+		return;
+	}
+	if (schedule->missed == TASKQ_MISSED_ALL)
+		run_all(schedule, state, now);
+	else
+		run_last(schedule, state, now, blocked);
+	state->look_at = state->next_run;
+}
+
+/*
+ * taskq_schedule_fire - make the runs of a schedule that are due, in this
+ * transaction
+ *
+ * Locks its state; false if another transaction has that (without wait).
+ * *look_at is when the dispatcher has to look at it again, DT_NOEND if it has
+ * not.  Raises what keeps the run from being made.
+ */
+bool
+taskq_schedule_fire(const char *name, bool wait, TimestampTz now,
+					TimestampTz *look_at)
+{
+	TaskqScheduleState state;
+	TaskqSchedule schedule;
+
+	*look_at = DT_NOEND;
+	switch (taskq_schedule_state_lock(name, wait, &state))
+	{
+		case TASKQ_BUSY:
+			return false;
+		case TASKQ_MISSING:
+			return true;
+		case TASKQ_LOCKED:
+			break;
+	}
+	*look_at = state.look_at;
+	if (state.look_at > now)
+		return true;
+	if (!taskq_schedule_find(name, &schedule) || !schedule.enabled ||
+		schedule.foreign)
+		state.look_at = DT_NOEND;
+	else if (state.next_run <= now)
+	{
+		run_due(&schedule, &state, now);
+		state.failures = 0;
+		state.error = 0;
+		state.error_at = DT_NOEND;
+	}
+	else
+		state.look_at = state.next_run;
+	taskq_schedule_state_update(&state);
+	*look_at = state.look_at;
+	return true;
+}
+
+/*
+ * taskq_schedule_failed - note why a schedule could not run, in another
+ * transaction than that was
+ *
+ * Its due time stays; it is tried again later and later.  False if another
+ * transaction has it locked (without wait).  *is_new: it was not known before.
+ */
+bool
+taskq_schedule_failed(const char *name, bool wait, TimestampTz now,
+					  Datum error, TimestampTz *look_at, bool *is_new)
+{
+	TaskqScheduleState state;
+
+	*look_at = DT_NOEND;
+	*is_new = false;
+	switch (taskq_schedule_state_lock(name, wait, &state))
+	{
+		case TASKQ_BUSY:
+			return false;
+		case TASKQ_MISSING:
+			return true;
+		case TASKQ_LOCKED:
+			break;
+	}
+	*is_new = state.error == 0 ||
+		compareJsonbContainers(&DatumGetJsonbP(state.error)->root,
+							   &DatumGetJsonbP(error)->root) != 0;
+	state.error = error;
+	state.error_at = GetCurrentTimestamp();
+	state.look_at = now + Min(USECS_PER_SEC << Min(state.failures, 6),
+							  MAX_PUT_OFF_US);
+	state.failures++;
+	taskq_schedule_state_update(&state);
+	*look_at = state.look_at;
+	return true;
+}
+
+/*
+ * taskq_schedule_move - the system's clock was set by so much: an interval
+ * keeps its length
+ */
+void
+taskq_schedule_move(const char *name, int64 by)
+{
+	TaskqScheduleState state;
+	TaskqSchedule schedule;
+
+	if (taskq_schedule_state_lock(name, false, &state) != TASKQ_LOCKED ||
+		!taskq_schedule_find(name, &schedule) || schedule.every_us == 0 ||
+		!IS_VALID_TIMESTAMP(state.next_run + by) ||
+		!IS_VALID_TIMESTAMP(state.look_at + by))
+		return;
+	state.next_run += by;
+	state.look_at += by;
+	taskq_schedule_state_update(&state);
+}

@@ -1,0 +1,23 @@
+/* schedule.h: due times of schedules become tasks */
+#ifndef TASKQ_SCHEDULE_H
+#define TASKQ_SCHEDULE_H
+
+#include "postgres.h"
+
+#include "store/schedules.h"
+
+/* Runs of one schedule in one transaction, where all missed ones are made. */
+#define TASKQ_MISSED_PORTION 100
+
+extern void taskq_schedule_submit(const TaskqSchedule *schedule,
+								  TaskqScheduleState *state, TimestampTz due);
+extern void taskq_schedule_next(const TaskqSchedule *schedule,
+								TaskqScheduleState *state, TimestampTz now);
+extern bool taskq_schedule_fire(const char *name, bool wait, TimestampTz now,
+								TimestampTz *look_at);
+extern bool taskq_schedule_failed(const char *name, bool wait,
+								  TimestampTz now, Datum error,
+								  TimestampTz *look_at, bool *is_new);
+extern void taskq_schedule_move(const char *name, int64 by);
+
+#endif
