@@ -65,11 +65,20 @@ CREATE TABLE taskq_internal.kind_grant (
 
 CREATE TABLE taskq_internal.queue (
 	name text COLLATE "C" NOT NULL CONSTRAINT queue_pkey PRIMARY KEY,
-	paused bool NOT NULL,
 	max_running int4,
 	retention interval,
 	description text,
 	updated_at timestamptz NOT NULL
+) USING heap;
+
+-- What is paused: a queue (scope q), a kind (k), or (a, the name is empty) everything.
+CREATE TABLE taskq_internal.pause (
+	scope "char" NOT NULL,
+	name text COLLATE "C" NOT NULL,
+	since timestamptz NOT NULL,
+	role int4 NOT NULL,			-- taskq_internal.role: who paused it
+	reason text,
+	CONSTRAINT pause_pkey PRIMARY KEY (scope, name)
 ) USING heap;
 
 -- The tasks.  "slot" is a few bits inside the id and names the leaf; the
@@ -192,6 +201,7 @@ SELECT pg_catalog.pg_extension_config_dump('taskq_internal.lane_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.kind', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.kind_grant', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.queue', '');
+SELECT pg_catalog.pg_extension_config_dump('taskq_internal.pause', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.attempt', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.lease', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.timer', '');
@@ -203,6 +213,7 @@ COMMENT ON TABLE taskq_internal.lane IS 'role, queue, kind and priority of tasks
 COMMENT ON TABLE taskq_internal.kind IS 'kinds of task; look at them in view taskq.kind';
 COMMENT ON TABLE taskq_internal.kind_grant IS 'who may submit (s), or work on (w; W: for all tenants), a kind';
 COMMENT ON TABLE taskq_internal.queue IS 'queues that were defined; look at them in view taskq.queue';
+COMMENT ON TABLE taskq_internal.pause IS 'what is paused: queues, kinds, everything';
 COMMENT ON TABLE taskq_internal.task IS 'tasks, in a ring of leaves by the time of their submit; look at them in view taskq.task';
 COMMENT ON TABLE taskq_internal.task_keep IS 'tasks that are kept for longer than their leaf';
 COMMENT ON TABLE taskq_internal.attempt IS 'attempts that were followed by another one; look at them in view taskq.task_attempt';

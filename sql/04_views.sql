@@ -200,7 +200,8 @@ COMMENT ON COLUMN taskq.task_attempt.error IS 'sqlstate, type, message, detail, 
 CREATE VIEW taskq.kind WITH (security_barrier) AS
 SELECT k.name, k.handler, k.queue, k.priority, k.max_attempts, k.timeout, k.backoff, k.backoff_max, k.retry_on,
 	k.max_running, k.rate, k.rate_period, r.name AS run_as, k.retention, k.batch, k.description, o.name AS owner, k.updated_at,
-	g.submitters, g.workers, g.workers_for_all
+	g.submitters, g.workers, g.workers_for_all,
+	EXISTS (SELECT FROM taskq_internal.pause p WHERE p.scope = 'k' AND p.name = k.name) AS paused
 FROM taskq_internal.kind k
 JOIN taskq_internal.role o ON o.id = k.owner
 LEFT JOIN taskq_internal.role r ON r.id = k.run_as
@@ -239,6 +240,8 @@ COMMENT ON COLUMN taskq.kind.submitters IS 'roles that may submit tasks of a kin
 COMMENT ON COLUMN taskq.kind.workers IS 'roles that may work on tasks of a kind without handler, besides its owner';
 COMMENT ON COLUMN taskq.kind.workers_for_all IS 'those that may also where they act for one tenant, for all of them';
 
+COMMENT ON COLUMN taskq.kind.paused IS 'by kind_pause; nothing of it is started';
+
 -- A lane is counted for who may see its role's tasks, and for who owns its kind or works on it.
 CREATE VIEW taskq.queue WITH (security_barrier) AS
 WITH lane AS (
@@ -252,13 +255,13 @@ WITH lane AS (
 						WHERE g.kind = k.name AND g.privilege IN ('w', 'W') AND taskq_internal.role_visible(gr.name, gr.oid, gr.system)))))
 )
 SELECT q.name,
-	coalesce(c.paused, false) AS paused,
+	EXISTS (SELECT FROM taskq_internal.pause p WHERE p.scope = 'q' AND p.name = q.name) AS paused,
 	c.max_running,
 	c.retention,
 	c.description,
 	CASE WHEN NOT t.limited THEN coalesce(s.waiting, 0) END AS waiting,
 	CASE WHEN NOT t.limited THEN coalesce(s.running, 0) END AS running
-FROM (SELECT name FROM taskq_internal.queue UNION SELECT queue FROM taskq.kind UNION SELECT queue FROM lane UNION SELECT 'default' COLLATE "C") q
+FROM (SELECT name FROM taskq_internal.queue UNION SELECT name FROM taskq_internal.pause WHERE scope = 'q' UNION SELECT queue FROM taskq.kind UNION SELECT queue FROM lane UNION SELECT 'default' COLLATE "C") q
 CROSS JOIN (SELECT taskq_internal.tenant_limited() AS limited) t
 LEFT JOIN taskq_internal.queue c ON c.name = q.name
 LEFT JOIN (SELECT n.queue, sum(l.waiting)::int8 AS waiting, sum(l.running)::int8 AS running

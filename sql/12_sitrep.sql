@@ -56,14 +56,16 @@ COMMENT ON FUNCTION taskq_internal.tenant_trouble() IS
 
 CREATE FUNCTION taskq.sitrep() RETURNS jsonb LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 SELECT jsonb_build_object(
-	'running', NOT coalesce(s.paused, true) AND n.why IS NULL,
+	'running', NOT coalesce(s.paused, true) AND p.since IS NULL AND n.why IS NULL,
 	'why_not_running', n.why,
-	'paused', s.paused,
-	'why_paused', CASE WHEN s.paused THEN 'The server was started with taskq.start_paused; call taskq.resume() to let tasks run.' END,
+	'paused', s.paused OR p.since IS NOT NULL,
+	'why_paused', CASE WHEN s.paused THEN 'The server was started with taskq.start_paused; call taskq.resume() to let tasks run.'
+		WHEN p.since IS NOT NULL THEN format('Role %I called taskq.pause() at %s%s; call taskq.resume() to let tasks run.', p.role, p.since, ': ' || p.reason) END,
 	'foreign_lanes', f.n,
 	'why_foreign', CASE WHEN f.n > 0 THEN 'There are tasks that were submitted in another database or server; call taskq.resume() to run them here.' END,
 	'why_tenants', taskq_internal.tenant_trouble(),
-	'paused_queues', (SELECT coalesce(jsonb_agg(q.name ORDER BY q.name), '[]') FROM taskq_internal.queue q WHERE q.paused),
+	'paused_queues', (SELECT coalesce(jsonb_agg(q.name ORDER BY q.name), '[]') FROM taskq_internal.pause q WHERE q.scope = 'q'),
+	'paused_kinds', (SELECT coalesce(jsonb_agg(k.name ORDER BY k.name), '[]') FROM taskq_internal.pause k WHERE k.scope = 'k'),
 	'waiting', l.waiting,
 	'in_progress', l.running,
 	'leased', (SELECT count(*) FROM taskq_internal.lease),
@@ -79,6 +81,7 @@ SELECT jsonb_build_object(
 	'oldest_xid_age', (SELECT max(age(c.relfrozenxid)) FROM pg_class c
 		WHERE c.relnamespace = 'taskq_internal'::regnamespace AND c.relkind = 'r'))
 FROM taskq_internal.server() s
+LEFT JOIN (SELECT p.since, r.name AS role, p.reason FROM taskq_internal.pause p LEFT JOIN taskq_internal.role r ON r.id = p.role WHERE p.scope = 'a') p ON true
 CROSS JOIN LATERAL (SELECT CASE
 	WHEN s.max_workers IS NULL THEN 'The server has not loaded taskq: add it to shared_preload_libraries and restart the server.'
 	WHEN pg_is_in_recovery() THEN 'The server is a standby.'

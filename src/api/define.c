@@ -21,6 +21,7 @@
 #include "lanes/note.h"
 #include "miscadmin.h"
 #include "store/defs.h"
+#include "store/rights.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -123,10 +124,7 @@ require_owner(const char *name)
 {
 	const TaskqKind *kind = taskq_kind_get(name);
 
-	if (kind == NULL || superuser())
-		return;
-	if (!OidIsValid(kind->owner_oid) ||
-		!has_privs_of_role(GetUserId(), kind->owner_oid))
+	if (kind != NULL && !taskq_kind_owned(kind))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of kind \"%s\"", name),
@@ -417,28 +415,6 @@ taskq_kind_revoke(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-static void
-queue_change(FunctionCallInfo fcinfo, const char *function, bool must_exist,
-			 Datum *values, bool *nulls, bool *replace)
-{
-	char	   *name = taskq_arg_name(fcinfo, 0, "name");
-
-	begin_change(function);
-	if (must_exist && strcmp(name, "default") != 0 &&
-		taskq_queue_get(name) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_TASK_NOT_FOUND),
-				 errmsg("queue \"%s\" does not exist", name),
-				 errhint("View taskq.queue lists them.")));
-	values[Anum_queue_name - 1] = CStringGetTextDatum(name);
-	values[Anum_queue_updated_at - 1] =
-		TimestampTzGetDatum(GetCurrentTimestamp());
-	replace[Anum_queue_updated_at - 1] = true;
-	taskq_queue_write(name, values, nulls, replace);
-	if (taskq_shared != NULL)
-		taskq_note_wake();
-}
-
 PG_FUNCTION_INFO_V1(taskq_queue_define);
 
 /*
@@ -448,72 +424,25 @@ PG_FUNCTION_INFO_V1(taskq_queue_define);
 Datum
 taskq_queue_define(PG_FUNCTION_ARGS)
 {
+	char	   *name = taskq_arg_name(fcinfo, 0, "name");
 	Datum		values[Natts_queue] = {0};
-	bool		nulls[Natts_queue] = {false, false, true, true, true, false};
-	bool		replace[Natts_queue] = {false, false, true, true, true, false};
+	bool		nulls[Natts_queue] = {false, true, true, true, false};
 
 	if (!PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("retention of a queue is not supported by this version of taskq"),
 				 errhint("Leave this argument out.")));
+	begin_change("taskq.queue_define()");
+	values[Anum_queue_name - 1] = CStringGetTextDatum(name);
 	set_count(fcinfo, 1, "max_running", &values[Anum_queue_max_running - 1],
 			  &nulls[Anum_queue_max_running - 1]);
-	values[Anum_queue_paused - 1] = BoolGetDatum(false);
 	nulls[Anum_queue_description - 1] = PG_ARGISNULL(3);
 	values[Anum_queue_description - 1] = PG_GETARG_DATUM(3);
-	queue_change(fcinfo, "taskq.queue_define()", false, values, nulls,
-				 replace);
+	values[Anum_queue_updated_at - 1] =
+		TimestampTzGetDatum(GetCurrentTimestamp());
+	taskq_queue_write(name, values, nulls, NULL);
+	if (taskq_shared != NULL)
+		taskq_note_wake();
 	PG_RETURN_VOID();
-}
-
-static void
-set_paused(FunctionCallInfo fcinfo, const char *function, bool paused)
-{
-	Datum		values[Natts_queue] = {0};
-	bool		nulls[Natts_queue] = {false, false, true, true, true, false};
-	bool		replace[Natts_queue] = {false, true, false, false, false, false};
-
-	values[Anum_queue_paused - 1] = BoolGetDatum(paused);
-	queue_change(fcinfo, function, true, values, nulls, replace);
-}
-
-PG_FUNCTION_INFO_V1(taskq_queue_pause);
-
-/* taskq_queue_pause - queue_pause(name); PT404 if there is none */
-Datum
-taskq_queue_pause(PG_FUNCTION_ARGS)
-{
-	set_paused(fcinfo, "taskq.queue_pause()", true);
-	PG_RETURN_VOID();
-}
-
-PG_FUNCTION_INFO_V1(taskq_queue_resume);
-
-/* taskq_queue_resume - queue_resume(name); PT404 if there is none */
-Datum
-taskq_queue_resume(PG_FUNCTION_ARGS)
-{
-	set_paused(fcinfo, "taskq.queue_resume()", false);
-	PG_RETURN_VOID();
-}
-
-PG_FUNCTION_INFO_V1(taskq_resume);
-
-/*
- * taskq_resume - resume() returns the number of lanes taken over
- *
- * Makes this database the home of all tasks in it; see lanedefs.c.
- */
-Datum
-taskq_resume(PG_FUNCTION_ARGS)
-{
-	int			n;
-
-	taskq_require_preload();
-	begin_change("taskq.resume()");
-	n = taskq_lanes_take_over();
-	if (n > 0 || taskq_db_paused(MyDatabaseId))
-		taskq_note_rescan();
-	PG_RETURN_INT32(n);
 }

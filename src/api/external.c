@@ -283,7 +283,7 @@ claim_from(const Claim *claim, int32 lane, int wanted, ReturnSetInfo *rsinfo)
 	if (!read_lane(lane, scan))
 		return 0;
 	scan->filter = works_for_all(lane) ? may_claim_of_all : may_claim;
-	while (claimed < wanted &&
+	while (claimed < wanted && taskq_defs_current() &&
 		   (scan->leaves != 0 || scan->ready.due != DT_NOEND))
 	{
 		scan->max = Min(wanted - claimed, TASKQ_BATCH_MAX);
@@ -299,7 +299,7 @@ claim_from(const Claim *claim, int32 lane, int wanted, ReturnSetInfo *rsinfo)
 }
 
 static int
-claim_now(const Claim *claim, ReturnSetInfo *rsinfo)
+claim_from_any(const Claim *claim, ReturnSetInfo *rsinfo)
 {
 	TaskqScanLane *lanes;
 	int			nlanes;
@@ -314,6 +314,20 @@ claim_now(const Claim *claim, ReturnSetInfo *rsinfo)
 								  rsinfo);
 	}
 	pfree(lanes);
+	return claimed;
+}
+
+/* Whatever is paused meanwhile is left alone from then on. */
+static int
+claim_now(const Claim *claim, ReturnSetInfo *rsinfo)
+{
+	int			claimed;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		claimed = claim_from_any(claim, rsinfo);
+	} while (claimed == 0 && !taskq_defs_current());
 	return claimed;
 }
 

@@ -22,6 +22,7 @@
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "store/defs.h"
+#include "store/pauses.h"
 #include "store/state.h"
 #include "store/store.h"
 #include "utils/memutils.h"
@@ -34,19 +35,15 @@
 static bool
 lane_open(const TaskqLaneDef *lane)
 {
-	const TaskqQueue *queue;
-
-	if (lane->foreign || taskq_db_paused(MyDatabaseId))
-		return false;
-	queue = taskq_queue_get(NameStr(lane->queue));
-	return queue == NULL || !queue->paused;
+	return !lane->foreign && !taskq_db_paused(MyDatabaseId) &&
+		!taskq_lane_paused(lane);
 }
 
 /*
  * taskq_lane_runnable - may tasks of this lane be run now by a session of
  * this role?
  *
- * Not while its queue is paused, nor where it was only copied to.  Reads the
+ * Not while it is paused, nor where it was only copied to.  Reads the
  * tables, so the caller is in a transaction and called taskq_defs_begin.
  */
 bool
@@ -296,6 +293,22 @@ scan_end(TaskqSlot *slot, int slotno, int index, TaskqLane *lane,
 }
 
 /*
+ * What was asked before the scan may be different by now: who paused this
+ * lane has looked at what is reserved, and did not see this.  Then it is
+ * given back, to be asked about again.  Caller holds the main lock.
+ */
+static int
+keep_if_still_open(int slotno, int n)
+{
+	if (n == 0 || taskq_defs_current())
+		return n;
+	taskq_claim_give_back(slotno);
+	taskq_claim_release(slotno);
+	taskq_shared->slots[slotno].state = TASKQ_SLOT_IDLE;
+	return 0;
+}
+
+/*
  * Take a place and start a scan; false if it is not to be scanned now, or
  * (*stale) definitions are to be read again first.
  */
@@ -354,6 +367,7 @@ claim_from(int slotno, const TaskqScanLane *candidate, bool *again)
 		taskq_scan_lane(&scan);
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 		n = scan_end(slot, slotno, candidate->index, lane, &scan);
+		n = keep_if_still_open(slotno, n);
 		if (n == 0)
 			taskq_place_leave(slot, false);
 	}
@@ -537,6 +551,26 @@ taskq_claim_give_back(int slotno)
 		lane->waiting += n;
 		if (db != NULL && lane->held == 0)
 			taskq_lane_wake(db, slot->role);
+	}
+}
+
+/*
+ * taskq_claim_recall - give back what all workers of a database have reserved
+ * and not begun
+ *
+ * Definitions have changed so that it may not be started any more; their
+ * number has been counted up, so who reserves from here on asks again.
+ * Caller holds the main lock exclusively.
+ */
+void
+taskq_claim_recall(Oid dbid)
+{
+	for (int i = 0; i < taskq_shared->nslots; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+
+		if (slot->dbid == dbid && slot->state == TASKQ_SLOT_BUSY)
+			taskq_claim_give_back(i);
 	}
 }
 

@@ -13,6 +13,7 @@ extern bool taskq_claim_runs_elsewhere(int slotno, const pg_uuid_t *id);
 extern void taskq_claim_ended(int slotno);
 extern void taskq_claim_finished(int slotno, int64 run_us);
 extern void taskq_claim_give_back(int slotno);
+extern void taskq_claim_recall(Oid dbid);
 extern void taskq_claim_release(int slotno);
 extern int	taskq_claim_scanner(void);
 extern void taskq_claim_stop_scan(int scanner);

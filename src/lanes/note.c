@@ -27,6 +27,7 @@
 #include "base/guard.h"
 #include "base/shmem.h"
 #include "lanes/cancels.h"
+#include "lanes/claim.h"
 #include "lanes/event.h"
 #include "lanes/lane.h"
 #include "lanes/note.h"
@@ -48,6 +49,7 @@ typedef enum NoteType
 	NOTE_FINAL,
 	NOTE_CANCEL,
 	NOTE_WAKE,
+	NOTE_PAUSE,
 	NOTE_RESCAN,
 	NOTE_DROPPED
 } NoteType;
@@ -420,6 +422,12 @@ taskq_note_wake(void)
 }
 
 void
+taskq_note_pause(void)
+{
+	note_add(NOTE_PAUSE, NULL);
+}
+
+void
 taskq_note_rescan(void)
 {
 	note_add(NOTE_RESCAN, NULL);
@@ -559,6 +567,14 @@ apply_wake(TaskqDb *db, const Note *note)
 	wake_everyone(db);
 }
 
+/* First the number: who reserves after that asks again what is open. */
+static void
+apply_pause(TaskqDb *db, const Note *note)
+{
+	pg_atomic_fetch_add_u64(&taskq_shared->definitions, 1);
+	taskq_claim_recall(db->dbid);
+}
+
 /* Lanes are forgotten: their roles may be others now. */
 static void
 apply_rescan(TaskqDb *db, const Note *note)
@@ -614,6 +630,7 @@ static void (*const apply_committed[]) (TaskqDb *db, const Note *note) =
 		[NOTE_FINAL] = apply_final,
 		[NOTE_CANCEL] = apply_cancel,
 		[NOTE_WAKE] = apply_wake,
+		[NOTE_PAUSE] = apply_pause,
 		[NOTE_RESCAN] = apply_rescan,
 		[NOTE_DROPPED] = apply_dropped,
 };
@@ -731,6 +748,7 @@ prepared_add(TaskqPrepared *prepared, const Note *note)
 				: taskq_leaf_bit(&note->id);
 			break;
 		case NOTE_WAKE:
+		case NOTE_PAUSE:
 		case NOTE_RESCAN:
 		case NOTE_DROPPED:
 		case NOTE_SCHEDULE:
@@ -823,6 +841,7 @@ end_unknown(TaskqDb *db, const TaskqPrepared *prepared)
 	if (prepared != NULL && !prepared->all)
 		from = prepared->bound;
 	pg_atomic_fetch_add_u64(&taskq_shared->definitions, 1);
+	taskq_claim_recall(db->dbid);
 	taskq_lanes_rewind_all(db->dbid, &from);
 	db->rescan = true;
 	db->next_due = DT_NOBEGIN;

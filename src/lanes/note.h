@@ -67,6 +67,9 @@ extern void taskq_note_cancel(const TaskqLaneDef *lane, int slot,
 /* definitions changed so that waiting tasks may run now */
 extern void taskq_note_wake(void);
 
+/* definitions changed so that reserved tasks may not be started any more */
+extern void taskq_note_pause(void);
+
 /* tasks of this database may be run now, of whatever lane */
 extern void taskq_note_rescan(void);
 

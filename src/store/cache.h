@@ -18,6 +18,8 @@ extern HTAB *taskq_defs_cache(const char *name, Size keysize, Size entrysize,
 extern void taskq_defs_made_here(void);
 extern HeapTuple taskq_defs_read(TaskqRelation table, TaskqRelation index,
 								 const char *name, TupleDesc *desc);
+extern bool taskq_defs_have_text(TaskqRelation table, int column,
+								 const char *value);
 extern void taskq_defs_write(TaskqRelation table, TaskqRelation index,
 							 const char *name, Datum *values, bool *nulls,
 							 const bool *replace, int natts);
@@ -26,6 +28,7 @@ extern int32 taskq_defs_number(Relation rel, TaskqRelation pkey,
 							   TaskqRelation sequence);
 
 extern void taskq_kinds_forget(void);
+extern void taskq_pauses_forget(void);
 extern void taskq_queues_forget(void);
 extern void taskq_roles_forget(void);
 extern void taskq_roles_take_over(void);

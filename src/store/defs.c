@@ -42,6 +42,7 @@ on_relcache_change(Datum arg, Oid relid)
 	if (taskq_store_is(TASKQ_REL_KIND, relid) ||
 		taskq_store_is(TASKQ_REL_KIND_GRANT, relid) ||
 		taskq_store_is(TASKQ_REL_QUEUE, relid) ||
+		taskq_store_is(TASKQ_REL_PAUSE, relid) ||
 		taskq_store_is(TASKQ_REL_LANE, relid) ||
 		taskq_store_is(TASKQ_REL_ROLE, relid))
 		stale = true;
@@ -138,6 +139,7 @@ taskq_defs_begin(void)
 		MemoryContextReset(taskq_defs_context);
 	taskq_kinds_forget();
 	taskq_queues_forget();
+	taskq_pauses_forget();
 	taskq_roles_forget();
 	taskq_lanedefs_forget();
 	stale = false;
@@ -168,6 +170,25 @@ taskq_defs_read(TaskqRelation table, TaskqRelation index, const char *name,
 
 	taskq_key(&key, 1, F_TEXTEQ, CStringGetTextDatum(name));
 	return taskq_read_one(table, index, 1, &key, desc);
+}
+
+/*
+ * taskq_defs_have_text - has a row of the table this text in a column that is
+ * never null?  Reads all of it
+ */
+bool
+taskq_defs_have_text(TaskqRelation table, int column, const char *value)
+{
+	TaskqRead	read;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	taskq_read_begin_all(&read, table, AccessShareLock);
+	while (!found && (tuple = taskq_read_next(&read)) != NULL)
+		found = strcmp(TextDatumGetCString(taskq_read_column(&read, tuple, column)),
+					   value) == 0;
+	taskq_read_end(&read);
+	return found;
 }
 
 /*

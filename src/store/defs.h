@@ -41,7 +41,6 @@ enum
 enum
 {
 	Anum_queue_name = 1,
-	Anum_queue_paused,
 	Anum_queue_max_running,
 	Anum_queue_retention,
 	Anum_queue_description,
@@ -96,7 +95,6 @@ typedef struct TaskqQueue
 {
 	NameData	name;
 	bool		defined;		/* by somebody; the cache's */
-	bool		paused;
 	int32		max_running;	/* 0: no limit */
 } TaskqQueue;
 
@@ -126,6 +124,7 @@ extern void taskq_kind_write(const char *name, Datum *values, bool *nulls);
 extern bool taskq_kind_delete(const char *name);
 extern bool taskq_kind_grant_write(const char *kind, char privilege,
 								   int32 role, bool grant);
+extern bool taskq_kinds_have_queue(const char *queue);
 extern const TaskqQueue *taskq_queue_get(const char *name);
 extern void taskq_queue_write(const char *name, Datum *values, bool *nulls,
 							  const bool *replace);
@@ -138,6 +137,7 @@ extern const TaskqLaneDef *taskq_lane_for(Oid role, const char *queue,
 										  const TaskqKind *kind,
 										  int16 priority);
 extern List *taskq_lane_ids(void);
+extern bool taskq_lanes_have_queue(const char *queue);
 extern int	taskq_lanes_take_over(void);
 
 extern char *taskq_arg_queue(FunctionCallInfo fcinfo, int n);

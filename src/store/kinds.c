@@ -16,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "nodes/value.h"
 #include "store/cache.h"
+#include "store/pauses.h"
 #include "store/read.h"
 #include "store/rows.h"
 #include "utils/array.h"
@@ -195,6 +196,13 @@ taskq_kind_get(const char *name)
 	return kind;
 }
 
+/* taskq_kinds_have_queue - is it the queue of a kind? */
+bool
+taskq_kinds_have_queue(const char *queue)
+{
+	return taskq_defs_have_text(TASKQ_REL_KIND, Anum_kind_queue, queue);
+}
+
 /*
  * taskq_kind_write - create or replace a kind; values as the table's columns
  */
@@ -215,7 +223,10 @@ delete_grants(const char *kind)
 					  ShareRowExclusiveLock, 1, &key);
 }
 
-/* taskq_kind_delete - with its grants; false if there was none */
+/*
+ * taskq_kind_delete - with its grants, and its pause: another kind may get the
+ * name.  False if there was none.
+ */
 bool
 taskq_kind_delete(const char *name)
 {
@@ -227,6 +238,7 @@ taskq_kind_delete(const char *name)
 	taskq_read_begin(&read, TASKQ_REL_KIND, TASKQ_REL_KIND_PKEY,
 					 ShareRowExclusiveLock, 1, &key);
 	delete_grants(name);
+	(void) taskq_pause_delete(TASKQ_PAUSE_KIND, name);
 	tuple = taskq_read_next(&read);
 	if (tuple != NULL)
 		CatalogTupleDelete(read.rel, &tuple->t_self);

@@ -205,6 +205,13 @@ taskq_lane_ids(void)
 	return ids;
 }
 
+/* taskq_lanes_have_queue - has a task been submitted to this queue? */
+bool
+taskq_lanes_have_queue(const char *queue)
+{
+	return taskq_defs_have_text(TASKQ_REL_LANE, 4, queue);
+}
+
 /*
  * taskq_lanes_take_over - make this database the home of all lanes
  *

@@ -30,14 +30,13 @@ queue_from_row(TaskqQueue *queue, HeapTuple tuple, TupleDesc desc)
 
 	taskq_rows_deform(tuple, desc, values, nulls, Natts_queue);
 	queue->defined = true;
-	queue->paused = DatumGetBool(values[Anum_queue_paused - 1]);
 	queue->max_running = nulls[Anum_queue_max_running - 1]
 		? 0
 		: DatumGetInt32(values[Anum_queue_max_running - 1]);
 }
 
 /*
- * taskq_queue_get - a queue that somebody defined or paused, or NULL
+ * taskq_queue_get - a queue that somebody defined, or NULL
  *
  * That there is none is kept too: a worker asks with every batch.
  */

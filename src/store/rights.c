@@ -504,6 +504,13 @@ role_may_submit(const TaskqKind *kind, Oid user)
 		granted(kind, TASKQ_GRANT_SUBMIT, user);
 }
 
+/* taskq_kind_owned - is the kind the caller's, to change and to drop? */
+bool
+taskq_kind_owned(const TaskqKind *kind)
+{
+	return superuser() || has_role(kind->owner_oid);
+}
+
 /* taskq_kind_may_submit - may the caller submit tasks of this kind? */
 bool
 taskq_kind_may_submit(const TaskqKind *kind)

@@ -17,6 +17,7 @@ extern bool taskq_row_may_steer(const TaskqLaneDef *lane, TaskqRow *row);
 extern void taskq_require_steer(const TaskqLaneDef *lane, TaskqRow *row,
 								const char *verb);
 
+extern bool taskq_kind_owned(const TaskqKind *kind);
 extern bool taskq_kind_may_submit(const TaskqKind *kind);
 extern bool taskq_kind_may_work(const TaskqKind *kind);
 extern bool taskq_kind_works_for_all(const TaskqKind *kind);

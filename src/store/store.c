@@ -36,6 +36,7 @@ static const char *const names[] = {
 	"kind", "kind_pkey",
 	"kind_grant", "kind_grant_pkey",
 	"queue", "queue_pkey",
+	"pause", "pause_pkey",
 	"attempt", "attempt_pkey",
 	"lease", "lease_pkey",
 	"ready", "ready_pkey",
@@ -71,8 +72,10 @@ static const Oid kind_types[] = {TEXTOID, TEXTOID, TEXTOID,
 	TEXTOID, INT4OID, TIMESTAMPTZOID,
 INT8OID, INT4OID};
 static const Oid kind_grant_types[] = {TEXTOID, CHAROID, INT4OID};
-static const Oid queue_types[] = {TEXTOID, BOOLOID, INT4OID,
-INTERVALOID, TEXTOID, TIMESTAMPTZOID};
+static const Oid queue_types[] = {TEXTOID, INT4OID, INTERVALOID, TEXTOID,
+TIMESTAMPTZOID};
+static const Oid pause_types[] = {CHAROID, TEXTOID, TIMESTAMPTZOID, INT4OID,
+TEXTOID};
 static const Oid attempt_types[] = {UUIDOID, INT2OID, CHAROID,
 	TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
 JSONBOID};
@@ -111,6 +114,7 @@ static const struct
 	{TASKQ_REL_KIND, kind_types, lengthof(kind_types)},
 	{TASKQ_REL_KIND_GRANT, kind_grant_types, lengthof(kind_grant_types)},
 	{TASKQ_REL_QUEUE, queue_types, lengthof(queue_types)},
+	{TASKQ_REL_PAUSE, pause_types, lengthof(pause_types)},
 	{TASKQ_REL_ATTEMPT, attempt_types, lengthof(attempt_types)},
 	{TASKQ_REL_LEASE, lease_types, lengthof(lease_types)},
 	{TASKQ_REL_READY, ready_types, lengthof(ready_types)},

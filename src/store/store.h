@@ -4,8 +4,8 @@
  *		The tables: which there are, and how one is opened.
  *
  * Only files of this folder touch them, a file each: tasks.c and leaves.c,
- * ready.c, timers.c, attempts.c, leases.c, kinds.c, queues.c, roles.c,
- * lanedefs.c.
+ * ready.c, timers.c, attempts.c, leases.c, kinds.c, queues.c, pauses.c,
+ * roles.c, lanedefs.c.
  *
  * Rows are read and written with the table and index access methods, not with
  * SQL: no plan, no trigger, no search_path, no row security and no privilege
@@ -58,6 +58,8 @@ typedef enum TaskqRelation
 	TASKQ_REL_KIND_GRANT_PKEY,
 	TASKQ_REL_QUEUE,
 	TASKQ_REL_QUEUE_PKEY,
+	TASKQ_REL_PAUSE,
+	TASKQ_REL_PAUSE_PKEY,
 	TASKQ_REL_ATTEMPT,
 	TASKQ_REL_ATTEMPT_PKEY,
 	TASKQ_REL_LEASE,
