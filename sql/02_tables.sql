@@ -118,6 +118,7 @@ CREATE TABLE taskq_internal.task (
 	options jsonb,				-- of the submit, where there is no column for them
 	concurrency_key text,
 	unique_key text,
+	depends_on uuid[],
 	payload jsonb
 ) PARTITION BY LIST (slot);
 

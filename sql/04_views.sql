@@ -54,6 +54,7 @@ SELECT
 	s.concurrency_key,
 	s.unique_key,
 	s.options,
+	s.depends_on,
 	s.crashes,
 	r.oid AS run_as_oid,
 	r.system AS run_as_system,
@@ -78,6 +79,9 @@ FROM (
 	UNION ALL
 	SELECT t.*, 'scheduled', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 	FROM taskq_internal.task t WHERE t.state = 's' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
+	UNION ALL
+	SELECT t.*, 'blocked', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+	FROM taskq_internal.task t WHERE t.state = 'b'
 	UNION ALL
 	SELECT t.*, 'retrying', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 	FROM taskq_internal.task t WHERE t.state = 't' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
@@ -119,7 +123,7 @@ SELECT a.id, a.kind, a.queue, a.state, a.celery_state, a.ready, a.successful, a.
 	a.failed_steps, a.message, a.info, a.payload, a.result, a.error, a.attempt, a.max_attempts, a.worker, a.run_at,
 	a.created_at, a.started_at, a.updated_at, a.finished_at, a.duration, a.estimated_completion, a.submitted_by, a.run_as,
 	a.tenant, a.parent, a.retry_of, a.workflow, a.tags, a.metadata, a.cancel_requested, a.cancel_reason, a.timeout,
-	a.concurrency_key, a.unique_key, a.options
+	a.concurrency_key, a.unique_key, a.options, a.depends_on
 FROM taskq_internal.task_all a
 WHERE (taskq_internal.role_visible(a.submitted_by, a.submitted_by_oid, a.submitted_by_system)
 	OR taskq_internal.role_visible(a.run_as, a.run_as_oid, a.run_as_system))
@@ -132,7 +136,7 @@ Every task that the caller may see: those submitted by or run as a role it is a 
 COMMENT ON COLUMN taskq.task.id IS 'UUID that task_submit returned; it rises with time';
 COMMENT ON COLUMN taskq.task.kind IS 'kind of task; "sql" for task_submit_sql';
 COMMENT ON COLUMN taskq.task.queue IS 'queue it is in';
-COMMENT ON COLUMN taskq.task.state IS 'scheduled, pending, reserved, running, retrying, completed, failed or cancelled';
+COMMENT ON COLUMN taskq.task.state IS 'blocked, scheduled, pending, reserved, running, retrying, completed, failed or cancelled';
 COMMENT ON COLUMN taskq.task.celery_state IS 'the same in Celery''s words: PENDING, STARTED, RETRY, SUCCESS, FAILURE, REVOKED';
 COMMENT ON COLUMN taskq.task.ready IS 'true when the state is final';
 COMMENT ON COLUMN taskq.task.successful IS 'true when completed, false when failed or cancelled, null before';
@@ -170,6 +174,7 @@ COMMENT ON COLUMN taskq.task.timeout IS 'longest run time of an attempt: its own
 COMMENT ON COLUMN taskq.task.concurrency_key IS 'argument concurrency_key of the submit';
 COMMENT ON COLUMN taskq.task.unique_key IS 'argument unique_key of the submit';
 COMMENT ON COLUMN taskq.task.options IS 'what argument options of the submit said';
+COMMENT ON COLUMN taskq.task.depends_on IS 'argument depends_on of the submit';
 
 CREATE VIEW taskq_internal.attempt_all AS
 SELECT a.task AS task_id, a.attempt, CASE a.outcome WHEN 'l' THEN 'lost' ELSE 'failed' END AS state,

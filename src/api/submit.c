@@ -22,6 +22,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "store/defs.h"
+#include "store/dependencies.h"
 #include "store/rights.h"
 #include "store/state.h"
 #include "utils/array.h"
@@ -66,8 +67,6 @@ refuse_unsupported(FunctionCallInfo fcinfo, int first)
 		{OPT_ON_CONFLICT, "on_conflict"},
 		{OPT_UNIQUE_FOR, "unique_for"},
 		{OPT_CONCURRENCY_KEY, "concurrency_key"},
-		{OPT_DEPENDS_ON, "depends_on"},
-		{OPT_ON_DEPENDENCY_FAILURE, "on_dependency_failure"},
 	};
 
 	for (int i = 0; i < lengthof(later); i++)
@@ -137,6 +136,36 @@ submit_parent(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 	taskq_submit_depth(submit);
 }
 
+static bool
+is_word(const JsonbValue *value, const char *word)
+{
+	return value->type == jbvString &&
+		value->val.string.len == strlen(word) &&
+		memcmp(value->val.string.val, word, strlen(word)) == 0;
+}
+
+static void
+set_run_when(TaskqSubmit *submit, const JsonbValue *value)
+{
+	if (is_word(value, "failed"))
+		submit->on_failure = TASKQ_ON_FAILURE_ONLY;
+	else if (!is_word(value, "completed"))
+		taskq_invalid("run_when must be \"completed\" or \"failed\"",
+					  "Member \"run_when\" of argument \"options\" says whether the task runs when its dependencies completed (the default), or only when one failed.");
+}
+
+static void
+set_cancel_with_parent(TaskqSubmit *submit, const JsonbValue *value)
+{
+	if (value->type != jbvBool)
+		taskq_invalid("cancel_with_parent must be true or false",
+					  "Member \"cancel_with_parent\" of argument \"options\" says whether the task is cancelled when its parent is.");
+	submit->with_parent = value->val.boolean;
+	if (submit->with_parent && taskq_row_isnull(&submit->row, parent))
+		taskq_invalid("cancel_with_parent needs a parent",
+					  "Name a task as argument \"parent\", or submit inside of one.");
+}
+
 /*
  * What argument "options" may say: each function checks one member and puts it
  * where it belongs.
@@ -146,6 +175,8 @@ static const struct
 	const char *name;
 	void		(*set) (TaskqSubmit *submit, const JsonbValue *value);
 }			more_options[] = {
+	{"run_when", set_run_when},
+	{"cancel_with_parent", set_cancel_with_parent},
 	{NULL, NULL}
 };
 
@@ -238,6 +269,93 @@ submit_options(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 		submit_more_options(submit, PG_GETARG_JSONB_P(first + OPT_OPTIONS));
 }
 
+/* What becomes of a task when one that it waits for fails. */
+static char
+on_failure_arg(FunctionCallInfo fcinfo, int n, char run_when)
+{
+	char	   *word;
+
+	if (PG_ARGISNULL(n))
+		return run_when ? run_when : TASKQ_ON_FAILURE_CANCEL;
+	if (run_when)
+		taskq_invalid("on_dependency_failure cannot be given for a task that runs only when a dependency failed",
+					  "Leave argument \"on_dependency_failure\" out, or member \"run_when\" of argument \"options\".");
+	word = text_to_cstring(PG_GETARG_TEXT_PP(n));
+	if (strcmp(word, "cancel") == 0)
+		return TASKQ_ON_FAILURE_CANCEL;
+	if (strcmp(word, "run") == 0)
+		return TASKQ_ON_FAILURE_RUN;
+	if (strcmp(word, "block") == 0)
+		return TASKQ_ON_FAILURE_BLOCK;
+	taskq_invalid("on_dependency_failure must be cancel, run or block",
+				  "Pass one of these words as argument \"on_dependency_failure\".");
+	return 0;
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	return taskq_id_cmp(a, b);
+}
+
+/* The tasks of an array, each once, in order. */
+static pg_uuid_t *
+ids_of(ArrayType *array, int *n)
+{
+	Datum	   *values;
+	bool	   *nulls;
+	pg_uuid_t  *ids;
+	int			nvalues;
+
+	if (array_contains_nulls(array))
+		taskq_invalid("depends_on must not contain nulls",
+					  "Pass an array of ids of tasks as argument \"depends_on\".");
+	deconstruct_array(array, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR,
+					  &values, &nulls, &nvalues);
+	ids = palloc_extended(sizeof(pg_uuid_t) * Max(nvalues, 1),
+						  MCXT_ALLOC_HUGE);
+	for (int i = 0; i < nvalues; i++)
+		ids[i] = *DatumGetUUIDP(values[i]);
+	qsort(ids, nvalues, sizeof(pg_uuid_t), compare_ids);
+	*n = 0;
+	for (int i = 0; i < nvalues; i++)
+	{
+		if (*n == 0 || !taskq_id_eq(&ids[*n - 1], &ids[i]))
+			ids[(*n)++] = ids[i];
+	}
+	return ids;
+}
+
+/*
+ * The tasks that it waits for.  Each is there, and the caller's to see: so
+ * there are no cycles.
+ */
+static void
+submit_depends(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
+{
+	char		on_failure = on_failure_arg(fcinfo,
+											first + OPT_ON_DEPENDENCY_FAILURE,
+											submit->on_failure);
+	pg_uuid_t  *ids = NULL;
+	int			n = 0;
+
+	if (!PG_ARGISNULL(first + OPT_DEPENDS_ON))
+		ids = ids_of(PG_GETARG_ARRAYTYPE_P(first + OPT_DEPENDS_ON), &n);
+	if (n == 0 && on_failure == TASKQ_ON_FAILURE_ONLY)
+		taskq_invalid("a task that runs only when a dependency failed has none",
+					  "Name tasks as argument \"depends_on\".");
+	if (n == 0)
+		return;
+	for (int i = 0; i < n; i++)
+	{
+		TaskqRow	row;
+
+		CHECK_FOR_INTERRUPTS();
+		taskq_task_require(&ids[i], &row);
+	}
+	taskq_submit_depends(submit, ids, n, on_failure);
+}
+
 /*
  * taskq_submit_claims - for whom the session acts, where that is known for
  * sure
@@ -302,6 +420,7 @@ submit_begin(TaskqSubmit *submit, const char *kind_name,
 					   priority_of(fcinfo, first, priority));
 	submit_when(submit, fcinfo, first);
 	submit_options(submit, fcinfo, first);
+	submit_depends(submit, fcinfo, first);
 	taskq_submit_claims(submit);
 }
 

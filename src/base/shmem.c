@@ -317,5 +317,6 @@ taskq_db_enter(Oid dbid)
 	db->next_sweep = DT_NOBEGIN;
 	db->not_before = DT_NOBEGIN;
 	db->no_worker_before = DT_NOBEGIN;
+	db->look = true;
 	return db;
 }

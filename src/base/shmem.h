@@ -37,6 +37,8 @@
 								 * others */
 #define TASKQ_SUSPECTS (TASKQ_MAX_WORKERS + 2 * TASKQ_BATCH_MAX)
 #define TASKQ_PREPARED_LANES 8
+#define TASKQ_ENDED 4096		/* tasks that others may wait for */
+#define TASKQ_FILTER_BITS (1 << 22)
 #define TASKQ_SAVE_TASKS 2000	/* watermarks are saved after so many */
 #define TASKQ_MESSAGE_SIZE 256
 #define TASKQ_INFO_SIZE 2048
@@ -121,6 +123,10 @@ typedef struct TaskqDb
 	bool		holds;			/* some lane may be held */
 	pg_uuid_t	floor;			/* no saved watermark is higher; valid once
 								 * loaded */
+	bool		awaited;		/* some of its tasks may wait for others */
+	bool		look;			/* look through all that do: see waiting.c */
+	uint32		looked;			/* the filter's generation that has all it
+								 * needs */
 } TaskqDb;
 
 /* What a place is one of: see place.c. */
@@ -309,6 +315,8 @@ typedef struct TaskqPrepared
 	bool		all;			/* ... and to more than tasks: nothing is
 								 * known of it */
 	bool		many;			/* ... to more lanes than are told here */
+	bool		look;			/* made tasks wait for others, or ended some
+								 * that are waited for */
 	pg_uuid_t	bound;			/* its ids are not less, nor those of the rows
 								 * that it locked */
 	TimestampTz due;			/* of its first timer */
@@ -360,6 +368,13 @@ typedef struct TaskqEvent
 	char		state;
 } TaskqEvent;
 
+/* A task that has ended, or may have, and that others may wait for. */
+typedef struct TaskqEnded
+{
+	Oid			dbid;
+	pg_uuid_t	id;
+} TaskqEnded;
+
 typedef struct TaskqShared
 {
 	pid_t		launcher;
@@ -408,6 +423,16 @@ typedef struct TaskqShared
 	int64		events_lost;	/* for which there was no room */
 	TaskqEvent	events[TASKQ_EVENTS];
 	ConditionVariable event_room;
+
+	/* who is waited for: see waiting.c */
+	int			nended;
+	TaskqEnded	ended[TASKQ_ENDED];
+	uint32		generation;		/* of the filter, counted from 1 */
+	bool		turning;		/* the half before is still good for somebody */
+	int			half;			/* of the filter, that bits are set in */
+	int64		bits_set;		/* in it */
+	int64		bits_full;		/* so many are too many; 0: the preset */
+	uint64		filter[2][TASKQ_FILTER_BITS / 64];
 
 	pg_atomic_uint64 definitions;	/* counts committed changes of kinds,
 									 * queues, lanes' homes */

@@ -38,6 +38,7 @@
 #include "lanes/lane.h"
 #include "lanes/note.h"
 #include "lanes/turn.h"
+#include "lanes/waiting.h"
 #include "miscadmin.h"
 #include "nodes/value.h"
 #include "pgstat.h"
@@ -76,6 +77,7 @@ dispatcher_detach(int code, Datum arg)
 		{
 			taskq_dispatcher.db->wanted = true;
 			taskq_dispatcher.db->rescan = true;
+			taskq_dispatcher.db->look = true;
 			taskq_dispatcher.db->not_before =
 				TimestampTzPlusMilliseconds(taskq_steady_now(),
 											TASKQ_RETRY_MS);
@@ -478,9 +480,12 @@ may_leave(bool has_work)
 	taskq_dispatcher.db->busy = has_work;
 	leave = taskq_dispatcher.db->blocked > 0 || taskq_dispatcher.db->leave ||
 		taskq_turn_give_way(MyDatabaseId);
+	/* what is known to nobody else is found again */
+	if (leave && taskq_unblock_left())
+		taskq_dispatcher.db->look = true;
 	if (leave)
 		taskq_dispatcher.db->wanted = taskq_dispatcher.db->blocked == 0 &&
-			(has_work || !launcher_will_see() ||
+			(has_work || taskq_waiting_left(taskq_dispatcher.db) || !launcher_will_see() ||
 			 taskq_dispatcher.db->rescan ||
 			 MyLatch->is_set || orphans_left() ||
 			 events_left() ||
@@ -488,7 +493,9 @@ may_leave(bool has_work)
 	else
 		leave =
 			!has_work && !taskq_dispatcher.db->rescan && !MyLatch->is_set &&
-			!slots_in_use() && !events_left() && launcher_will_see() &&
+			!slots_in_use() && !events_left() &&
+			!taskq_waiting_left(taskq_dispatcher.db) &&
+			launcher_will_see() &&
 			TimestampDifferenceMilliseconds(now,
 											Min(Min(taskq_dispatcher.db->next_due,
 													taskq_dispatcher.db->next_schedule),
@@ -566,6 +573,8 @@ forget_database(void)
 		taskq_dispatcher.db->next_sweep = DT_NOEND;
 		taskq_dispatcher.db->loaded = false;
 		taskq_dispatcher.db->renewed = false;
+		taskq_dispatcher.db->look = true;
+		taskq_waiting_drop(MyDatabaseId);
 		taskq_event_drop(MyDatabaseId);
 		if (!slots_in_use() && taskq_dispatcher.db->blocked == 0 &&
 			taskq_dispatcher.db->sweeper == 0)
@@ -601,6 +610,7 @@ enum
 	CHORE_CLOCK,
 	CHORE_TIMERS,
 	CHORE_SCHEDULES,
+	CHORE_UNBLOCK,
 	CHORE_WATCH,
 	CHORE_SKIPPED,
 	CHORE_EVENTS,
@@ -628,6 +638,7 @@ taskq_settle_suspects},
 [CHORE_CLOCK] = {"follow the system clock", taskq_follow_clock},
 [CHORE_TIMERS] = {"see to what is due", taskq_fire_timers},
 [CHORE_SCHEDULES] = {"see to schedules", taskq_fire_schedules},
+[CHORE_UNBLOCK] = {"see to tasks that wait for others", taskq_unblock},
 [CHORE_WATCH] = {"look for old snapshots", taskq_watch_snapshots},
 [CHORE_SKIPPED] = {"look again at locked tasks", retry_skipped},
 [CHORE_EVENTS] = {"send notifications", send_events},
@@ -707,6 +718,8 @@ put_off(int which)
 		taskq_dispatcher.db->next_due = DT_NOBEGIN;
 	if (which == CHORE_SCHEDULES || which == CHORE_CLOCK)
 		taskq_dispatcher.db->next_schedule = DT_NOBEGIN;
+	if (which == CHORE_UNBLOCK)
+		taskq_unblock_failed();
 	if (which == CHORE_EXTERNAL)
 		all_fresh();
 	if (which == CHORE_SAVE)

@@ -19,15 +19,18 @@
 #include "base/guc.h"
 #include "base/shmem.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
 #include "lanes/enqueue.h"
 #include "lanes/lane.h"
 #include "lanes/note.h"
 #include "miscadmin.h"
+#include "store/dependencies.h"
 #include "store/ready.h"
 #include "store/rights.h"
 #include "store/state.h"
 #include "store/timers.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
@@ -103,6 +106,62 @@ taskq_submit_at(TaskqSubmit *submit, TimestampTz run_at)
 	taskq_row_set(&submit->row, state,
 				  CharGetDatum(submit->scheduled ? TASKQ_SCHEDULED
 							   : TASKQ_PENDING));
+}
+
+/* Has a dependency come to an end that counts for those who wait for it? */
+static bool
+satisfies(char state, char on_failure)
+{
+	switch (on_failure)
+	{
+		case TASKQ_ON_FAILURE_RUN:
+			return taskq_state_final(state);
+		case TASKQ_ON_FAILURE_ONLY:
+			return false;		/* the dispatcher counts them together */
+		default:
+			return state == TASKQ_COMPLETED;
+	}
+}
+
+/*
+ * taskq_submit_depends - they wait for these tasks, each of which is named
+ * once
+ *
+ * ids stays the caller's, and as it is until taskq_submit_rows.  Whether the
+ * caller may see these tasks is its own to check.  What they wait for may be
+ * over already: what is not as it should be is the dispatcher's to decide,
+ * who does it when the transaction has committed.
+ */
+void
+taskq_submit_depends(TaskqSubmit *submit, const pg_uuid_t *ids, int n,
+					 char on_failure)
+{
+	Datum	   *values = palloc_extended(sizeof(Datum) * Max(n, 1),
+										 MCXT_ALLOC_HUGE);
+
+	submit->ndepends = n;
+	submit->depends = ids;
+	submit->depends_states = palloc_extended(Max(n, 1), MCXT_ALLOC_HUGE);
+	submit->on_failure = on_failure;
+	submit->awaited = 0;
+	for (int i = 0; i < n; i++)
+	{
+		TaskqRow	row;
+		char		state = TASKQ_EDGE_OPEN;
+
+		CHECK_FOR_INTERRUPTS();
+		values[i] = UUIDPGetDatum(&ids[i]);
+		if (taskq_store_find(&ids[i], &row) &&
+			satisfies(taskq_row_state(&row), on_failure))
+			state = taskq_row_state(&row);
+		submit->depends_states[i] = state;
+		submit->awaited += state == TASKQ_EDGE_OPEN;
+	}
+	if (n > 0)
+		taskq_row_set(&submit->row, depends_on,
+					  PointerGetDatum(construct_array(values, n, UUIDOID,
+													  UUID_LEN, false,
+													  TYPALIGN_CHAR)));
 }
 
 /* taskq_row_depth - how many tasks it descends from */
@@ -243,6 +302,98 @@ check_children(int n)
 	taskq_current->children += n;
 }
 
+/* Who waits for whom: of n tasks that are submitted. */
+static void
+insert_edges(TaskqSubmit *submit, const pg_uuid_t *ids, int n)
+{
+	int			room = Max(submit->ndepends, 1000);
+	TaskqEdge  *edges = palloc_extended(sizeof(TaskqEdge) * room,
+										MCXT_ALLOC_HUGE);
+	int			nedges = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (nedges + submit->ndepends > room)
+		{
+			taskq_edges_insert(edges, nedges);
+			nedges = 0;
+		}
+		for (int j = 0; j < submit->ndepends; j++)
+		{
+			TaskqEdge  *edge = &edges[nedges++];
+
+			edge->dependency = submit->depends[j];
+			edge->type = TASKQ_EDGE_WAITS;
+			edge->task = ids[i];
+			edge->state = submit->depends_states[j];
+		}
+	}
+	taskq_edges_insert(edges, nedges);
+	pfree(edges);
+	for (int j = 0; j < submit->ndepends; j++)
+	{
+		if (submit->depends_states[j] == TASKQ_EDGE_OPEN)
+			taskq_note_awaited(&submit->depends[j]);
+	}
+}
+
+/* Their parent's cancel is theirs: of n tasks that are submitted. */
+static void
+insert_child_edges(TaskqSubmit *submit, const pg_uuid_t *ids, int n)
+{
+	const pg_uuid_t *parent =
+	DatumGetUUIDP(taskq_row_value(&submit->row, parent));
+	TaskqEdge  *edges = palloc_extended(sizeof(TaskqEdge) * n,
+										MCXT_ALLOC_HUGE);
+
+	for (int i = 0; i < n; i++)
+	{
+		edges[i].dependency = *parent;
+		edges[i].type = TASKQ_EDGE_CHILD;
+		edges[i].task = ids[i];
+		edges[i].state = TASKQ_EDGE_OPEN;
+	}
+	taskq_edges_insert(edges, n);
+	pfree(edges);
+	taskq_note_awaited(parent);
+}
+
+static void
+insert_blocked(TaskqSubmit *submit, const pg_uuid_t *ids, int n, bool child)
+{
+	TaskqBlocked *blocked = palloc_extended(sizeof(TaskqBlocked) * n,
+											MCXT_ALLOC_HUGE);
+
+	for (int i = 0; i < n; i++)
+	{
+		blocked[i].task = ids[i];
+		blocked[i].child = child;
+		blocked[i].policy = child ? TASKQ_ON_FAILURE_CANCEL
+			: submit->on_failure;
+		blocked[i].awaited = child ? 1 : submit->awaited;
+		blocked[i].failed = false;
+	}
+	taskq_blocked_insert(blocked, n);
+	pfree(blocked);
+}
+
+/* What n tasks that are submitted have to do with others. */
+static void
+relate(TaskqSubmit *submit, const pg_uuid_t *ids, int n)
+{
+	if (n == 0)
+		return;
+	if (submit->ndepends > 0)
+		insert_edges(submit, ids, n);
+	if (submit->awaited > 0)
+		insert_blocked(submit, ids, n, false);
+	if (submit->with_parent)
+	{
+		insert_child_edges(submit, ids, n);
+		insert_blocked(submit, ids, n, true);
+	}
+}
+
 /* taskq_submit_rows - insert n tasks, and note them; their ids go to ids */
 void
 taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
@@ -256,6 +407,8 @@ taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
 	if (taskq_note_submitting(submit->lane->id) &&
 		taskq_row_isnull(&submit->row, run_at))
 		taskq_submit_at(submit, GetCurrentTimestamp());
+	if (submit->awaited > 0)
+		taskq_row_set(&submit->row, state, CharGetDatum(TASKQ_BLOCKED));
 	rows = palloc_extended(sizeof(TaskqRow) * Max(n, 1), MCXT_ALLOC_HUGE);
 	for (int i = 0; i < n; i++)
 	{
@@ -268,7 +421,10 @@ taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
 		taskq_row_set(&rows[i], payload, payloads[i]);
 	}
 	taskq_store_insert(rows, n);
-	if (submit->scheduled)
+	relate(submit, ids, n);
+	if (submit->awaited > 0)
+		taskq_note_later(submit->lane, n);
+	else if (submit->scheduled)
 	{
 		for (int i = 0; i < n; i++)
 			taskq_timer_insert(submit->run_at, &ids[i], submit->lane->id);

@@ -16,6 +16,15 @@ typedef struct TaskqSubmit
 	TaskqRow	row;			/* all but id, slot, payload */
 	bool		scheduled;
 	TimestampTz run_at;
+
+	/* taskq_submit_depends */
+	int			ndepends;		/* tasks that each of them waits for */
+	const pg_uuid_t *depends;
+	char	   *depends_states; /* how those ended that have: see
+								 * TASKQ_EDGE_OPEN */
+	int			awaited;		/* that have not ended, or not as they should */
+	char		on_failure;		/* TASKQ_ON_FAILURE_... */
+	bool		with_parent;	/* they are cancelled with their parent */
 } TaskqSubmit;
 
 /*
@@ -29,6 +38,8 @@ extern void taskq_submit_place(TaskqSubmit *submit, const char *kind_name,
 							   const TaskqKind *kind, Oid role,
 							   const char *queue, int priority);
 extern void taskq_submit_at(TaskqSubmit *submit, TimestampTz run_at);
+extern void taskq_submit_depends(TaskqSubmit *submit, const pg_uuid_t *ids,
+								 int n, char on_failure);
 extern void taskq_submit_depth(TaskqSubmit *submit);
 extern int	taskq_row_depth(TaskqRow *row);
 extern void taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n,

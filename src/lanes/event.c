@@ -18,6 +18,7 @@
 #include "base/guc.h"
 #include "commands/async.h"
 #include "lanes/event.h"
+#include "lanes/waiting.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/value.h"
@@ -49,14 +50,16 @@ has_room(const TaskqDb *db, int n)
 /*
  * taskq_event_push - a task came to this state
  *
- * Wakes those who wait for it, and leaves an event for the dispatcher.  Never
- * fails: an event for which there is no room is counted as lost.
+ * Wakes those who wait for it, tells the dispatcher if other tasks may wait
+ * for it, and leaves an event.  Never fails: an event for which there is no room is counted as lost.
  */
 void
 taskq_event_push(TaskqDb *db, const pg_uuid_t *id, char state)
 {
 	TaskqEvent *event;
 
+	if (db->awaited && taskq_state_final(state))
+		taskq_waiting_ended(db, id);
 	if (taskq_state_final(state) &&
 		pg_atomic_read_u32(&taskq_shared->waiters) > 0)
 	{

@@ -71,6 +71,7 @@
 #include "lanes/cancels.h"
 #include "lanes/event.h"
 #include "lanes/lane.h"
+#include "lanes/waiting.h"
 #include "miscadmin.h"
 #include "storage/shmem.h"
 #include "utils/hsearch.h"
@@ -800,6 +801,7 @@ taskq_db_forget(Oid dbid)
 	{
 		taskq_event_drop(dbid);
 		taskq_cancels_drop(dbid);
+		taskq_waiting_drop(dbid);
 		db->dbid = InvalidOid;
 		db->wanted = false;
 	}

@@ -32,6 +32,7 @@
 #include "lanes/lane.h"
 #include "lanes/note.h"
 #include "lanes/place.h"
+#include "lanes/waiting.h"
 #include "miscadmin.h"
 #include "store/ready.h"
 #include "utils/memutils.h"
@@ -47,6 +48,8 @@ typedef enum NoteType
 	NOTE_TOUCHED,
 	NOTE_MOVED,
 	NOTE_FINAL,
+	NOTE_AWAITED,
+	NOTE_LOOK,
 	NOTE_CANCEL,
 	NOTE_WAKE,
 	NOTE_PAUSE,
@@ -403,6 +406,28 @@ taskq_note_final(const TaskqLaneDef *lane, const pg_uuid_t *id, char from,
 }
 
 void
+taskq_note_awaited(const pg_uuid_t *id)
+{
+	SubTransactionId subid = GetCurrentSubTransactionId();
+
+	/* many wait for the same one, or few */
+	for (int i = nnotes - 1; i >= 0 && i >= nnotes - 8; i--)
+	{
+		if (notes[i].type == NOTE_AWAITED && notes[i].subid == subid &&
+			taskq_id_eq(&notes[i].id, id))
+			return;
+	}
+	note_add(NOTE_AWAITED, NULL)->id = *id;
+}
+
+void
+taskq_note_look(void)
+{
+	if (note_recent(NOTE_LOOK, 0) == NULL)
+		note_add(NOTE_LOOK, NULL);
+}
+
+void
 taskq_note_cancel(const TaskqLaneDef *lane, int slot, const pg_uuid_t *id,
 				  bool force, const char *reason)
 {
@@ -590,6 +615,7 @@ apply_rescan(TaskqDb *db, const Note *note)
 			taskq_lane_forget(lane);
 	}
 	db->rescan = true;
+	db->look = true;
 	db->next_due = DT_NOBEGIN;
 	db->next_schedule = DT_NOBEGIN;
 	taskq_wake_dispatcher(db);
@@ -612,6 +638,20 @@ apply_moved(TaskqDb *db, const Note *note)
 	wake_for_lane(db, lane, lane->role);
 }
 
+/* It may have ended just before: then nobody knew that it was awaited. */
+static void
+apply_awaited(TaskqDb *db, const Note *note)
+{
+	taskq_waiting_expect(db, &note->id);
+	taskq_waiting_check(db, &note->id);
+}
+
+static void
+apply_look(TaskqDb *db, const Note *note)
+{
+	taskq_waiting_look(db);
+}
+
 static void
 apply_nothing(TaskqDb *db, const Note *note)
 {
@@ -628,6 +668,8 @@ static void (*const apply_committed[]) (TaskqDb *db, const Note *note) =
 		[NOTE_TOUCHED] = apply_nothing,
 		[NOTE_MOVED] = apply_moved,
 		[NOTE_FINAL] = apply_final,
+		[NOTE_AWAITED] = apply_awaited,
+		[NOTE_LOOK] = apply_look,
 		[NOTE_CANCEL] = apply_cancel,
 		[NOTE_WAKE] = apply_wake,
 		[NOTE_PAUSE] = apply_pause,
@@ -747,6 +789,11 @@ prepared_add(TaskqPrepared *prepared, const Note *note)
 				? note->leaves
 				: taskq_leaf_bit(&note->id);
 			break;
+		case NOTE_AWAITED:
+		case NOTE_LOOK:
+		case NOTE_FINAL:
+			prepared->look = true;
+			break;
 		case NOTE_WAKE:
 		case NOTE_PAUSE:
 		case NOTE_RESCAN:
@@ -843,6 +890,7 @@ end_unknown(TaskqDb *db, const TaskqPrepared *prepared)
 	pg_atomic_fetch_add_u64(&taskq_shared->definitions, 1);
 	taskq_claim_recall(db->dbid);
 	taskq_lanes_rewind_all(db->dbid, &from);
+	db->look = true;
 	db->rescan = true;
 	db->next_due = DT_NOBEGIN;
 	db->next_schedule = DT_NOBEGIN;
@@ -877,6 +925,8 @@ end_known(TaskqDb *db, const TaskqPrepared *prepared, bool committed)
 	}
 	if (committed && prepared->due != DT_NOEND)
 		due_at(db, &db->next_due, prepared->due);
+	if (committed && prepared->look)
+		taskq_waiting_look(db);
 }
 
 /* taskq_note_ended - it has been ended, one way or the other */

@@ -59,6 +59,12 @@ extern void taskq_note_moved(int32 lane, const pg_uuid_t *id);
 extern void taskq_note_final(const TaskqLaneDef *lane, const pg_uuid_t *id,
 							 char from, char state);
 
+/* somebody waits for this task from here on; who, is in the tables */
+extern void taskq_note_awaited(const pg_uuid_t *id);
+
+/* all tasks that wait for others are to be looked at */
+extern void taskq_note_look(void);
+
 /* a running task to cancel */
 extern void taskq_note_cancel(const TaskqLaneDef *lane, int slot,
 							  const pg_uuid_t *id, bool force,

@@ -4,7 +4,7 @@
  *		The states of a task and the one function that changes them.
  *
  *		scheduled ──due──▶ pending ──claim──▶ running ──▶ completed
- *		                                       │  ├─────▶ failed
+ *		blocked ──deps──▶ pending              │  ├─────▶ failed
  *		                   retrying ◀──error───┘  └─────▶ cancelled
  *		                      └──due──▶ pending
  *
@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include "store/attempts.h"
+#include "store/dependencies.h"
 #include "store/leases.h"
 #include "store/ready.h"
 #include "store/state.h"
@@ -121,6 +122,8 @@ leave_state(TaskqRow *row, char from, const pg_uuid_t *id)
 		!taskq_row_isnull(row, run_at))
 		taskq_timer_delete(DatumGetTimestampTz(taskq_row_value(row, run_at)),
 						   id);
+	if (from == TASKQ_BLOCKED)
+		taskq_blocked_delete(id, false);
 }
 
 /* What the change says for the columns of its row. */

@@ -43,7 +43,9 @@ static const char *const names[] = {
 	"watermark", "watermark_pkey",
 	"schedule", "schedule_pkey",
 	"schedule_state", "schedule_state_pkey", "schedule_state_look_at_idx",
-	"schedule_object", "schedule_object_pkey"
+	"schedule_object", "schedule_object_pkey",
+	"dependency", "dependency_pkey",
+	"blocked", "blocked_pkey"
 };
 
 StaticAssertDecl(lengthof(names) == TASKQ_NRELS - TASKQ_REL_TIMER,
@@ -59,7 +61,7 @@ static const Oid task_types[] =
 	TIMESTAMPTZOID, JSONBOID, JSONBOID, TEXTOID, JSONBOID,
 	TEXTOID, INT2OID, INT2OID, TEXTARRAYOID, JSONBOID,
 	UUIDOID, UUIDOID, UUIDOID, JSONBOID, TEXTOID,
-JSONBOID, TEXTOID, TEXTOID, JSONBOID};
+JSONBOID, TEXTOID, TEXTOID, UUIDARRAYOID, JSONBOID};
 static const Oid timer_types[] = {TIMESTAMPTZOID, UUIDOID, INT4OID};
 static const Oid role_types[] = {INT4OID, NAMEOID, OIDOID, INT8OID};
 static const Oid lane_types[] = {INT4OID, INT4OID, INT2OID, TEXTOID, TEXTOID,
@@ -101,6 +103,8 @@ static const Oid schedule_state_types[] = {TEXTOID, TIMESTAMPTZOID,
 JSONBOID, TIMESTAMPTZOID};
 static const Oid schedule_object_types[] = {TEXTOID, TEXTOID, UUIDOID,
 TIMESTAMPTZOID, TIMESTAMPTZOID};
+static const Oid dependency_types[] = {UUIDOID, CHAROID, UUIDOID, CHAROID};
+static const Oid blocked_types[] = {UUIDOID, BOOLOID, CHAROID, INT4OID, BOOLOID};
 
 static const struct
 {
@@ -123,7 +127,9 @@ static const struct
 	{TASKQ_REL_SCHEDULE_STATE, schedule_state_types,
 	lengthof(schedule_state_types)},
 	{TASKQ_REL_SCHEDULE_OBJECT, schedule_object_types,
-	lengthof(schedule_object_types)}
+	lengthof(schedule_object_types)},
+	{TASKQ_REL_DEPENDENCY, dependency_types, lengthof(dependency_types)},
+	{TASKQ_REL_BLOCKED, blocked_types, lengthof(blocked_types)}
 };
 
 StaticAssertDecl(lengthof(task_types) == Natts_task &&

@@ -4,8 +4,8 @@
  *		The tables: which there are, and how one is opened.
  *
  * Only files of this folder touch them, a file each: tasks.c and leaves.c,
- * ready.c, timers.c, attempts.c, leases.c, kinds.c, queues.c, pauses.c,
- * roles.c, lanedefs.c.
+ * ready.c, timers.c, attempts.c, leases.c, dependencies.c, kinds.c, queues.c,
+ * pauses.c, roles.c, lanedefs.c.
  *
  * Rows are read and written with the table and index access methods, not with
  * SQL: no plan, no trigger, no search_path, no row security and no privilege
@@ -75,6 +75,10 @@ typedef enum TaskqRelation
 	TASKQ_REL_SCHEDULE_STATE_LOOK_AT,
 	TASKQ_REL_SCHEDULE_OBJECT,
 	TASKQ_REL_SCHEDULE_OBJECT_PKEY,
+	TASKQ_REL_DEPENDENCY,
+	TASKQ_REL_DEPENDENCY_PKEY,
+	TASKQ_REL_BLOCKED,
+	TASKQ_REL_BLOCKED_PKEY,
 	TASKQ_NRELS
 } TaskqRelation;
 

@@ -39,6 +39,7 @@ enum
 	Anum_task_options,
 	Anum_task_concurrency_key,
 	Anum_task_unique_key,
+	Anum_task_depends_on,
 	Anum_task_payload,
 	Natts_task = Anum_task_payload
 };

@@ -115,10 +115,6 @@ SELECT taskq.task_submit('errors', unique_for => '1 h');
 \echo :SQLSTATE
 SELECT taskq.task_submit('errors', concurrency_key => 'k');
 \echo :SQLSTATE
-SELECT taskq.task_submit('errors', depends_on => ARRAY['00000000-0000-7000-8000-000000000000']::uuid[]);
-\echo :SQLSTATE
-SELECT taskq.task_submit('errors', on_dependency_failure => 'cancel');
-\echo :SQLSTATE
 SELECT taskq.task_submit('errors', options => '{"a": 1}');
 \echo :SQLSTATE
 

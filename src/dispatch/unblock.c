@@ -1,0 +1,606 @@
+/*-------------------------------------------------------------------------
+ *
+ * unblock.c
+ *		Tasks that wait for others.
+ *
+ * Part of the dispatcher's pass.  What has ended, and may be waited for, is
+ * told by shared memory (lanes/waiting.c); who waits for it stands in the
+ * tables.  It is gone through in portions, however many they are.  A task
+ * that is cancelled because of another one's end may have others wait for it
+ * in turn: it joins the end of the queue, so a long chain is no deep one.
+ *
+ * The rows of a task that waits are changed with its own row locked.  Where
+ * that is locked by somebody else it is come back to.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "base/clock.h"
+#include "catalog/pg_type.h"
+#include "dispatch/dispatcher.h"
+#include "dispatch/pass.h"
+#include "lanes/cancels.h"
+#include "lanes/live.h"
+#include "lanes/note.h"
+#include "lanes/waiting.h"
+#include "miscadmin.h"
+#include "run/complete.h"
+#include "store/defs.h"
+#include "store/dependencies.h"
+#include "store/state.h"
+#include "utils/array.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define MAX_PORTIONS 20			/* in one pass */
+#define BUSY_MS 100				/* till the next try at a row that is locked */
+#define BAD_MS 60000			/* ... at one that raised an error */
+#define MAX_TOLD 10				/* of which the log tells, in one pass */
+#define GONE 'd'				/* "state" of a task that is not there */
+
+/* A task that has ended, or may have; those who wait from "from" on. */
+typedef struct Work
+{
+	pg_uuid_t	id;
+	char		type;			/* of the edges to look at next */
+	pg_uuid_t	from;
+	bool		one;			/* only the first of these */
+	TimestampTz not_before;		/* steady time */
+} Work;
+
+/* Works, in order; those before head are done. */
+typedef struct Queue
+{
+	Work	   *works;
+	int			head;
+	int			tail;
+	int			room;
+} Queue;
+
+static Queue queue = {0};
+static Queue later = {0};		/* that could not be done when it was their
+								 * turn */
+static bool looking = false;	/* through all tasks that wait */
+static pg_uuid_t look_from;
+static uint32 look_generation;
+
+/* ---- the queue ---- */
+
+static void
+queue_add(Queue *to, const Work *work)
+{
+	if (to->head == to->tail)
+		to->head = to->tail = 0;
+	if (to->works == NULL)
+	{
+		to->room = 1024;
+		to->works = MemoryContextAlloc(TopMemoryContext,
+									   sizeof(Work) * to->room);
+	}
+	else if (to->tail == to->room)
+	{
+		to->room *= 2;
+		to->works = repalloc_huge(to->works, sizeof(Work) * to->room);
+	}
+	to->works[to->tail++] = *work;
+}
+
+static void
+queue_task(const pg_uuid_t *id)
+{
+	Work		work = {.id = *id,.type = TASKQ_EDGE_WAITS};
+
+	queue_add(&queue, &work);
+}
+
+/* What has to do with a task could not be seen to: again in a while. */
+static void
+put_off(const TaskqEdge *edge, int ms)
+{
+	Work		work = {.id = edge->dependency,.type = edge->type,
+		.from = edge->task,.one = true,
+	.not_before = TimestampTzPlusMilliseconds(taskq_steady_now(), ms)};
+
+	queue_add(&later, &work);
+}
+
+/* What was put off until now. */
+static void
+take_later(void)
+{
+	TimestampTz now = taskq_steady_now();
+	int			kept = 0;
+
+	for (int i = later.head; i < later.tail; i++)
+	{
+		if (later.works[i].not_before <= now)
+			queue_add(&queue, &later.works[i]);
+		else
+			later.works[kept++] = later.works[i];
+	}
+	later.head = 0;
+	later.tail = kept;
+}
+
+/* What shared memory tells. */
+static void
+take_ended(void)
+{
+	pg_uuid_t	ids[TASKQ_PORTION];
+	int			n;
+
+	do
+	{
+		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+		n = taskq_waiting_take(MyDatabaseId, ids, lengthof(ids));
+		LWLockRelease(taskq_main_lock);
+		for (int i = 0; i < n; i++)
+			queue_task(&ids[i]);
+	} while (n == lengthof(ids));
+}
+
+/* taskq_unblock_left - is there something of which only this process knows? */
+bool
+taskq_unblock_left(void)
+{
+	return looking || queue.head < queue.tail || later.head < later.tail;
+}
+
+/* ---- one task that waits ---- */
+
+/* How a task stands: a final state, GONE, or another one. */
+static char
+state_of(const pg_uuid_t *id)
+{
+	TaskqRow	row;
+
+	return taskq_store_find(id, &row) ? taskq_row_state(&row) : GONE;
+}
+
+static const char *
+failure_word(char state)
+{
+	switch (state)
+	{
+		case TASKQ_FAILED:
+			return "failed";
+		case TASKQ_CANCELLED:
+			return "was cancelled";
+		default:
+			return "does not exist any more";
+	}
+}
+
+/* The task is cancelled; those who wait for it are seen to next. */
+static void
+cancel_task(TaskqRow *row, const TaskqLaneDef *lane, const char *reason)
+{
+	pg_uuid_t	id = *DatumGetUUIDP(taskq_row_value(row, id));
+
+	taskq_cancel_waiting(row, lane, &id, reason);
+	if (taskq_waiting_maybe(taskq_dispatcher.db, &id))
+		queue_task(&id);
+}
+
+/*
+ * The task waits no more: it may run, at once or at its time.
+ *
+ * What a payload takes from the results of those it waited for is to be put
+ * into the row here.
+ */
+static void
+release_task(TaskqRow *row, const TaskqLaneDef *lane, const pg_uuid_t *id)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TaskqChange change = {.to = TASKQ_PENDING};
+	TimestampTz run_at = now;
+
+	if (!taskq_row_isnull(row, run_at))
+		run_at = DatumGetTimestampTz(taskq_row_value(row, run_at));
+	if (run_at > now)
+	{
+		change.to = TASKQ_SCHEDULED;
+		change.run_at = run_at;
+		taskq_state_change(row, &change);
+		taskq_note_due(run_at);
+		return;
+	}
+	/* its turn is after those that can run for longer */
+	taskq_row_set(row, run_at, TimestampTzGetDatum(now));
+	taskq_state_change(row, &change);
+	taskq_note_ready(lane, now, id, 1, true);
+}
+
+/* One of those that it waits for has ended in this state; its row is locked. */
+static void
+dependency_ended(TaskqEdge *edge, char state, TaskqBlocked *blocked,
+				 TaskqRow *row, const TaskqLaneDef *lane)
+{
+	bool		failed = state != TASKQ_COMPLETED;
+
+	if (failed && (blocked->policy == TASKQ_ON_FAILURE_CANCEL ||
+				   blocked->policy == TASKQ_ON_FAILURE_BLOCK))
+	{
+		cancel_task(row, lane, psprintf("dependency %s %s",
+										taskq_id_text(&edge->dependency),
+										failure_word(state)));
+		return;
+	}
+	blocked->awaited--;
+	blocked->failed |= failed;
+	if (blocked->awaited > 0)
+	{
+		taskq_edge_settle(edge, state);
+		taskq_blocked_update(blocked);
+	}
+	else if (blocked->policy == TASKQ_ON_FAILURE_ONLY && !blocked->failed)
+		cancel_task(row, lane, "not needed: no dependency failed");
+	else
+		release_task(row, lane, &edge->task);
+}
+
+/* Lock a task, if that can be had at once. */
+static TaskqLockResult
+lock_now(const pg_uuid_t *id, TaskqRow *row)
+{
+	return taskq_store_leaves_free(id) ? taskq_store_lock(id, false, row)
+		: TASKQ_BUSY;
+}
+
+/* A task that waits for one that ended in this state. */
+static void
+see_to_waiting(TaskqEdge *edge, char state)
+{
+	TaskqBlocked blocked;
+	TaskqRow	row;
+	TaskqLockResult locked;
+	const TaskqLaneDef *lane;
+
+	if (edge->state != TASKQ_EDGE_OPEN ||
+		!taskq_blocked_find(&edge->task, false, &blocked))
+		return;
+	/* a retry may yet complete */
+	if (blocked.policy == TASKQ_ON_FAILURE_BLOCK &&
+		(state == TASKQ_FAILED || state == TASKQ_CANCELLED))
+		return;
+	locked = lock_now(&edge->task, &row);
+	if (locked == TASKQ_BUSY)
+	{
+		put_off(edge, BUSY_MS);
+		return;
+	}
+	if (locked == TASKQ_MISSING || taskq_row_state(&row) != TASKQ_BLOCKED)
+	{
+		taskq_blocked_delete(&edge->task, false);
+		return;
+	}
+	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane)));
+	if (lane != NULL && !lane->foreign)
+		dependency_ended(edge, state, &blocked, &row, lane);
+}
+
+/*
+ * Cancel a child, whatever it does; false if that can't be now.
+ */
+static bool
+cancel_child(const pg_uuid_t *id, const char *reason)
+{
+	TaskqLive  *live = palloc(sizeof(TaskqLive));
+	const TaskqLaneDef *lane;
+	TaskqRow	row;
+	TaskqLockResult locked;
+
+	if (!taskq_store_find(id, &row))
+		return true;
+	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane)));
+	if (lane == NULL)
+		return true;
+	if (taskq_live_find(id, live) && live->running)
+	{
+		if (!live->unfinished || taskq_cancels_full(lane->role_oid))
+			return false;
+		taskq_note_cancel(lane, live->slot, id, false, reason);
+		return true;
+	}
+	locked = lock_now(id, &row);
+	if (locked == TASKQ_BUSY)
+		return false;
+	if (locked == TASKQ_MISSING || taskq_state_final(taskq_row_state(&row)))
+		return true;
+	if (taskq_row_state(&row) == TASKQ_LEASED)
+		taskq_cancel_leased(&row, id, reason);
+	else
+		cancel_task(&row, lane, reason);
+	return true;
+}
+
+/* A task that is to be cancelled with its parent, which is over. */
+static void
+see_to_child(TaskqEdge *edge, char state)
+{
+	TaskqBlocked child;
+
+	if (!taskq_blocked_find(&edge->task, true, &child))
+		return;
+	if (state == TASKQ_CANCELLED &&
+		!cancel_child(&edge->task, psprintf("parent %s was cancelled",
+											taskq_id_text(&edge->dependency))))
+		put_off(edge, BUSY_MS);
+	else
+		taskq_blocked_delete(&edge->task, true);
+}
+
+/* ---- what has ended ---- */
+
+/*
+ * See to those who wait for a task, at most max; returns how many there were,
+ * and moves the work on.
+ */
+static int
+do_work(Work *work, int max, bool *done)
+{
+	char		state = state_of(&work->id);
+	TaskqEdge	edges[TASKQ_PORTION];
+	int			n;
+
+	*done = true;
+	if (state != GONE && !taskq_state_final(state))
+		return 1;
+	max = work->one ? 1 : max;
+	n = taskq_edges_next(&work->id, work->type, &work->from, max, edges);
+	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (work->type == TASKQ_EDGE_WAITS)
+			see_to_waiting(&edges[i], state);
+		else
+			see_to_child(&edges[i], state);
+	}
+	if (work->one)
+		return 1;
+	*done = n < max && work->type == TASKQ_EDGE_CHILD;
+	if (n < max && work->type == TASKQ_EDGE_WAITS)
+	{
+		work->type = TASKQ_EDGE_CHILD;
+		memset(&work->from, 0, UUID_LEN);
+	}
+	return Max(n, 1);
+}
+
+/* One transaction's share, at most max. */
+static void
+do_portion(int max)
+{
+	int			head = queue.head;
+	Work		work;
+	bool		done = true;
+
+	taskq_pass_begin();
+	taskq_defs_begin();
+	while (max > 0 && head < queue.tail)
+	{
+		work = queue.works[head];
+		max -= do_work(&work, max, &done);
+		if (done)
+			head++;
+		else
+			queue.works[head] = work;
+	}
+
+	/*
+	 * what a crash undoes is found again; a cancel waits for the disk by
+	 * itself.  Who waits for what is cancelled here stands in the queue
+	 * already.
+	 */
+	taskq_waiting_mute = true;
+	taskq_pass_commit_async();
+	taskq_waiting_mute = false;
+	queue.head = head;
+}
+
+/* The first one raises an error: it is left alone for a while. */
+static void
+pass_over(int failed)
+{
+	Work	   *work = &queue.works[queue.head];
+	TaskqEdge	edge;
+
+	taskq_pass_begin();
+	if (taskq_edges_next(&work->id, work->type, &work->from, 1, &edge) == 0)
+		queue.head++;
+	else
+	{
+		if (failed <= MAX_TOLD)
+			ereport(LOG,
+					(errmsg("taskq leaves task %s, which waits for task %s, alone for a minute",
+							taskq_id_text(&edge.task), taskq_id_text(&edge.dependency))));
+		put_off(&edge, BAD_MS);
+		queue.head += work->one;
+	}
+	taskq_pass_commit();
+}
+
+/*
+ * The same, whatever is wrong with a row: then nothing of this portion has
+ * been done, and they are tried one by one, which *careful counts.
+ */
+static void
+try_portion(int *careful, int *failed)
+{
+	int			tail = queue.tail;
+	int			nlater = later.tail;
+	Work		first = queue.works[queue.head];
+	int			max = *careful > 0 ? 1 : TASKQ_PORTION;
+
+	PG_TRY();
+	{
+		do_portion(max);
+		*careful = Max(*careful - 1, 0);
+	}
+	PG_CATCH();
+	{
+		taskq_waiting_mute = false;
+		MemoryContextSwitchTo(taskq_dispatcher.context);
+		if (++*failed <= MAX_TOLD)
+			EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		MemoryContextSwitchTo(taskq_dispatcher.context);
+		queue.tail = tail;
+		later.tail = nlater;
+		queue.works[queue.head] = first;
+		if (max == 1)
+			pass_over(*failed);
+		*careful = max == 1 ? *careful - 1 : TASKQ_PORTION;
+	}
+	PG_END_TRY();
+}
+
+/* ---- all that wait ---- */
+
+static void
+begin_to_look(void)
+{
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_dispatcher.db->look = false;
+	look_generation = taskq_shared->generation;
+	LWLockRelease(taskq_main_lock);
+	looking = true;
+	memset(&look_from, 0, UUID_LEN);
+}
+
+static void
+expect(const pg_uuid_t *id)
+{
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_waiting_expect(taskq_dispatcher.db, id);
+	LWLockRelease(taskq_main_lock);
+}
+
+/*
+ * Somebody waits for this task: its end is told from here on, and if it has
+ * come it is seen to.  Many wait for the same one.
+ */
+static void
+look_at(const pg_uuid_t *id)
+{
+	static pg_uuid_t last;
+	char		state;
+
+	if (taskq_id_eq(&last, id))
+		return;
+	last = *id;
+	expect(id);
+	state = state_of(id);
+	if (state == GONE || taskq_state_final(state))
+		queue_task(id);
+}
+
+static void
+look_at_all_of(TaskqRow *row)
+{
+	Datum	   *ids;
+	int			n;
+
+	if (taskq_row_isnull(row, depends_on))
+		return;
+	deconstruct_array(DatumGetArrayTypeP(taskq_row_value(row, depends_on)),
+					  UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &ids, NULL, &n);
+	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		look_at(DatumGetUUIDP(ids[i]));
+	}
+}
+
+/* A task that waits; one that does not any more, however that came, is forgotten. */
+static void
+look_at_waiting(const TaskqBlocked *blocked)
+{
+	TaskqRow	row;
+	bool		found = taskq_store_find(&blocked->task, &row);
+	const TaskqLaneDef *lane = NULL;
+
+	if (!found || taskq_state_final(taskq_row_state(&row)) ||
+		(!blocked->child && taskq_row_state(&row) != TASKQ_BLOCKED))
+	{
+		taskq_blocked_delete(&blocked->task, blocked->child);
+		return;
+	}
+	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane)));
+	if (lane == NULL || lane->foreign)
+		return;
+	if (!blocked->child)
+		look_at_all_of(&row);
+	else if (!taskq_row_isnull(&row, parent))
+		look_at(DatumGetUUIDP(taskq_row_value(&row, parent)));
+}
+
+/* Look through the next tasks that wait. */
+static void
+look_on(void)
+{
+	TaskqBlocked *blocked = palloc(sizeof(TaskqBlocked) * (TASKQ_PORTION + 1));
+	int			n;
+
+	taskq_pass_begin();
+	taskq_defs_begin();
+	n = taskq_blocked_next(&look_from, TASKQ_PORTION, blocked);
+	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		look_at_waiting(&blocked[i]);
+	}
+	taskq_pass_commit_async();
+	looking = n >= TASKQ_PORTION;
+	if (looking)
+		return;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_waiting_looked(taskq_dispatcher.db, look_generation);
+	LWLockRelease(taskq_main_lock);
+}
+
+/* ---- the chore ---- */
+
+/*
+ * taskq_unblock - see to those who wait for what has ended
+ */
+void
+taskq_unblock(void)
+{
+	int			careful = 0;
+	int			failed = 0;
+
+	if (taskq_dispatcher.db->look && !looking)
+		begin_to_look();
+	take_later();
+	for (int i = 0; i < MAX_PORTIONS; i++)
+	{
+		take_ended();
+		if (queue.head < queue.tail)
+			try_portion(&careful, &failed);
+		else if (looking)
+			look_on();
+		else
+			break;
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (queue.head < queue.tail || looking || taskq_dispatcher.db->look)
+		taskq_look_again_in(0);
+	for (int i = later.head; i < later.tail; i++)
+		taskq_look_again_steady(later.works[i].not_before);
+}
+
+/*
+ * taskq_unblock_failed - the chore raised an error: all is to be looked
+ * through again; caller holds the main lock
+ */
+void
+taskq_unblock_failed(void)
+{
+	looking = false;
+	queue.head = queue.tail = 0;
+	taskq_dispatcher.db->look = true;
+}

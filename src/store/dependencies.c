@@ -1,0 +1,250 @@
+/*-------------------------------------------------------------------------
+ *
+ * dependencies.c
+ *		Tables "dependency" and "blocked": who waits for whom.
+ *
+ * Who submits a task that waits inserts a row in "dependency" for each task
+ * that it waits for, and one in "blocked".  The dispatcher alone changes them
+ * after that (dispatch/unblock.c); the row in "blocked" goes with the state,
+ * under the lock of the task's row (state.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "store/dependencies.h"
+#include "store/read.h"
+#include "store/rows.h"
+
+#define NATTS_EDGE 4
+#define NATTS_BLOCKED 5
+#define PORTION 1000			/* rows inserted at once */
+
+/* Insert n rows into one of the tables, in portions; form makes the i-th. */
+static void
+insert_rows(TaskqRelation table, int natts, const void *what, int n,
+			void (*form) (const void *what, int i, Datum *values, bool *nulls))
+{
+	Relation	rel = taskq_store_open(table, RowExclusiveLock);
+	HeapTuple  *tuples = palloc(sizeof(HeapTuple) * Min(n, PORTION));
+
+	for (int first = 0; first < n; first += PORTION)
+	{
+		int			count = Min(n - first, PORTION);
+
+		for (int i = 0; i < count; i++)
+		{
+			Datum		values[NATTS_BLOCKED];
+			bool		nulls[NATTS_BLOCKED] = {false};
+
+			form(what, first + i, values, nulls);
+			tuples[i] = taskq_rows_form(rel, values, nulls, natts);
+		}
+		taskq_rows_insert(rel, tuples, count, natts);
+		for (int i = 0; i < count; i++)
+			heap_freetuple(tuples[i]);
+	}
+	pfree(tuples);
+	table_close(rel, NoLock);
+}
+
+/* ---- dependency ---- */
+
+static void
+form_edge(const void *what, int i, Datum *values, bool *nulls)
+{
+	const TaskqEdge *edge = (const TaskqEdge *) what + i;
+
+	values[0] = UUIDPGetDatum(&edge->dependency);
+	values[1] = CharGetDatum(edge->type);
+	values[2] = UUIDPGetDatum(&edge->task);
+	values[3] = CharGetDatum(edge->state);
+	nulls[3] = edge->state == TASKQ_EDGE_OPEN;
+}
+
+/* taskq_edges_insert - one task has to do with another, n times */
+void
+taskq_edges_insert(const TaskqEdge *edges, int n)
+{
+	if (n > 0)
+		insert_rows(TASKQ_REL_DEPENDENCY, NATTS_EDGE, edges, n, form_edge);
+}
+
+/*
+ * taskq_edges_next - what has to do in this way with a task, from *from on,
+ * in order of id
+ *
+ * Returns how many, at most max, and moves *from past the last.
+ */
+int
+taskq_edges_next(const pg_uuid_t *dependency, char type, pg_uuid_t *from,
+				 int max, TaskqEdge *edges)
+{
+	TaskqRead	read;
+	ScanKeyData keys[3];
+	HeapTuple	tuple;
+	int			n = 0;
+
+	taskq_key(&keys[0], 1, F_UUID_EQ, UUIDPGetDatum(dependency));
+	taskq_key(&keys[1], 2, F_CHAREQ, CharGetDatum(type));
+	taskq_key_from(&keys[2], 3, F_UUID_GE, UUIDPGetDatum(from));
+	taskq_read_begin_ordered(&read, TASKQ_REL_DEPENDENCY,
+							 TASKQ_REL_DEPENDENCY_PKEY, NULL, 3, keys);
+	while (n < max && (tuple = taskq_read_next(&read)) != NULL)
+	{
+		bool		isnull;
+		Datum		state = heap_getattr(tuple, 4, RelationGetDescr(read.rel),
+										 &isnull);
+
+		edges[n].dependency = *dependency;
+		edges[n].type = type;
+		edges[n].task = *DatumGetUUIDP(taskq_read_column(&read, tuple, 3));
+		edges[n].state = isnull ? TASKQ_EDGE_OPEN : DatumGetChar(state);
+		edges[n++].tid = tuple->t_self;
+	}
+	taskq_read_end(&read);
+	if (n > 0)
+	{
+		*from = edges[n - 1].task;
+		taskq_id_next(from);
+	}
+	return n;
+}
+
+/*
+ * taskq_edge_settle - note how the dependency ended, in a row that was read
+ *
+ * Only the dispatcher does.
+ */
+void
+taskq_edge_settle(TaskqEdge *edge, char state)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_DEPENDENCY, RowExclusiveLock);
+	Datum		values[NATTS_EDGE];
+	bool		nulls[NATTS_EDGE] = {false};
+
+	edge->state = state;
+	form_edge(edge, 0, values, nulls);
+	taskq_rows_update_one(rel, &edge->tid, values, nulls, NATTS_EDGE);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+/* ---- blocked ---- */
+
+static void
+form_blocked(const void *what, int i, Datum *values, bool *nulls)
+{
+	const TaskqBlocked *blocked = (const TaskqBlocked *) what + i;
+
+	values[0] = UUIDPGetDatum(&blocked->task);
+	values[1] = BoolGetDatum(blocked->child);
+	values[2] = CharGetDatum(blocked->policy);
+	values[3] = Int32GetDatum(blocked->awaited);
+	values[4] = BoolGetDatum(blocked->failed);
+}
+
+/* taskq_blocked_insert - n tasks wait */
+void
+taskq_blocked_insert(const TaskqBlocked *blocked, int n)
+{
+	if (n > 0)
+		insert_rows(TASKQ_REL_BLOCKED, NATTS_BLOCKED, blocked, n,
+					form_blocked);
+}
+
+static void
+read_blocked(TaskqRead *read, HeapTuple tuple, TaskqBlocked *blocked)
+{
+	blocked->task = *DatumGetUUIDP(taskq_read_column(read, tuple, 1));
+	blocked->child = DatumGetBool(taskq_read_column(read, tuple, 2));
+	blocked->policy = DatumGetChar(taskq_read_column(read, tuple, 3));
+	blocked->awaited = DatumGetInt32(taskq_read_column(read, tuple, 4));
+	blocked->failed = DatumGetBool(taskq_read_column(read, tuple, 5));
+	blocked->tid = tuple->t_self;
+}
+
+/* taskq_blocked_find - what a task waits for; false if it does not */
+bool
+taskq_blocked_find(const pg_uuid_t *task, bool child, TaskqBlocked *blocked)
+{
+	TaskqRead	read;
+	ScanKeyData keys[2];
+	HeapTuple	tuple;
+
+	taskq_key(&keys[0], 1, F_UUID_EQ, UUIDPGetDatum(task));
+	taskq_key(&keys[1], 2, F_BOOLEQ, BoolGetDatum(child));
+	taskq_read_begin(&read, TASKQ_REL_BLOCKED, TASKQ_REL_BLOCKED_PKEY,
+					 AccessShareLock, 2, keys);
+	tuple = taskq_read_next(&read);
+	if (tuple != NULL)
+		read_blocked(&read, tuple, blocked);
+	taskq_read_end(&read);
+	return tuple != NULL;
+}
+
+/*
+ * taskq_blocked_update - write back a row that was read; the task's own is
+ * locked
+ */
+void
+taskq_blocked_update(TaskqBlocked *blocked)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_BLOCKED, RowExclusiveLock);
+	Datum		values[NATTS_BLOCKED];
+	bool		nulls[NATTS_BLOCKED] = {false};
+
+	form_blocked(blocked, 0, values, nulls);
+	taskq_rows_update_one(rel, &blocked->tid, values, nulls,
+						  NATTS_BLOCKED);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+/* taskq_blocked_delete - it waits no more; the task's row is locked, or gone */
+void
+taskq_blocked_delete(const pg_uuid_t *task, bool child)
+{
+	ScanKeyData keys[2];
+
+	taskq_key(&keys[0], 1, F_UUID_EQ, UUIDPGetDatum(task));
+	taskq_key(&keys[1], 2, F_BOOLEQ, BoolGetDatum(child));
+	taskq_read_delete(TASKQ_REL_BLOCKED, TASKQ_REL_BLOCKED_PKEY,
+					  RowExclusiveLock, 2, keys);
+	CommandCounterIncrement();
+}
+
+/*
+ * taskq_blocked_next - tasks that wait, from *from on, in order of id
+ *
+ * Returns how many, and moves *from past the last.  At most max, and one
+ * more: a task may have two rows.
+ */
+int
+taskq_blocked_next(pg_uuid_t *from, int max, TaskqBlocked *blocked)
+{
+	TaskqRead	read;
+	ScanKeyData key;
+	HeapTuple	tuple;
+	int			n = 0;
+
+	taskq_key_from(&key, 1, F_UUID_GE, UUIDPGetDatum(from));
+	taskq_read_begin_ordered(&read, TASKQ_REL_BLOCKED, TASKQ_REL_BLOCKED_PKEY,
+							 NULL, 1, &key);
+	while (n <= max && (tuple = taskq_read_next(&read)) != NULL)
+	{
+		read_blocked(&read, tuple, &blocked[n]);
+		if (n == max && !taskq_id_eq(&blocked[n].task, &blocked[n - 1].task))
+			break;
+		n++;
+	}
+	taskq_read_end(&read);
+	if (n > 0)
+	{
+		*from = blocked[n - 1].task;
+		taskq_id_next(from);
+	}
+	return n;
+}
