@@ -14,7 +14,7 @@ CREATE TABLE taskq_internal.role (
 CREATE INDEX role_oid_idx ON taskq_internal.role (oid);
 
 -- A lane is one (role, queue, kind, priority): what is claimed in order of
--- submission.  No unique constraint on purpose: it would make one submitter
+-- submission.  Tasks with a concurrency key are in another one, whose number is negative.  No unique constraint on purpose: it would make one submitter
 -- wait for another's open transaction.  system and database are the home the
 -- lane was made in; elsewhere (a restored dump, a copied database) it is not run.
 CREATE SEQUENCE taskq_internal.lane_id_seq AS int4 CYCLE;
@@ -51,7 +51,8 @@ CREATE TABLE taskq_internal.kind (
 	owner int4 NOT NULL,
 	updated_at timestamptz NOT NULL,
 	version int8 NOT NULL,		-- a new one when somebody who is no superuser chooses another handler
-	handler_by int4 NOT NULL	-- who chose the handler
+	handler_by int4 NOT NULL,	-- who chose the handler
+	max_running_per_key int4	-- null: 1
 ) USING heap;
 
 -- Who may submit tasks of a kind that runs as somebody else (s), and who may

@@ -87,7 +87,7 @@ GRANT EXECUTE ON FUNCTION
 	TO taskq_worker;
 GRANT EXECUTE ON FUNCTION taskq.sitrep() TO taskq_monitor, taskq_operator;
 GRANT EXECUTE ON FUNCTION
-	taskq.kind_define(text, taskq.handler, text, int, int, interval, interval, interval, text[], int, int, interval, regrole, interval, bool, text),
+	taskq.kind_define(text, taskq.handler, text, int, int, interval, interval, interval, text[], int, int, interval, regrole, interval, bool, text, int),
 	taskq.kind_drop(text), taskq.kind_pause(text, text), taskq.kind_resume(text), taskq.kind_grant(text, regrole, text), taskq.kind_revoke(text, regrole, text)
 	TO taskq_developer, taskq_operator;
 GRANT EXECUTE ON FUNCTION

@@ -31,6 +31,7 @@
 #include "dispatch/launcher.h"
 #include "dispatch/utility.h"
 #include "fmgr.h"
+#include "lanes/keys.h"
 #include "lanes/lane.h"
 #include "lanes/note.h"
 #include "miscadmin.h"
@@ -53,6 +54,7 @@ _PG_init(void)
 	}
 	taskq_guc_init();
 	taskq_lane_init();
+	taskq_keys_init();
 	taskq_shmem_init();
 	taskq_note_init();
 	taskq_utility_init();

@@ -18,6 +18,7 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "lanes/keys.h"
 #include "lanes/note.h"
 #include "miscadmin.h"
 #include "store/defs.h"
@@ -231,6 +232,9 @@ set_limits(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 				 errmsg("rate and retention of a kind are not supported by this version of taskq"),
 				 errhint("Leave these arguments out.")));
 	nulls[Anum_kind_retention - 1] = true;
+	set_count(fcinfo, 16, "max_running_per_key",
+			  &values[Anum_kind_max_running_per_key - 1],
+			  &nulls[Anum_kind_max_running_per_key - 1]);
 }
 
 /* kind_define: whose the kind is, and whom its tasks run as. */
@@ -301,7 +305,13 @@ taskq_kind_define(PG_FUNCTION_ARGS)
 		TimestampTzGetDatum(GetCurrentTimestamp());
 	taskq_kind_write(name, values, nulls);
 	if (taskq_shared != NULL)
+	{
+		const Datum *n = &values[Anum_kind_max_running_per_key - 1];
+
+		taskq_note_key_limit(taskq_key_limit(name, nulls[Anum_kind_max_running_per_key - 1]
+											 ? 1 : DatumGetInt32(*n)));
 		taskq_note_wake();
+	}
 	PG_RETURN_VOID();
 }
 

@@ -89,7 +89,7 @@ lane_suits(const Claim *claim, int32 id)
 {
 	const TaskqLaneDef *lane = taskq_lane_get(id);
 
-	return lane != NULL &&
+	return lane != NULL && !taskq_lane_keyed(id) &&
 		listed(claim->queues, NameStr(lane->queue)) &&
 		listed(claim->kinds, NameStr(lane->kind)) &&
 		taskq_lane_claimable(lane) &&

@@ -133,6 +133,7 @@ copy_task(TaskqRow *new, TaskqRow *old)
 	copy_column(new, old, depth);
 	copy_column(new, old, tags);
 	copy_column(new, old, metadata);
+	copy_column(new, old, concurrency_key);
 	taskq_row_set(new, retry_of, taskq_row_value(old, id));
 }
 
@@ -200,11 +201,11 @@ taskq_task_retry(PG_FUNCTION_ARGS)
 	priority = PG_ARGISNULL(1) ? lane->priority : PG_GETARG_INT32(1);
 	taskq_check_priority(priority);
 
+	copy_task(&submit.row, &old);
 	taskq_submit_place(&submit, NameStr(lane->kind), kind, lane->role_oid,
 					   PG_ARGISNULL(4) ? pstrdup(NameStr(lane->queue))
 					   : taskq_arg_queue(fcinfo, 4),
 					   priority);
-	copy_task(&submit.row, &old);
 	copy_submitter(&submit, &old, kind, !PG_ARGISNULL(3));
 	taskq_submit_depth(&submit);
 	if (!PG_ARGISNULL(2))

@@ -31,6 +31,8 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#define MAX_KEY 1000
+
 /*
  * The options that all forms of submit share, in the order of their
  * arguments.
@@ -66,7 +68,6 @@ refuse_unsupported(FunctionCallInfo fcinfo, int first)
 		{OPT_UNIQUE_KEY, "unique_key"},
 		{OPT_ON_CONFLICT, "on_conflict"},
 		{OPT_UNIQUE_FOR, "unique_for"},
-		{OPT_CONCURRENCY_KEY, "concurrency_key"},
 	};
 
 	for (int i = 0; i < lengthof(later); i++)
@@ -109,6 +110,28 @@ submit_when(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 	}
 	else if (!PG_ARGISNULL(first + OPT_DELAY))
 		taskq_submit_at(submit, taskq_arg_delay(fcinfo, first + OPT_DELAY));
+}
+
+/* No more than N tasks of a key run at the same time. */
+static void
+submit_key(TaskqSubmit *submit, const TaskqKind *kind,
+		   FunctionCallInfo fcinfo, int first)
+{
+	text	   *key;
+
+	if (PG_ARGISNULL(first + OPT_CONCURRENCY_KEY))
+		return;
+	key = PG_GETARG_TEXT_PP(first + OPT_CONCURRENCY_KEY);
+	if (VARSIZE_ANY_EXHDR(key) < 1 || VARSIZE_ANY_EXHDR(key) > MAX_KEY)
+		taskq_invalid_argument("concurrency_key",
+							   psprintf("must have between 1 and %d bytes",
+										MAX_KEY));
+	if (kind != NULL && kind->handler == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("option \"concurrency_key\" of tasks of external workers is not supported by this version of taskq"),
+				 errhint("Leave argument \"concurrency_key\" out.")));
+	taskq_row_set(&submit->row, concurrency_key, PointerGetDatum(key));
 }
 
 /*
@@ -416,6 +439,7 @@ submit_begin(TaskqSubmit *submit, const char *kind_name,
 	}
 	if (!PG_ARGISNULL(first + OPT_QUEUE))
 		queue = taskq_arg_queue(fcinfo, first + OPT_QUEUE);
+	submit_key(submit, kind, fcinfo, first);
 	taskq_submit_place(submit, kind_name, kind, role, queue,
 					   priority_of(fcinfo, first, priority));
 	submit_when(submit, fcinfo, first);

@@ -26,8 +26,15 @@ LWLock	   *taskq_main_lock = NULL;
 
 static LWLockPadded *locks = NULL;
 
-static Size (*part_size) (void) = NULL;
-static void (*part_init) (void) = NULL;
+#define MAX_PARTS 8
+
+/* What others have there. */
+static struct
+{
+	Size		(*size) (void);
+	void		(*init) (void);
+}			parts[MAX_PARTS];
+static int	nparts = 0;
 
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
@@ -51,7 +58,9 @@ shmem_request(void)
 {
 	if (prev_shmem_request_hook)
 		prev_shmem_request_hook();
-	RequestAddinShmemSpace(add_size(shmem_size(), part_size ? part_size() : 0));
+	RequestAddinShmemSpace(shmem_size());
+	for (int i = 0; i < nparts; i++)
+		RequestAddinShmemSpace(parts[i].size());
 	RequestNamedLWLockTranche("taskq", 1 + TASKQ_MAX_WORKERS);
 }
 
@@ -103,8 +112,8 @@ shmem_startup(void)
 	taskq_shared = ShmemInitStruct("taskq", shmem_size(), &found);
 	if (!found)
 		shmem_reset();
-	if (part_init)
-		part_init();
+	for (int i = 0; i < nparts; i++)
+		parts[i].init();
 	taskq_guard_startup(!found);
 	LWLockRelease(AddinShmemInitLock);
 
@@ -119,8 +128,10 @@ shmem_startup(void)
 void
 taskq_shmem_part(Size (*size) (void), void (*init) (void))
 {
-	part_size = size;
-	part_init = init;
+	Assert(nparts < MAX_PARTS);
+	parts[nparts].size = size;
+	parts[nparts].init = init;
+	nparts++;
 }
 
 /* taskq_shmem_init - ask for shared memory; called while the server starts */

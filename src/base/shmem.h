@@ -39,6 +39,7 @@
 #define TASKQ_PREPARED_LANES 8
 #define TASKQ_ENDED 4096		/* tasks that others may wait for */
 #define TASKQ_FILTER_BITS (1 << 22)
+#define TASKQ_BATCH_KEYS 32		/* whose tasks one batch may have */
 #define TASKQ_SAVE_TASKS 2000	/* watermarks are saved after so many */
 #define TASKQ_MESSAGE_SIZE 256
 #define TASKQ_INFO_SIZE 2048
@@ -186,6 +187,12 @@ typedef struct TaskqLane
 								 * before it */
 	TaskqDue	min_ready;		/* lowest noted since the scan took its
 								 * snapshot */
+
+	/* of a lane of tasks with concurrency keys: see keyed.c */
+	int64		cursor;			/* the key that was served last */
+	bool		noted;			/* something was noted since the scan took its
+								 * snapshot */
+	bool		waits;			/* what was passed over waits for its key */
 } TaskqLane;
 
 typedef enum TaskqSlotState
@@ -205,6 +212,27 @@ typedef enum TaskqOutcome
 	TASKQ_DROPPED = 1			/* nothing to announce; others: the state's
 								 * letter */
 } TaskqOutcome;
+
+/* How many tasks of a concurrency key a kind lets run at the same time. */
+typedef struct TaskqKeyLimit
+{
+	uint32		kind;			/* hash of its name: the limit may be changed */
+	int			n;
+} TaskqKeyLimit;
+
+/*
+ * The tasks of one concurrency key in a worker's batch: items[first..end).
+ * The worker has a place of the key for them.
+ */
+typedef struct TaskqSlotKey
+{
+	int64		key;
+	uint32		kind;			/* of the place */
+	int			first;
+	int			end;
+	TimestampTz rest_until;		/* steady time; a row was locked: the key is
+								 * left alone until then, 0: it is not */
+} TaskqSlotKey;
 
 /*
  * A worker.  Its batch is items[0..nitems); those before next have been
@@ -233,6 +261,8 @@ typedef struct TaskqSlot
 	bool		placed;			/* it has a place, or looks for a task that
 								 * shall have it */
 	TaskqPlace	place;
+	int			nkeys;			/* places of concurrency keys that it has */
+	TaskqSlotKey keys[TASKQ_BATCH_KEYS];
 
 	/* from here on: guarded by the slot's lock */
 	int			lane;			/* index into lanes */
@@ -373,7 +403,7 @@ typedef struct TaskqEnded
 {
 	Oid			dbid;
 	pg_uuid_t	id;
-} TaskqEnded;
+}			TaskqEnded;
 
 typedef struct TaskqShared
 {

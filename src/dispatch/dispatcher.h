@@ -17,6 +17,7 @@ extern void taskq_fire_timers(void);
 /* schedule.c: what is submitted again and again */
 extern void taskq_fire_schedules(void);
 extern void taskq_move_schedules(int64 by);
+
 /* unblock.c: tasks that wait for others */
 extern void taskq_unblock(void);
 extern void taskq_unblock_failed(void);

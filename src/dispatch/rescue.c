@@ -381,7 +381,9 @@ relieve(int slotno, TimestampTz now)
 	stuck_at = TimestampTzPlusMilliseconds(slot->task_since, TASKQ_STUCK_MS);
 	unannounced = (slot->in_task || slot->committing) &&
 		slot->announced < slot->next - slot->in_task;
-	waiting = (slot->in_task || slot->committing) && slot->next < slot->nitems;
+	/* also concurrency keys with which it is through */
+	waiting = (slot->in_task || slot->committing) &&
+		(slot->next < slot->nitems || slot->nkeys > 1);
 	LWLockRelease(taskq_slot_lock(slotno));
 	if (!unannounced && !waiting)
 		return;

@@ -48,7 +48,7 @@ typedef struct Work
 	pg_uuid_t	from;
 	bool		one;			/* only the first of these */
 	TimestampTz not_before;		/* steady time */
-} Work;
+}			Work;
 
 /* Works, in order; those before head are done. */
 typedef struct Queue
@@ -57,10 +57,17 @@ typedef struct Queue
 	int			head;
 	int			tail;
 	int			room;
-} Queue;
+}			Queue;
 
-static Queue queue = {0};
-static Queue later = {0};		/* that could not be done when it was their
+static Queue queue =
+{
+	0
+};
+static Queue later =
+{
+	0
+};								/* that could not be done when it was their
+
 								 * turn */
 static bool looking = false;	/* through all tasks that wait */
 static pg_uuid_t look_from;
@@ -69,7 +76,7 @@ static uint32 look_generation;
 /* ---- the queue ---- */
 
 static void
-queue_add(Queue *to, const Work *work)
+queue_add(Queue * to, const Work * work)
 {
 	if (to->head == to->tail)
 		to->head = to->tail = 0;
@@ -97,7 +104,7 @@ queue_task(const pg_uuid_t *id)
 
 /* What has to do with a task could not be seen to: again in a while. */
 static void
-put_off(const TaskqEdge *edge, int ms)
+put_off(const TaskqEdge * edge, int ms)
 {
 	Work		work = {.id = edge->dependency,.type = edge->type,
 		.from = edge->task,.one = true,
@@ -215,7 +222,7 @@ release_task(TaskqRow *row, const TaskqLaneDef *lane, const pg_uuid_t *id)
 
 /* One of those that it waits for has ended in this state; its row is locked. */
 static void
-dependency_ended(TaskqEdge *edge, char state, TaskqBlocked *blocked,
+dependency_ended(TaskqEdge * edge, char state, TaskqBlocked * blocked,
 				 TaskqRow *row, const TaskqLaneDef *lane)
 {
 	bool		failed = state != TASKQ_COMPLETED;
@@ -251,7 +258,7 @@ lock_now(const pg_uuid_t *id, TaskqRow *row)
 
 /* A task that waits for one that ended in this state. */
 static void
-see_to_waiting(TaskqEdge *edge, char state)
+see_to_waiting(TaskqEdge * edge, char state)
 {
 	TaskqBlocked blocked;
 	TaskqRow	row;
@@ -318,7 +325,7 @@ cancel_child(const pg_uuid_t *id, const char *reason)
 
 /* A task that is to be cancelled with its parent, which is over. */
 static void
-see_to_child(TaskqEdge *edge, char state)
+see_to_child(TaskqEdge * edge, char state)
 {
 	TaskqBlocked child;
 
@@ -339,7 +346,7 @@ see_to_child(TaskqEdge *edge, char state)
  * and moves the work on.
  */
 static int
-do_work(Work *work, int max, bool *done)
+do_work(Work * work, int max, bool *done)
 {
 	char		state = state_of(&work->id);
 	TaskqEdge	edges[TASKQ_PORTION];
@@ -517,7 +524,7 @@ look_at_all_of(TaskqRow *row)
 
 /* A task that waits; one that does not any more, however that came, is forgotten. */
 static void
-look_at_waiting(const TaskqBlocked *blocked)
+look_at_waiting(const TaskqBlocked * blocked)
 {
 	TaskqRow	row;
 	bool		found = taskq_store_find(&blocked->task, &row);

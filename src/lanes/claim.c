@@ -18,6 +18,7 @@
 #include "lanes/claim.h"
 #include "lanes/lane.h"
 #include "lanes/place.h"
+#include "lanes/round.h"
 #include "lanes/scan.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
@@ -292,6 +293,43 @@ scan_end(TaskqSlot *slot, int slotno, int index, TaskqLane *lane,
 	return n;
 }
 
+/* Reserve plain tasks; the main lock is held before and after. */
+static int
+claim_plain(int slotno, int index)
+{
+	TaskqLane  *lane = &taskq_shared->lanes[index];
+	TaskqScan	scan;
+
+	scan_begin(slotno, lane, &scan);
+	LWLockRelease(taskq_main_lock);
+	taskq_scan_lane(&scan);
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	return scan_end(&taskq_shared->slots[slotno], slotno, index, lane, &scan);
+}
+
+/* Reserve tasks with concurrency keys, and places of these; likewise. */
+static int
+claim_keyed(int slotno, int index, TaskqRound *round)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+	TaskqLane  *lane = &taskq_shared->lanes[index];
+	int			n;
+
+	taskq_round_begin(round, lane, slotno);
+	round->max = batch_size(lane);
+	round->max_keys = TASKQ_BATCH_KEYS;
+	LWLockRelease(taskq_main_lock);
+	taskq_round_look(round);
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	n = taskq_round_take(round);
+	if (n > 0)
+		reserve(slot, slotno, index, lane, round->found, n);
+	slot->nkeys = round->nkeys;
+	memcpy(slot->keys, round->keys, round->nkeys * sizeof(TaskqSlotKey));
+	taskq_round_end(round, lane);
+	return n;
+}
+
 /*
  * What was asked before the scan may be different by now: who paused this
  * lane has looked at what is reserved, and did not see this.  Then it is
@@ -309,12 +347,12 @@ keep_if_still_open(int slotno, int n)
 }
 
 /*
- * Take a place and start a scan; false if it is not to be scanned now, or
+ * Take a place to scan a lane; false if it is not to be scanned now, or
  * (*stale) definitions are to be read again first.
  */
 static bool
 begin_claim(int slotno, const TaskqScanLane *candidate,
-			const TaskqLimits *limits, TaskqScan *scan, bool *stale)
+			const TaskqLimits *limits, bool *stale)
 {
 	TaskqLane  *lane = &taskq_shared->lanes[candidate->index];
 	TaskqPlaceResult result;
@@ -324,10 +362,7 @@ begin_claim(int slotno, const TaskqScanLane *candidate,
 		return false;
 	result = taskq_place_take(&taskq_shared->slots[slotno], lane, limits);
 	*stale |= result == TASKQ_PLACE_STALE;
-	if (result != TASKQ_PLACE_TAKEN)
-		return false;
-	scan_begin(slotno, lane, scan);
-	return true;
+	return result == TASKQ_PLACE_TAKEN;
 }
 
 /* Is there more in a lane, and room for it? */
@@ -354,19 +389,19 @@ claim_from(int slotno, const TaskqScanLane *candidate, bool *again)
 	TaskqSlot  *slot = &taskq_shared->slots[slotno];
 	TaskqLane  *lane = &taskq_shared->lanes[candidate->index];
 	TaskqLimits limits;
+	TaskqRound *round = NULL;
 	TaskqDb    *db;
-	TaskqScan	scan;
 	int			n = 0;
 	bool		woken;
 
 	taskq_limits_of(taskq_lane_get(candidate->id), &limits);
+	if (taskq_lane_keyed(candidate->id))
+		round = taskq_round_new(candidate->id);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	if (begin_claim(slotno, candidate, &limits, &scan, again))
+	if (begin_claim(slotno, candidate, &limits, again))
 	{
-		LWLockRelease(taskq_main_lock);
-		taskq_scan_lane(&scan);
-		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-		n = scan_end(slot, slotno, candidate->index, lane, &scan);
+		n = round ? claim_keyed(slotno, candidate->index, round)
+			: claim_plain(slotno, candidate->index);
 		n = keep_if_still_open(slotno, n);
 		if (n == 0)
 			taskq_place_leave(slot, false);
@@ -484,6 +519,59 @@ taskq_claim(int slotno)
 }
 
 /*
+ * The key of a task in the worker's batch is left alone for a while: the task
+ * would be found again at once.
+ */
+static void
+rest_key(TaskqSlot *slot, const pg_uuid_t *id)
+{
+	for (int i = 0; i < slot->nkeys; i++)
+	{
+		for (int j = slot->keys[i].first; j < slot->keys[i].end; j++)
+		{
+			if (taskq_id_eq(&slot->items[j].id, id))
+				slot->keys[i].rest_until =
+					taskq_shared->lanes[slot->lane].retry_at;
+		}
+	}
+}
+
+/* Is nothing of a key in the worker's hands any more? */
+static bool
+key_done(const TaskqSlot *slot, const TaskqSlotKey *key)
+{
+	for (int i = key->first; i < Min(key->end, slot->nitems); i++)
+	{
+		if (slot->outcome[i] == TASKQ_UNDONE)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Give back places of keys, all of them or those with which the worker is
+ * through. Caller holds the main lock exclusively.
+ */
+static void
+release_keys(TaskqSlot *slot, bool all)
+{
+	int			n = 0;
+
+	for (int i = 0; i < slot->nkeys; i++)
+	{
+		TaskqKey	key = {.dbid = slot->dbid,.role = slot->role,
+		.number = slot->keys[i].key};
+
+		if (all || key_done(slot, &slot->keys[i]))
+			taskq_key_release(&key, slot->keys[i].kind,
+							  slot->keys[i].rest_until);
+		else
+			slot->keys[n++] = slot->keys[i];
+	}
+	slot->nkeys = n;
+}
+
+/*
  * taskq_claim_skipped - the row of a reserved task is locked by somebody
  * else: look again later
  */
@@ -497,6 +585,7 @@ taskq_claim_skipped(int slotno, const pg_uuid_t *id)
 	db = taskq_db_find(slot->dbid);
 	taskq_lane_skipped(&taskq_shared->lanes[slot->lane], id,
 					   taskq_steady_now());
+	rest_key(slot, id);
 	if (db != NULL)
 		taskq_wake_dispatcher(db);
 	LWLockRelease(taskq_main_lock);
@@ -531,6 +620,7 @@ taskq_claim_give_back(int slotno)
 	TaskqSlot  *slot = &taskq_shared->slots[slotno];
 	TaskqLane  *lane = taskq_lane_find(slot->dbid, slot->lane_id);
 	TaskqDb    *db = taskq_db_find(slot->dbid);
+	int			nkeys = slot->nkeys;
 	int			n;
 
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
@@ -543,15 +633,17 @@ taskq_claim_give_back(int slotno)
 							  taskq_leaf_bit(&slot->items[i].id));
 	}
 	slot->nitems = slot->next;
+	release_keys(slot, false);
 	LWLockRelease(taskq_slot_lock(slotno));
 	if (n > 0 && lane != NULL)
 	{
 		if (lane->generation == slot->lane_generation)
 			lane->running -= n;
 		lane->waiting += n;
-		if (db != NULL && lane->held == 0)
-			taskq_lane_wake(db, slot->role);
 	}
+	if (db != NULL && ((n > 0 && lane != NULL && lane->held == 0) ||
+					   slot->nkeys < nkeys))
+		taskq_lane_wake(db, slot->role);
 }
 
 /*
@@ -585,6 +677,7 @@ taskq_claim_release(int slotno)
 	TaskqLane  *lane = &taskq_shared->lanes[slot->lane];
 
 	note_left(slotno, true);
+	release_keys(slot, true);
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
 	if (slot->nitems > 0 && lane->generation == slot->lane_generation)
 		lane->running -= slot->nitems;
@@ -624,6 +717,37 @@ taskq_claim_stop_scan(int scanner)
 	}
 }
 
+/* taskq_claim_probe of a lane of tasks with concurrency keys */
+static bool
+probe_keyed(Oid dbid, int32 lane_id, int scanner)
+{
+	TaskqRound *round = taskq_round_new(lane_id);
+	TaskqLane  *lane;
+	bool		dirty;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	lane = taskq_lane_find(dbid, lane_id);
+	dirty = lane != NULL && lane->dirty;
+	if (!dirty || lane->scanner >= 0)
+	{
+		LWLockRelease(taskq_main_lock);
+		return dirty;
+	}
+	taskq_round_begin(round, lane, scanner);
+	LWLockRelease(taskq_main_lock);
+	taskq_round_look(round);
+	if (scanner < 0)
+		return round->nfound > 0;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	round->more |= round->nfound > 0;
+	round->nkeys = 0;
+	taskq_round_end(round, lane);
+	dirty = lane->dirty;
+	LWLockRelease(taskq_main_lock);
+	return dirty;
+}
+
 /*
  * taskq_claim_probe - is there something to claim in a lane?
  *
@@ -639,6 +763,8 @@ taskq_claim_probe(Oid dbid, int32 lane_id, int scanner)
 	TaskqScan	scan;
 	bool		dirty;
 
+	if (taskq_lane_keyed(lane_id))
+		return probe_keyed(dbid, lane_id, scanner);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	lane = taskq_lane_find(dbid, lane_id);
 	if (lane == NULL || !lane->dirty || lane->scanner >= 0)

@@ -25,6 +25,7 @@
 #include "lanes/note.h"
 #include "miscadmin.h"
 #include "store/dependencies.h"
+#include "store/keyed.h"
 #include "store/ready.h"
 #include "store/rights.h"
 #include "store/state.h"
@@ -233,7 +234,9 @@ taskq_submit_place(TaskqSubmit *submit, const char *kind_name,
 		check_handler(kind, role);
 	if (kind != NULL)
 		taskq_kind_check_superuser(kind, role);
-	submit->lane = taskq_lane_for(role, queue, kind_name, kind, priority);
+	submit->lane = taskq_lane_for(role, queue, kind_name, kind, priority,
+								  !taskq_row_isnull(&submit->row,
+													concurrency_key));
 	if (submit->lane == NULL)
 		elog(ERROR, "lane not found");
 	taskq_row_set(&submit->row, lane, Int32GetDatum(submit->lane->id));
@@ -400,11 +403,16 @@ taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
 {
 	TaskqRow   *rows;
 	uint32		leaves = 0;
+	bool		keyed = taskq_lane_keyed(submit->lane->id);
 
 	check_pending(submit->lane->role_oid, n);
 	check_children(n);
-	/* before the first id is made */
-	if (taskq_note_submitting(submit->lane->id) &&
+
+	/*
+	 * before the first id is made; no lane of tasks with keys is saved, since
+	 * each of them has a row
+	 */
+	if (!keyed && taskq_note_submitting(submit->lane->id) &&
 		taskq_row_isnull(&submit->row, run_at))
 		taskq_submit_at(submit, GetCurrentTimestamp());
 	if (submit->awaited > 0)
@@ -430,6 +438,11 @@ taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
 			taskq_timer_insert(submit->run_at, &ids[i], submit->lane->id);
 		taskq_note_later(submit->lane, n);
 		taskq_note_due(submit->run_at);
+	}
+	else if (n > 0 && keyed)
+	{
+		taskq_keyed_insert(rows, n);
+		taskq_note_submitted(submit->lane, &ids[0], leaves, n);
 	}
 	else if (n > 0 && !taskq_row_isnull(&submit->row, run_at))
 	{

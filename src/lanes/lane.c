@@ -60,6 +60,7 @@
  *	skipped		its row was locked by somebody else when its turn came
  *	dirty		(a lane) there may be something claimable; not dirty: certainly nothing
  *	fresh		(a lane) ... of which external workers have not been told
+ *	keyed		(a lane) its tasks have concurrency keys; keyed.c has all about it
  *	left out	(a lane) cannot be run now, and gave its room in shared memory to others
  *	saved		the watermark on disk, as this process's shared memory knows it
  *
@@ -70,10 +71,12 @@
 #include "base/guc.h"
 #include "lanes/cancels.h"
 #include "lanes/event.h"
+#include "lanes/keys.h"
 #include "lanes/lane.h"
 #include "lanes/waiting.h"
 #include "miscadmin.h"
 #include "storage/shmem.h"
+#include "store/defs.h"
 #include "utils/hsearch.h"
 #include "utils/timestamp.h"
 
@@ -369,7 +372,7 @@ find_idle(void)
 		&taskq_shared->lanes[taskq_shared->hand++ % taskq_shared->nlanes];
 
 		if (!OidIsValid(lane->dbid) || lane->dirty || lane->running > 0 ||
-			lane->scanner >= 0 || lane->retry_at != DT_NOEND)
+			lane->scanner >= 0 || lane->retry_at != DT_NOEND || lane->waits)
 			continue;
 		if (taskq_id_cmp(&lane->watermark, &lane->saved) <= 0)
 			return lane;
@@ -547,12 +550,33 @@ taskq_lane_take_turn(TaskqDb *db, int32 id, Oid role, int16 priority)
 }
 
 /*
+ * Tasks with concurrency keys have rows in table "keyed", and are looked for
+ * from where the round is: only that there is something new is to be known.
+ */
+static void
+note_keyed(TaskqLane *lane, const pg_uuid_t *id)
+{
+	if (lane->dirty)
+		taskq_id_lower(&lane->head, id);
+	else
+		lane->head = *id;
+	lane->noted = true;
+	lane->dirty = true;
+	lane->fresh = true;
+}
+
+/*
  * taskq_lane_submitted - there may be claimable plain tasks from this id on,
  * in these leaves
  */
 void
 taskq_lane_submitted(TaskqLane *lane, const pg_uuid_t *id, uint32 leaves)
 {
+	if (taskq_lane_keyed(lane->id))
+	{
+		note_keyed(lane, id);
+		return;
+	}
 	if (lane->known && taskq_id_cmp(id, &lane->saved) < 0)
 		id = &lane->saved;
 	taskq_id_lower(&lane->watermark, id);
@@ -576,6 +600,11 @@ taskq_lane_submitted(TaskqLane *lane, const pg_uuid_t *id, uint32 leaves)
 void
 taskq_lane_ready(TaskqLane *lane, const TaskqDue *due)
 {
+	if (taskq_lane_keyed(lane->id))
+	{
+		note_keyed(lane, &due->id);
+		return;
+	}
 	if (taskq_due_cmp(due, &lane->ready) < 0)
 		lane->ready = *due;
 	if (taskq_due_cmp(due, &lane->min_ready) < 0)
@@ -639,6 +668,11 @@ taskq_lane_scanned(TaskqLane *lane, int n)
 void
 taskq_lane_head(const TaskqLane *lane, pg_uuid_t *head)
 {
+	if (taskq_lane_keyed(lane->id))
+	{
+		*head = lane->head;
+		return;
+	}
 	taskq_id_at(lane->ready.due, head);
 	if (lane->leaves != 0)
 		taskq_id_lower(head, &lane->head);
@@ -797,6 +831,7 @@ taskq_db_forget(Oid dbid)
 		slot->state = TASKQ_SLOT_FREE;
 		slot->placed = false;
 	}
+	taskq_keys_forget(dbid);
 	if (db != NULL)
 	{
 		taskq_event_drop(dbid);

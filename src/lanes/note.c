@@ -29,6 +29,7 @@
 #include "lanes/cancels.h"
 #include "lanes/claim.h"
 #include "lanes/event.h"
+#include "lanes/keys.h"
 #include "lanes/lane.h"
 #include "lanes/note.h"
 #include "lanes/place.h"
@@ -51,6 +52,7 @@ typedef enum NoteType
 	NOTE_AWAITED,
 	NOTE_LOOK,
 	NOTE_CANCEL,
+	NOTE_KEY_LIMIT,
 	NOTE_WAKE,
 	NOTE_PAUSE,
 	NOTE_RESCAN,
@@ -74,6 +76,7 @@ typedef struct Note
 	int			slot;
 	bool		force;
 	char	   *reason;
+	TaskqKeyLimit limit;
 } Note;
 
 static Note *notes = NULL;
@@ -441,6 +444,12 @@ taskq_note_cancel(const TaskqLaneDef *lane, int slot, const pg_uuid_t *id,
 }
 
 void
+taskq_note_key_limit(TaskqKeyLimit limit)
+{
+	note_add(NOTE_KEY_LIMIT, NULL)->limit = limit;
+}
+
+void
 taskq_note_wake(void)
 {
 	note_add(NOTE_WAKE, NULL);
@@ -583,6 +592,12 @@ apply_cancel(TaskqDb *db, const Note *note)
 }
 
 static void
+apply_key_limit(TaskqDb *db, const Note *note)
+{
+	taskq_keys_limit(db->dbid, note->limit);
+}
+
+static void
 apply_wake(TaskqDb *db, const Note *note)
 {
 	pg_atomic_fetch_add_u64(&taskq_shared->definitions, 1);
@@ -671,6 +686,7 @@ static void (*const apply_committed[]) (TaskqDb *db, const Note *note) =
 		[NOTE_AWAITED] = apply_awaited,
 		[NOTE_LOOK] = apply_look,
 		[NOTE_CANCEL] = apply_cancel,
+		[NOTE_KEY_LIMIT] = apply_key_limit,
 		[NOTE_WAKE] = apply_wake,
 		[NOTE_PAUSE] = apply_pause,
 		[NOTE_RESCAN] = apply_rescan,
@@ -794,6 +810,7 @@ prepared_add(TaskqPrepared *prepared, const Note *note)
 		case NOTE_FINAL:
 			prepared->look = true;
 			break;
+		case NOTE_KEY_LIMIT:
 		case NOTE_WAKE:
 		case NOTE_PAUSE:
 		case NOTE_RESCAN:

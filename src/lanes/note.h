@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "base/id.h"
+#include "base/shmem.h"
 #include "datatype/timestamp.h"
 #include "store/defs.h"
 
@@ -69,6 +70,9 @@ extern void taskq_note_look(void);
 extern void taskq_note_cancel(const TaskqLaneDef *lane, int slot,
 							  const pg_uuid_t *id, bool force,
 							  const char *reason);
+
+/* a kind has another limit of running tasks of a concurrency key */
+extern void taskq_note_key_limit(TaskqKeyLimit limit);
 
 /* definitions changed so that waiting tasks may run now */
 extern void taskq_note_wake(void);

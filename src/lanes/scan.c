@@ -13,7 +13,9 @@
 #include "postgres.h"
 
 #include "lanes/lane.h"
+#include "lanes/round.h"
 #include "lanes/scan.h"
+#include "store/defs.h"
 #include "store/ready.h"
 #include "utils/snapmgr.h"
 
@@ -221,6 +223,21 @@ take(TaskqScan *scan, const Found *all, int nall, const pg_uuid_t *last_seen)
 }
 
 /*
+ * Tasks with concurrency keys are claimed by round.c; who is to do something
+ * to all that wait in a lane has them in any order.
+ */
+static void
+list_keyed(TaskqScan *scan)
+{
+	scan->nfound = taskq_round_list(scan->lane, scan->max, scan->found);
+	memset(scan->was_ready, true, sizeof(scan->was_ready));
+	taskq_due_first(&scan->next_ready);
+	if (scan->nfound < scan->max)
+		taskq_due_none(&scan->next_ready);
+	scan->remaining = 0;
+}
+
+/*
  * taskq_scan_lane - the claimable tasks of a lane that became so first
  *
  * From scan->start on, in the leaves told, and from scan->ready on; fills the
@@ -236,6 +253,12 @@ taskq_scan_lane(TaskqScan *scan)
 	pg_uuid_t	last_seen;
 	int			nall;
 
+	if (taskq_lane_keyed(scan->lane))
+	{
+		list_keyed(scan);
+		pfree(all);
+		return;
+	}
 	/* see lane.c: nothing plain is claimable before it */
 	if (!scan->known)
 		(void) taskq_watermark_read(scan->lane, &scan->saved);

@@ -249,7 +249,7 @@ number_used(Relation rel, TaskqRelation pkey, int32 number)
 }
 
 /*
- * taskq_defs_number - a number for a new row
+ * taskq_defs_number - a number for a new row, good with either sign
  *
  * The sequence begins again after its end, so whoever makes rows and rolls
  * back, again and again, takes none away from others for good.
@@ -263,6 +263,6 @@ taskq_defs_number(Relation rel, TaskqRelation pkey, TaskqRelation sequence)
 	{
 		CHECK_FOR_INTERRUPTS();
 		number = nextval_internal(taskq_store_oid(sequence), false);
-	} while (number_used(rel, pkey, number));
+	} while (number_used(rel, pkey, number) || number_used(rel, pkey, -number));
 	return number;
 }

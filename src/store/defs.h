@@ -34,7 +34,8 @@ enum
 	Anum_kind_updated_at,
 	Anum_kind_version,
 	Anum_kind_handler_by,
-	Natts_kind = Anum_kind_handler_by
+	Anum_kind_max_running_per_key,
+	Natts_kind = Anum_kind_max_running_per_key
 };
 
 /* columns of taskq_internal.queue */
@@ -72,6 +73,7 @@ typedef struct TaskqKind
 	bool		batch;			/* tasks may share transactions */
 	int64		timeout_ms;		/* 0: none */
 	int32		max_running;	/* 0: no limit */
+	int			max_running_per_key;
 	int64		backoff_ms;
 	int64		backoff_max_ms;
 	List	   *retry_on;		/* of SQLSTATEs and classes, as strings; NIL:
@@ -97,6 +99,12 @@ typedef struct TaskqQueue
 	bool		defined;		/* by somebody; the cache's */
 	int32		max_running;	/* 0: no limit */
 } TaskqQueue;
+
+/*
+ * Tasks with a concurrency key are in lanes of their own, whose numbers are
+ * negative.
+ */
+#define taskq_lane_keyed(id) ((id) < 0)
 
 typedef struct TaskqLaneDef
 {
@@ -135,7 +143,7 @@ extern const TaskqLaneDef *taskq_lane_get(int32 id);
 extern const TaskqLaneDef *taskq_lane_for(Oid role, const char *queue,
 										  const char *kind_name,
 										  const TaskqKind *kind,
-										  int16 priority);
+										  int16 priority, bool keyed);
 extern List *taskq_lane_ids(void);
 extern bool taskq_lanes_have_queue(const char *queue);
 extern int	taskq_lanes_take_over(void);

@@ -23,7 +23,7 @@ typedef struct TaskqEdge
 	char		state;			/* how the dependency ended, or
 								 * TASKQ_EDGE_OPEN */
 	ItemPointerData tid;		/* of a row that was read */
-} TaskqEdge;
+}			TaskqEdge;
 
 /* What becomes of a task when one that it waits for fails. */
 #define TASKQ_ON_FAILURE_CANCEL 'c'
@@ -41,19 +41,19 @@ typedef struct TaskqBlocked
 	int			awaited;		/* how many it waits for */
 	bool		failed;			/* one of those that have ended has failed */
 	ItemPointerData tid;		/* of a row that was read */
-} TaskqBlocked;
+}			TaskqBlocked;
 
-extern void taskq_edges_insert(const TaskqEdge *edges, int n);
+extern void taskq_edges_insert(const TaskqEdge * edges, int n);
 extern int	taskq_edges_next(const pg_uuid_t *dependency, char type,
-							 pg_uuid_t *from, int max, TaskqEdge *edges);
-extern void taskq_edge_settle(TaskqEdge *edge, char state);
+							 pg_uuid_t *from, int max, TaskqEdge * edges);
+extern void taskq_edge_settle(TaskqEdge * edge, char state);
 
-extern void taskq_blocked_insert(const TaskqBlocked *blocked, int n);
+extern void taskq_blocked_insert(const TaskqBlocked * blocked, int n);
 extern bool taskq_blocked_find(const pg_uuid_t *task, bool child,
-							   TaskqBlocked *blocked);
-extern void taskq_blocked_update(TaskqBlocked *blocked);
+							   TaskqBlocked * blocked);
+extern void taskq_blocked_update(TaskqBlocked * blocked);
 extern void taskq_blocked_delete(const pg_uuid_t *task, bool child);
 extern int	taskq_blocked_next(pg_uuid_t *from, int max,
-							   TaskqBlocked *blocked);
+							   TaskqBlocked * blocked);
 
 #endif

@@ -68,6 +68,10 @@ kind_from_row(TaskqKind *kind, Datum *values, bool *nulls)
 	kind->priority = DatumGetInt16(values[Anum_kind_priority - 1]);
 	kind->max_attempts = DatumGetInt16(values[Anum_kind_max_attempts - 1]);
 	kind->batch = DatumGetBool(values[Anum_kind_batch - 1]);
+	kind->max_running_per_key =
+		nulls[Anum_kind_max_running_per_key - 1]
+		? 1
+		: DatumGetInt32(values[Anum_kind_max_running_per_key - 1]);
 	kind->timeout_ms = nulls[Anum_kind_timeout - 1]
 		? 0
 		: interval_ms(values[Anum_kind_timeout - 1]);

@@ -25,6 +25,7 @@ typedef struct LaneKey
 	NameData	kind;
 	int32		kind_owner;
 	int64		kind_version;
+	bool		keyed;
 } LaneKey;
 
 typedef struct LaneByKey
@@ -107,6 +108,8 @@ lane_insert(int32 role, const LaneKey *key)
 	Datum		values[Natts_lane];
 	bool		nulls[Natts_lane] = {false};
 
+	if (key->keyed)
+		id = -id;
 	values[0] = Int32GetDatum(id);
 	values[1] = Int32GetDatum(role);
 	values[2] = Int16GetDatum(key->priority);
@@ -143,7 +146,8 @@ lane_search(int32 role, const LaneKey *key)
 		TaskqLaneDef lane;
 
 		lane_from_tuple(&lane, tuple, RelationGetDescr(read.rel));
-		if (!lane.foreign && (id == 0 || lane.id < id))
+		if (!lane.foreign && taskq_lane_keyed(lane.id) == key->keyed &&
+			(id == 0 || lane.id < id))
 			id = lane.id;
 	}
 	taskq_read_end(&read);
@@ -152,14 +156,14 @@ lane_search(int32 role, const LaneKey *key)
 
 /*
  * taskq_lane_for - the lane of these properties, made if there is none; kind
- * NULL: SQL commands
+ * NULL: SQL commands; keyed: for tasks with a concurrency key
  *
  * Its row is part of the calling transaction.  Two sessions may make one each
  * at the same time: both serve, and no submitter waits for another.
  */
 const TaskqLaneDef *
 taskq_lane_for(Oid role, const char *queue, const char *kind_name,
-			   const TaskqKind *kind, int16 priority)
+			   const TaskqKind *kind, int16 priority, bool keyed)
 {
 	LaneKey		key;
 	LaneByKey  *entry;
@@ -167,6 +171,7 @@ taskq_lane_for(Oid role, const char *queue, const char *kind_name,
 	memset(&key, 0, sizeof(key));
 	key.role = role;
 	key.priority = priority;
+	key.keyed = keyed;
 	key.kind_owner = kind ? kind->owner_id : 0;
 	key.kind_version = kind ? kind->version : 0;
 	namestrcpy(&key.queue, queue);

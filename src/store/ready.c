@@ -99,8 +99,13 @@ passes(TaskqRow *row, TaskqStoreFilter filter)
 	return passed;
 }
 
-static bool
-is_claimable(const pg_uuid_t *id, TaskqStoreFilter filter, TaskqRef *ref)
+/*
+ * taskq_ready_claimable - is a task claimable, and does the filter (or NULL)
+ * let it pass?  Then *ref tells where it is
+ */
+bool
+taskq_ready_claimable(const pg_uuid_t *id, TaskqStoreFilter filter,
+					  TaskqRef *ref)
 {
 	TaskqRow	row;
 	char		state;
@@ -141,7 +146,7 @@ taskq_ready_scan(int32 lane, const TaskqDue *from, Snapshot snapshot,
 		*exhausted = got < wanted;
 		for (int i = 0; i < got; i++)
 		{
-			if (is_claimable(&rows[i].id, filter, &found[n]))
+			if (taskq_ready_claimable(&rows[i].id, filter, &found[n]))
 				dues[n++] = rows[i];
 		}
 		if (got > 0)
@@ -173,7 +178,7 @@ taskq_ready_tidy(int32 lane)
 	{
 		TaskqRef	ref;
 
-		if (!is_claimable(&row.id, NULL, &ref))
+		if (!taskq_ready_claimable(&row.id, NULL, &ref))
 			taskq_ready_delete(lane, row.due, &row.id);
 		at = row;
 		taskq_id_next(&at.id);

@@ -17,6 +17,8 @@ extern int	taskq_ready_scan(int32 lane, const TaskqDue *from,
 							 Snapshot snapshot, TaskqStoreFilter filter,
 							 int max, TaskqRef *found, TaskqDue *dues,
 							 bool *exhausted);
+extern bool taskq_ready_claimable(const pg_uuid_t *id,
+								  TaskqStoreFilter filter, TaskqRef *ref);
 extern void taskq_ready_tidy(int32 lane);
 extern bool taskq_watermark_read(int32 lane, pg_uuid_t *id);
 extern bool taskq_watermark_highest(pg_uuid_t *id);

@@ -23,6 +23,7 @@
 
 #include "store/attempts.h"
 #include "store/dependencies.h"
+#include "store/keyed.h"
 #include "store/leases.h"
 #include "store/ready.h"
 #include "store/state.h"
@@ -83,6 +84,16 @@ is_claimable(char state)
 	return state == TASKQ_PENDING || state == TASKQ_RUNNING;
 }
 
+/* The row in table "keyed" of a task that has a concurrency key. */
+static void
+change_keyed(TaskqRow *row, bool claimable)
+{
+	if (claimable)
+		taskq_keyed_insert(row, 1);
+	else
+		taskq_keyed_delete(row);
+}
+
 /*
  * The task's row in table "ready", which it has while it is claimable if it
  * was not so from its submit on: then it has a run_at, and what had none gets
@@ -95,6 +106,11 @@ change_ready(TaskqRow *row, char from, char to, const pg_uuid_t *id)
 
 	if (is_claimable(from) == is_claimable(to))
 		return;
+	if (taskq_lane_keyed(lane))
+	{
+		change_keyed(row, is_claimable(to));
+		return;
+	}
 	if (is_claimable(to) && taskq_row_isnull(row, run_at))
 		taskq_row_set(row, run_at, TimestampTzGetDatum(taskq_id_time(id)));
 	if (is_claimable(to))

@@ -45,7 +45,8 @@ static const char *const names[] = {
 	"schedule_state", "schedule_state_pkey", "schedule_state_look_at_idx",
 	"schedule_object", "schedule_object_pkey",
 	"dependency", "dependency_pkey",
-	"blocked", "blocked_pkey"
+	"blocked", "blocked_pkey",
+	"keyed", "keyed_pkey"
 };
 
 StaticAssertDecl(lengthof(names) == TASKQ_NRELS - TASKQ_REL_TIMER,
@@ -72,7 +73,7 @@ static const Oid kind_types[] = {TEXTOID, TEXTOID, TEXTOID,
 	INT4OID, INT4OID, INTERVALOID,
 	INT4OID, INTERVALOID, BOOLOID,
 	TEXTOID, INT4OID, TIMESTAMPTZOID,
-INT8OID, INT4OID};
+INT8OID, INT4OID, INT4OID};
 static const Oid kind_grant_types[] = {TEXTOID, CHAROID, INT4OID};
 static const Oid queue_types[] = {TEXTOID, INT4OID, INTERVALOID, TEXTOID,
 TIMESTAMPTZOID};
@@ -105,6 +106,7 @@ static const Oid schedule_object_types[] = {TEXTOID, TEXTOID, UUIDOID,
 TIMESTAMPTZOID, TIMESTAMPTZOID};
 static const Oid dependency_types[] = {UUIDOID, CHAROID, UUIDOID, CHAROID};
 static const Oid blocked_types[] = {UUIDOID, BOOLOID, CHAROID, INT4OID, BOOLOID};
+static const Oid keyed_types[] = {INT4OID, INT8OID, TIMESTAMPTZOID, UUIDOID};
 
 static const struct
 {
@@ -129,7 +131,8 @@ static const struct
 	{TASKQ_REL_SCHEDULE_OBJECT, schedule_object_types,
 	lengthof(schedule_object_types)},
 	{TASKQ_REL_DEPENDENCY, dependency_types, lengthof(dependency_types)},
-	{TASKQ_REL_BLOCKED, blocked_types, lengthof(blocked_types)}
+	{TASKQ_REL_BLOCKED, blocked_types, lengthof(blocked_types)},
+	{TASKQ_REL_KEYED, keyed_types, lengthof(keyed_types)}
 };
 
 StaticAssertDecl(lengthof(task_types) == Natts_task &&

@@ -113,7 +113,6 @@ SELECT taskq.task_submit('errors', on_conflict => 'return');
 \echo :SQLSTATE
 SELECT taskq.task_submit('errors', unique_for => '1 h');
 \echo :SQLSTATE
-SELECT taskq.task_submit('errors', concurrency_key => 'k');
 \echo :SQLSTATE
 SELECT taskq.task_submit('errors', options => '{"a": 1}');
 \echo :SQLSTATE

@@ -1,0 +1,339 @@
+/*-------------------------------------------------------------------------
+ *
+ * keys.c
+ *		Who runs tasks of a concurrency key now.
+ *
+ * A key has an entry in shared memory while somebody has a place of it: a
+ * worker for the tasks in its batch, which run one after another, or an
+ * external worker's lease.  A place is taken in the step in which tasks are
+ * reserved, and given back in the one in which that ends; so there are never
+ * more than the key's kind allows, nor fewer for longer than it takes to
+ * look.  A key that nobody has needs no entry, however many tasks wait.
+ *
+ * Several kinds may have tasks of one key, each with its own limit.  Each is
+ * kept: nobody gets a place beyond his own limit, or beyond that of anybody
+ * who has one.
+ *
+ * Who passes over tasks because their key is taken says so at the key's
+ * entry, and in its lane; who gives the place back makes the role's lanes
+ * dirty that wait so.  Both under the main lock: who looks after that looks
+ * again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "base/clock.h"
+#include "common/hashfn.h"
+#include "lanes/keys.h"
+#include "store/defs.h"
+#include "storage/shmem.h"
+#include "utils/hsearch.h"
+#include "utils/timestamp.h"
+
+/* Leases may have as many as workers leave. */
+#define MAX_WORKERS_KEYS (TASKQ_MAX_WORKERS * TASKQ_BATCH_KEYS)
+#define MAX_KEYS (4 * MAX_WORKERS_KEYS)
+#define KINDS 4					/* that are told apart in an entry */
+#define NO_ROOM_MS 100			/* till the next try, when there was no room
+								 * for an entry */
+
+typedef struct KeyEntry
+{
+	TaskqKey	key;
+	int			held;			/* places */
+	struct
+	{
+		TaskqKeyLimit limit;
+		int			n;			/* of the places */
+	}			kinds[KINDS];
+	bool		waited;			/* somebody passed over it */
+	TimestampTz rest_until;		/* steady time: nobody takes it before that */
+} KeyEntry;
+
+static HTAB *keys = NULL;
+
+static Size
+keys_size(void)
+{
+	return hash_estimate_size(MAX_KEYS, sizeof(KeyEntry));
+}
+
+static void
+init_keys(void)
+{
+	HASHCTL		ctl = {.keysize = sizeof(TaskqKey),.entrysize = sizeof(KeyEntry)};
+
+	keys = ShmemInitHash("taskq keys", MAX_KEYS, MAX_KEYS, &ctl,
+						 HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+}
+
+/*
+ * taskq_keys_init - ask for the table's room in shared memory; before
+ * taskq_shmem_init
+ */
+void
+taskq_keys_init(void)
+{
+	taskq_shmem_part(keys_size, init_keys);
+}
+
+/* taskq_key_limit - so many tasks of a key may run at once, for a kind */
+TaskqKeyLimit
+taskq_key_limit(const char *kind, int n)
+{
+	return (TaskqKeyLimit)
+	{
+		.kind = hash_bytes((const unsigned char *) kind, strlen(kind)),.n = n
+	};
+}
+
+static KeyEntry *
+find(const TaskqKey *key)
+{
+	return hash_search(keys, key, HASH_FIND, NULL);
+}
+
+/* The least limit of those who have a place. */
+static int
+least_limit(const KeyEntry *entry)
+{
+	int			least = PG_INT32_MAX;
+
+	for (int i = 0; i < KINDS; i++)
+	{
+		if (entry->kinds[i].n > 0)
+			least = Min(least, entry->kinds[i].limit.n);
+	}
+	return least;
+}
+
+/* Where the places of a kind are counted, or -1. */
+static int
+kind_index(const KeyEntry *entry, uint32 kind)
+{
+	for (int i = 0; i < KINDS; i++)
+	{
+		if (entry->kinds[i].n > 0 && entry->kinds[i].limit.kind == kind)
+			return i;
+	}
+	return -1;
+}
+
+/*
+ * Where they are to be counted.  Of too many kinds the last ones share a
+ * place with the least limit, which lets too few run rather than too many.
+ */
+static int
+kind_enter(KeyEntry *entry, TaskqKeyLimit limit)
+{
+	int			index = kind_index(entry, limit.kind);
+
+	for (int i = 0; i < KINDS - 1 && index < 0; i++)
+	{
+		if (entry->kinds[i].n == 0)
+			index = i;
+	}
+	if (index < 0)
+		index = KINDS - 1;
+	if (entry->kinds[index].n == 0)
+		entry->kinds[index].limit = limit;
+	entry->kinds[index].limit.n = Min(entry->kinds[index].limit.n, limit.n);
+	return index;
+}
+
+static bool
+entry_free(const KeyEntry *entry, TaskqKeyLimit limit)
+{
+	return entry->held < Min(limit.n, least_limit(entry)) &&
+		(entry->rest_until == 0 || entry->rest_until <= taskq_steady_now());
+}
+
+/*
+ * taskq_key_free - could somebody with this limit have a place now?  Caller
+ * holds the main lock at least shared
+ */
+bool
+taskq_key_free(const TaskqKey *key, TaskqKeyLimit limit)
+{
+	KeyEntry   *entry = find(key);
+
+	return entry == NULL || entry_free(entry, limit);
+}
+
+/* Entries that nobody has, whose rest is over. */
+static void
+make_room(void)
+{
+	HASH_SEQ_STATUS status;
+	KeyEntry   *entry;
+	TimestampTz now = taskq_steady_now();
+
+	hash_seq_init(&status, keys);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->held == 0 && entry->rest_until <= now)
+			(void) hash_search(keys, &entry->key, HASH_REMOVE, NULL);
+	}
+}
+
+static bool
+has_room(bool lease)
+{
+	long		max = lease ? MAX_KEYS - MAX_WORKERS_KEYS : MAX_KEYS;
+
+	if (hash_get_num_entries(keys) >= max)
+		make_room();
+	return hash_get_num_entries(keys) < max;
+}
+
+/*
+ * taskq_key_take - take a place, for a worker or for a lease
+ *
+ * False if there is none, or no room to note it.
+ */
+bool
+taskq_key_take(const TaskqKey *key, TaskqKeyLimit limit, bool lease)
+{
+	KeyEntry   *entry = find(key);
+
+	if (entry == NULL)
+	{
+		if (!has_room(lease))
+			return false;
+		entry = hash_search(keys, key, HASH_ENTER_NULL, NULL);
+		if (entry == NULL)
+			return false;
+		memset((char *) entry + sizeof(TaskqKey), 0,
+			   sizeof(KeyEntry) - sizeof(TaskqKey));
+	}
+	if (!entry_free(entry, limit))
+		return false;
+	entry->kinds[kind_enter(entry, limit)].n++;
+	entry->held++;
+	entry->rest_until = 0;
+	return true;
+}
+
+/*
+ * taskq_key_release - give a place back that was taken for this kind
+ *
+ * With rest_until the key is left alone until then: its first task was
+ * locked, and would be again.
+ */
+void
+taskq_key_release(const TaskqKey *key, uint32 kind, TimestampTz rest_until)
+{
+	KeyEntry   *entry = find(key);
+	int			index;
+
+	if (entry == NULL || entry->held == 0)
+		return;
+	index = kind_index(entry, kind);
+	entry->kinds[index < 0 ? KINDS - 1 : index].n--;
+	entry->held--;
+	entry->rest_until = Max(entry->rest_until, rest_until);
+	if (entry->waited)
+		taskq_keys_wake(key->dbid, key->role);
+	entry->waited = false;
+	if (entry->held == 0 && entry->rest_until == 0)
+		(void) hash_search(keys, key, HASH_REMOVE, NULL);
+}
+
+/* Look at the lane again at that time at the latest. */
+static void
+look_again(TaskqLane *lane, TimestampTz at)
+{
+	TaskqDb    *db = taskq_db_find(lane->dbid);
+
+	if (lane->retry_at <= at)
+		return;
+	lane->retry_at = at;
+	if (db != NULL)
+		taskq_wake_dispatcher(db);
+}
+
+/*
+ * taskq_key_wait - a lane's tasks were passed over because of their key
+ *
+ * True if the lane will be told; false if the key is free by now.
+ */
+bool
+taskq_key_wait(const TaskqKey *key, TaskqKeyLimit limit, TaskqLane *lane)
+{
+	KeyEntry   *entry = find(key);
+
+	if (entry != NULL && entry_free(entry, limit))
+		return false;
+	if (entry == NULL && has_room(false))
+		return false;
+	lane->waits = true;
+	if (entry == NULL)
+		look_again(lane, taskq_steady_now() + NO_ROOM_MS * INT64CONST(1000));
+	else
+	{
+		entry->waited = true;
+		if (entry->rest_until > 0)
+			look_again(lane, entry->rest_until);
+	}
+	return true;
+}
+
+/*
+ * taskq_keys_wake - a place was given back: a role's lanes that wait for one
+ * may have something to claim; role InvalidOid: of every role
+ */
+void
+taskq_keys_wake(Oid dbid, Oid role)
+{
+	for (int i = 0; i < taskq_shared->nlanes; i++)
+	{
+		TaskqLane  *lane = &taskq_shared->lanes[i];
+
+		if (lane->dbid != dbid || !lane->waits ||
+			(OidIsValid(role) && lane->role != role))
+			continue;
+		lane->waits = false;
+		lane->noted = true;
+		lane->dirty = true;
+		lane->fresh = true;
+	}
+	if (pg_atomic_read_u32(&taskq_shared->claimers) > 0)
+		ConditionVariableBroadcast(&taskq_shared->claimable);
+}
+
+/*
+ * taskq_keys_limit - a kind has another limit: it counts for those who have
+ * places, too
+ */
+void
+taskq_keys_limit(Oid dbid, TaskqKeyLimit limit)
+{
+	HASH_SEQ_STATUS status;
+	KeyEntry   *entry;
+
+	hash_seq_init(&status, keys);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		int			index = kind_index(entry, limit.kind);
+
+		if (entry->key.dbid == dbid && index >= 0)
+			entry->kinds[index].limit = limit;
+	}
+	taskq_keys_wake(dbid, InvalidOid);
+}
+
+/* taskq_keys_forget - nothing is known of a database any more */
+void
+taskq_keys_forget(Oid dbid)
+{
+	HASH_SEQ_STATUS status;
+	KeyEntry   *entry;
+
+	hash_seq_init(&status, keys);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->key.dbid == dbid)
+			(void) hash_search(keys, &entry->key, HASH_REMOVE, NULL);
+	}
+}

@@ -1,0 +1,135 @@
+# Tasks with a concurrency key: so many of a key at a time, never more, and no fewer for long.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use TaskqTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = taskq_node('keys', 'taskq.max_workers' => 4);
+my $db = 'postgres';
+
+# A task takes one of as many locks as there may be tasks of its key: the locks are the
+# session's, so they last until the worker is through with the task, also after its commit.
+$node->safe_psql(
+	$db, q{
+	CREATE TABLE violation (task uuid, key text);
+	CREATE TABLE ran (at serial, key text, n int);
+	CREATE FUNCTION one_of(p jsonb) RETURNS void LANGUAGE plpgsql AS $$
+	DECLARE
+		me record;
+	BEGIN
+		SELECT t.id, t.concurrency_key INTO me FROM taskq.current_task() c JOIN taskq_internal.task t USING (id);
+		FOR i IN 1 .. coalesce((p->>'limit')::int, 1) LOOP
+			IF pg_try_advisory_lock(hashtext(me.concurrency_key), i) THEN
+				INSERT INTO ran (key, n) VALUES (me.concurrency_key, (p->>'n')::int);
+				INSERT INTO effect (task) VALUES (me.id);
+				PERFORM pg_sleep((p->>'sleep')::float);
+				RETURN;
+			END IF;
+		END LOOP;
+		INSERT INTO violation VALUES (me.id, me.concurrency_key);
+	END $$;
+	GRANT SELECT ON taskq_internal.task TO PUBLIC;
+	SELECT taskq.kind_define('one', 'one_of(jsonb)', max_attempts => 10, backoff => '0');
+	SELECT taskq.kind_define('other', 'one_of(jsonb)', max_attempts => 10, backoff => '0');
+	SELECT taskq.kind_define('two', 'one_of(jsonb)', max_running_per_key => 2);
+	SELECT taskq.kind_define('batch', 'one_of(jsonb)', batch => true);
+	SELECT taskq.queue_define('q');});
+
+sub all_done
+{
+	my ($what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	ok($node->poll_query_until($db, 'SELECT count(*) = 0 FROM taskq.task WHERE NOT ready'), "$what: all come to their end")
+	  or diag(sql($node, $db, 'SELECT kind, state, concurrency_key, count(*) FROM taskq.task GROUP BY 1, 2, 3 ORDER BY 4 DESC LIMIT 10'));
+	is(sql($node, $db, 'SELECT count(*) FROM violation'), 0, "$what: never too many of a key");
+	is(sql($node, $db, "SELECT count(*) FROM taskq.task t WHERE state <> 'completed' OR 1 <> (SELECT count(*) FROM effect e WHERE e.task = t.id)"),
+		0, "$what: each ran once");
+	is(sql($node, $db, 'SELECT count(*) FROM taskq_internal.keyed'), 0, "$what: nothing is left of them");
+	$node->safe_psql($db, 'TRUNCATE ran, effect, violation; SELECT taskq.task_delete(id) FROM taskq.task');
+	return;
+}
+
+sub keyed
+{
+	my ($kind, $key, $n, $more) = @_;
+	return "SELECT count(*) FROM (SELECT taskq.task_submit('$kind', jsonb_build_object('n', i" . ($more // '') . "), concurrency_key => $key) FROM generate_series(1, $n) i) s;";
+}
+
+# --- one at a time, many keys, many workers
+
+$node->safe_psql($db, keyed('one', q{'k' || i % 7}, 400));
+all_done('one at a time');
+
+$node->safe_psql($db, keyed('one', q{'k'}, 200));
+ok($node->poll_query_until($db, 'SELECT count(*) = 200 FROM ran'), 'one key');
+is(sql($node, $db, 'SELECT string_agg(n::text, \' \' ORDER BY at) FROM ran'), join(' ', 1 .. 200), 'tasks of a key run in the order of their submission');
+all_done('one key');
+
+$node->safe_psql($db, keyed('one', q{i::text}, 1000));
+all_done('a thousand keys');
+
+$node->safe_psql($db, keyed('batch', q{'k' || i % 3}, 300));
+all_done('several in a transaction');
+
+# --- across kinds and queues
+
+$node->safe_psql($db, keyed('one', q{'k'}, 100, q{, 'sleep', 0.001}) . keyed('other', q{'k'}, 100)
+	  . "SELECT count(*) FROM (SELECT taskq.task_submit('other', queue => 'q', priority => 5, concurrency_key => 'k') FROM generate_series(1, 100)) s");
+all_done('across kinds and queues');
+
+# --- two at a time: never more, and two where two may
+
+$node->safe_psql($db, keyed('two', q{'k' || i % 2}, 200, q{, 'limit', 2}));
+all_done('two at a time');
+
+my @two = map { submit($node, $db, 'gate', '{"gate": "two"}', "concurrency_key => 'g'") } 1 .. 3;
+wait_state($node, $db, $two[0], 'running');
+is(sql($node, $db, q{SELECT string_agg(state, ' ' ORDER BY id) FROM taskq.task}), 'running pending pending', 'one of a key runs');
+my $plain = submit($node, $db, 'short');
+is(wait_task($node, $db, $plain), 'completed', 'others run past those that wait');
+is(wait_task($node, $db, submit($node, $db, 'short', '{}', "concurrency_key => 'h'")), 'completed', '... also of another key');
+$node->safe_psql($db, q{SELECT taskq.kind_define('gate', 'gate_work(jsonb)', max_running_per_key => 2)});
+wait_state($node, $db, $two[1], 'running');
+pass('a greater limit counts at once');
+is(sql($node, $db, q{SELECT string_agg(state, ' ' ORDER BY id) FROM taskq.task WHERE kind = 'gate'}), 'running running pending', '... and no more run than that');
+open_gate($node, $db, 'two');
+wait_task($node, $db, $_) foreach @two;
+all_done('a greater limit');
+
+# --- whatever dies, the key is free again
+
+my $held = submit($node, $db, 'gate', '{"gate": "held"}', "concurrency_key => 'dead', max_attempts => 5");
+wait_state($node, $db, $held, 'running');
+my $next = submit($node, $db, 'one', '{}', "concurrency_key => 'dead'");
+expect_terminated($node, 'worker', [ 1, undef ]);
+$node->safe_psql($db, q{SELECT pg_terminate_backend(pid) FROM taskq.worker WHERE kind = 'gate'});
+is(wait_task($node, $db, $next), 'completed', 'a worker that is terminated gives its key up');
+open_gate($node, $db, 'held');
+wait_task($node, $db, $held);
+expect_no_more($node);
+$node->safe_psql($db, 'DELETE FROM effect');
+$node->safe_psql($db, 'SELECT taskq.task_delete(id) FROM taskq.task');
+
+$node->safe_psql($db, keyed('one', q{'k' || i % 20}, 600, q{, 'sleep', 0.002}));
+expect_crashes($node, [ 1, 3 ]);
+foreach my $round (1 .. 3)
+{
+	$node->poll_query_until($db, "SELECT count(*) > $round * 50 FROM ran") or die;
+	my $worker = q{pg_stat_activity WHERE backend_type = 'taskq worker'};
+	$node->poll_query_until($db, "SELECT count(*) > 0 FROM $worker") or die;
+	my $pid = sql($node, $db, "SELECT min(pid) FROM $worker") or next;
+	kill 'KILL', $pid;
+	$node->poll_query_until($db, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
+}
+all_done('workers are killed');
+
+$node->safe_psql($db, keyed('one', q{'k' || i % 20}, 600, q{, 'sleep', 0.002}));
+$node->poll_query_until($db, 'SELECT count(*) > 50 FROM ran') or die;
+$node->stop('immediate');
+$node->start;
+all_done('the server is killed');
+
+done_testing();
