@@ -179,6 +179,17 @@ CREATE TABLE taskq_internal.watermark (
 	id uuid NOT NULL
 ) USING heap WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 
+-- Tasks that were submitted with a unique key: key is a hash of kind, tenant and key.
+-- until is infinity as long as the task is not finished, and then when the key is free.
+CREATE TABLE taskq_internal.unique_key (
+	task uuid NOT NULL CONSTRAINT unique_key_pkey PRIMARY KEY,
+	key bytea NOT NULL,
+	role int4 NOT NULL,			-- that it runs as
+	keep_ms int8 NOT NULL,		-- so long after its end
+	until timestamptz NOT NULL
+) USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX unique_key_key_idx ON taskq_internal.unique_key (key);
+
 -- Tasks take a transaction number each, so rows are frozen with the first vacuum.  Dead
 -- rows are pruned as pages are used, and leave with their leaf.
 DO $$
@@ -209,6 +220,7 @@ SELECT pg_catalog.pg_extension_config_dump('taskq_internal.lease', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.timer', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.ready', '');
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.watermark', 'WHERE false');
+SELECT pg_catalog.pg_extension_config_dump('taskq_internal.unique_key', '');
 
 COMMENT ON TABLE taskq_internal.role IS 'roles as taskq knows them: a number, the name, the oid the name had last';
 COMMENT ON TABLE taskq_internal.lane IS 'role, queue, kind and priority of tasks, and where they were submitted';
@@ -222,5 +234,6 @@ COMMENT ON TABLE taskq_internal.attempt IS 'attempts that were followed by anoth
 COMMENT ON TABLE taskq_internal.lease IS 'tasks that external workers have, with their tokens';
 COMMENT ON TABLE taskq_internal.timer IS 'when scheduled and retrying tasks, and leases, are due';
 COMMENT ON TABLE taskq_internal.ready IS 'tasks that are pending but were not so from their submit on';
+COMMENT ON TABLE taskq_internal.unique_key IS 'tasks that were submitted with a unique key, as long as it is taken';
 COMMENT ON TABLE taskq_internal.watermark IS 'how far each lane had come when that was saved last';
 

@@ -23,6 +23,7 @@
 #include "store/defs.h"
 #include "store/rights.h"
 #include "store/state.h"
+#include "store/uniques.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -138,6 +139,23 @@ copy_task(TaskqRow *new, TaskqRow *old)
 }
 
 /*
+ * It has the old one's key, if that is free.  That the old one keeps it for a
+ * while after its end is no obstacle: it is the same work.
+ */
+static void
+copy_unique_key(TaskqSubmit *submit, TaskqRow *old)
+{
+	if (taskq_row_isnull(old, unique_key))
+		return;
+	copy_column(&submit->row, old, unique_key);
+	submit->unique_key = TextDatumGetCString(taskq_row_value(old, unique_key));
+	submit->on_conflict = TASKQ_CONFLICT_ERROR;
+	submit->unique_keep_ms =
+		taskq_unique_keep(DatumGetUUIDP(taskq_row_value(old, id)));
+	submit->unique_anew = true;
+}
+
+/*
  * For whom it is: with the old payload for whom it was, with another for who
  * asks for that.
  */
@@ -206,6 +224,7 @@ taskq_task_retry(PG_FUNCTION_ARGS)
 					   PG_ARGISNULL(4) ? pstrdup(NameStr(lane->queue))
 					   : taskq_arg_queue(fcinfo, 4),
 					   priority);
+	copy_unique_key(&submit, &old);
 	copy_submitter(&submit, &old, kind, !PG_ARGISNULL(3));
 	taskq_submit_depth(&submit);
 	if (!PG_ARGISNULL(2))
@@ -242,6 +261,8 @@ taskq_task_delete(PG_FUNCTION_ARGS)
 	(void) lock_final(&id, "delete",
 					  "Cancel it first, with taskq.task_cancel().", &row);
 	taskq_attempts_delete(&id);
+	if (!taskq_row_isnull(&row, unique_key))
+		taskq_unique_forget(&id);
 	taskq_store_delete(&row);
 	PG_RETURN_VOID();
 }

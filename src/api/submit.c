@@ -57,28 +57,15 @@ enum
 	OPT_OPTIONS
 };
 
-static void
-refuse_unsupported(FunctionCallInfo fcinfo, int first)
-{
-	static const struct
-	{
-		int			option;
-		const char *name;
-	}			later[] = {
-		{OPT_UNIQUE_KEY, "unique_key"},
-		{OPT_ON_CONFLICT, "on_conflict"},
-		{OPT_UNIQUE_FOR, "unique_for"},
-	};
+#define MAX_UNIQUE_KEY 1024
 
-	for (int i = 0; i < lengthof(later); i++)
-	{
-		if (!PG_ARGISNULL(first + later[i].option))
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("option \"%s\" is not supported by this version of taskq", later[i].name),
-					 errhint("Leave argument \"%s\" out.", later[i].name)));
-	}
-}
+/* Values of argument "on_conflict". */
+static const char *const conflicts[] = {
+	[TASKQ_CONFLICT_RETURN] = "return",
+	[TASKQ_CONFLICT_REPLACE] = "replace",
+	[TASKQ_CONFLICT_QUEUE_ONE] = "queue_one",
+	[TASKQ_CONFLICT_ERROR] = "error"
+};
 
 static int
 priority_of(FunctionCallInfo fcinfo, int first, int preset)
@@ -132,6 +119,45 @@ submit_key(TaskqSubmit *submit, const TaskqKind *kind,
 				 errmsg("option \"concurrency_key\" of tasks of external workers is not supported by this version of taskq"),
 				 errhint("Leave argument \"concurrency_key\" out.")));
 	taskq_row_set(&submit->row, concurrency_key, PointerGetDatum(key));
+}
+
+/* Only one task of those with the same key waits or runs. */
+static void
+submit_unique(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
+{
+	char	   *on_conflict = taskq_arg_text(fcinfo, first + OPT_ON_CONFLICT,
+											 NULL);
+	char	   *key = taskq_arg_text(fcinfo, first + OPT_UNIQUE_KEY, NULL);
+
+	if (key == NULL)
+	{
+		if (on_conflict != NULL || !PG_ARGISNULL(first + OPT_UNIQUE_FOR))
+			taskq_invalid("on_conflict and unique_for are about a unique_key",
+						  "Pass a text as argument \"unique_key\", too.");
+		return;
+	}
+	if (key[0] == '\0' || strlen(key) > MAX_UNIQUE_KEY)
+		taskq_invalid("unique_key must have between 1 and 1024 bytes",
+					  "Pass a shorter text, such as a hash, as argument \"unique_key\".");
+	submit->unique_key = key;
+	taskq_row_set(&submit->row, unique_key, CStringGetTextDatum(key));
+	if (!PG_ARGISNULL(first + OPT_UNIQUE_FOR))
+		submit->unique_keep_ms =
+			taskq_arg_interval_us(fcinfo, first + OPT_UNIQUE_FOR,
+								  "unique_for", 0) / 1000;
+	if (on_conflict == NULL)
+		return;
+	for (int i = 0; i < lengthof(conflicts); i++)
+	{
+		if (strcmp(conflicts[i], on_conflict) == 0)
+		{
+			submit->on_conflict = i;
+			return;
+		}
+	}
+	taskq_invalid(psprintf("on_conflict \"%s\" is not known",
+						   taskq_clip_name(on_conflict)),
+				  "Pass \"return\", \"replace\", \"queue_one\" or \"error\" as argument \"on_conflict\".");
 }
 
 /*
@@ -267,6 +293,7 @@ submit_options(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 		taskq_check_max_attempts(n);
 		taskq_row_set(&submit->row, max_attempts, Int16GetDatum(n));
 	}
+	submit_unique(submit, fcinfo, first);
 	submit_parent(submit, fcinfo, first);
 	if (!PG_ARGISNULL(first + OPT_TAGS))
 	{
@@ -428,7 +455,6 @@ submit_begin(TaskqSubmit *submit, const char *kind_name,
 	int			priority = 0;
 
 	taskq_submit_begin(submit);
-	refuse_unsupported(fcinfo, first);
 	if (strcmp(kind_name, TASKQ_SQL_KIND) != 0)
 	{
 		kind = taskq_submit_kind(kind_name);
@@ -445,6 +471,10 @@ submit_begin(TaskqSubmit *submit, const char *kind_name,
 	submit_when(submit, fcinfo, first);
 	submit_options(submit, fcinfo, first);
 	submit_depends(submit, fcinfo, first);
+	if (submit->on_conflict == TASKQ_CONFLICT_REPLACE &&
+		(submit->ndepends > 0 || submit->with_parent))
+		taskq_invalid("a task that belongs to others cannot replace one",
+					  "Leave \"depends_on\" and option \"cancel_with_parent\" out, or pass another argument \"on_conflict\".");
 	taskq_submit_claims(submit);
 }
 
@@ -507,6 +537,9 @@ submit_set(FunctionCallInfo fcinfo, Datum *payloads, bool *nulls, int n)
 									  MCXT_ALLOC_HUGE);
 
 	submit_begin(&submit, kind_arg(fcinfo), fcinfo, 2);
+	if (submit.unique_key != NULL && n > 1)
+		taskq_invalid("a unique_key is for one task, not for several",
+					  "Call taskq.task_submit() for each, with an argument \"unique_key\" of its own.");
 	for (int i = 0; i < n; i++)
 		payloads[i] = payload_or_default(payloads[i],
 										 nulls != NULL && nulls[i],

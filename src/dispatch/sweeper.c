@@ -60,6 +60,7 @@
 #include "store/leaves.h"
 #include "store/state.h"
 #include "store/store.h"
+#include "store/uniques.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -684,6 +685,27 @@ sweep_attempts(int leafno)
 		db->attempts_swept = true;
 }
 
+/* ---- unique keys ---- */
+
+/* Forget keys whose time is over, and those of tasks that are gone. */
+static void
+sweep_uniques(int leafno)
+{
+	pg_uuid_t	from;
+	int			n = ROWS;
+
+	memset(&from, 0, sizeof(from));
+	while (n == ROWS && !shall_leave())
+	{
+		TimestampTz start = GetCurrentTimestamp();
+
+		begin();
+		n = taskq_unique_sweep(&from, ROWS, start);
+		commit();
+		nap(start);
+	}
+}
+
 /* ---- all leaves ---- */
 
 /*
@@ -778,6 +800,8 @@ sweep(void)
 		try_leaf(sweep_kept, TASKQ_KEEP);
 	if (!shall_leave() && !db->attempts_swept)
 		try_leaf(sweep_attempts, TASKQ_KEEP);
+	if (!shall_leave())
+		try_leaf(sweep_uniques, TASKQ_KEEP);
 
 	for (int leafno = 0; leafno < TASKQ_LEAVES; leafno++)
 	{

@@ -23,6 +23,7 @@
 #include "lanes/enqueue.h"
 #include "lanes/lane.h"
 #include "lanes/note.h"
+#include "lanes/unique.h"
 #include "miscadmin.h"
 #include "store/dependencies.h"
 #include "store/keyed.h"
@@ -397,7 +398,12 @@ relate(TaskqSubmit *submit, const pg_uuid_t *ids, int n)
 	}
 }
 
-/* taskq_submit_rows - insert n tasks, and note them; their ids go to ids */
+/*
+ * taskq_submit_rows - insert n tasks, and note them; their ids go to ids
+ *
+ * One with a unique key may have to wait for others, and may not be inserted:
+ * then its id is that of the task that has the key.
+ */
 void
 taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
 {
@@ -405,22 +411,26 @@ taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
 	uint32		leaves = 0;
 	bool		keyed = taskq_lane_keyed(submit->lane->id);
 
-	check_pending(submit->lane->role_oid, n);
-	check_children(n);
-
 	/*
 	 * before the first id is made; no lane of tasks with keys is saved, since
 	 * each of them has a row
 	 */
-	if (!keyed && taskq_note_submitting(submit->lane->id) &&
-		taskq_row_isnull(&submit->row, run_at))
+	bool		behind = !keyed && taskq_note_submitting(submit->lane->id);
+
+	for (int i = 0; i < n; i++)
+		taskq_id_make(&ids[i]);
+	if (submit->unique_key != NULL && n > 0 &&
+		!taskq_unique_take(submit, payloads[0], &ids[0]))
+		return;
+	check_pending(submit->lane->role_oid, n);
+	check_children(n);
+	if (behind && taskq_row_isnull(&submit->row, run_at))
 		taskq_submit_at(submit, GetCurrentTimestamp());
 	if (submit->awaited > 0)
 		taskq_row_set(&submit->row, state, CharGetDatum(TASKQ_BLOCKED));
 	rows = palloc_extended(sizeof(TaskqRow) * Max(n, 1), MCXT_ALLOC_HUGE);
 	for (int i = 0; i < n; i++)
 	{
-		taskq_id_make(&ids[i]);
 		rows[i] = submit->row;
 		rows[i].leaf = taskq_id_slot(&ids[i]);
 		leaves |= 1u << rows[i].leaf;

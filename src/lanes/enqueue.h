@@ -8,6 +8,17 @@
 #include "store/defs.h"
 #include "store/tasks.h"
 
+/* What happens when another task has the unique key. */
+typedef enum TaskqConflict
+{
+	TASKQ_CONFLICT_RETURN,		/* its id is the answer */
+	TASKQ_CONFLICT_REPLACE,		/* if it waits it becomes what was submitted;
+								 * what runs is followed by another one */
+	TASKQ_CONFLICT_QUEUE_ONE,	/* what runs is followed by one more, which
+								 * waits, for all */
+	TASKQ_CONFLICT_ERROR
+} TaskqConflict;
+
 /* Tasks that are about to be inserted. */
 typedef struct TaskqSubmit
 {
@@ -25,6 +36,11 @@ typedef struct TaskqSubmit
 	int			awaited;		/* that have not ended, or not as they should */
 	char		on_failure;		/* TASKQ_ON_FAILURE_... */
 	bool		with_parent;	/* they are cancelled with their parent */
+
+	const char *unique_key;		/* or NULL */
+	TaskqConflict on_conflict;
+	int64		unique_keep_ms; /* the key stays taken after the end */
+	bool		unique_anew;	/* ... but not by who has ended already */
 } TaskqSubmit;
 
 /*

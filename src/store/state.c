@@ -28,6 +28,7 @@
 #include "store/ready.h"
 #include "store/state.h"
 #include "store/timers.h"
+#include "store/uniques.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -84,43 +85,54 @@ is_claimable(char state)
 	return state == TASKQ_PENDING || state == TASKQ_RUNNING;
 }
 
-/* The row in table "keyed" of a task that has a concurrency key. */
+/* A task is claimable: its row in table "ready", or "keyed". */
 static void
-change_keyed(TaskqRow *row, bool claimable)
+enter_ready(TaskqRow *row, const pg_uuid_t *id)
 {
-	if (claimable)
+	int32		lane = DatumGetInt32(taskq_row_value(row, lane));
+
+	if (taskq_lane_keyed(lane))
 		taskq_keyed_insert(row, 1);
-	else
+	else if (!taskq_row_isnull(row, run_at))
+		taskq_ready_insert(lane,
+						   DatumGetTimestampTz(taskq_row_value(row, run_at)),
+						   id);
+}
+
+/* ... and now it is not. */
+static void
+leave_ready(TaskqRow *row, const pg_uuid_t *id)
+{
+	int32		lane = DatumGetInt32(taskq_row_value(row, lane));
+
+	if (taskq_lane_keyed(lane))
 		taskq_keyed_delete(row);
+	else if (!taskq_row_isnull(row, run_at))
+		taskq_ready_delete(lane,
+						   DatumGetTimestampTz(taskq_row_value(row, run_at)),
+						   id);
 }
 
 /*
  * The task's row in table "ready", which it has while it is claimable if it
  * was not so from its submit on: then it has a run_at, and what had none gets
- * the time of its submit, so that it takes its old place.
+ * the time of its submit, so that it takes its old place.  One that has a
+ * concurrency key always has one, in table "keyed".
  */
 static void
 change_ready(TaskqRow *row, char from, char to, const pg_uuid_t *id)
 {
-	int32		lane = DatumGetInt32(taskq_row_value(row, lane));
-
 	if (is_claimable(from) == is_claimable(to))
 		return;
-	if (taskq_lane_keyed(lane))
+	if (!is_claimable(to))
 	{
-		change_keyed(row, is_claimable(to));
+		leave_ready(row, id);
 		return;
 	}
-	if (is_claimable(to) && taskq_row_isnull(row, run_at))
+	if (taskq_row_isnull(row, run_at) &&
+		!taskq_lane_keyed(DatumGetInt32(taskq_row_value(row, lane))))
 		taskq_row_set(row, run_at, TimestampTzGetDatum(taskq_id_time(id)));
-	if (is_claimable(to))
-		taskq_ready_insert(lane,
-						   DatumGetTimestampTz(taskq_row_value(row, run_at)),
-						   id);
-	else if (!taskq_row_isnull(row, run_at))
-		taskq_ready_delete(lane,
-						   DatumGetTimestampTz(taskq_row_value(row, run_at)),
-						   id);
+	enter_ready(row, id);
 }
 
 /* A task leaves a state: what it had in other tables for that goes. */
@@ -212,6 +224,43 @@ taskq_state_change(TaskqRow *row, const TaskqChange *change)
 							 change->lost ? TASKQ_ATTEMPT_LOST
 							 : TASKQ_ATTEMPT_FAILED,
 							 change->error);
+	if (taskq_state_final(change->to) && !taskq_row_isnull(row, unique_key))
+		taskq_unique_ended(&id, change->finished_at ? change->finished_at
+						   : GetCurrentTimestamp());
+	taskq_store_update(row);
+}
+
+/*
+ * taskq_state_replace - a task that waits becomes another one, under its id
+ *
+ * The caller's transaction has locked the row; with is that of the new one,
+ * scheduled or pending.  What is kept of the old one's attempts goes.  A
+ * pending one without a run_at must be in the lane in which it is found by
+ * its id.
+ */
+void
+taskq_state_replace(TaskqRow *row, const TaskqRow *with)
+{
+	char		from = taskq_row_state(row);
+	pg_uuid_t	id = *DatumGetUUIDP(taskq_row_value(row, id));
+
+	leave_state(row, from, &id);
+	if (is_claimable(from))
+		leave_ready(row, &id);
+	if (DatumGetInt16(taskq_row_value(row, attempt)) > 0)
+		taskq_attempts_delete(&id);
+	for (int column = 1; column <= Natts_task; column++)
+	{
+		if (column == Anum_task_id || column == Anum_task_slot)
+			continue;
+		row->values[column - 1] = with->values[column - 1];
+		row->nulls[column - 1] = with->nulls[column - 1];
+	}
+	if (taskq_row_state(row) == TASKQ_SCHEDULED)
+		taskq_timer_insert(DatumGetTimestampTz(taskq_row_value(row, run_at)),
+						   &id, DatumGetInt32(taskq_row_value(row, lane)));
+	else
+		enter_ready(row, &id);
 	taskq_store_update(row);
 }
 

@@ -46,7 +46,8 @@ static const char *const names[] = {
 	"schedule_object", "schedule_object_pkey",
 	"dependency", "dependency_pkey",
 	"blocked", "blocked_pkey",
-	"keyed", "keyed_pkey"
+	"keyed", "keyed_pkey",
+	"unique_key", "unique_key_pkey", "unique_key_key_idx"
 };
 
 StaticAssertDecl(lengthof(names) == TASKQ_NRELS - TASKQ_REL_TIMER,
@@ -107,6 +108,8 @@ TIMESTAMPTZOID, TIMESTAMPTZOID};
 static const Oid dependency_types[] = {UUIDOID, CHAROID, UUIDOID, CHAROID};
 static const Oid blocked_types[] = {UUIDOID, BOOLOID, CHAROID, INT4OID, BOOLOID};
 static const Oid keyed_types[] = {INT4OID, INT8OID, TIMESTAMPTZOID, UUIDOID};
+static const Oid unique_types[] = {UUIDOID, BYTEAOID, INT4OID, INT8OID,
+TIMESTAMPTZOID};
 
 static const struct
 {
@@ -132,7 +135,8 @@ static const struct
 	lengthof(schedule_object_types)},
 	{TASKQ_REL_DEPENDENCY, dependency_types, lengthof(dependency_types)},
 	{TASKQ_REL_BLOCKED, blocked_types, lengthof(blocked_types)},
-	{TASKQ_REL_KEYED, keyed_types, lengthof(keyed_types)}
+	{TASKQ_REL_KEYED, keyed_types, lengthof(keyed_types)},
+	{TASKQ_REL_UNIQUE, unique_types, lengthof(unique_types)}
 };
 
 StaticAssertDecl(lengthof(task_types) == Natts_task &&

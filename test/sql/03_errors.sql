@@ -107,13 +107,6 @@ SELECT taskq.task_submit_sql('');
 \echo :SQLSTATE
 
 -- options that are not there yet are refused, not ignored
-SELECT taskq.task_submit('errors', unique_key => 'k');
-\echo :SQLSTATE
-SELECT taskq.task_submit('errors', on_conflict => 'return');
-\echo :SQLSTATE
-SELECT taskq.task_submit('errors', unique_for => '1 h');
-\echo :SQLSTATE
-\echo :SQLSTATE
 SELECT taskq.task_submit('errors', options => '{"a": 1}');
 \echo :SQLSTATE
 
