@@ -1,6 +1,6 @@
 -- Of the tasks that have the same unique key one waits or runs.
 \ir include/prologue.psql
-SELECT plan(67);
+SELECT plan(72);
 
 CREATE TABLE unique_ran (name text, at timestamptz DEFAULT clock_timestamp());
 CREATE FUNCTION unique_work(p jsonb) RETURNS jsonb LANGUAGE sql AS $$ INSERT INTO public.unique_ran VALUES (p->>'name') RETURNING to_jsonb(name) $$;
@@ -62,8 +62,14 @@ SELECT is(taskq.task_submit('unique', '{"name": "p3"}', queue => 'unique', uniqu
 SELECT is(taskq.task_submit('unique', '{"name": "p4"}', queue => 'unique', priority => 5, unique_key => 'p', on_conflict => 'replace'), :'p', '... replaced with another priority');
 SELECT is(taskq.task_submit('unique', '{"name": "p5"}', queue => 'default', delay => '1 h', unique_key => 'p', on_conflict => 'replace'), :'p', '... and another queue and time');
 SELECT is(taskq.task_submit('unique', '{"name": "p6"}', queue => 'unique', priority => 0, unique_key => 'p', on_conflict => 'replace'), :'p', '... and back');
+SELECT taskq.task_submit('unique', '{"name": "c1"}', queue => 'unique', unique_key => 'c', concurrency_key => 'a') AS c \gset
+SELECT is(taskq.task_submit('unique', '{"name": "c2"}', queue => 'unique', unique_key => 'c', concurrency_key => 'b', on_conflict => 'replace'), :'c', 'one with a concurrency key gets another');
+SELECT is(taskq.task_submit('unique', '{"name": "c3"}', queue => 'unique', unique_key => 'c', concurrency_key => 'b', on_conflict => 'queue_one'), :'c', '... and still waits');
+SELECT is(taskq.task_submit('unique', '{"name": "d1"}', queue => 'unique', unique_key => 'd', concurrency_key => 'b'), taskq.task_submit('unique', '{"name": "d2"}', queue => 'unique', unique_key => 'd', on_conflict => 'replace'), 'one with a concurrency key loses it');
 SELECT taskq.queue_resume('unique') \g /dev/null
 SELECT is((t.state, t.result)::text, '(completed,"""p6""")', 'it runs as it was replaced last') FROM taskq.task_wait(:'p') t;
+SELECT is((t.state, t.result)::text, '(completed,"""c2""")', '... the one with a concurrency key, too') FROM taskq.task_wait(:'c') t;
+SELECT is((t.state, t.result)::text, '(completed,"""d2""")', '... and the one that lost it') FROM (SELECT id FROM taskq.task WHERE unique_key = 'd') d, taskq.task_wait(d.id) t;
 SELECT is(t.state, 'completed', '... and so does its neighbour') FROM taskq.task_wait(:'q') t;
 SELECT is(count(*), 1::bigint, '... once') FROM unique_ran WHERE name ~ '^p';
 
