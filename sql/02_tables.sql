@@ -52,7 +52,8 @@ CREATE TABLE taskq_internal.kind (
 	updated_at timestamptz NOT NULL,
 	version int8 NOT NULL,		-- a new one when somebody who is no superuser chooses another handler
 	handler_by int4 NOT NULL,	-- who chose the handler
-	max_running_per_key int4	-- null: 1
+	max_running_per_key int4,	-- null: 1
+	cancellable bool NOT NULL	-- also without force
 ) USING heap;
 
 -- Who may submit tasks of a kind that runs as somebody else (s), and who may

@@ -207,7 +207,8 @@ SELECT k.name, k.handler, k.queue, k.priority, k.max_attempts, k.timeout, k.back
 	k.max_running, k.rate, k.rate_period, r.name AS run_as, k.retention, k.batch, k.description, o.name AS owner, k.updated_at,
 	g.submitters, g.workers, g.workers_for_all,
 	EXISTS (SELECT FROM taskq_internal.pause p WHERE p.scope = 'k' AND p.name = k.name) AS paused,
-	coalesce(k.max_running_per_key, 1) AS max_running_per_key
+	coalesce(k.max_running_per_key, 1) AS max_running_per_key,
+	k.cancellable
 FROM taskq_internal.kind k
 JOIN taskq_internal.role o ON o.id = k.owner
 LEFT JOIN taskq_internal.role r ON r.id = k.run_as
@@ -247,6 +248,7 @@ COMMENT ON COLUMN taskq.kind.workers IS 'roles that may work on tasks of a kind 
 COMMENT ON COLUMN taskq.kind.workers_for_all IS 'those that may also where they act for one tenant, for all of them';
 COMMENT ON COLUMN taskq.kind.max_running_per_key IS 'how many tasks of one concurrency key run at the same time';
 
+COMMENT ON COLUMN taskq.kind.cancellable IS 'may be cancelled without force';
 COMMENT ON COLUMN taskq.kind.paused IS 'by kind_pause; nothing of it is started';
 
 -- A lane is counted for who may see its role's tasks, and for who owns its kind or works on it.

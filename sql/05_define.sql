@@ -21,12 +21,13 @@ CREATE FUNCTION taskq.kind_define(
 	timeout interval DEFAULT NULL, backoff interval DEFAULT '1 s', backoff_max interval DEFAULT '1 h',
 	retry_on text[] DEFAULT NULL, max_running int DEFAULT NULL, rate int DEFAULT NULL,
 	rate_period interval DEFAULT '1 s', run_as regrole DEFAULT NULL, retention interval DEFAULT NULL,
-	batch bool DEFAULT false, description text DEFAULT NULL, max_running_per_key int DEFAULT NULL)
+	batch bool DEFAULT false, description text DEFAULT NULL, max_running_per_key int DEFAULT NULL,
+	cancellable bool DEFAULT true)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_kind_define';
 COMMENT ON FUNCTION taskq.kind_define IS
 'Create or replace a kind of task
 
-handler is a function of (jsonb) or of no argument in any language; what it returns becomes the result. Without handler the tasks are for external workers. A task runs as whoever submits it, or as run_as; then only the owner of the kind and those given it with kind_grant may submit. batch: several of its tasks may share a transaction, which suits short handlers that touch only the database. max_running_per_key: how many tasks of one concurrency_key run at the same time, 1 unless told.';
+handler is a function of (jsonb) or of no argument in any language; what it returns becomes the result. Without handler the tasks are for external workers. A task runs as whoever submits it, or as run_as; then only the owner of the kind and those given it with kind_grant may submit. batch: several of its tasks may share a transaction, which suits short handlers that touch only the database. max_running_per_key: how many tasks of one concurrency_key run at the same time, 1 unless told. cancellable => false: its tasks are cancelled only by force.';
 
 CREATE FUNCTION taskq.kind_drop(name text)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_kind_drop';

@@ -16,7 +16,9 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "api/action.h"
 #include "api/patience.h"
+#include "api/steer.h"
 #include "api/task.h"
 #include "base/compat.h"
 #include "fmgr.h"
@@ -35,12 +37,17 @@
 
 /* ---- cancelling ---- */
 
-typedef struct CancelAnswer
+/* Some kinds let their tasks be cancelled only by force. */
+static void
+check_cancellable(const TaskqLaneDef *lane, const pg_uuid_t *id, bool force)
 {
-	bool		cancelled;
-	bool		terminated;
-	const char *message;
-} CancelAnswer;
+	if (!force && !taskq_lane_cancellable(lane))
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_WRONG_STATE),
+				 errmsg("task %s is not to be cancelled", taskq_id_text(id)),
+				 errdetail("Kind \"%s\" was defined with cancellable => false.", NameStr(lane->kind)),
+				 errhint("Pass force => true to cancel it all the same.")));
+}
 
 /*
  * One try; false if somebody else has the row and it is not a worker that we
@@ -48,7 +55,7 @@ typedef struct CancelAnswer
  */
 static bool
 try_cancel(const pg_uuid_t *id, const char *reason, bool force,
-		   CancelAnswer *answer)
+		   TaskqCancelled *answer)
 {
 	TaskqLive	live;
 	TaskqRow	row;
@@ -77,6 +84,7 @@ try_cancel(const pg_uuid_t *id, const char *reason, bool force,
 		 */
 		if (!live.unfinished || taskq_cancels_full(lane->role_oid))
 			return false;
+		check_cancellable(lane, id, force);
 		taskq_note_cancel(lane, live.slot, id, force, reason);
 		answer->cancelled = true;
 		answer->terminated = force && live.in_midst;
@@ -95,6 +103,7 @@ try_cancel(const pg_uuid_t *id, const char *reason, bool force,
 								   taskq_state_name(taskq_row_state(&row)));
 		return true;
 	}
+	check_cancellable(lane, id, force);
 	result = taskq_store_lock(id, false, &row);
 	if (result != TASKQ_LOCKED)
 		return false;
@@ -117,6 +126,29 @@ try_cancel(const pg_uuid_t *id, const char *reason, bool force,
 	return true;
 }
 
+/*
+ * taskq_cancel_task - cancel a task, and say what came of it; as
+ * taskq_task_cancel
+ *
+ * The reason may be cut.
+ */
+void
+taskq_cancel_task(const pg_uuid_t *id, char *reason, bool force,
+				  TimestampTz until, TaskqCancelled *cancelled)
+{
+	TaskqAction action = {.verb = "cancel",.object = "task",.task = id,
+	.reason = reason,.force = force};
+
+	if (reason != NULL && strlen(reason) >= TASKQ_MESSAGE_SIZE)
+		reason[pg_mbcliplen(reason, strlen(reason), TASKQ_MESSAGE_SIZE - 1)] =
+			'\0';
+	memset(cancelled, 0, sizeof(*cancelled));
+	while (!try_cancel(id, reason, force, cancelled))
+		taskq_busy_wait(id, until);
+	if (cancelled->cancelled)
+		taskq_action(&action);
+}
+
 PG_FUNCTION_INFO_V1(taskq_task_cancel);
 
 /*
@@ -125,7 +157,8 @@ PG_FUNCTION_INFO_V1(taskq_task_cancel);
  * Takes (id uuid, reason text, force bool), returns (task_id, cancelled,
  * terminated, message).  Locks the row of a waiting task.  Raises PT404 for a
  * task that is unknown or not the caller's to see, 42501 for one it may see
- * but not steer, PT503 if another session holds the row for too long.
+ * but not steer, PT409 for one of a kind that refuses it, PT503 if another
+ * session holds the row for too long.
  */
 Datum
 taskq_task_cancel(PG_FUNCTION_ARGS)
@@ -133,8 +166,7 @@ taskq_task_cancel(PG_FUNCTION_ARGS)
 	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
 	char	   *reason = taskq_arg_text(fcinfo, 1, NULL);
 	bool		force = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
-	CancelAnswer answer = {0};
-	TimestampTz until;
+	TaskqCancelled answer;
 	TupleDesc	desc;
 	Datum		values[4];
 	bool		nulls[4] = {false, false, false, false};
@@ -144,14 +176,8 @@ taskq_task_cancel(PG_FUNCTION_ARGS)
 	PreventCommandDuringRecovery("taskq.task_cancel()");
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	if (reason != NULL && strlen(reason) >= TASKQ_MESSAGE_SIZE)
-		reason[pg_mbcliplen(reason, strlen(reason), TASKQ_MESSAGE_SIZE - 1)] =
-			'\0';
-
 	taskq_defs_begin();
-	until = taskq_busy_until();
-	while (!try_cancel(&id, reason, force, &answer))
-		taskq_busy_wait(&id, until);
+	taskq_cancel_task(&id, reason, force, taskq_busy_until(), &answer);
 
 	values[0] = UUIDPGetDatum(&id);
 	values[1] = BoolGetDatum(answer.cancelled);

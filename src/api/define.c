@@ -296,6 +296,8 @@ taskq_kind_define(PG_FUNCTION_ARGS)
 	set_roles(fcinfo, old, values, nulls);
 	values[Anum_kind_batch - 1] = BoolGetDatum(!PG_ARGISNULL(14) &&
 											   PG_GETARG_BOOL(14));
+	values[Anum_kind_cancellable - 1] = BoolGetDatum(PG_ARGISNULL(17) ||
+													 PG_GETARG_BOOL(17));
 	nulls[Anum_kind_description - 1] = PG_ARGISNULL(15);
 	if (!PG_ARGISNULL(15))
 		values[Anum_kind_description - 1] = PG_GETARG_DATUM(15);

@@ -90,9 +90,9 @@ submit_when(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 	if (!PG_ARGISNULL(first + OPT_RUN_AT))
 	{
 		run_at = PG_GETARG_TIMESTAMPTZ(first + OPT_RUN_AT);
-		if (TIMESTAMP_NOT_FINITE(run_at))
-			taskq_invalid("run_at must be finite",
-						  "Pass a moment in time as argument \"run_at\".");
+		if (run_at == DT_NOBEGIN)
+			taskq_invalid("run_at must not be -infinity",
+						  "Pass a moment in time as argument \"run_at\", or infinity to hold the task.");
 		taskq_submit_at(submit, run_at);
 	}
 	else if (!PG_ARGISNULL(first + OPT_DELAY))

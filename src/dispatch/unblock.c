@@ -289,7 +289,8 @@ see_to_waiting(TaskqEdge * edge, char state)
 }
 
 /*
- * Cancel a child, whatever it does; false if that can't be now.
+ * Cancel a child, whatever it does, unless its kind refuses that; false if it
+ * can't be now.
  */
 static bool
 cancel_child(const pg_uuid_t *id, const char *reason)
@@ -302,7 +303,7 @@ cancel_child(const pg_uuid_t *id, const char *reason)
 	if (!taskq_store_find(id, &row))
 		return true;
 	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane)));
-	if (lane == NULL)
+	if (lane == NULL || !taskq_lane_cancellable(lane))
 		return true;
 	if (taskq_live_find(id, live) && live->running)
 	{

@@ -319,7 +319,11 @@ taskq_note_ready(const TaskqLaneDef *lane, TimestampTz due,
 void
 taskq_note_due(TimestampTz due)
 {
-	Note	   *note = note_recent(NOTE_DUE, 0);
+	Note	   *note;
+
+	if (due == DT_NOEND)
+		return;
+	note = note_recent(NOTE_DUE, 0);
 
 	if (note != NULL)
 		note->due = Min(note->due, due);

@@ -35,7 +35,8 @@ enum
 	Anum_kind_version,
 	Anum_kind_handler_by,
 	Anum_kind_max_running_per_key,
-	Natts_kind = Anum_kind_max_running_per_key
+	Anum_kind_cancellable,
+	Natts_kind = Anum_kind_cancellable
 };
 
 /* columns of taskq_internal.queue */
@@ -71,6 +72,7 @@ typedef struct TaskqKind
 	int16		priority;
 	int16		max_attempts;
 	bool		batch;			/* tasks may share transactions */
+	bool		cancellable;	/* also without force */
 	int64		timeout_ms;		/* 0: none */
 	int32		max_running;	/* 0: no limit */
 	int			max_running_per_key;
@@ -127,6 +129,7 @@ extern void taskq_defs_begin(void);
 extern bool taskq_defs_current(void);
 
 extern const TaskqKind *taskq_kind_get(const char *name);
+extern bool taskq_lane_cancellable(const TaskqLaneDef *lane);
 extern Oid	taskq_handler_oid(const char *handler);
 extern void taskq_kind_write(const char *name, Datum *values, bool *nulls);
 extern bool taskq_kind_delete(const char *name);
@@ -144,6 +147,8 @@ extern const TaskqLaneDef *taskq_lane_for(Oid role, const char *queue,
 										  const char *kind_name,
 										  const TaskqKind *kind,
 										  int16 priority, bool keyed);
+extern const TaskqLaneDef *taskq_lane_of_priority(const TaskqLaneDef *lane,
+												  int16 priority);
 extern List *taskq_lane_ids(void);
 extern bool taskq_lanes_have_queue(const char *queue);
 extern int	taskq_lanes_take_over(void);

@@ -88,6 +88,7 @@ kind_from_row(TaskqKind *kind, Datum *values, bool *nulls)
 		: DatumGetInt32(values[Anum_kind_run_as - 1]);
 	kind->owner_id = DatumGetInt32(values[Anum_kind_owner - 1]);
 	kind->version = DatumGetInt64(values[Anum_kind_version - 1]);
+	kind->cancellable = DatumGetBool(values[Anum_kind_cancellable - 1]);
 	MemoryContextSwitchTo(old);
 }
 
@@ -198,6 +199,19 @@ taskq_kind_get(const char *name)
 	kind = hash_search(kinds, name, HASH_ENTER, NULL);
 	*kind = read;
 	return kind;
+}
+
+/*
+ * taskq_lane_cancellable - may tasks of this lane be cancelled by who does not
+ * force it?
+ */
+bool
+taskq_lane_cancellable(const TaskqLaneDef *lane)
+{
+	const TaskqKind *kind = taskq_kind_get(NameStr(lane->kind));
+
+	return kind == NULL || kind->owner_id != lane->kind_owner ||
+		kind->cancellable;
 }
 
 /* taskq_kinds_have_queue - is it the queue of a kind? */

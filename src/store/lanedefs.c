@@ -194,6 +194,23 @@ taskq_lane_for(Oid role, const char *queue, const char *kind_name,
 	return taskq_lane_get(entry->id);
 }
 
+/*
+ * taskq_lane_of_priority - the lane that differs from this one in nothing but
+ * its priority, made if there is none
+ *
+ * The lane is of this database, and its role exists.
+ */
+const TaskqLaneDef *
+taskq_lane_of_priority(const TaskqLaneDef *lane, int16 priority)
+{
+	TaskqKind	kind = {.owner_id = lane->kind_owner,
+	.version = lane->kind_version};
+
+	return taskq_lane_for(lane->role_oid, NameStr(lane->queue),
+						  NameStr(lane->kind), &kind, priority,
+						  taskq_lane_keyed(lane->id));
+}
+
 /* taskq_lane_ids - numbers of all lanes, as a list of int */
 List *
 taskq_lane_ids(void)

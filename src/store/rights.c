@@ -295,15 +295,25 @@ taskq_tenant_may_see(const char *tenant)
 	return tenant_visible(tenant);
 }
 
+/*
+ * taskq_tenant_is_limited - are there tenants whose tasks the caller may not
+ * see?
+ */
+bool
+taskq_tenant_is_limited(void)
+{
+	const char *tenant;
+
+	return tenant_limit(&tenant) != LIMIT_NONE;
+}
+
 PG_FUNCTION_INFO_V1(taskq_tenant_limited);
 
 /* taskq_tenant_limited - tenant_limited() returns bool, for the views */
 Datum
 taskq_tenant_limited(PG_FUNCTION_ARGS)
 {
-	const char *tenant;
-
-	PG_RETURN_BOOL(tenant_limit(&tenant) != LIMIT_NONE);
+	PG_RETURN_BOOL(taskq_tenant_is_limited());
 }
 
 PG_FUNCTION_INFO_V1(taskq_tenant_visible);

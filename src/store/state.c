@@ -40,7 +40,7 @@ typedef struct StateInfo
 } StateInfo;
 
 static const StateInfo states[] = {
-	{TASKQ_PENDING, "pending", "retcfx"},
+	{TASKQ_PENDING, "pending", "sretcfx"},
 	{TASKQ_SCHEDULED, "scheduled", "px"},
 	{TASKQ_BLOCKED, "blocked", "psx"},
 	{TASKQ_RETRYING, "retrying", "px"},
@@ -113,6 +113,15 @@ leave_ready(TaskqRow *row, const pg_uuid_t *id)
 						   id);
 }
 
+/* What had no time of its own takes the place of its submit. */
+static void
+set_place(TaskqRow *row, const pg_uuid_t *id)
+{
+	if (taskq_row_isnull(row, run_at) &&
+		!taskq_lane_keyed(DatumGetInt32(taskq_row_value(row, lane))))
+		taskq_row_set(row, run_at, TimestampTzGetDatum(taskq_id_time(id)));
+}
+
 /*
  * The task's row in table "ready", which it has while it is claimable if it
  * was not so from its submit on: then it has a run_at, and what had none gets
@@ -120,8 +129,11 @@ leave_ready(TaskqRow *row, const pg_uuid_t *id)
  * concurrency key always has one, in table "keyed".
  */
 static void
-change_ready(TaskqRow *row, char from, char to, const pg_uuid_t *id)
+change_ready(TaskqRow *row, char from, const TaskqChange *change,
+			 const pg_uuid_t *id)
 {
+	char		to = change->to;
+
 	if (is_claimable(from) == is_claimable(to))
 		return;
 	if (!is_claimable(to))
@@ -129,9 +141,10 @@ change_ready(TaskqRow *row, char from, char to, const pg_uuid_t *id)
 		leave_ready(row, id);
 		return;
 	}
-	if (taskq_row_isnull(row, run_at) &&
-		!taskq_lane_keyed(DatumGetInt32(taskq_row_value(row, lane))))
-		taskq_row_set(row, run_at, TimestampTzGetDatum(taskq_id_time(id)));
+	if (change->run_at != 0)
+		taskq_row_set(row, run_at, TimestampTzGetDatum(change->run_at));
+	else
+		set_place(row, id);
 	enter_ready(row, id);
 }
 
@@ -217,7 +230,7 @@ taskq_state_change(TaskqRow *row, const TaskqChange *change)
 		taskq_timer_insert(change->run_at, &id,
 						   DatumGetInt32(taskq_row_value(row, lane)));
 
-	change_ready(row, from, change->to, &id);
+	change_ready(row, from, change, &id);
 	set_columns(row, change);
 	if (change->to == TASKQ_RETRYING)
 		taskq_attempt_insert(row, change->attempt,
@@ -277,5 +290,37 @@ taskq_state_reschedule(TaskqRow *row, TimestampTz run_at)
 	taskq_timer_delete(DatumGetTimestampTz(taskq_row_value(row, run_at)), &id);
 	taskq_timer_insert(run_at, &id, DatumGetInt32(taskq_row_value(row, lane)));
 	taskq_row_set(row, run_at, TimestampTzGetDatum(run_at));
+	taskq_store_update(row);
+}
+
+/*
+ * taskq_state_move - to another lane, of a task that waits; both are for tasks
+ * with concurrency keys, or none is
+ *
+ * The caller's transaction has locked the row.  A task that is claimable gets
+ * a row in table "ready" if it had none: its new lane may have been saved past
+ * its id.
+ */
+void
+taskq_state_move(TaskqRow *row, int32 lane)
+{
+	char		state = taskq_row_state(row);
+	pg_uuid_t	id = *DatumGetUUIDP(taskq_row_value(row, id));
+	bool		timed = state == TASKQ_SCHEDULED || state == TASKQ_RETRYING;
+	TimestampTz run_at = timed
+	? DatumGetTimestampTz(taskq_row_value(row, run_at)) : 0;
+
+	if (is_claimable(state))
+		leave_ready(row, &id);
+	if (timed)
+		taskq_timer_delete(run_at, &id);
+	taskq_row_set(row, lane, Int32GetDatum(lane));
+	if (timed)
+		taskq_timer_insert(run_at, &id, lane);
+	if (is_claimable(state))
+	{
+		set_place(row, &id);
+		enter_ready(row, &id);
+	}
 	taskq_store_update(row);
 }

@@ -32,6 +32,7 @@ extern const char *taskq_state_name(char state);
 extern void taskq_state_change(TaskqRow *row, const TaskqChange *change);
 extern void taskq_state_replace(TaskqRow *row, const TaskqRow *with);
 extern void taskq_state_reschedule(TaskqRow *row, TimestampTz run_at);
+extern void taskq_state_move(TaskqRow *row, int32 lane);
 
 #define taskq_row_state(row) DatumGetChar(taskq_row_value(row, state))
 

@@ -13,15 +13,22 @@
 #include "store/timers.h"
 #include "utils/timestamp.h"
 
-/* taskq_timer_insert - remember that a task is due at some time */
+/*
+ * taskq_timer_insert - remember that a task is due at some time
+ *
+ * Not that of a held one, which has none: its time never comes.
+ */
 void
 taskq_timer_insert(TimestampTz due, const pg_uuid_t *id, int32 lane)
 {
-	Relation	rel = taskq_store_open(TASKQ_REL_TIMER, RowExclusiveLock);
+	Relation	rel;
 	Datum		values[3] = {TimestampTzGetDatum(due), UUIDPGetDatum(id),
 	Int32GetDatum(lane)};
 	bool		nulls[3] = {false, false, false};
 
+	if (due == DT_NOEND)
+		return;
+	rel = taskq_store_open(TASKQ_REL_TIMER, RowExclusiveLock);
 	taskq_rows_insert_one(rel, values, nulls, lengthof(values));
 	table_close(rel, NoLock);
 }

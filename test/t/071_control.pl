@@ -95,5 +95,24 @@ $standby->safe_psql($db, q{SELECT taskq.kind_pause('pausable'); SELECT taskq.kin
 is(wait_task($standby, $db, submit($standby, $db, 'pausable')),
 	'completed', 'a kind of the same name as one that was paused is not');
 
+# --- a task that is moved to a lane which has been saved past its id
+
+$standby->safe_psql($db, q{SELECT taskq.queue_define('aside'), taskq.queue_pause('aside')});
+my $moved = submit($standby, $db, 'short', '{}', "queue => 'aside'");
+my @gates = map { submit($standby, $db, 'gate', '{"gate": "b"}', "queue => 'aside', priority => 5") } 1 .. 2;
+$standby->safe_psql($db, q{
+	SELECT taskq.task_submit_many('short', array_fill('{}'::jsonb, ARRAY[2500]), queue => 'aside', priority => 9);
+	SELECT taskq.queue_resume('aside')});
+$standby->poll_query_until($db, "SELECT EXISTS (SELECT FROM taskq_internal.watermark w JOIN taskq_internal.lane l ON l.id = w.lane
+	WHERE l.queue = 'aside' AND l.priority = 9 AND w.id > '$moved')") or die 'nothing was saved';
+wait_state($standby, $db, $_, 'running') foreach @gates;
+is(sql($standby, $db, "SELECT old_queue_position, new_queue_position FROM taskq.task_set_priority('$moved', 9)"),
+	'1|1', 'a task gets the priority of others that came later and are over');
+$standby->stop('immediate');
+$standby->start;
+open_gate($standby, $db, 'b');
+is(wait_task($standby, $db, $_), 'completed', 'after a crash all run') foreach $moved, @gates;
+is(effects($standby, $db, $moved), 1, '... once');
+
 $standby->stop;
 done_testing();
