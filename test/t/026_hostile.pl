@@ -171,10 +171,9 @@ my $lost = sql($node, $db, q{SELECT taskq.sitrep()->>'events_lost'});
 $node->safe_psql($db, q{SELECT count(*) FROM (SELECT taskq.task_submit('short') FROM generate_series(1, 3000)) s});
 ok($node->poll_query_until($db, q{SELECT NOT EXISTS (SELECT FROM taskq.task WHERE kind = 'short' AND NOT ready)}), '... 3,000 tasks');
 is(sql($node, $db, q{SELECT taskq.sitrep()->>'events_lost'}), $lost, '... and no event of theirs is lost');
-# a dispatcher that starts while its database goes
+# a dispatcher that starts while its database goes, and may say so after the DROP has returned
 expect_fatal($node, 'database \S+ does not exist', [ 0, 1 ]);
 $node->safe_psql($db, q{ALTER SYSTEM RESET taskq.databases; SELECT pg_reload_conf(); DROP DATABASE unserved});
-expect_no_more($node);
 
 # --- tenants
 
