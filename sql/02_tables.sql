@@ -70,7 +70,10 @@ CREATE TABLE taskq_internal.queue (
 	max_running int4,
 	retention interval,
 	description text,
-	updated_at timestamptz NOT NULL
+	updated_at timestamptz NOT NULL,
+	rate int4,
+	rate_period interval NOT NULL,
+	reserved int4				-- of taskq.max_workers
 ) USING heap;
 
 -- What is paused: a queue (scope q), a kind (k), or (a, the name is empty) everything.

@@ -235,8 +235,8 @@ COMMENT ON COLUMN taskq.kind.backoff IS 'pause after the first failed attempt, d
 COMMENT ON COLUMN taskq.kind.backoff_max IS 'longest such pause';
 COMMENT ON COLUMN taskq.kind.retry_on IS 'SQLSTATEs, or their two-character classes, after which there is another attempt; null: all but 42 and 0A';
 COMMENT ON COLUMN taskq.kind.max_running IS 'how many of its tasks run at a time at most; null: no limit';
-COMMENT ON COLUMN taskq.kind.rate IS 'not supported by this version';
-COMMENT ON COLUMN taskq.kind.rate_period IS 'not supported by this version';
+COMMENT ON COLUMN taskq.kind.rate IS 'how many of its tasks are started in rate_period at most; null: no limit';
+COMMENT ON COLUMN taskq.kind.rate_period IS 'in so long';
 COMMENT ON COLUMN taskq.kind.run_as IS 'role that its tasks run as; null: whoever submits';
 COMMENT ON COLUMN taskq.kind.retention IS 'not supported by this version';
 COMMENT ON COLUMN taskq.kind.batch IS 'several of its tasks may share a transaction';
@@ -268,6 +268,9 @@ SELECT q.name,
 	c.max_running,
 	c.retention,
 	c.description,
+	c.rate,
+	c.rate_period,
+	c.reserved,
 	CASE WHEN NOT t.limited THEN coalesce(s.waiting, 0) END AS waiting,
 	CASE WHEN NOT t.limited THEN coalesce(s.running, 0) END AS running
 FROM (SELECT name FROM taskq_internal.queue UNION SELECT name FROM taskq_internal.pause WHERE scope = 'q' UNION SELECT queue FROM taskq.kind UNION SELECT queue FROM lane UNION SELECT 'default' COLLATE "C") q
@@ -284,6 +287,9 @@ COMMENT ON COLUMN taskq.queue.paused IS 'by queue_pause; nothing of it is starte
 COMMENT ON COLUMN taskq.queue.max_running IS 'how many of its tasks run at a time at most; null: no limit';
 COMMENT ON COLUMN taskq.queue.retention IS 'not supported by this version';
 COMMENT ON COLUMN taskq.queue.description IS 'what queue_define was given';
+COMMENT ON COLUMN taskq.queue.rate IS 'how many of its tasks are started in rate_period at most; null: no limit';
+COMMENT ON COLUMN taskq.queue.rate_period IS 'in so long';
+COMMENT ON COLUMN taskq.queue.reserved IS 'how many of taskq.max_workers tasks of other queues leave to it';
 COMMENT ON COLUMN taskq.queue.waiting IS 'tasks that could run now, by estimate';
 COMMENT ON COLUMN taskq.queue.running IS 'tasks that workers of the server run or have set aside';
 

@@ -27,7 +27,7 @@ RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_kind_define';
 COMMENT ON FUNCTION taskq.kind_define IS
 'Create or replace a kind of task
 
-handler is a function of (jsonb) or of no argument in any language; what it returns becomes the result. Without handler the tasks are for external workers. A task runs as whoever submits it, or as run_as; then only the owner of the kind and those given it with kind_grant may submit. batch: several of its tasks may share a transaction, which suits short handlers that touch only the database. max_running_per_key: how many tasks of one concurrency_key run at the same time, 1 unless told. cancellable => false: its tasks are cancelled only by force.';
+handler is a function of (jsonb) or of no argument in any language; what it returns becomes the result. Without handler the tasks are for external workers. A task runs as whoever submits it, or as run_as; then only the owner of the kind and those given it with kind_grant may submit. batch: several of its tasks may share a transaction, which suits short handlers that touch only the database. max_running_per_key: how many tasks of one concurrency_key run at the same time, 1 unless told. max_running: so many of its tasks run at a time, in workers and outside. rate: so many are started in rate_period. cancellable => false: its tasks are cancelled only by force.';
 
 CREATE FUNCTION taskq.kind_drop(name text)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_kind_drop';
@@ -50,10 +50,12 @@ COMMENT ON FUNCTION taskq.kind_revoke IS
 
 Tasks that wait are refused when their turn comes.';
 
-CREATE FUNCTION taskq.queue_define(name text, max_running int DEFAULT NULL, retention interval DEFAULT NULL, description text DEFAULT NULL)
+CREATE FUNCTION taskq.queue_define(
+	name text, max_running int DEFAULT NULL, retention interval DEFAULT NULL, description text DEFAULT NULL,
+	rate int DEFAULT NULL, rate_period interval DEFAULT '1 s', reserved int DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_queue_define';
 COMMENT ON FUNCTION taskq.queue_define IS
 'Create or replace a queue
 
-The queue "default" is always there.';
+The queue "default" is always there. max_running: so many of its tasks run at a time, in workers and outside. rate: so many are started in rate_period. reserved: so many of taskq.max_workers are left to it by tasks of other queues.';
 

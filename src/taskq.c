@@ -34,6 +34,7 @@
 #include "lanes/keys.h"
 #include "lanes/lane.h"
 #include "lanes/note.h"
+#include "lanes/place.h"
 #include "miscadmin.h"
 #include "store/defs.h"
 #include "store/store.h"
@@ -55,6 +56,7 @@ _PG_init(void)
 	taskq_guc_init();
 	taskq_lane_init();
 	taskq_keys_init();
+	taskq_place_init();
 	taskq_shmem_init();
 	taskq_note_init();
 	taskq_utility_init();

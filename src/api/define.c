@@ -20,6 +20,7 @@
 #include "fmgr.h"
 #include "lanes/keys.h"
 #include "lanes/note.h"
+#include "lanes/place.h"
 #include "miscadmin.h"
 #include "store/defs.h"
 #include "store/rights.h"
@@ -226,11 +227,11 @@ set_limits(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 			  &nulls[Anum_kind_rate - 1]);
 	set_interval_or(fcinfo, 11, "rate_period", false, "1 s",
 					&values[Anum_kind_rate_period - 1]);
-	if (!nulls[Anum_kind_rate - 1] || !PG_ARGISNULL(13))
+	if (!PG_ARGISNULL(13))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("rate and retention of a kind are not supported by this version of taskq"),
-				 errhint("Leave these arguments out.")));
+				 errmsg("retention of a kind is not supported by this version of taskq"),
+				 errhint("Leave this argument out.")));
 	nulls[Anum_kind_retention - 1] = true;
 	set_count(fcinfo, 16, "max_running_per_key",
 			  &values[Anum_kind_max_running_per_key - 1],
@@ -431,15 +432,16 @@ PG_FUNCTION_INFO_V1(taskq_queue_define);
 
 /*
  * taskq_queue_define - queue_define(name, max_running, retention,
- * description)
+ * description, rate, rate_period, reserved)
  */
 Datum
 taskq_queue_define(PG_FUNCTION_ARGS)
 {
 	char	   *name = taskq_arg_name(fcinfo, 0, "name");
 	Datum		values[Natts_queue] = {0};
-	bool		nulls[Natts_queue] = {false, true, true, true, false};
+	bool		nulls[Natts_queue] = {false};
 
+	nulls[Anum_queue_retention - 1] = true;
 	if (!PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -453,8 +455,18 @@ taskq_queue_define(PG_FUNCTION_ARGS)
 	values[Anum_queue_description - 1] = PG_GETARG_DATUM(3);
 	values[Anum_queue_updated_at - 1] =
 		TimestampTzGetDatum(GetCurrentTimestamp());
+	set_count(fcinfo, 4, "rate", &values[Anum_queue_rate - 1],
+			  &nulls[Anum_queue_rate - 1]);
+	set_interval_or(fcinfo, 5, "rate_period", false, "1 s",
+					&values[Anum_queue_rate_period - 1]);
+	set_count(fcinfo, 6, "reserved", &values[Anum_queue_reserved - 1],
+			  &nulls[Anum_queue_reserved - 1]);
 	taskq_queue_write(name, values, nulls, NULL);
-	if (taskq_shared != NULL)
-		taskq_note_wake();
+	if (taskq_shared == NULL)
+		PG_RETURN_VOID();
+	if (!PG_ARGISNULL(6))
+		taskq_place_check_reserved(name);
+	taskq_note_reserved(name, PG_ARGISNULL(6) ? 0 : PG_GETARG_INT32(6));
+	taskq_note_wake();
 	PG_RETURN_VOID();
 }

@@ -31,6 +31,7 @@
 #include "lanes/lane.h"
 #include "lanes/live.h"
 #include "lanes/note.h"
+#include "lanes/place.h"
 #include "lanes/scan.h"
 #include "miscadmin.h"
 #include "run/complete.h"
@@ -144,7 +145,7 @@ static int64
 timeout_ms_of(TaskqRow *row, const TaskqKind *kind)
 {
 	return taskq_row_isnull(row, timeout_ms)
-		? kind->timeout_ms
+		? (kind->timeout_ms > 0 ? kind->timeout_ms : taskq_default_timeout)
 		: DatumGetInt64(taskq_row_value(row, timeout_ms));
 }
 
@@ -274,7 +275,8 @@ works_for_all(int32 lane)
  * time a row is locked, the lock is not.
  */
 static int
-claim_from(const Claim *claim, int32 lane, int wanted, ReturnSetInfo *rsinfo)
+scan_and_claim(const Claim *claim, int32 lane, int wanted,
+			   ReturnSetInfo *rsinfo)
 {
 	TaskqScan  *scan = palloc(sizeof(TaskqScan));
 	int			claimed = 0;
@@ -298,6 +300,67 @@ claim_from(const Claim *claim, int32 lane, int wanted, ReturnSetInfo *rsinfo)
 	return claimed;
 }
 
+/*
+ * Count leases for a lane; how many, at most as many as are wanted.  Whatever
+ * undoes this transaction takes them back.
+ */
+static int
+take_leases(int32 id, TaskqLimits *limits, int wanted)
+{
+	TaskqLane  *lane;
+	int		   *noted;
+	int			n;
+
+	for (;;)
+	{
+		taskq_limits_of(taskq_lane_get(id), limits);
+		noted = taskq_note_leased(&limits->of);
+		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+		lane = taskq_lane_find(MyDatabaseId, id);
+		n = lane ? taskq_place_lease(lane, limits, wanted) : 0;
+		*noted += Max(n, 0);
+		LWLockRelease(taskq_main_lock);
+		if (n == TASKQ_PLACE_NO_ROOM)
+			taskq_place_no_room();
+		if (n != TASKQ_PLACE_STALE)
+			return n;
+		CHECK_FOR_INTERRUPTS();
+		taskq_defs_begin();
+		taskq_place_gate();
+	}
+}
+
+/* ... and give back those for which there was no task. */
+static void
+return_leases(const TaskqLimits *limits, int n)
+{
+	int		   *noted = taskq_note_leased(&limits->of);
+	TaskqDb    *db;
+
+	if (n == 0)
+		return;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	db = taskq_db_find(MyDatabaseId);
+	if (db != NULL)
+		taskq_place_unlease(db, &limits->of, n, false);
+	*noted -= n;
+	LWLockRelease(taskq_main_lock);
+}
+
+/* Claim from one lane as many as may run; how many. */
+static int
+claim_from(const Claim *claim, int32 lane, int wanted, ReturnSetInfo *rsinfo)
+{
+	TaskqLimits limits;
+	int			n = take_leases(lane, &limits, wanted);
+	int			claimed = 0;
+
+	if (n > 0)
+		claimed = scan_and_claim(claim, lane, n, rsinfo);
+	return_leases(&limits, n - claimed);
+	return claimed;
+}
+
 static int
 claim_from_any(const Claim *claim, ReturnSetInfo *rsinfo)
 {
@@ -306,6 +369,7 @@ claim_from_any(const Claim *claim, ReturnSetInfo *rsinfo)
 	int			claimed = 0;
 
 	taskq_defs_begin();
+	taskq_place_gate();
 	nlanes = taskq_scan_lanes(MyDatabaseId, InvalidOid, &lanes);
 	for (int i = 0; i < nlanes && claimed < claim->n; i++)
 	{

@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "api/action.h"
 #include "base/args.h"
@@ -21,6 +22,7 @@
 #include "store/defs.h"
 #include "store/pauses.h"
 #include "store/rights.h"
+#include "store/store.h"
 
 static void
 begin_change(const char *function)
@@ -184,6 +186,10 @@ taskq_resume(PG_FUNCTION_ARGS)
 	resume_it(TASKQ_PAUSE_ALL, "database", "");
 	n = taskq_lanes_take_over();
 	if (n > 0 || taskq_db_paused(MyDatabaseId))
+	{
+		/* claims under way are over before all are counted anew: place.c */
+		table_close(taskq_store_open(TASKQ_REL_LEASE, ShareLock), NoLock);
 		taskq_note_rescan();
+	}
 	PG_RETURN_INT32(n);
 }

@@ -19,6 +19,8 @@
 
 int			taskq_max_workers = 4;
 int			taskq_max_workers_per_role = 0;
+int			taskq_max_running = 0;
+int			taskq_default_timeout = 0;
 bool		taskq_reserve_worker = true;
 int			taskq_max_dispatchers = 2;
 int			taskq_max_databases = 64;
@@ -109,6 +111,14 @@ taskq_guc_init(void)
 							"Maximum number of workers of one role in one database; 0: as many as there are.",
 							NULL, &taskq_max_workers_per_role, 0, 0, TASKQ_MAX_WORKERS,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.max_running",
+							"Maximum number of tasks of one database that run at a time; 0: as many as there are workers.",
+							"In workers of the server and outside.",
+							&taskq_max_running, 0, 0, INT_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.default_timeout",
+							"Longest run time of tasks that have no timeout of their own, nor one of their kind; 0: no limit.",
+							NULL, &taskq_default_timeout, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS, NULL,
+							NULL, NULL);
 	DefineCustomBoolVariable("taskq.reserve_worker",
 							 "A role that holds all other workers does not get the last one.",
 							 "As soon as a second role has had something to do. So endless tasks of one role do not keep the others from running.",

@@ -11,6 +11,8 @@ typedef enum TaskqNotify
 	TASKQ_NOTIFY_ALL
 } TaskqNotify;
 
+extern int	taskq_max_running;
+extern int	taskq_default_timeout;
 extern int	taskq_max_workers;
 extern int	taskq_max_workers_per_role;
 extern bool taskq_reserve_worker;

@@ -87,6 +87,7 @@ shmem_reset(void)
 	pg_atomic_init_u32(&taskq_shared->ncancels, 0);
 	taskq_shared->clock_base = GetCurrentTimestamp() - taskq_monotonic_us();
 	taskq_shared->start_paused = taskq_start_paused;
+	taskq_shared->max_running = taskq_max_running;
 	taskq_shared->quarantine = -1;
 	taskq_shared->free_lane = -1;
 	for (int i = 0; i < TASKQ_WAIT_BUCKETS; i++)
@@ -326,6 +327,7 @@ taskq_db_enter(Oid dbid)
 	db->next_schedule = DT_NOBEGIN;
 	db->clock_offset = taskq_clock_offset();
 	db->next_sweep = DT_NOBEGIN;
+	db->held_until = DT_NOEND;
 	db->not_before = DT_NOBEGIN;
 	db->no_worker_before = DT_NOBEGIN;
 	db->look = true;

@@ -40,6 +40,7 @@
 #define TASKQ_ENDED 4096		/* tasks that others may wait for */
 #define TASKQ_FILTER_BITS (1 << 22)
 #define TASKQ_BATCH_KEYS 32		/* whose tasks one batch may have */
+#define TASKQ_RESERVED 64		/* queues that have reserved places */
 #define TASKQ_SAVE_TASKS 2000	/* watermarks are saved after so many */
 #define TASKQ_MESSAGE_SIZE 256
 #define TASKQ_INFO_SIZE 2048
@@ -122,6 +123,11 @@ typedef struct TaskqDb
 	bool		held;			/* a transaction under way keeps some from
 								 * being saved */
 	bool		holds;			/* some lane may be held */
+	TimestampTz held_until;		/* steady time: the first of those that wait
+								 * for tokens */
+	int			leases;			/* of external workers, also of claims that
+								 * are not committed */
+	bool		leases_counted; /* since the server started */
 	pg_uuid_t	floor;			/* no saved watermark is higher; valid once
 								 * loaded */
 	bool		awaited;		/* some of its tasks may wait for others */
@@ -180,6 +186,7 @@ typedef struct TaskqLane
 								 * (place.c) */
 	uint32		queue_hash;		/* of what it is held for */
 	uint32		kind_hash;
+	TimestampTz held_until;		/* steady time, if it waits for tokens */
 	int			average_us;		/* run time, moving average; 0: unknown */
 	uint64		served;			/* number of the last worker that was started
 								 * for its role */
@@ -260,6 +267,7 @@ typedef struct TaskqSlot
 								 * transactions; the worker's own */
 	bool		placed;			/* it has a place, or looks for a task that
 								 * shall have it */
+	bool		rated;			/* its tasks have taken tokens */
 	TaskqPlace	place;
 	int			nkeys;			/* places of concurrency keys that it has */
 	TaskqSlotKey keys[TASKQ_BATCH_KEYS];
@@ -405,6 +413,14 @@ typedef struct TaskqEnded
 	pg_uuid_t	id;
 }			TaskqEnded;
 
+/* Places for workers that tasks of other queues leave to this one. */
+typedef struct TaskqReserved
+{
+	Oid			dbid;
+	NameData	queue;
+	int			n;
+} TaskqReserved;
+
 typedef struct TaskqShared
 {
 	pid_t		launcher;
@@ -416,6 +432,8 @@ typedef struct TaskqShared
 
 	bool		start_paused;	/* no tasks before taskq.resume(), database by
 								 * database */
+	int			max_running;	/* of a database, as the launcher has read
+								 * taskq.max_running; 0: no limit */
 	int64		clock_base;		/* steady time is this plus the monotonic
 								 * clock */
 	int64		clock_offset;	/* of the system's clock, as the launcher saw
@@ -439,6 +457,9 @@ typedef struct TaskqShared
 								 * process, and no worker was started since */
 	TimestampTz warned_at;		/* steady time: when the log said so last */
 	uint64		starts;			/* counts workers */
+
+	int			nreserved;
+	TaskqReserved reserved[TASKQ_RESERVED];
 
 	int			nlanes;			/* entries of lanes in use are below it */
 	int			free_lane;		/* the first of those below it that are free,

@@ -37,6 +37,7 @@
 #include "lanes/event.h"
 #include "lanes/lane.h"
 #include "lanes/note.h"
+#include "lanes/place.h"
 #include "lanes/turn.h"
 #include "lanes/waiting.h"
 #include "miscadmin.h"
@@ -279,6 +280,20 @@ report_left_alone(int foreign)
 				 errhint("To run them, call taskq.resume() in the database.")));
 }
 
+/* The queues that have reserved places. */
+static void
+load_reserved(void)
+{
+	List	   *queues;
+
+	taskq_defs_begin();
+	queues = taskq_queues_reserved();
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	if (!taskq_places_reserved(queues))
+		taskq_dispatcher.db->rescan = true;
+	LWLockRelease(taskq_main_lock);
+}
+
 /*
  * Look through all lanes: after the server's start, and when one found no
  * room in shared memory.  Each is scanned from where it was saved last.
@@ -299,6 +314,7 @@ load_lanes(void)
 	(void) taskq_watermark_highest(&floor);
 	foreign = load_each_lane();
 	report_left_alone(foreign);
+	load_reserved();
 	taskq_pass_commit();
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	taskq_dispatcher.db->foreign = foreign > 0;
@@ -577,6 +593,7 @@ forget_database(void)
 		taskq_waiting_drop(MyDatabaseId);
 		taskq_event_drop(MyDatabaseId);
 		if (!slots_in_use() && taskq_dispatcher.db->blocked == 0 &&
+			taskq_dispatcher.db->leases == 0 &&
 			taskq_dispatcher.db->sweeper == 0)
 			taskq_db_forget(MyDatabaseId);
 		clean_exit = true;
@@ -615,6 +632,7 @@ enum
 	CHORE_SKIPPED,
 	CHORE_EVENTS,
 	CHORE_EXTERNAL,
+	CHORE_LIMITS,
 	CHORE_WORKERS,
 	CHORE_SWEEPER,
 	CHORE_SAVE
@@ -625,6 +643,7 @@ static bool has_work;			/* found by the last pass */
 static void find_wanted(void);
 static void renew_leases(void);
 static void read_lanes(void);
+static void open_lanes(void);
 static void start_workers(void);
 
 static Chore chores[] =
@@ -643,6 +662,7 @@ taskq_settle_suspects},
 [CHORE_SKIPPED] = {"look again at locked tasks", retry_skipped},
 [CHORE_EVENTS] = {"send notifications", send_events},
 [CHORE_EXTERNAL] = {"notify external workers", tell_external_workers},
+[CHORE_LIMITS] = {"see to tasks that were held back", open_lanes},
 [CHORE_WORKERS] = {"start workers", start_workers},
 [CHORE_SWEEPER] = {"start a sweeper", taskq_start_sweeper},
 [CHORE_SAVE] = {"save how far the lanes have come", taskq_save}};
@@ -671,6 +691,19 @@ read_lanes(void)
 	/* others have lost their entries to these */
 	if (taskq_dispatcher.db->rescan)
 		taskq_look_again_in(TASKQ_RETRY_MS);
+}
+
+/* There may be tokens for them now. */
+static void
+open_lanes(void)
+{
+	TimestampTz next;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	next = taskq_places_due(taskq_dispatcher.db);
+	LWLockRelease(taskq_main_lock);
+	if (next != DT_NOEND)
+		taskq_look_again_steady(next);
 }
 
 /*

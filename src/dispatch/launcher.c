@@ -27,6 +27,7 @@
 #include "dispatch/launcher.h"
 #include "dispatch/sweeper.h"
 #include "lanes/lane.h"
+#include "lanes/place.h"
 #include "lanes/turn.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -467,6 +468,29 @@ watch_retention(void)
 	last = taskq_retention;
 }
 
+/*
+ * The limit of what runs at a time changes for all processes at the same
+ * moment: this one.
+ */
+static void
+watch_max_running(void)
+{
+	static int	last_workers = 0;
+
+	if (taskq_shared->max_running == taskq_max_running &&
+		last_workers == taskq_max_workers)
+		return;
+	last_workers = taskq_max_workers;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_shared->max_running = taskq_max_running;
+	for (int i = 0; i < taskq_max_databases; i++)
+	{
+		if (OidIsValid(taskq_shared->dbs[i].dbid))
+			taskq_places_open(&taskq_shared->dbs[i]);
+	}
+	LWLockRelease(taskq_main_lock);
+}
+
 /* taskq_launcher_main - entry point of the launcher */
 void
 taskq_launcher_main(Datum arg)
@@ -493,6 +517,7 @@ taskq_launcher_main(Datum arg)
 
 		watch_clock();
 		watch_retention();
+		watch_max_running();
 		next = serve_databases();
 		ms = next == DT_NOEND
 			? -1

@@ -247,7 +247,6 @@ scan_begin(int slotno, TaskqLane *lane, TaskqScan *scan)
 	lane->noted_leaves = 0;
 	taskq_due_none(&lane->min_ready);
 	taskq_scan_from(lane, scan);
-	scan->max = batch_size(lane);
 }
 
 /*
@@ -295,12 +294,13 @@ scan_end(TaskqSlot *slot, int slotno, int index, TaskqLane *lane,
 
 /* Reserve plain tasks; the main lock is held before and after. */
 static int
-claim_plain(int slotno, int index)
+claim_plain(int slotno, int index, int max)
 {
 	TaskqLane  *lane = &taskq_shared->lanes[index];
 	TaskqScan	scan;
 
 	scan_begin(slotno, lane, &scan);
+	scan.max = max;
 	LWLockRelease(taskq_main_lock);
 	taskq_scan_lane(&scan);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
@@ -309,14 +309,14 @@ claim_plain(int slotno, int index)
 
 /* Reserve tasks with concurrency keys, and places of these; likewise. */
 static int
-claim_keyed(int slotno, int index, TaskqRound *round)
+claim_keyed(int slotno, int index, TaskqRound *round, int max)
 {
 	TaskqSlot  *slot = &taskq_shared->slots[slotno];
 	TaskqLane  *lane = &taskq_shared->lanes[index];
 	int			n;
 
 	taskq_round_begin(round, lane, slotno);
-	round->max = batch_size(lane);
+	round->max = max;
 	round->max_keys = TASKQ_BATCH_KEYS;
 	LWLockRelease(taskq_main_lock);
 	taskq_round_look(round);
@@ -347,22 +347,23 @@ keep_if_still_open(int slotno, int n)
 }
 
 /*
- * Take a place to scan a lane; false if it is not to be scanned now, or
- * (*stale) definitions are to be read again first.
+ * Take a place to scan a lane; for how many tasks.  0 if it is not to be
+ * scanned now, or (*stale) definitions are to be read again first.
  */
-static bool
+static int
 begin_claim(int slotno, const TaskqScanLane *candidate,
 			const TaskqLimits *limits, bool *stale)
 {
 	TaskqLane  *lane = &taskq_shared->lanes[candidate->index];
-	TaskqPlaceResult result;
+	int			n;
 
 	if (lane->generation != candidate->generation ||
 		!OidIsValid(lane->dbid) || !lane->dirty || lane->scanner >= 0)
-		return false;
-	result = taskq_place_take(&taskq_shared->slots[slotno], lane, limits);
-	*stale |= result == TASKQ_PLACE_STALE;
-	return result == TASKQ_PLACE_TAKEN;
+		return 0;
+	n = taskq_place_take(&taskq_shared->slots[slotno], lane, limits,
+						 batch_size(lane));
+	*stale |= n == TASKQ_PLACE_STALE;
+	return Max(n, 0);
 }
 
 /* Is there more in a lane, and room for it? */
@@ -391,17 +392,22 @@ claim_from(int slotno, const TaskqScanLane *candidate, bool *again)
 	TaskqLimits limits;
 	TaskqRound *round = NULL;
 	TaskqDb    *db;
+	int			max;
 	int			n = 0;
 	bool		woken;
 
 	taskq_limits_of(taskq_lane_get(candidate->id), &limits);
+	taskq_place_prepare(&limits);
 	if (taskq_lane_keyed(candidate->id))
 		round = taskq_round_new(candidate->id);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	if (begin_claim(slotno, candidate, &limits, again))
+	max = begin_claim(slotno, candidate, &limits, again);
+	if (max > 0)
 	{
-		n = round ? claim_keyed(slotno, candidate->index, round)
-			: claim_plain(slotno, candidate->index);
+		n = round ? claim_keyed(slotno, candidate->index, round, max)
+			: claim_plain(slotno, candidate->index, max);
+		if (slot->rated)
+			taskq_place_unstarted(slot->dbid, &slot->place, max - n);
 		n = keep_if_still_open(slotno, n);
 		if (n == 0)
 			taskq_place_leave(slot, false);
@@ -635,6 +641,8 @@ taskq_claim_give_back(int slotno)
 	slot->nitems = slot->next;
 	release_keys(slot, false);
 	LWLockRelease(taskq_slot_lock(slotno));
+	if (slot->rated)
+		taskq_place_unstarted(slot->dbid, &slot->place, n);
 	if (n > 0 && lane != NULL)
 	{
 		if (lane->generation == slot->lane_generation)

@@ -73,6 +73,7 @@
 #include "lanes/event.h"
 #include "lanes/keys.h"
 #include "lanes/lane.h"
+#include "lanes/place.h"
 #include "lanes/waiting.h"
 #include "miscadmin.h"
 #include "storage/shmem.h"
@@ -834,6 +835,7 @@ taskq_db_forget(Oid dbid)
 	taskq_keys_forget(dbid);
 	if (db != NULL)
 	{
+		taskq_places_forget(db);
 		taskq_event_drop(dbid);
 		taskq_cancels_drop(dbid);
 		taskq_waiting_drop(dbid);

@@ -46,6 +46,9 @@ typedef enum NoteType
 	NOTE_SCHEDULE,
 	NOTE_LATER,
 	NOTE_CLAIMED,
+	NOTE_LEASED,
+	NOTE_UNLEASED,
+	NOTE_RESERVED,
 	NOTE_TOUCHED,
 	NOTE_MOVED,
 	NOTE_FINAL,
@@ -69,6 +72,7 @@ typedef struct Note
 	pg_uuid_t	id;
 	uint32		leaves;
 	int64		count;
+	int			leases;
 	bool		waited;
 	TimestampTz due;
 	char		from;
@@ -77,6 +81,7 @@ typedef struct Note
 	bool		force;
 	char	   *reason;
 	TaskqKeyLimit limit;
+	TaskqPlace *place;
 } Note;
 
 static Note *notes = NULL;
@@ -362,6 +367,45 @@ taskq_note_claimed(const TaskqLaneDef *lane)
 	note->count++;
 }
 
+/* A note of leases, or a recent one of the same. */
+static Note *
+note_leases(NoteType type, const TaskqPlace *place)
+{
+	Note	   *note = note_recent(type, 0);
+
+	if (note != NULL &&
+		memcmp(note->place, place, sizeof(TaskqPlace)) == 0)
+		return note;
+	note = note_add(type, NULL);
+	note->place = MemoryContextAlloc(TopTransactionContext,
+									 sizeof(TaskqPlace));
+	*note->place = *place;
+	return note;
+}
+
+int *
+taskq_note_leased(const TaskqPlace *place)
+{
+	return &note_leases(NOTE_LEASED, place)->leases;
+}
+
+void
+taskq_note_unleased(const TaskqPlace *place)
+{
+	note_leases(NOTE_UNLEASED, place)->leases++;
+}
+
+void
+taskq_note_reserved(const char *queue, int n)
+{
+	Note	   *note = note_add(NOTE_RESERVED, NULL);
+
+	note->count = n;
+	note->place = MemoryContextAllocZero(TopTransactionContext,
+										 sizeof(TaskqPlace));
+	namestrcpy(&note->place->queue, queue);
+}
+
 int64
 taskq_note_pending(Oid role)
 {
@@ -558,6 +602,19 @@ apply_claimed(TaskqDb *db, const Note *note)
 }
 
 static void
+apply_unleased(TaskqDb *db, const Note *note)
+{
+	taskq_place_unlease(db, note->place, note->leases, true);
+}
+
+static void
+apply_reserved(TaskqDb *db, const Note *note)
+{
+	taskq_place_reserve(db->dbid, NameStr(note->place->queue),
+						(int) note->count);
+}
+
+static void
 apply_later(TaskqDb *db, const Note *note)
 {
 	taskq_lane_count(db->dbid, note->role, note_lane(db, note), 0,
@@ -626,6 +683,7 @@ apply_rescan(TaskqDb *db, const Note *note)
 	pg_atomic_fetch_add_u64(&taskq_shared->definitions, 1);
 	db->resumed = true;
 	taskq_guard_resume(db->dbid);
+	taskq_places_recount(db);
 	for (int i = 0; i < taskq_shared->nlanes; i++)
 	{
 		TaskqLane  *lane = &taskq_shared->lanes[i];
@@ -681,6 +739,9 @@ static void (*const apply_committed[]) (TaskqDb *db, const Note *note) =
 	[NOTE_SUBMITTED] = apply_submitted,
 		[NOTE_READY] = apply_ready,
 		[NOTE_CLAIMED] = apply_claimed,
+		[NOTE_LEASED] = apply_nothing,
+		[NOTE_UNLEASED] = apply_unleased,
+		[NOTE_RESERVED] = apply_reserved,
 		[NOTE_LATER] = apply_later,
 		[NOTE_DUE] = apply_due,
 		[NOTE_SCHEDULE] = apply_schedule,
@@ -703,6 +764,8 @@ apply_aborted(TaskqDb *db, Note *note)
 {
 	TaskqLane  *lane;
 
+	if (note->type == NOTE_LEASED)
+		taskq_place_unlease(db, note->place, note->leases, false);
 	if (note->type != NOTE_TOUCHED)
 		return;
 	lane = taskq_lane_enter(db, note->lane, note->role, note->priority);
@@ -711,9 +774,12 @@ apply_aborted(TaskqDb *db, Note *note)
 	wake_for_lane(db, lane, note->role);
 }
 
-/* A signal can't be prepared: whoever commits would not send it. */
+/*
+ * What can't be prepared: a signal, which whoever commits would not send; and
+ * claims, which are counted as what a session has under way.
+ */
 static void
-refuse_prepared_cancel(void)
+refuse_prepare(void)
 {
 	for (int i = 0; i < nnotes; i++)
 	{
@@ -722,6 +788,11 @@ refuse_prepared_cancel(void)
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("cannot PREPARE a transaction that cancels a running task"),
 					 errhint("Cancel the task in a transaction of its own.")));
+		if (notes[i].leases > 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot PREPARE a transaction that claims tasks or ends claims"),
+					 errhint("Claim tasks, and end their claims, in transactions of their own.")));
 	}
 }
 
@@ -1034,7 +1105,7 @@ static void
 on_xact_end(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_PRE_PREPARE)
-		refuse_prepared_cancel();
+		refuse_prepare();
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
 		event != XACT_EVENT_PREPARE)
 		return;

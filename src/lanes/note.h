@@ -41,6 +41,17 @@ extern void taskq_note_schedule(TimestampTz look_at);
 extern void taskq_note_later(const TaskqLaneDef *lane, int64 count);
 extern int64 taskq_note_pending(Oid role);
 
+/*
+ * leases of an external worker that are counted already, and to be given back
+ * when this is undone: where to count them, good until the next note; and one
+ * that has come to its end
+ */
+extern int *taskq_note_leased(const TaskqPlace *place);
+extern void taskq_note_unleased(const TaskqPlace *place);
+
+/* a queue that has so many reserved places from now on */
+extern void taskq_note_reserved(const char *queue, int n);
+
 /* a task that an external worker has now */
 extern void taskq_note_claimed(const TaskqLaneDef *lane);
 

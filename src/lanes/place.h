@@ -1,10 +1,14 @@
-/* place.h: how many tasks of a kind, or of a queue, may run at a time */
+/*
+ * place.h: how many tasks of a kind, or of a queue, may run at a time, and
+ * how many may be started in a time
+ */
 #ifndef TASKQ_PLACE_H
 #define TASKQ_PLACE_H
 
 #include "postgres.h"
 
 #include "base/shmem.h"
+#include "nodes/pg_list.h"
 #include "store/defs.h"
 
 /* What limits the tasks of a lane, as this process knows the definitions. */
@@ -12,22 +16,40 @@ typedef struct TaskqLimits
 {
 	TaskqPlace	of;
 	bool		limited;		/* any of the following is set */
-	int			queue_max;		/* 0: no limit */
-	int			kind_max;
+	TaskqLimit	queue;
+	TaskqLimit	kind;
 } TaskqLimits;
 
-typedef enum TaskqPlaceResult
-{
-	TASKQ_PLACE_TAKEN,
-	TASKQ_PLACE_NONE,			/* the lane is held until somebody makes room */
-	TASKQ_PLACE_STALE			/* definitions have changed: read them again */
-} TaskqPlaceResult;
+/*
+ * In place of how many: definitions have changed, read them again; or shared
+ * memory has no room to count
+ */
+#define TASKQ_PLACE_STALE (-1)
+#define TASKQ_PLACE_NO_ROOM (-2)
 
+/* These may raise errors, and the caller holds no lock of ours. */
 extern void taskq_limits_of(const TaskqLaneDef *lane, TaskqLimits *limits);
-extern TaskqPlaceResult taskq_place_take(TaskqSlot *slot, TaskqLane *lane,
-										 const TaskqLimits *limits);
+extern void taskq_place_gate(void);
+extern void taskq_place_no_room(void);
+extern void taskq_place_check_reserved(const char *queue);
+extern void taskq_place_prepare(const TaskqLimits *limits);
+
+/* The others don't, and the caller holds the main lock exclusively. */
+extern void taskq_place_init(void);
+extern int	taskq_place_take(TaskqSlot *slot, TaskqLane *lane,
+							 const TaskqLimits *limits, int wanted);
 extern void taskq_place_leave(TaskqSlot *slot, bool looks_again);
+extern void taskq_place_unstarted(Oid dbid, const TaskqPlace *place, int n);
+extern int	taskq_place_lease(TaskqLane *lane, const TaskqLimits *limits,
+							  int wanted);
+extern void taskq_place_unlease(TaskqDb *db, const TaskqPlace *place, int n,
+								bool started);
 extern int	taskq_place_room(TaskqLane *lane, const TaskqLimits *limits);
+extern void taskq_place_reserve(Oid dbid, const char *queue, int n);
+extern bool taskq_places_reserved(const List *queues);
 extern void taskq_places_open(TaskqDb *db);
+extern TimestampTz taskq_places_due(TaskqDb *db);
+extern void taskq_places_recount(TaskqDb *db);
+extern void taskq_places_forget(TaskqDb *db);
 
 #endif

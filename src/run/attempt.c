@@ -22,6 +22,7 @@
 #include "access/xlog.h"
 #include "base/clock.h"
 #include "base/current.h"
+#include "base/guc.h"
 #include "commands/trigger.h"
 #include "lanes/cancels.h"
 #include "lanes/live.h"
@@ -278,7 +279,9 @@ taskq_attempt_load(TaskqAttempt *attempt)
 	if (!taskq_row_isnull(row, max_attempts))
 		current->max_attempts =
 			DatumGetInt16(taskq_row_value(row, max_attempts));
-	attempt->timeout_ms = kind ? kind->timeout_ms : 0;
+	attempt->timeout_ms = kind && kind->timeout_ms > 0
+		? kind->timeout_ms
+		: taskq_default_timeout;
 	if (!taskq_row_isnull(row, timeout_ms))
 		attempt->timeout_ms = DatumGetInt64(taskq_row_value(row, timeout_ms));
 	if (attempt->sql == NULL)

@@ -15,6 +15,8 @@ extern MemoryContext taskq_defs_context;	/* of the caches */
 
 extern HTAB *taskq_defs_cache(const char *name, Size keysize, Size entrysize,
 							  int flags);
+extern TaskqLimit taskq_limit_read(Datum *values, bool *nulls,
+								   int max_running, int rate, int period);
 extern void taskq_defs_made_here(void);
 extern HeapTuple taskq_defs_read(TaskqRelation table, TaskqRelation index,
 								 const char *name, TupleDesc *desc);

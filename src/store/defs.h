@@ -47,7 +47,10 @@ enum
 	Anum_queue_retention,
 	Anum_queue_description,
 	Anum_queue_updated_at,
-	Natts_queue = Anum_queue_updated_at
+	Anum_queue_rate,
+	Anum_queue_rate_period,
+	Anum_queue_reserved,
+	Natts_queue = Anum_queue_reserved
 };
 
 /* privileges on kinds */
@@ -64,6 +67,14 @@ typedef struct TaskqKindGrant
 /* The kind of task_submit_sql's tasks; it has no row. */
 #define TASKQ_SQL_KIND "sql"
 
+/* How many tasks of a kind or queue may run, or be started. */
+typedef struct TaskqLimit
+{
+	int32		max_running;	/* 0: no limit */
+	int32		rate;			/* so many ...; 0: no limit */
+	int64		rate_us;		/* ... in so long */
+} TaskqLimit;
+
 typedef struct TaskqKind
 {
 	NameData	name;
@@ -74,8 +85,8 @@ typedef struct TaskqKind
 	bool		batch;			/* tasks may share transactions */
 	bool		cancellable;	/* also without force */
 	int64		timeout_ms;		/* 0: none */
-	int32		max_running;	/* 0: no limit */
 	int			max_running_per_key;
+	TaskqLimit	limit;
 	int64		backoff_ms;
 	int64		backoff_max_ms;
 	List	   *retry_on;		/* of SQLSTATEs and classes, as strings; NIL:
@@ -99,7 +110,8 @@ typedef struct TaskqQueue
 {
 	NameData	name;
 	bool		defined;		/* by somebody; the cache's */
-	int32		max_running;	/* 0: no limit */
+	TaskqLimit	limit;
+	int32		reserved;		/* places for workers that others leave to it */
 } TaskqQueue;
 
 /*
@@ -137,6 +149,7 @@ extern bool taskq_kind_grant_write(const char *kind, char privilege,
 								   int32 role, bool grant);
 extern bool taskq_kinds_have_queue(const char *queue);
 extern const TaskqQueue *taskq_queue_get(const char *name);
+extern List *taskq_queues_reserved(void);
 extern void taskq_queue_write(const char *name, Datum *values, bool *nulls,
 							  const bool *replace);
 extern int32 taskq_role_id(Oid role);

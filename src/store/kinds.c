@@ -75,9 +75,8 @@ kind_from_row(TaskqKind *kind, Datum *values, bool *nulls)
 	kind->timeout_ms = nulls[Anum_kind_timeout - 1]
 		? 0
 		: interval_ms(values[Anum_kind_timeout - 1]);
-	kind->max_running = nulls[Anum_kind_max_running - 1]
-		? 0
-		: DatumGetInt32(values[Anum_kind_max_running - 1]);
+	kind->limit = taskq_limit_read(values, nulls, Anum_kind_max_running,
+								   Anum_kind_rate, Anum_kind_rate_period);
 	kind->backoff_ms = interval_ms(values[Anum_kind_backoff - 1]);
 	kind->backoff_max_ms = interval_ms(values[Anum_kind_backoff_max - 1]);
 	kind->retry_on = nulls[Anum_kind_retry_on - 1]

@@ -14,6 +14,8 @@
 #include "store/rows.h"
 #include "utils/timestamp.h"
 
+void		(*taskq_lease_ended) (int32 lane) = NULL;
+
 /* columns of taskq_internal.lease, in the order of TaskqLease but tid */
 #define Natts_lease 10
 

@@ -11,6 +11,9 @@
 #include "store/cache.h"
 #include "store/rows.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#define MAX_PERIOD_US (INT64CONST(36525) * USECS_PER_DAY)	/* 100 years */
 
 static HTAB *queues = NULL;
 
@@ -22,6 +25,23 @@ taskq_queues_forget(void)
 							  sizeof(TaskqQueue), HASH_STRINGS);
 }
 
+/* taskq_limit_read - the limits of a kind or queue, from these columns */
+TaskqLimit
+taskq_limit_read(Datum *values, bool *nulls, int max_running, int rate,
+				 int period)
+{
+	TaskqLimit	limit = {0};
+
+	if (!nulls[max_running - 1])
+		limit.max_running = DatumGetInt32(values[max_running - 1]);
+	if (nulls[rate - 1] || nulls[period - 1])
+		return limit;
+	limit.rate = DatumGetInt32(values[rate - 1]);
+	limit.rate_us = Min(taskq_interval_us(DatumGetIntervalP(values[period - 1])),
+						MAX_PERIOD_US);
+	return limit;
+}
+
 static void
 queue_from_row(TaskqQueue *queue, HeapTuple tuple, TupleDesc desc)
 {
@@ -30,9 +50,37 @@ queue_from_row(TaskqQueue *queue, HeapTuple tuple, TupleDesc desc)
 
 	taskq_rows_deform(tuple, desc, values, nulls, Natts_queue);
 	queue->defined = true;
-	queue->max_running = nulls[Anum_queue_max_running - 1]
+	queue->limit = taskq_limit_read(values, nulls, Anum_queue_max_running,
+									Anum_queue_rate, Anum_queue_rate_period);
+	queue->reserved = nulls[Anum_queue_reserved - 1]
 		? 0
-		: DatumGetInt32(values[Anum_queue_max_running - 1]);
+		: DatumGetInt32(values[Anum_queue_reserved - 1]);
+}
+
+/*
+ * taskq_queues_reserved - the queues that have reserved places, as a list of
+ * palloc'd TaskqQueue
+ */
+List *
+taskq_queues_reserved(void)
+{
+	TaskqRead	read;
+	HeapTuple	tuple;
+	List	   *found = NIL;
+
+	taskq_read_begin_all(&read, TASKQ_REL_QUEUE, AccessShareLock);
+	while ((tuple = taskq_read_next(&read)) != NULL)
+	{
+		TaskqQueue *queue = palloc0(sizeof(TaskqQueue));
+
+		namestrcpy(&queue->name,
+				   TextDatumGetCString(taskq_read_column(&read, tuple, Anum_queue_name)));
+		queue_from_row(queue, tuple, RelationGetDescr(read.rel));
+		if (queue->reserved > 0)
+			found = lappend(found, queue);
+	}
+	taskq_read_end(&read);
+	return found;
 }
 
 /*

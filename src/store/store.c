@@ -77,7 +77,7 @@ static const Oid kind_types[] = {TEXTOID, TEXTOID, TEXTOID,
 INT8OID, INT4OID, INT4OID, BOOLOID};
 static const Oid kind_grant_types[] = {TEXTOID, CHAROID, INT4OID};
 static const Oid queue_types[] = {TEXTOID, INT4OID, INTERVALOID, TEXTOID,
-TIMESTAMPTZOID};
+TIMESTAMPTZOID, INT4OID, INTERVALOID, INT4OID};
 static const Oid pause_types[] = {CHAROID, TEXTOID, TIMESTAMPTZOID, INT4OID,
 TEXTOID};
 static const Oid attempt_types[] = {UUIDOID, INT2OID, CHAROID,
