@@ -18,6 +18,7 @@ cases=(
 	backlog
 	sweep
 	restart
+	depends
 	idle
 )
 
@@ -30,6 +31,7 @@ clean() {
 	for leaf in $(q -c "SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'taskq_internal.task'::regclass"); do
 		q -c "TRUNCATE $leaf"
 	done
+	q -c 'TRUNCATE taskq_internal.dependency, taskq_internal.blocked, taskq_internal.timer, taskq_internal.ready'
 	q -c 'TRUNCATE floor_task, floor_plain, pgmq_task, pgmq_archive, written' -c CHECKPOINT
 }
 
@@ -527,6 +529,63 @@ case_restart() {
 	q -c 'ALTER SYSTEM RESET max_prepared_transactions' >/dev/null
 	start_again fast
 	clean
+}
+
+# A chain, each link of which waits for the one before, submitted at once.
+chain_rate() {
+	local start
+	pause
+	q -c "CALL submit_chain('$1', $2)"
+	start=$(now)
+	q -c "SELECT taskq.queue_resume('default')" -c "CALL wait_chain()" >/dev/null
+	rate "$2" "$start" "$(now)"
+}
+
+# Many that wait for one.
+fan_rate() {
+	local start before
+	before=$(q -c 'SELECT coalesce(sum(completed), 0) FROM taskq.worker')
+	pause
+	q -c "SELECT count(*) FROM taskq.task_submit_many('$1', array_fill('{}'::jsonb, ARRAY[$2]), depends_on => ARRAY[taskq.task_submit('$1')])" >/dev/null
+	start=$(now)
+	q -c "SELECT taskq.queue_resume('default')" -c "CALL wait_completed($before + $2 + 1)" >/dev/null
+	rate "$2" "$start" "$(now)"
+}
+
+# One that waits for many.
+gather_rate() {
+	local start
+	pause
+	q -c "CALL submit_gather('$1', $2)"
+	start=$(now)
+	q -c "SELECT taskq.queue_resume('default')" -c "CALL wait_chain()" >/dev/null
+	rate "$2" "$start" "$(now)"
+}
+
+case_depends() {
+	local i kind
+	for ((i = 0; i < runs; i++)); do
+		add taskq "$(chain_rate noop 10000)"
+		clean
+	done
+	row depends 'a chain of 10,000, 2 workers, steps/s' more
+	for kind in noop noop_batch; do
+		for ((i = 0; i < runs; i++)); do
+			add taskq "$(taskq_drain "$kind" 100000)"
+			clean
+		done
+		row depends "100,000 $kind that wait for nothing, 2 workers, tasks/s" more
+		for ((i = 0; i < runs; i++)); do
+			add taskq "$(fan_rate "$kind" 100000)"
+			clean
+		done
+		row depends "100,000 $kind that wait for one, tasks/s" more
+		for ((i = 0; i < runs; i++)); do
+			add taskq "$(gather_rate "$kind" 100000)"
+			clean
+		done
+		row depends "one that waits for 100,000 $kind, tasks/s" more
+	done
 }
 
 case_idle() {

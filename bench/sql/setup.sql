@@ -124,3 +124,29 @@ BEGIN
 		PERFORM pg_sleep(0.005);
 	END LOOP;
 END $$;
+
+-- Tasks that wait for others; the last one's end is the end.
+CREATE TABLE chain_end (id uuid);
+CREATE PROCEDURE submit_chain(kind text, n int) LANGUAGE plpgsql AS $$
+DECLARE
+	link uuid := taskq.task_submit(kind);
+BEGIN
+	FOR i IN 2..n LOOP
+		link := taskq.task_submit(kind, depends_on => ARRAY[link]);
+	END LOOP;
+	DELETE FROM chain_end;
+	INSERT INTO chain_end VALUES (link);
+END $$;
+CREATE PROCEDURE submit_gather(kind text, n int) LANGUAGE plpgsql AS $$
+BEGIN
+	DELETE FROM chain_end;
+	INSERT INTO chain_end SELECT taskq.task_submit(kind, depends_on =>
+		ARRAY(SELECT taskq.task_submit_many(kind, array_fill('{}'::jsonb, ARRAY[n]))));
+END $$;
+CREATE PROCEDURE wait_chain() LANGUAGE plpgsql AS $$
+BEGIN
+	LOOP
+		EXIT WHEN (SELECT t.ready FROM chain_end c, taskq.task_wait(c.id) t);
+		COMMIT;
+	END LOOP;
+END $$;

@@ -29,6 +29,7 @@
 #include "run/complete.h"
 #include "store/defs.h"
 #include "store/dependencies.h"
+#include "store/ready.h"
 #include "store/state.h"
 #include "utils/array.h"
 #include "utils/memutils.h"
@@ -72,6 +73,23 @@ static Queue later =
 static bool looking = false;	/* through all tasks that wait */
 static pg_uuid_t look_from;
 static uint32 look_generation;
+
+/* A task waits for one that has ended in this state. */
+typedef struct Ended
+{
+	TaskqEdge	edge;
+	char		state;
+} Ended;
+
+/* What is seen to together: those who wait, and what is written for all. */
+static struct
+{
+	int			n;
+	Ended		ended[TASKQ_PORTION];
+	TaskqBlocked blocked[2 * TASKQ_PORTION];
+	int			nready;
+	TaskqReady	ready[TASKQ_PORTION];
+}			batch;
 
 /* ---- the queue ---- */
 
@@ -119,6 +137,12 @@ take_later(void)
 {
 	TimestampTz now = taskq_steady_now();
 	int			kept = 0;
+
+	if (queue.head > 0)
+		memmove(queue.works, queue.works + queue.head,
+				sizeof(Work) * (queue.tail - queue.head));
+	queue.tail -= queue.head;
+	queue.head = 0;
 
 	for (int i = later.head; i < later.tail; i++)
 	{
@@ -198,7 +222,7 @@ cancel_task(TaskqRow *row, const TaskqLaneDef *lane, const char *reason)
  * into the row here.
  */
 static void
-release_task(TaskqRow *row, const TaskqLaneDef *lane, const pg_uuid_t *id)
+release_task(TaskqRow *row, const TaskqLaneDef *lane, TaskqBlocked *blocked)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TaskqChange change = {.to = TASKQ_PENDING};
@@ -216,36 +240,16 @@ release_task(TaskqRow *row, const TaskqLaneDef *lane, const pg_uuid_t *id)
 	}
 	/* its turn is after those that can run for longer */
 	taskq_row_set(row, run_at, TimestampTzGetDatum(now));
+	change.of_many = !taskq_lane_keyed(lane->id);
+	if (change.of_many)
+	{
+		taskq_blocked_delete_seen(blocked);
+		batch.ready[batch.nready].lane = lane->id;
+		batch.ready[batch.nready].due = now;
+		batch.ready[batch.nready++].id = blocked->task;
+	}
 	taskq_state_change(row, &change);
-	taskq_note_ready(lane, now, id, 1, true);
-}
-
-/* One of those that it waits for has ended in this state; its row is locked. */
-static void
-dependency_ended(TaskqEdge * edge, char state, TaskqBlocked * blocked,
-				 TaskqRow *row, const TaskqLaneDef *lane)
-{
-	bool		failed = state != TASKQ_COMPLETED;
-
-	if (failed && (blocked->policy == TASKQ_ON_FAILURE_CANCEL ||
-				   blocked->policy == TASKQ_ON_FAILURE_BLOCK))
-	{
-		cancel_task(row, lane, psprintf("dependency %s %s",
-										taskq_id_text(&edge->dependency),
-										failure_word(state)));
-		return;
-	}
-	blocked->awaited--;
-	blocked->failed |= failed;
-	if (blocked->awaited > 0)
-	{
-		taskq_edge_settle(edge, state);
-		taskq_blocked_update(blocked);
-	}
-	else if (blocked->policy == TASKQ_ON_FAILURE_ONLY && !blocked->failed)
-		cancel_task(row, lane, "not needed: no dependency failed");
-	else
-		release_task(row, lane, &edge->task);
+	taskq_note_ready(lane, now, &blocked->task, 1, true);
 }
 
 /* Lock a task, if that can be had at once. */
@@ -256,36 +260,154 @@ lock_now(const pg_uuid_t *id, TaskqRow *row)
 		: TASKQ_BUSY;
 }
 
-/* A task that waits for one that ended in this state. */
+/*
+ * Some of those that a task waits for have ended; its row is locked, and they
+ * are not counted yet.
+ */
 static void
-see_to_waiting(TaskqEdge * edge, char state)
+count_ended(Ended *ended, int n, TaskqBlocked *blocked, TaskqRow *row,
+			const TaskqLaneDef *lane)
 {
-	TaskqBlocked blocked;
+	for (int i = 0; i < n; i++)
+	{
+		bool		failed = ended[i].state != TASKQ_COMPLETED;
+
+		if (failed && (blocked->policy == TASKQ_ON_FAILURE_CANCEL ||
+					   blocked->policy == TASKQ_ON_FAILURE_BLOCK))
+		{
+			cancel_task(row, lane, psprintf("dependency %s %s",
+											taskq_id_text(&ended[i].edge.dependency),
+											failure_word(ended[i].state)));
+			return;
+		}
+		blocked->awaited--;
+		blocked->failed |= failed;
+	}
+	if (blocked->awaited <= 0)
+	{
+		if (blocked->policy == TASKQ_ON_FAILURE_ONLY && !blocked->failed)
+			cancel_task(row, lane, "not needed: no dependency failed");
+		else
+			release_task(row, lane, blocked);
+		return;
+	}
+	for (int i = 0; i < n; i++)
+		taskq_edge_settle(&ended[i].edge, ended[i].state);
+	taskq_blocked_update(blocked);
+}
+
+/*
+ * Leave out what is counted already, what was found twice, and what a retry
+ * may yet complete; returns how many are left.
+ */
+static int
+new_ones(Ended *ended, int n, char policy)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		char		state = ended[i].state;
+
+		if (ended[i].edge.state != TASKQ_EDGE_OPEN ||
+			(kept > 0 && taskq_id_eq(&ended[kept - 1].edge.dependency,
+									 &ended[i].edge.dependency)) ||
+			(policy == TASKQ_ON_FAILURE_BLOCK &&
+			 (state == TASKQ_FAILED || state == TASKQ_CANCELLED)))
+			continue;
+		ended[kept++] = ended[i];
+	}
+	return kept;
+}
+
+/* A task of which n that it waits for have ended. */
+static void
+see_to_waiting(Ended *ended, int n, TaskqBlocked *blocked)
+{
 	TaskqRow	row;
 	TaskqLockResult locked;
 	const TaskqLaneDef *lane;
 
-	if (edge->state != TASKQ_EDGE_OPEN ||
-		!taskq_blocked_find(&edge->task, false, &blocked))
+	n = new_ones(ended, n, blocked->policy);
+	if (n == 0)
 		return;
-	/* a retry may yet complete */
-	if (blocked.policy == TASKQ_ON_FAILURE_BLOCK &&
-		(state == TASKQ_FAILED || state == TASKQ_CANCELLED))
-		return;
-	locked = lock_now(&edge->task, &row);
+	locked = lock_now(&blocked->task, &row);
 	if (locked == TASKQ_BUSY)
 	{
-		put_off(edge, BUSY_MS);
+		for (int i = 0; i < n; i++)
+			put_off(&ended[i].edge, BUSY_MS);
 		return;
 	}
+	/* it may be cancelled by now, and its row be gone; or not be a task's */
 	if (locked == TASKQ_MISSING || taskq_row_state(&row) != TASKQ_BLOCKED)
 	{
-		taskq_blocked_delete(&edge->task, false);
+		taskq_blocked_delete(&blocked->task, false);
 		return;
 	}
 	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane)));
 	if (lane != NULL && !lane->foreign)
-		dependency_ended(edge, state, &blocked, &row, lane);
+		count_ended(ended, n, blocked, &row, lane);
+}
+
+static int
+compare_ended(const void *a, const void *b)
+{
+	const TaskqEdge *x = &((const Ended *) a)->edge;
+	const TaskqEdge *y = &((const Ended *) b)->edge;
+	int			by_task = taskq_id_cmp(&x->task, &y->task);
+
+	return by_task ? by_task : taskq_id_cmp(&x->dependency, &y->dependency);
+}
+
+/*
+ * Find the row of a blocked task, the next one in order: among those that
+ * were read together, or, beyond these, by itself.
+ */
+static TaskqBlocked *
+find_blocked(const pg_uuid_t *task, int *at, int nblocked)
+{
+	static TaskqBlocked alone;
+
+	while (*at < nblocked &&
+		   taskq_id_cmp(&batch.blocked[*at].task, task) < 0)
+		(*at)++;
+	if (*at < nblocked)
+		return taskq_id_eq(&batch.blocked[*at].task, task)
+			? &batch.blocked[*at] : NULL;
+	if (nblocked < lengthof(batch.blocked))
+		return NULL;
+	return taskq_blocked_find(task, false, &alone) ? &alone : NULL;
+}
+
+/* Those of the batch that wait, task by task. */
+static void
+see_to_batch(void)
+{
+	int			at = 0;
+	int			nblocked;
+
+	if (batch.n == 0)
+		return;
+	qsort(batch.ended, batch.n, sizeof(Ended), compare_ended);
+	nblocked = taskq_blocked_range(&batch.ended[0].edge.task,
+								   &batch.ended[batch.n - 1].edge.task,
+								   lengthof(batch.blocked), batch.blocked);
+	for (int i = 0, n; i < batch.n; i += n)
+	{
+		TaskqBlocked *blocked;
+
+		for (n = 1; i + n < batch.n &&
+			 taskq_id_eq(&batch.ended[i].edge.task,
+						 &batch.ended[i + n].edge.task);)
+			n++;
+		blocked = find_blocked(&batch.ended[i].edge.task, &at, nblocked);
+		if (blocked != NULL)
+			see_to_waiting(&batch.ended[i], n, blocked);
+		CHECK_FOR_INTERRUPTS();
+	}
+	taskq_ready_insert_many(batch.ready, batch.nready);
+	CommandCounterIncrement();
+	batch.n = batch.nready = 0;
 }
 
 /*
@@ -343,11 +465,12 @@ see_to_child(TaskqEdge * edge, char state)
 /* ---- what has ended ---- */
 
 /*
- * See to those who wait for a task, at most max; returns how many there were,
- * and moves the work on.
+ * Those who wait for a task go into the batch; its children are seen to.
+ *
+ * At most max; returns how many there were, and moves the work on.
  */
 static int
-do_work(Work * work, int max, bool *done)
+do_work(Work *work, int max, bool *done)
 {
 	char		state = state_of(&work->id);
 	TaskqEdge	edges[TASKQ_PORTION];
@@ -360,11 +483,11 @@ do_work(Work * work, int max, bool *done)
 	n = taskq_edges_next(&work->id, work->type, &work->from, max, edges);
 	for (int i = 0; i < n; i++)
 	{
-		CHECK_FOR_INTERRUPTS();
 		if (work->type == TASKQ_EDGE_WAITS)
-			see_to_waiting(&edges[i], state);
+			batch.ended[batch.n++] = (Ended) {edges[i], state};
 		else
 			see_to_child(&edges[i], state);
+		CHECK_FOR_INTERRUPTS();
 	}
 	if (work->one)
 		return 1;
@@ -377,7 +500,12 @@ do_work(Work * work, int max, bool *done)
 	return Max(n, 1);
 }
 
-/* One transaction's share, at most max. */
+/*
+ * One transaction's share, at most max.
+ *
+ * What is cancelled joins the queue, and those who wait for it may be seen to
+ * in the same transaction.
+ */
 static void
 do_portion(int max)
 {
@@ -387,14 +515,19 @@ do_portion(int max)
 
 	taskq_pass_begin();
 	taskq_defs_begin();
+	batch.n = batch.nready = 0;
 	while (max > 0 && head < queue.tail)
 	{
-		work = queue.works[head];
-		max -= do_work(&work, max, &done);
-		if (done)
-			head++;
-		else
-			queue.works[head] = work;
+		int			end = queue.tail;
+
+		while (max > 0 && head < end)
+		{
+			if (done)
+				work = queue.works[head];
+			max -= do_work(&work, max, &done);
+			head += done;
+		}
+		see_to_batch();
 	}
 
 	/*
@@ -406,6 +539,8 @@ do_portion(int max)
 	taskq_pass_commit_async();
 	taskq_waiting_mute = false;
 	queue.head = head;
+	if (!done)
+		queue.works[head] = work;
 }
 
 /* The first one raises an error: it is left alone for a while. */
@@ -439,7 +574,6 @@ try_portion(int *careful, int *failed)
 {
 	int			tail = queue.tail;
 	int			nlater = later.tail;
-	Work		first = queue.works[queue.head];
 	int			max = *careful > 0 ? 1 : TASKQ_PORTION;
 
 	PG_TRY();
@@ -458,7 +592,6 @@ try_portion(int *careful, int *failed)
 		MemoryContextSwitchTo(taskq_dispatcher.context);
 		queue.tail = tail;
 		later.tail = nlater;
-		queue.works[queue.head] = first;
 		if (max == 1)
 			pass_over(*failed);
 		*careful = max == 1 ? *careful - 1 : TASKQ_PORTION;

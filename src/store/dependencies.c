@@ -14,6 +14,7 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/indexing.h"
 #include "store/dependencies.h"
 #include "store/read.h"
 #include "store/rows.h"
@@ -183,6 +184,46 @@ taskq_blocked_find(const pg_uuid_t *task, bool child, TaskqBlocked * blocked)
 		read_blocked(&read, tuple, blocked);
 	taskq_read_end(&read);
 	return tuple != NULL;
+}
+
+/*
+ * taskq_blocked_range - tasks that are blocked, of those between two ids, in
+ * their order; how many, at most max
+ */
+int
+taskq_blocked_range(const pg_uuid_t *first, const pg_uuid_t *last, int max,
+					TaskqBlocked *blocked)
+{
+	TaskqRead	read;
+	ScanKeyData keys[2];
+	HeapTuple	tuple;
+	int			n = 0;
+
+	taskq_key_from(&keys[0], 1, F_UUID_GE, UUIDPGetDatum(first));
+	ScanKeyInit(&keys[1], 1, BTLessEqualStrategyNumber, F_UUID_LE,
+				UUIDPGetDatum(last));
+	taskq_read_begin_ordered(&read, TASKQ_REL_BLOCKED, TASKQ_REL_BLOCKED_PKEY,
+							 NULL, 2, keys);
+	while (n < max && (tuple = taskq_read_next(&read)) != NULL)
+	{
+		read_blocked(&read, tuple, &blocked[n]);
+		n += !blocked[n].child;
+	}
+	taskq_read_end(&read);
+	return n;
+}
+
+/*
+ * taskq_blocked_delete_seen - delete a row that was read; the task's own is
+ * locked, and was blocked since
+ */
+void
+taskq_blocked_delete_seen(TaskqBlocked *blocked)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_BLOCKED, RowExclusiveLock);
+
+	CatalogTupleDelete(rel, &blocked->tid);
+	table_close(rel, NoLock);
 }
 
 /*

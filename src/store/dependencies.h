@@ -51,6 +51,9 @@ extern void taskq_edge_settle(TaskqEdge * edge, char state);
 extern void taskq_blocked_insert(const TaskqBlocked * blocked, int n);
 extern bool taskq_blocked_find(const pg_uuid_t *task, bool child,
 							   TaskqBlocked * blocked);
+extern int	taskq_blocked_range(const pg_uuid_t *first, const pg_uuid_t *last,
+								int max, TaskqBlocked *blocked);
+extern void taskq_blocked_delete_seen(TaskqBlocked *blocked);
 extern void taskq_blocked_update(TaskqBlocked * blocked);
 extern void taskq_blocked_delete(const pg_uuid_t *task, bool child);
 extern int	taskq_blocked_next(pg_uuid_t *from, int max,

@@ -39,6 +39,33 @@ taskq_ready_insert(int32 lane, TimestampTz due, const pg_uuid_t *id)
 	table_close(rel, NoLock);
 }
 
+/* taskq_ready_insert_many - the same of n tasks */
+void
+taskq_ready_insert_many(const TaskqReady *ready, int n)
+{
+	Relation	rel;
+	HeapTuple  *tuples;
+
+	if (n == 0)
+		return;
+	rel = taskq_store_open(TASKQ_REL_READY, RowExclusiveLock);
+	tuples = palloc(sizeof(HeapTuple) * n);
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[3] = {Int32GetDatum(ready[i].lane),
+			TimestampTzGetDatum(ready[i].due),
+		UUIDPGetDatum(&ready[i].id)};
+		bool		nulls[3] = {false, false, false};
+
+		tuples[i] = taskq_rows_form(rel, values, nulls, lengthof(values));
+	}
+	taskq_rows_insert(rel, tuples, n, 3);
+	for (int i = 0; i < n; i++)
+		heap_freetuple(tuples[i]);
+	pfree(tuples);
+	table_close(rel, NoLock);
+}
+
 /* taskq_ready_delete - it is not any more */
 void
 taskq_ready_delete(int32 lane, TimestampTz due, const pg_uuid_t *id)

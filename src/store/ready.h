@@ -9,6 +9,15 @@
 
 #include "store/leaves.h"
 
+/* A row of table ready. */
+typedef struct TaskqReady
+{
+	int32		lane;
+	TimestampTz due;
+	pg_uuid_t	id;
+} TaskqReady;
+
+extern void taskq_ready_insert_many(const TaskqReady *ready, int n);
 extern void taskq_ready_insert(int32 lane, TimestampTz due,
 							   const pg_uuid_t *id);
 extern void taskq_ready_delete(int32 lane, TimestampTz due,

@@ -165,8 +165,6 @@ leave_state(TaskqRow *row, char from, const pg_uuid_t *id)
 		!taskq_row_isnull(row, run_at))
 		taskq_timer_delete(DatumGetTimestampTz(taskq_row_value(row, run_at)),
 						   id);
-	if (from == TASKQ_BLOCKED)
-		taskq_blocked_delete(id, false);
 }
 
 /* What the change says for the columns of its row. */
@@ -232,7 +230,10 @@ taskq_state_change(TaskqRow *row, const TaskqChange *change)
 		taskq_timer_insert(change->run_at, &id,
 						   DatumGetInt32(taskq_row_value(row, lane)));
 
-	change_ready(row, from, change, &id);
+	if (from == TASKQ_BLOCKED && !change->of_many)
+		taskq_blocked_delete(&id, false);
+	if (!change->of_many)
+		change_ready(row, from, change, &id);
 	set_columns(row, change);
 	if (change->to == TASKQ_RETRYING)
 		taskq_attempt_insert(row, change->attempt,

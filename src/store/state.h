@@ -25,6 +25,8 @@ typedef struct TaskqChange
 	int			crashes;		/* of the server, because of this task */
 	bool		lost;			/* the attempt ended with its worker or its
 								 * lease */
+	bool		of_many;		/* its row in table "blocked" is deleted, and
+								 * the one in "ready" made, by the caller */
 } TaskqChange;
 
 extern bool taskq_state_final(char state);
