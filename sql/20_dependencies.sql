@@ -28,3 +28,10 @@ SELECT pg_catalog.pg_extension_config_dump('taskq_internal.blocked', '');
 
 COMMENT ON TABLE taskq_internal.dependency IS 'which task waits for which, is cancelled with which, is a retry of which';
 COMMENT ON TABLE taskq_internal.blocked IS 'tasks that wait for others';
+
+CREATE FUNCTION taskq.task_dependencies(id uuid, OUT task_id uuid, OUT kind text, OUT state text, OUT result jsonb, OUT error jsonb)
+RETURNS SETOF record LANGUAGE c STABLE ROWS 10 AS 'MODULE_PATHNAME', 'taskq_task_dependencies';
+COMMENT ON FUNCTION taskq.task_dependencies IS
+'The tasks that a task waits for, or has waited for
+
+With their results or errors. Where a failed one was retried, and the retry completed, that is shown. State null: it is gone. What the caller may not see of them is null, but inside the task itself.';

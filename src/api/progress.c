@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "api/dependencies.h"
 #include "base/args.h"
 #include "base/current.h"
 #include "base/shmem.h"
@@ -200,8 +201,8 @@ Datum
 taskq_current_task(PG_FUNCTION_ARGS)
 {
 	TupleDesc	desc;
-	Datum		values[11] = {0};
-	bool		nulls[11];
+	Datum		values[12] = {0};
+	bool		nulls[12];
 	TaskqRow   *row;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -227,6 +228,7 @@ taskq_current_task(PG_FUNCTION_ARGS)
 		nulls[9] = taskq_row_isnull(row, tenant);
 		values[10] = taskq_row_value(row, metadata);
 		nulls[10] = taskq_row_isnull(row, metadata);
+		values[11] = taskq_dependencies_jsonb(row, &nulls[11]);
 	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

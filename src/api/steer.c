@@ -18,9 +18,12 @@
 #include "base/shmem.h"
 #include "fmgr.h"
 #include "lanes/live.h"
+#include "lanes/note.h"
+#include "lanes/waiting.h"
 #include "miscadmin.h"
 #include "store/attempts.h"
 #include "store/defs.h"
+#include "store/dependencies.h"
 #include "store/rights.h"
 #include "store/state.h"
 #include "store/uniques.h"
@@ -174,6 +177,20 @@ copy_submitter(TaskqSubmit *submit, TaskqRow *old, const TaskqKind *kind,
 	}
 }
 
+/*
+ * Who waits for a task that has failed, until a retry of it completes, waits
+ * for this one.
+ */
+static void
+follow_up(const pg_uuid_t *id, const pg_uuid_t *retry)
+{
+	TaskqEdge	edge = {.dependency = *id,.type = TASKQ_EDGE_RETRY,
+	.task = *retry,.state = TASKQ_EDGE_OPEN};
+
+	taskq_edges_insert(&edge, 1);
+	taskq_note_retried(id, retry);
+}
+
 PG_FUNCTION_INFO_V1(taskq_task_retry);
 
 /*
@@ -240,7 +257,59 @@ taskq_task_retry(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(6))
 		taskq_submit_at(&submit, taskq_arg_delay(fcinfo, 6));
 	taskq_submit_rows(&submit, &payload, 1, new_id);
+	if (taskq_row_state(&old) != TASKQ_COMPLETED)
+		follow_up(&id, new_id);
 	PG_RETURN_UUID_P(new_id);
+}
+
+#define EDGES 500				/* looked at at once */
+
+/* Does one of these wait? */
+static bool
+any_blocked(const TaskqEdge *edges, int n)
+{
+	TaskqBlocked *blocked = palloc(sizeof(TaskqBlocked) * EDGES);
+	TaskqBlocked one;
+	int			nblocked;
+	bool		found = false;
+
+	nblocked = taskq_blocked_range(&edges[0].task, &edges[n - 1].task, EDGES,
+								   blocked);
+	/* others may lie between them */
+	for (int i = 0; i < n && nblocked > 0 && !found; i++)
+		found = edges[i].state == TASKQ_EDGE_OPEN &&
+			taskq_blocked_find(&edges[i].task, false, &one);
+	pfree(blocked);
+	return found;
+}
+
+/*
+ * A task that others still wait for is not deleted: they could not tell how
+ * it ended.  Raises PT409.
+ */
+static void
+check_not_awaited(const pg_uuid_t *id)
+{
+	TaskqDb    *db = taskq_db_mine();
+	TaskqEdge  *edges = palloc(sizeof(TaskqEdge) * EDGES);
+	pg_uuid_t	from = {{0}};
+	int			n = EDGES;
+
+	/* as long as not all have been looked through the filter does not tell */
+	if (db != NULL && !db->look && db->looked != 0 && !taskq_waiting_maybe(db, id))
+		return;
+	while (n == EDGES)
+	{
+		CHECK_FOR_INTERRUPTS();
+		n = taskq_edges_next(id, TASKQ_EDGE_WAITS, &from, EDGES, edges);
+		if (n > 0 && any_blocked(edges, n))
+			ereport(ERROR,
+					(errcode(ERRCODE_TASK_WRONG_STATE),
+					 errmsg("task %s is waited for", taskq_id_text(id)),
+					 errdetail("Another task depends on it."),
+					 errhint("Cancel those that wait for it first, or wait till they have seen how it ended.")));
+	}
+	pfree(edges);
 }
 
 PG_FUNCTION_INFO_V1(taskq_task_delete);
@@ -260,6 +329,7 @@ taskq_task_delete(PG_FUNCTION_ARGS)
 	taskq_defs_begin();
 	(void) lock_final(&id, "delete",
 					  "Cancel it first, with taskq.task_cancel().", &row);
+	check_not_awaited(&id);
 	taskq_attempts_delete(&id);
 	if (!taskq_row_isnull(&row, unique_key))
 		taskq_unique_forget(&id);

@@ -90,6 +90,7 @@ shmem_reset(void)
 	taskq_shared->max_running = taskq_max_running;
 	taskq_shared->quarantine = -1;
 	taskq_shared->free_lane = -1;
+	taskq_shared->generation = 1;
 	for (int i = 0; i < TASKQ_WAIT_BUCKETS; i++)
 		ConditionVariableInit(&taskq_shared->finished[i]);
 	pg_atomic_init_u64(&taskq_shared->definitions, 0);

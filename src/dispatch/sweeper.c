@@ -57,6 +57,7 @@
 #include "storage/lmgr.h"
 #include "storage/procarray.h"
 #include "store/attempts.h"
+#include "store/dependencies.h"
 #include "store/leaves.h"
 #include "store/state.h"
 #include "store/store.h"
@@ -331,11 +332,12 @@ note_moved(const TaskqRow *row)
 }
 
 /*
- * Move those of these tasks that are in the leaf and shall be kept.  Those
- * that somebody has locked are put first into refs; returns how many.
+ * Move those of these tasks that are in the leaf and shall be kept; over: also
+ * those whose time is over.  Those that somebody has locked are put first
+ * into refs; returns how many.
  */
 static int
-move(int leafno, TaskqRef *refs, int n)
+move(int leafno, TaskqRef *refs, int n, bool over)
 {
 	TaskqLeaf  *leaf = &db->leaves[leafno];
 	TaskqRow   *rows = palloc(sizeof(TaskqRow) * Max(n, 1));
@@ -351,7 +353,7 @@ move(int leafno, TaskqRef *refs, int n)
 		if (locked == TASKQ_BUSY)
 			refs[nbusy++] = refs[i];
 		else if (locked == TASKQ_LOCKED && rows[nrows].leaf == leafno &&
-				 !taskq_row_over(&rows[nrows], leaf->cutoff))
+				 (over || !taskq_row_over(&rows[nrows], leaf->cutoff)))
 			nrows++;
 	}
 	if (nrows == 0)
@@ -395,7 +397,7 @@ retry_busy(int leafno)
 		refs[i].id = leaf->busy[i];
 		ItemPointerSetInvalid(&refs[i].tid);
 	}
-	n = move(leafno, refs, n);
+	n = move(leafno, refs, n, false);
 	commit();
 	leaf->nbusy = 0;
 	remember_busy(leaf, refs, n);
@@ -459,7 +461,7 @@ read_portion(int leafno)
 	refs = palloc(sizeof(TaskqRef) * (ROWS + MaxHeapTuplesPerPage));
 	next = taskq_store_pick(leafno, leaf->block, BLOCKS, false, leaf->cutoff,
 							ROWS, refs, &n);
-	n = move(leafno, refs, n);
+	n = move(leafno, refs, n, false);
 	commit();
 	if (leaf->nbusy + n > TASKQ_LEAF_BUSY)
 		return PORTION_BUSY;
@@ -569,6 +571,64 @@ read_leaf(int leafno)
 		: NULL;
 }
 
+/*
+ * Move one portion of those whose time is over but that others need, from
+ * *from on, up to the last one.
+ */
+static Portion
+keep_portion(int leafno, pg_uuid_t *from, const pg_uuid_t *last)
+{
+	TaskqRef	refs[ROWS];
+	Portion		portion = PORTION_MORE;
+	int			n = 0;
+
+	begin();
+	for (int i = 0; i < ROWS && portion == PORTION_MORE; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!taskq_dependency_next(from) || taskq_id_cmp(from, last) > 0)
+			portion = PORTION_LAST;
+		else
+		{
+			refs[n].id = *from;
+			ItemPointerSetInvalid(&refs[n].tid);
+			n += taskq_id_slot(from) == leafno && taskq_task_needed(from);
+			taskq_id_next(from);
+		}
+	}
+	if (move(leafno, refs, n, true) > 0)
+		portion = PORTION_BUSY;
+	commit();
+	return portion;
+}
+
+/*
+ * What others wait for, or have waited for and not run yet, is kept for them;
+ * what is in the way, or NULL.  Who comes later counts as one who writes.
+ */
+static const char *
+keep_needed(int leafno)
+{
+	pg_uuid_t	oldest;
+	pg_uuid_t	newest;
+	Portion		portion = PORTION_MORE;
+
+	begin();
+	if (!taskq_store_ends(leafno, GetCurrentTimestamp(), &oldest, &newest))
+		portion = PORTION_LAST;
+	commit();
+	while (portion == PORTION_MORE && !shall_leave())
+	{
+		TimestampTz start = GetCurrentTimestamp();
+
+		portion = keep_portion(leafno, &oldest, &newest);
+		nap(start);
+	}
+	return portion == PORTION_LAST ? NULL
+		: portion == PORTION_BUSY ? "tasks in it are locked"
+		: "another command or process needs the place";
+}
+
 /* Empty a leaf of the ring, if nothing is in the way. */
 static void
 empty_leaf(int leafno)
@@ -576,6 +636,8 @@ empty_leaf(int leafno)
 	TaskqLeaf  *leaf = &db->leaves[leafno];
 	const char *why = read_leaf(leafno);
 
+	if (why == NULL)
+		why = keep_needed(leafno);
 	if (why == NULL)
 		why = truncate_soon(leafno);
 	if (why != NULL)
@@ -615,7 +677,9 @@ delete_portion(void)
 
 		CHECK_FOR_INTERRUPTS();
 		if (taskq_store_lock_seen(&refs[i], &row) != TASKQ_LOCKED ||
-			row.leaf != TASKQ_KEEP || !taskq_row_over(&row, leaf->cutoff))
+			row.leaf != TASKQ_KEEP ||
+			!taskq_row_over(&row, leaf->cutoff) ||
+			taskq_task_needed(&refs[i].id))
 			continue;
 		taskq_store_delete(&row);
 		db->attempts_swept = false;
@@ -701,6 +765,77 @@ sweep_uniques(int leafno)
 
 		begin();
 		n = taskq_unique_sweep(&from, ROWS, start);
+		commit();
+		nap(start);
+	}
+}
+
+/* ---- dependencies ---- */
+
+/* How far a look through them has come. */
+typedef struct EdgeCursor
+{
+	pg_uuid_t	dependency;
+	int			type;			/* an index */
+	pg_uuid_t	from;
+} EdgeCursor;
+
+static void
+next_dependency(EdgeCursor *at)
+{
+	taskq_id_next(&at->dependency);
+	at->type = 0;
+	memset(&at->from, 0, UUID_LEN);
+}
+
+/* Forget what tells of tasks that are gone; false after the last ones. */
+static bool
+forget_edges(EdgeCursor *at)
+{
+	static const char types[] = {TASKQ_EDGE_WAITS, TASKQ_EDGE_CHILD,
+	TASKQ_EDGE_RETRY};
+
+	for (int left = ROWS; left > 0; left--)
+	{
+		pg_uuid_t	found = at->dependency;
+		int			n;
+
+		if (!taskq_dependency_next(&found) ||
+			taskq_id_time(&found) > cutoff_now())
+			return false;
+		if (!taskq_id_eq(&found, &at->dependency))
+		{
+			at->dependency = found;
+			at->type = 0;
+			memset(&at->from, 0, UUID_LEN);
+		}
+		n = taskq_edges_forget(&at->dependency, types[at->type], &at->from,
+							   left);
+		if (n == left)
+			return true;
+		left -= n;
+		memset(&at->from, 0, UUID_LEN);
+		if (++at->type == lengthof(types))
+			next_dependency(at);
+	}
+	return true;
+}
+
+/*
+ * Of all of them: they are in order of the tasks' time, as the attempts.
+ */
+static void
+sweep_edges(int leafno)
+{
+	EdgeCursor	at = {0};
+	bool		more = true;
+
+	while (more && !shall_leave())
+	{
+		TimestampTz start = GetCurrentTimestamp();
+
+		begin();
+		more = forget_edges(&at);
 		commit();
 		nap(start);
 	}
@@ -799,7 +934,10 @@ sweep(void)
 	if (!shall_leave() && is_time(TASKQ_KEEP))
 		try_leaf(sweep_kept, TASKQ_KEEP);
 	if (!shall_leave() && !db->attempts_swept)
+	{
+		try_leaf(sweep_edges, TASKQ_KEEP);
 		try_leaf(sweep_attempts, TASKQ_KEEP);
+	}
 	if (!shall_leave())
 		try_leaf(sweep_uniques, TASKQ_KEEP);
 

@@ -79,6 +79,8 @@ typedef struct Ended
 {
 	TaskqEdge	edge;
 	char		state;
+	bool		retried;		/* it is this retry of it that completed */
+	pg_uuid_t	retry;
 } Ended;
 
 /* What is seen to together: those who wait, and what is written for all. */
@@ -89,6 +91,8 @@ static struct
 	TaskqBlocked blocked[2 * TASKQ_PORTION];
 	int			nready;
 	TaskqReady	ready[TASKQ_PORTION];
+	bool		has_asked;
+	Ended		asked;			/* what was found out last about retries */
 }			batch;
 
 /* ---- the queue ---- */
@@ -181,6 +185,15 @@ taskq_unblock_left(void)
 
 /* ---- one task that waits ---- */
 
+/* From here on the end of this task is told. */
+static void
+expect(const pg_uuid_t *id)
+{
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_waiting_expect(taskq_dispatcher.db, id);
+	LWLockRelease(taskq_main_lock);
+}
+
 /* How a task stands: a final state, GONE, or another one. */
 static char
 state_of(const pg_uuid_t *id)
@@ -188,6 +201,26 @@ state_of(const pg_uuid_t *id)
 	TaskqRow	row;
 
 	return taskq_store_find(id, &row) ? taskq_row_state(&row) : GONE;
+}
+
+/*
+ * The same of one that has ended; those who waited for the task that it is a
+ * retry of may have waited for it.
+ */
+static char
+end_of(const Work *work)
+{
+	static const pg_uuid_t beginning;
+	bool		first = work->type == TASKQ_EDGE_WAITS && !work->one &&
+	taskq_id_eq(&work->from, &beginning);
+	TaskqRow	row;
+
+	if (!taskq_store_find(&work->id, &row))
+		return GONE;
+	if (first && taskq_state_final(taskq_row_state(&row)) &&
+		!taskq_row_isnull(&row, retry_of))
+		queue_task(DatumGetUUIDP(taskq_row_value(&row, retry_of)));
+	return taskq_row_state(&row);
 }
 
 static const char *
@@ -260,6 +293,22 @@ lock_now(const pg_uuid_t *id, TaskqRow *row)
 		: TASKQ_BUSY;
 }
 
+/* What it waited for is the retry: its result is to be kept. */
+static void
+waits_for_retry(const Ended *ended)
+{
+	TaskqEdge	edge = ended->edge;
+	TaskqEdge	there;
+	pg_uuid_t	from = edge.task;
+
+	edge.dependency = ended->retry;
+	edge.state = TASKQ_COMPLETED;
+	/* it may wait for both */
+	if (taskq_edges_next(&edge.dependency, edge.type, &from, 1, &there) == 0 ||
+		!taskq_id_eq(&there.task, &edge.task))
+		taskq_edges_insert(&edge, 1);
+}
+
 /*
  * Some of those that a task waits for have ended; its row is locked, and they
  * are not counted yet.
@@ -270,8 +319,11 @@ count_ended(Ended *ended, int n, TaskqBlocked *blocked, TaskqRow *row,
 {
 	for (int i = 0; i < n; i++)
 	{
-		bool		failed = ended[i].state != TASKQ_COMPLETED;
+		bool		failed = ended[i].state != TASKQ_COMPLETED &&
+		!ended[i].retried;
 
+		if (ended[i].retried)
+			waits_for_retry(&ended[i]);
 		if (failed && (blocked->policy == TASKQ_ON_FAILURE_CANCEL ||
 					   blocked->policy == TASKQ_ON_FAILURE_BLOCK))
 		{
@@ -292,8 +344,41 @@ count_ended(Ended *ended, int n, TaskqBlocked *blocked, TaskqRow *row,
 		return;
 	}
 	for (int i = 0; i < n; i++)
-		taskq_edge_settle(&ended[i].edge, ended[i].state);
+		taskq_edge_settle(&ended[i].edge, ended[i].retried ? TASKQ_COMPLETED
+						  : ended[i].state);
 	taskq_blocked_update(blocked);
+}
+
+/*
+ * A task has failed that others wait for until a retry completes: has one?
+ * If not, those that may are waited for from here on.
+ *
+ * The last answer is kept: many may wait for the same one.
+ */
+static bool
+find_retry(Ended *ended)
+{
+	List	   *unfinished = NIL;
+	ListCell   *lc;
+
+	if (batch.has_asked &&
+		taskq_id_eq(&batch.asked.edge.dependency, &ended->edge.dependency))
+	{
+		ended->retried = batch.asked.retried;
+		ended->retry = batch.asked.retry;
+		return ended->retried;
+	}
+	ended->retried = taskq_retry_completed(&ended->edge.dependency,
+										   &ended->retry, &unfinished);
+	foreach(lc, unfinished)
+		expect(lfirst(lc));
+	/* one may have completed just before it was told that it is waited for */
+	if (unfinished != NIL)
+		ended->retried = taskq_retry_completed(&ended->edge.dependency,
+											   &ended->retry, NULL);
+	batch.asked = *ended;
+	batch.has_asked = true;
+	return ended->retried;
 }
 
 /*
@@ -313,7 +398,8 @@ new_ones(Ended *ended, int n, char policy)
 			(kept > 0 && taskq_id_eq(&ended[kept - 1].edge.dependency,
 									 &ended[i].edge.dependency)) ||
 			(policy == TASKQ_ON_FAILURE_BLOCK &&
-			 (state == TASKQ_FAILED || state == TASKQ_CANCELLED)))
+			 (state == TASKQ_FAILED || state == TASKQ_CANCELLED) &&
+			 !find_retry(&ended[i])))
 			continue;
 		ended[kept++] = ended[i];
 	}
@@ -472,7 +558,7 @@ see_to_child(TaskqEdge * edge, char state)
 static int
 do_work(Work *work, int max, bool *done)
 {
-	char		state = state_of(&work->id);
+	char		state = end_of(work);
 	TaskqEdge	edges[TASKQ_PORTION];
 	int			n;
 
@@ -484,7 +570,7 @@ do_work(Work *work, int max, bool *done)
 	for (int i = 0; i < n; i++)
 	{
 		if (work->type == TASKQ_EDGE_WAITS)
-			batch.ended[batch.n++] = (Ended) {edges[i], state};
+			batch.ended[batch.n++] = (Ended) {.edge = edges[i],.state = state};
 		else
 			see_to_child(&edges[i], state);
 		CHECK_FOR_INTERRUPTS();
@@ -516,6 +602,7 @@ do_portion(int max)
 	taskq_pass_begin();
 	taskq_defs_begin();
 	batch.n = batch.nready = 0;
+	batch.has_asked = false;
 	while (max > 0 && head < queue.tail)
 	{
 		int			end = queue.tail;
@@ -610,14 +697,6 @@ begin_to_look(void)
 	LWLockRelease(taskq_main_lock);
 	looking = true;
 	memset(&look_from, 0, UUID_LEN);
-}
-
-static void
-expect(const pg_uuid_t *id)
-{
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	taskq_waiting_expect(taskq_dispatcher.db, id);
-	LWLockRelease(taskq_main_lock);
 }
 
 /*

@@ -153,7 +153,7 @@ taskq_submit_depends(TaskqSubmit *submit, const pg_uuid_t *ids, int n,
 
 		CHECK_FOR_INTERRUPTS();
 		values[i] = UUIDPGetDatum(&ids[i]);
-		if (taskq_store_find(&ids[i], &row) &&
+		if (taskq_store_keep(&ids[i], &row) &&
 			satisfies(taskq_row_state(&row), on_failure))
 			state = taskq_row_state(&row);
 		submit->depends_states[i] = state;

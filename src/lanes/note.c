@@ -36,6 +36,7 @@
 #include "lanes/waiting.h"
 #include "miscadmin.h"
 #include "store/ready.h"
+#include "store/rights.h"
 #include "utils/memutils.h"
 
 typedef enum NoteType
@@ -53,6 +54,7 @@ typedef enum NoteType
 	NOTE_MOVED,
 	NOTE_FINAL,
 	NOTE_AWAITED,
+	NOTE_RETRIED,
 	NOTE_LOOK,
 	NOTE_CANCEL,
 	NOTE_KEY_LIMIT,
@@ -70,6 +72,7 @@ typedef struct Note
 	Oid			role;
 	int16		priority;
 	pg_uuid_t	id;
+	pg_uuid_t	retry;
 	uint32		leaves;
 	int64		count;
 	int			leases;
@@ -101,10 +104,19 @@ static void on_xact_end(XactEvent event, void *arg);
 static void on_subxact_end(SubXactEvent event, SubTransactionId mySubid,
 						   SubTransactionId parentSubid, void *arg);
 
+/* What somebody does to the tables by hand may be what others wait for. */
+static void
+note_dml(void)
+{
+	if (taskq_shared != NULL)
+		taskq_note_look();
+}
+
 /* taskq_note_init - once per process */
 void
 taskq_note_init(void)
 {
+	taskq_on_dml = note_dml;
 	RegisterXactCallback(on_xact_end, NULL);
 	RegisterSubXactCallback(on_subxact_end, NULL);
 }
@@ -472,6 +484,15 @@ taskq_note_awaited(const pg_uuid_t *id)
 }
 
 void
+taskq_note_retried(const pg_uuid_t *id, const pg_uuid_t *retry)
+{
+	Note	   *note = note_add(NOTE_RETRIED, NULL);
+
+	note->id = *id;
+	note->retry = *retry;
+}
+
+void
 taskq_note_look(void)
 {
 	if (note_recent(NOTE_LOOK, 0) == NULL)
@@ -723,6 +744,19 @@ apply_awaited(TaskqDb *db, const Note *note)
 	taskq_waiting_check(db, &note->id);
 }
 
+/*
+ * Who submits a task that waits for the failed one, and is not seen yet, puts
+ * that on the list.
+ */
+static void
+apply_retried(TaskqDb *db, const Note *note)
+{
+	if (!taskq_waiting_maybe(db, &note->id))
+		return;
+	taskq_waiting_expect(db, &note->retry);
+	taskq_waiting_check(db, &note->retry);
+}
+
 static void
 apply_look(TaskqDb *db, const Note *note)
 {
@@ -749,6 +783,7 @@ static void (*const apply_committed[]) (TaskqDb *db, const Note *note) =
 		[NOTE_MOVED] = apply_moved,
 		[NOTE_FINAL] = apply_final,
 		[NOTE_AWAITED] = apply_awaited,
+		[NOTE_RETRIED] = apply_retried,
 		[NOTE_LOOK] = apply_look,
 		[NOTE_CANCEL] = apply_cancel,
 		[NOTE_KEY_LIMIT] = apply_key_limit,
@@ -881,6 +916,7 @@ prepared_add(TaskqPrepared *prepared, const Note *note)
 				: taskq_leaf_bit(&note->id);
 			break;
 		case NOTE_AWAITED:
+		case NOTE_RETRIED:
 		case NOTE_LOOK:
 		case NOTE_FINAL:
 			prepared->look = true;

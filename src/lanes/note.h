@@ -74,6 +74,9 @@ extern void taskq_note_final(const TaskqLaneDef *lane, const pg_uuid_t *id,
 /* somebody waits for this task from here on; who, is in the tables */
 extern void taskq_note_awaited(const pg_uuid_t *id);
 
+/* a task that has failed is retried as another one */
+extern void taskq_note_retried(const pg_uuid_t *id, const pg_uuid_t *retry);
+
 /* all tasks that wait for others are to be looked at */
 extern void taskq_note_look(void);
 

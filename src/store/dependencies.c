@@ -15,9 +15,12 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
+#include "miscadmin.h"
 #include "store/dependencies.h"
 #include "store/read.h"
 #include "store/rows.h"
+#include "store/tasks.h"
+#include "utils/memutils.h"
 
 #define NATTS_EDGE 4
 #define NATTS_BLOCKED 5
@@ -131,6 +134,144 @@ taskq_edge_settle(TaskqEdge * edge, char state)
 	taskq_rows_update_one(rel, &edge->tid, values, nulls, NATTS_EDGE);
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
+}
+
+/*
+ * taskq_dependency_next - the first task, from this one on in order of id,
+ * that others have to do with; false if there is none
+ */
+bool
+taskq_dependency_next(pg_uuid_t *dependency)
+{
+	TaskqRead	read;
+	ScanKeyData key;
+	HeapTuple	tuple;
+
+	taskq_key_from(&key, 1, F_UUID_GE, UUIDPGetDatum(dependency));
+	taskq_read_begin_ordered(&read, TASKQ_REL_DEPENDENCY,
+							 TASKQ_REL_DEPENDENCY_PKEY, NULL, 1, &key);
+	tuple = taskq_read_next(&read);
+	if (tuple != NULL)
+		*dependency = *DatumGetUUIDP(taskq_read_column(&read, tuple, 1));
+	taskq_read_end(&read);
+	return tuple != NULL;
+}
+
+static bool
+is_over(const pg_uuid_t *id)
+{
+	TaskqRow	row;
+	char		state;
+
+	if (!taskq_store_find(id, &row))
+		return true;
+	state = DatumGetChar(taskq_row_value(&row, state));
+	return state == TASKQ_COMPLETED || state == TASKQ_FAILED ||
+		state == TASKQ_CANCELLED;
+}
+
+#define AT_ONCE 100
+
+/*
+ * taskq_task_needed - does a task that is not over wait for this one, or has
+ * it waited for it?
+ */
+bool
+taskq_task_needed(const pg_uuid_t *id)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "taskq dependents",
+												  ALLOCSET_DEFAULT_SIZES);
+	pg_uuid_t	from = {{0}};
+	bool		needed = false;
+	int			n = AT_ONCE;
+
+	while (n == AT_ONCE && !needed)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+		TaskqEdge	edges[AT_ONCE];
+
+		CHECK_FOR_INTERRUPTS();
+		n = taskq_edges_next(id, TASKQ_EDGE_WAITS, &from, AT_ONCE, edges);
+		for (int i = 0; i < n && !needed; i++)
+			needed = !is_over(&edges[i].task);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
+	}
+	MemoryContextDelete(context);
+	return needed;
+}
+
+/*
+ * taskq_edges_forget - delete what tells of tasks that are gone, of those that
+ * have to do with a task, from *from on
+ *
+ * Looks at no more than max; returns at how many, and moves *from past the
+ * last.
+ */
+int
+taskq_edges_forget(const pg_uuid_t *dependency, char type, pg_uuid_t *from,
+				   int max)
+{
+	TaskqEdge  *edges = palloc(sizeof(TaskqEdge) * max);
+	int			n = taskq_edges_next(dependency, type, from, max, edges);
+	Relation	rel = taskq_store_open(TASKQ_REL_DEPENDENCY, RowExclusiveLock);
+
+	for (int i = 0; i < n; i++)
+	{
+		TaskqRow	row;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!taskq_store_find(&edges[i].task, &row))
+			CatalogTupleDelete(rel, &edges[i].tid);
+	}
+	table_close(rel, NoLock);
+	pfree(edges);
+	return n;
+}
+
+#define MAX_RETRIES 100			/* of one task that are looked at */
+
+/*
+ * taskq_retry_completed - has a retry of this task completed, or a retry of a
+ * retry?
+ *
+ * If so its id goes to *retry.  If not, the ids of those that may yet (a list
+ * of pg_uuid_t) go to *unfinished, where that is not NULL.
+ */
+bool
+taskq_retry_completed(const pg_uuid_t *id, pg_uuid_t *retry,
+					  List **unfinished)
+{
+	List	   *todo = list_make1(unconstify(pg_uuid_t *, id));
+
+	for (int i = 0; i < list_length(todo) && i < MAX_RETRIES; i++)
+	{
+		TaskqEdge  *edges = palloc(sizeof(TaskqEdge) * MAX_RETRIES);
+		pg_uuid_t	from = {{0}};
+		int			n = taskq_edges_next(list_nth(todo, i), TASKQ_EDGE_RETRY,
+										 &from, MAX_RETRIES, edges);
+
+		for (int j = 0; j < n; j++)
+		{
+			TaskqRow	row;
+			char		state;
+
+			if (!taskq_store_find(&edges[j].task, &row))
+				continue;
+			state = DatumGetChar(taskq_row_value(&row, state));
+			if (state == TASKQ_COMPLETED)
+			{
+				*retry = edges[j].task;
+				return true;
+			}
+			if (state == TASKQ_FAILED || state == TASKQ_CANCELLED)
+				todo = lappend(todo, &edges[j].task);
+			else if (unfinished != NULL)
+				*unfinished = lappend(*unfinished, &edges[j].task);
+		}
+	}
+	return false;
 }
 
 /* ---- blocked ---- */

@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "base/id.h"
+#include "nodes/pg_list.h"
 
 /* What one task has to do with another. */
 #define TASKQ_EDGE_WAITS 'd'	/* it waits for it */
@@ -47,6 +48,13 @@ extern void taskq_edges_insert(const TaskqEdge * edges, int n);
 extern int	taskq_edges_next(const pg_uuid_t *dependency, char type,
 							 pg_uuid_t *from, int max, TaskqEdge * edges);
 extern void taskq_edge_settle(TaskqEdge * edge, char state);
+
+extern bool taskq_dependency_next(pg_uuid_t *dependency);
+extern bool taskq_task_needed(const pg_uuid_t *id);
+extern int	taskq_edges_forget(const pg_uuid_t *dependency, char type,
+							   pg_uuid_t *from, int max);
+extern bool taskq_retry_completed(const pg_uuid_t *id, pg_uuid_t *retry,
+								  List **unfinished);
 
 extern void taskq_blocked_insert(const TaskqBlocked * blocked, int n);
 extern bool taskq_blocked_find(const pg_uuid_t *task, bool child,

@@ -649,6 +649,8 @@ taskq_kind_check_run(const TaskqKind *kind, const TaskqLaneDef *lane,
 
 /* ---- the tables ---- */
 
+void		(*taskq_on_dml) (void) = NULL;
+
 PG_FUNCTION_INFO_V1(taskq_refuse_write);
 
 /*
@@ -668,5 +670,7 @@ taskq_refuse_write(PG_FUNCTION_ARGS)
 				 errmsg("table \"%s\" is for taskq alone",
 						RelationGetRelationName(((TriggerData *) fcinfo->context)->tg_relation)),
 				 errhint("Use the functions of schema taskq.")));
+	if (taskq_on_dml != NULL)
+		taskq_on_dml();
 	return PointerGetDatum(NULL);
 }

@@ -8,6 +8,9 @@
 #include "store/tasks.h"
 #include "utils/jsonb.h"
 
+/* called when somebody writes to the tables by hand; or NULL */
+extern void (*taskq_on_dml) (void);
+
 extern bool taskq_role_may_see(Oid role);
 extern bool taskq_row_tenant_visible(TaskqRow *row);
 extern bool taskq_tuple_tenant_visible(HeapTuple tuple, TupleDesc desc);

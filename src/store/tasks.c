@@ -168,6 +168,24 @@ taskq_store_find(const pg_uuid_t *id, TaskqRow *row)
 	return true;
 }
 
+/*
+ * taskq_store_keep - look a task up, whose leaf is not emptied before this
+ * transaction has ended, and not without another look at what is needed
+ */
+bool
+taskq_store_keep(const pg_uuid_t *id, TaskqRow *row)
+{
+	Snapshot	snapshot;
+	Relation	rel = find_and_open(id, RowExclusiveLock, &snapshot, row);
+
+	if (rel == NULL)
+		return false;
+	taskq_leaf_written(row->leaf);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, NoLock);
+	return true;
+}
+
 /* Lock the row at a place, and read it; the slot keeps its page in memory. */
 static TM_Result
 lock_tuple(Relation rel, int leaf, ItemPointer tid, Snapshot snapshot,

@@ -85,6 +85,7 @@ typedef enum TaskqLockResult
 extern void taskq_store_new_row(TaskqRow *row);
 extern void taskq_store_insert(TaskqRow *rows, int nrows);
 extern bool taskq_store_find(const pg_uuid_t *id, TaskqRow *row);
+extern bool taskq_store_keep(const pg_uuid_t *id, TaskqRow *row);
 extern bool taskq_store_leaves_free(const pg_uuid_t *id);
 extern TaskqLockResult taskq_store_lock(const pg_uuid_t *id, bool wait,
 										TaskqRow *row);

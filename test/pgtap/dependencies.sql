@@ -1,6 +1,6 @@
 -- Tasks that wait for others.
 \ir include/prologue.psql
-SELECT plan(45);
+SELECT plan(62);
 
 CREATE FUNCTION dep_fail(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no %', p->>'n'; END $$;
 CREATE FUNCTION dep_if(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -139,6 +139,65 @@ SELECT is(t.state, 'scheduled', '... nor when the parent completed') FROM taskq.
 SELECT taskq.task_submit('dep', parent => :'p', options => '{"cancel_with_parent": true}', delay => '1 h') AS late \gset
 SELECT is(t.state, 'cancelled', 'a child of a cancelled parent is') FROM taskq.task_wait(:'late') t;
 
+-- what came of them
+CREATE FUNCTION dep_sum(p jsonb) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_agg(d->>'state' || coalesce(d->'result'->>'n', d->'error'->>'message') ORDER BY d->>'id') FROM taskq.current_task() t, jsonb_array_elements(t.dependencies) d
+$$;
+SELECT taskq.kind_define('dep_sum', 'dep_sum(jsonb)') \g /dev/null
+SELECT taskq.task_submit('dep', '{"n": 1}') AS a, taskq.task_submit('dep', '{"n": 2}') AS b, taskq.task_submit('dep_fail', '{"n": 3}') AS c \gset
+SELECT taskq.task_submit('dep_sum', depends_on => ARRAY[:'a', :'b', :'c']::uuid[], on_dependency_failure => 'run') AS d,
+	taskq.task_submit('dep_sum') AS e \gset
+SELECT is(t.result, '["completed1", "completed2", "failedno 3"]', 'a task sees how those ended that it waited for') FROM taskq.task_wait(:'d') t;
+SELECT is(t.result, NULL, '... null if it waited for none') FROM taskq.task_wait(:'e') t;
+SELECT results_eq(format('SELECT task_id, kind, state, result, error->>%L FROM taskq.task_dependencies(%L)', 'message', :'d'),
+	format($$VALUES (%L::uuid, 'dep', 'completed', '{"n": 1}'::jsonb, NULL), (%L, 'dep', 'completed', '{"n": 2}', NULL), (%L, 'dep_fail', 'failed', NULL, 'no 3')$$, :'a', :'b', :'c'),
+	'... and so does who may look at it');
+SELECT is_empty(format('SELECT * FROM taskq.task_dependencies(%L)', :'e'), 'a task without dependencies has none');
+
+-- a retry of what has failed
+CREATE TABLE dep_broken ();
+CREATE FUNCTION dep_mend(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	IF to_regclass('dep_broken') IS NOT NULL THEN
+		RAISE EXCEPTION 'broken';
+	END IF;
+	RETURN '{"n": "mended"}';
+END $$;
+SELECT taskq.kind_define('dep_mend', 'dep_mend(jsonb)', max_attempts => 1) \g /dev/null
+SELECT taskq.task_submit('dep_mend') AS a \gset
+SELECT taskq.task_submit('dep_sum', depends_on => ARRAY[:'a']::uuid[], on_dependency_failure => 'block') AS b \gset
+SELECT is(t.state, 'failed', 'a dependency fails') FROM taskq.task_wait(:'a') t;
+SELECT taskq.task_retry(:'a') AS a2 \gset
+SELECT is(t.state, 'failed', '... and so does its retry') FROM taskq.task_wait(:'a2') t;
+SELECT taskq.task_submit('dep_sum', depends_on => ARRAY[:'a', :'a2']::uuid[], on_dependency_failure => 'block') AS c \gset
+SELECT is(t.state, 'blocked', '... who waits for it, with policy block, still does') FROM taskq.task_status(:'b') t;
+SELECT is(error_of(format('SELECT taskq.task_delete(%L)', :'a')), 'PT409', '... and keeps it from being deleted');
+DROP TABLE dep_broken;
+SELECT taskq.task_retry(:'a2') AS a3 \gset
+SELECT is((t.state, t.result)::text, '(completed,"[""completedmended""]")', '... till a retry of that completes, whose result it sees') FROM taskq.task_wait(:'b') t;
+SELECT is(t.state, 'completed', '... so does who came later, and waits for both') FROM taskq.task_wait(:'c') t;
+SELECT taskq.task_submit('dep_sum', depends_on => ARRAY[:'a']::uuid[], on_dependency_failure => 'block') AS d \gset
+SELECT is(t.state, 'completed', '... and who came when it had') FROM taskq.task_wait(:'d') t;
+
+-- what is gone
+SELECT taskq.task_submit('dep', '{"n": 1}', delay => '1 h') AS a \gset
+SELECT taskq.task_submit('dep', depends_on => ARRAY[:'a']::uuid[]) AS b,
+	taskq.task_submit('dep', depends_on => ARRAY[:'a']::uuid[], on_dependency_failure => 'block') AS c,
+	taskq.task_submit('dep_sum', depends_on => ARRAY[:'a']::uuid[], on_dependency_failure => 'run') AS d \gset
+DELETE FROM taskq_internal.task WHERE id = :'a';
+SELECT is((t.state, t.cancel_reason)::text, format('(cancelled,"dependency %s does not exist any more")', :'a'), 'a dependency that an administrator deletes counts as failed') FROM taskq.task_wait(:'b') t;
+SELECT is(t.state, 'cancelled', '... also for who would wait for a retry') FROM taskq.task_wait(:'c') t;
+SELECT is(t.state, 'completed', '... and who runs in any case does') FROM taskq.task_wait(:'d') t;
+SELECT results_eq(format('SELECT task_id, kind, state FROM taskq.task_dependencies(%L)', :'d'), format('VALUES (%L::uuid, NULL::text, NULL::text)', :'a'), '... of which nothing is known');
+
+-- who may
+CREATE ROLE dep_other LOGIN IN ROLE taskq_user;
+SET ROLE dep_other;
+SELECT is(error_of(format($$SELECT taskq.task_submit('dep', depends_on => ARRAY[%L]::uuid[])$$, :'b')), 'PT404', 'nobody waits for a task that he may not see');
+SELECT is(error_of(format('SELECT taskq.task_dependencies(%L)', :'d')), 'PT404', '... nor looks at what it waits for');
+RESET ROLE;
+DROP ROLE dep_other;
+
 -- refused
 SELECT is(error_of($$SELECT taskq.task_submit('dep', depends_on => ARRAY['00000000-0000-7000-8000-000000000000']::uuid[])$$), 'PT404', 'a task that is not there');
 SELECT is(error_of($$SELECT taskq.task_submit('dep', depends_on => ARRAY[NULL]::uuid[])$$), '22023', 'nulls');
@@ -147,6 +206,6 @@ SELECT is(error_of(format($$SELECT taskq.task_submit('dep', depends_on => ARRAY[
 SELECT is(error_of($$SELECT taskq.task_submit('dep', options => '{"run_when": "failed"}')$$), '22023', 'run_when failed without dependency');
 SELECT is(error_of(format($$SELECT taskq.task_submit('dep', depends_on => ARRAY[%L]::uuid[], on_dependency_failure => 'run', options => '{"run_when": "failed"}')$$, :'a')), '22023', 'two policies');
 SELECT is(error_of($$SELECT taskq.task_submit('dep', options => '{"cancel_with_parent": true}')$$), '22023', 'cancel_with_parent without parent');
-SELECT is(error_of(format($$SELECT taskq.task_submit('dep', parent => %L, options => '{"cancel_with_parent": 1}')$$, :'a')), '22023', '... which is true or false');
+SELECT is(error_of(format($$SELECT taskq.task_submit('dep', parent => %L, options => '{"cancel_with_parent": 1}')$$, :'d')), '22023', '... which is true or false');
 
 SELECT * FROM finish();
