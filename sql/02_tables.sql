@@ -50,8 +50,15 @@ CREATE TABLE taskq_internal.kind (
 	description text,
 	owner int4 NOT NULL,
 	updated_at timestamptz NOT NULL,
-	version int8 NOT NULL,		-- a new one when somebody who is no superuser chooses another handler
-	handler_by int4 NOT NULL,	-- who chose the handler
+	version int8 NOT NULL,		-- a new one when somebody who is no superuser chooses another handler, settings or hooks
+	handler_by int4 NOT NULL,	-- who chose the handler and the settings
+	same_handler int8[],		-- earlier versions that differ in the hooks only
+	hooks text[],				-- kinds: on success, on failure, on cancel
+	hook_owners int4[],			-- theirs, and their versions, when the hooks were chosen
+	hook_versions int8[],
+	hooks_by int4,				-- who chose them
+	settings jsonb,
+	category text,
 	max_running_per_key int4,	-- null: 1
 	cancellable bool NOT NULL	-- also without force
 ) USING heap;

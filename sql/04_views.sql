@@ -55,6 +55,7 @@ SELECT
 	s.unique_key,
 	s.options,
 	s.depends_on,
+	k.category,
 	s.crashes,
 	r.oid AS run_as_oid,
 	r.system AS run_as_system,
@@ -123,7 +124,7 @@ SELECT a.id, a.kind, a.queue, a.state, a.celery_state, a.ready, a.successful, a.
 	a.failed_steps, a.message, a.info, a.payload, a.result, a.error, a.attempt, a.max_attempts, a.worker, a.run_at,
 	a.created_at, a.started_at, a.updated_at, a.finished_at, a.duration, a.estimated_completion, a.submitted_by, a.run_as,
 	a.tenant, a.parent, a.retry_of, a.workflow, a.tags, a.metadata, a.cancel_requested, a.cancel_reason, a.timeout,
-	a.concurrency_key, a.unique_key, a.options, a.depends_on
+	a.concurrency_key, a.unique_key, a.options, a.depends_on, a.category
 FROM taskq_internal.task_all a
 WHERE (taskq_internal.role_visible(a.submitted_by, a.submitted_by_oid, a.submitted_by_system)
 	OR taskq_internal.role_visible(a.run_as, a.run_as_oid, a.run_as_system))
@@ -175,6 +176,7 @@ COMMENT ON COLUMN taskq.task.concurrency_key IS 'argument concurrency_key of the
 COMMENT ON COLUMN taskq.task.unique_key IS 'argument unique_key of the submit';
 COMMENT ON COLUMN taskq.task.options IS 'what argument options of the submit said';
 COMMENT ON COLUMN taskq.task.depends_on IS 'argument depends_on of the submit';
+COMMENT ON COLUMN taskq.task.category IS 'category of its kind';
 
 CREATE VIEW taskq_internal.attempt_all AS
 SELECT a.task AS task_id, a.attempt, CASE a.outcome WHEN 'l' THEN 'lost' ELSE 'failed' END AS state,
@@ -208,7 +210,8 @@ SELECT k.name, k.handler, k.queue, k.priority, k.max_attempts, k.timeout, k.back
 	g.submitters, g.workers, g.workers_for_all,
 	EXISTS (SELECT FROM taskq_internal.pause p WHERE p.scope = 'k' AND p.name = k.name) AS paused,
 	coalesce(k.max_running_per_key, 1) AS max_running_per_key,
-	k.cancellable
+	k.cancellable,
+	k.hooks[1] AS on_success, k.hooks[2] AS on_failure, k.hooks[3] AS on_cancel, k.settings, k.category
 FROM taskq_internal.kind k
 JOIN taskq_internal.role o ON o.id = k.owner
 LEFT JOIN taskq_internal.role r ON r.id = k.run_as
@@ -250,6 +253,11 @@ COMMENT ON COLUMN taskq.kind.max_running_per_key IS 'how many tasks of one concu
 
 COMMENT ON COLUMN taskq.kind.cancellable IS 'may be cancelled without force';
 COMMENT ON COLUMN taskq.kind.paused IS 'by kind_pause; nothing of it is started';
+COMMENT ON COLUMN taskq.kind.on_success IS 'kind of which a task is submitted when one of this kind has completed';
+COMMENT ON COLUMN taskq.kind.on_failure IS '... when one has failed';
+COMMENT ON COLUMN taskq.kind.on_cancel IS '... when one was cancelled';
+COMMENT ON COLUMN taskq.kind.settings IS 'settings that the handler is called with';
+COMMENT ON COLUMN taskq.kind.category IS 'word that kinds have in common';
 
 -- A lane is counted for who may see its role's tasks, and for who owns its kind or works on it.
 CREATE VIEW taskq.queue WITH (security_barrier) AS

@@ -78,7 +78,7 @@ GRANT EXECUTE ON FUNCTION
 	taskq.task_submit(text, jsonb, text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb),
 	taskq.task_submit_many(text, jsonb[], text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb),
 	taskq.task_submit_batch(text, jsonb, text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb),
-	taskq.task_cancel(uuid, text, bool), taskq.task_retry(uuid, int, interval, jsonb, text, int, interval), taskq.task_delete(uuid),
+	taskq.task_cancel(uuid, text, bool), taskq.task_retry, taskq.task_delete(uuid),
 	taskq.task_set_priority(uuid, int, text), taskq.task_run_now(uuid), taskq.task_reschedule(uuid, timestamptz)
 	TO taskq_user, taskq_operator;
 GRANT EXECUTE ON FUNCTION
@@ -88,7 +88,7 @@ GRANT EXECUTE ON FUNCTION
 	TO taskq_worker;
 GRANT EXECUTE ON FUNCTION taskq.sitrep() TO taskq_monitor, taskq_operator;
 GRANT EXECUTE ON FUNCTION
-	taskq.kind_define(text, taskq.handler, text, int, int, interval, interval, interval, text[], int, int, interval, regrole, interval, bool, text, int, bool),
+	taskq.kind_define,
 	taskq.kind_drop(text), taskq.kind_pause(text, text), taskq.kind_resume(text), taskq.kind_grant(text, regrole, text), taskq.kind_revoke(text, regrole, text)
 	TO taskq_developer, taskq_operator;
 GRANT EXECUTE ON FUNCTION

@@ -36,6 +36,7 @@
 #include "lanes/note.h"
 #include "lanes/place.h"
 #include "miscadmin.h"
+#include "run/hooks.h"
 #include "store/defs.h"
 #include "store/store.h"
 
@@ -48,6 +49,7 @@ _PG_init(void)
 {
 	taskq_store_init();
 	taskq_defs_init();
+	taskq_hooks_init();
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 	{
 		taskq_guc_init_tenants();

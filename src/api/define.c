@@ -9,6 +9,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "api/policy.h"
 #include "api/signature.h"
 #include "api/submit.h"
 #include "base/args.h"
@@ -149,28 +150,64 @@ new_version(void)
 	return version | 1;			/* never a superuser's, 0 */
 }
 
-/*
- * Who chose the handler, and the kind's version, which tasks that wait are
- * compared by.  The same handler again changes neither; a superuser's choice
- * is good for the tasks of everybody and needs no new version.
- */
-static void
-set_handler_by(const TaskqKind *old, Datum *values, bool *nulls)
+/* Have they another handler, or is who chose it gone? */
+static bool
+another_handler(const TaskqKind *old, const Datum *values, const bool *nulls)
 {
 	const char *handler = "";
-	int64		version = old ? old->version : 0;
-	Oid			by = GetUserId();
 
 	if (!nulls[Anum_kind_handler - 1])
 		handler = TextDatumGetCString(values[Anum_kind_handler - 1]);
-	if (old != NULL &&
-		strcmp(handler, old->handler ? old->handler : "") == 0 &&
-		OidIsValid(old->handler_by))
-		by = old->handler_by;
-	else if (!superuser())
+	return old == NULL || !OidIsValid(old->handler_by) ||
+		strcmp(handler, old->handler ? old->handler : "") != 0;
+}
+
+#define MAX_SAME_HANDLER 64
+
+/*
+ * The versions whose tasks may run the kind's handler as if nothing had been
+ * changed: what was changed since are the hooks.
+ */
+static void
+set_same_handler(const TaskqKind *old, bool with_last, Datum *values,
+				 bool *nulls)
+{
+	Datum		versions[MAX_SAME_HANDLER];
+	int			n = 0;
+
+	if (with_last)
+		versions[n++] = Int64GetDatum(old->version);
+	for (int i = 0; i < old->nsame_handler && n < MAX_SAME_HANDLER; i++)
+		versions[n++] = Int64GetDatum(old->same_handler[i]);
+	nulls[Anum_kind_same_handler - 1] = n == 0;
+	if (n > 0)
+		values[Anum_kind_same_handler - 1] =
+			PointerGetDatum(construct_array(versions, n, INT8OID,
+											sizeof(int64), FLOAT8PASSBYVAL,
+											TYPALIGN_DOUBLE));
+}
+
+/*
+ * The kind's version, which tasks that wait are compared by, and who chose
+ * its handler and settings.  The same again changes neither; a superuser's
+ * choice is good for the tasks of everybody and needs no new version.
+ */
+static void
+set_version(const TaskqKind *old, bool new_handler, bool new_hooks,
+			Datum *values, bool *nulls)
+{
+	int64		version = old ? old->version : 0;
+	bool		distrusted = (new_handler || new_hooks) && !superuser();
+
+	nulls[Anum_kind_same_handler - 1] = true;
+	if (old != NULL && !(new_handler && distrusted))
+		set_same_handler(old, distrusted, values, nulls);
+	if (distrusted)
 		version = new_version();
 	values[Anum_kind_version - 1] = Int64GetDatum(version);
-	values[Anum_kind_handler_by - 1] = Int32GetDatum(taskq_role_id(by));
+	values[Anum_kind_handler_by - 1] =
+		Int32GetDatum(taskq_role_id(new_handler ? GetUserId()
+									: old->handler_by));
 }
 
 static void
@@ -240,12 +277,8 @@ set_limits(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 
 /* kind_define: whose the kind is, and whom its tasks run as. */
 static void
-set_roles(FunctionCallInfo fcinfo, const TaskqKind *old, Datum *values,
-		  bool *nulls)
+set_roles(FunctionCallInfo fcinfo, Oid owner, Datum *values, bool *nulls)
 {
-	/* replacing does not make it somebody else's */
-	Oid			owner = old && OidIsValid(old->owner_oid) ? old->owner_oid
-	: GetUserId();
 	Oid			role;
 
 	values[Anum_kind_owner - 1] = Int32GetDatum(taskq_role_id(owner));
@@ -258,6 +291,16 @@ set_roles(FunctionCallInfo fcinfo, const TaskqKind *old, Datum *values,
 	if (!PG_ARGISNULL(1))
 		taskq_check_role(role);
 	values[Anum_kind_run_as - 1] = Int32GetDatum(taskq_role_id(role));
+}
+
+/* kind_define: a word that several kinds have in common. */
+static void
+set_category(FunctionCallInfo fcinfo, int n, Datum *values, bool *nulls)
+{
+	nulls[Anum_kind_category - 1] = PG_ARGISNULL(n);
+	if (!PG_ARGISNULL(n))
+		values[Anum_kind_category - 1] =
+			CStringGetTextDatum(taskq_arg_name(fcinfo, n, "category"));
 }
 
 PG_FUNCTION_INFO_V1(taskq_kind_define);
@@ -275,6 +318,9 @@ taskq_kind_define(PG_FUNCTION_ARGS)
 	Datum		values[Natts_kind] = {0};
 	bool		nulls[Natts_kind] = {false};
 	const TaskqKind *old;
+	Oid			owner = GetUserId();
+	bool		new_handler;
+	bool		new_hooks;
 	char	   *queue;
 
 	begin_change("taskq.kind_define()");
@@ -294,7 +340,10 @@ taskq_kind_define(PG_FUNCTION_ARGS)
 	set_attempts(fcinfo, values, nulls);
 	set_limits(fcinfo, values, nulls);
 	old = taskq_kind_get(name);
-	set_roles(fcinfo, old, values, nulls);
+	/* replacing does not make it somebody else's */
+	if (old != NULL && OidIsValid(old->owner_oid))
+		owner = old->owner_oid;
+	set_roles(fcinfo, owner, values, nulls);
 	values[Anum_kind_batch - 1] = BoolGetDatum(!PG_ARGISNULL(14) &&
 											   PG_GETARG_BOOL(14));
 	values[Anum_kind_cancellable - 1] = BoolGetDatum(PG_ARGISNULL(17) ||
@@ -302,8 +351,13 @@ taskq_kind_define(PG_FUNCTION_ARGS)
 	nulls[Anum_kind_description - 1] = PG_ARGISNULL(15);
 	if (!PG_ARGISNULL(15))
 		values[Anum_kind_description - 1] = PG_GETARG_DATUM(15);
+	set_category(fcinfo, 22, values, nulls);
 
-	set_handler_by(old, values, nulls);
+	new_hooks = taskq_policy_hooks(fcinfo, 18, name, old, owner, values,
+								   nulls);
+	new_handler = taskq_policy_settings(fcinfo, 21, old, values, nulls);
+	new_handler |= another_handler(old, values, nulls);
+	set_version(old, new_handler, new_hooks, values, nulls);
 	values[Anum_kind_updated_at - 1] =
 		TimestampTzGetDatum(GetCurrentTimestamp());
 	taskq_kind_write(name, values, nulls);

@@ -172,6 +172,11 @@ copy_submitter(TaskqSubmit *submit, TaskqRow *old, const TaskqKind *kind,
 		taskq_submit_claims(submit);
 	else
 	{
+		int			level;
+
+		/* in whose name it is, of a hook */
+		if (taskq_row_hook(old, &level) != 0)
+			copy_column(&submit->row, old, options);
 		copy_column(&submit->row, old, claims);
 		copy_column(&submit->row, old, tenant);
 	}
@@ -225,7 +230,10 @@ taskq_task_retry(PG_FUNCTION_ARGS)
 					 errhint("Define it again with taskq.kind_define() and submit a new task.")));
 		taskq_kind_check_run(kind, lane, &old);
 		if (!acts_as(lane->role_oid))
+		{
 			taskq_kind_check_handler(kind, lane);
+			taskq_kind_check_hooks(kind, lane);
+		}
 	}
 	if (!OidIsValid(lane->role_oid))
 		ereport(ERROR,

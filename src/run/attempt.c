@@ -201,6 +201,51 @@ sql_of_payload(Datum payload)
 	return text_to_cstring(command);
 }
 
+/* The next one of a kind's settings; false after the last. */
+static bool
+next_setting(JsonbIterator **iterator, char **name, char **value)
+{
+	JsonbIteratorToken token;
+	JsonbValue	item;
+
+	while ((token = JsonbIteratorNext(iterator, &item, true)) != WJB_DONE)
+	{
+		if (token != WJB_KEY)
+			continue;
+		*name = pnstrdup(item.val.string.val, item.val.string.len);
+		(void) JsonbIteratorNext(iterator, &item, true);
+		*value = taskq_setting_text(&item);
+		return true;
+	}
+	return false;
+}
+
+/*
+ * The settings of the task's kind.  No statement of a handler's is one of a
+ * client, whose time statement_timeout limits: here it is the attempt's.
+ */
+static void
+load_settings(TaskqAttempt *attempt, const TaskqKind *kind)
+{
+	JsonbIterator *iterator;
+	char	   *name;
+	char	   *value;
+	int			ms;
+
+	if (kind->settings == NULL)
+		return;
+	attempt->settings =
+		(Jsonb *) PG_DETOAST_DATUM_COPY(JsonbPGetDatum(kind->settings));
+	iterator = JsonbIteratorInit(&attempt->settings->root);
+	while (next_setting(&iterator, &name, &value))
+	{
+		if (pg_strcasecmp(name, "statement_timeout") == 0 &&
+			parse_int(value, &ms, GUC_UNIT_MS, NULL) && ms > 0 &&
+			(attempt->timeout_ms == 0 || ms < attempt->timeout_ms))
+			attempt->timeout_ms = ms;
+	}
+}
+
 /* The handler of the task's kind, which is one that may be run. */
 static void
 load_handler(TaskqAttempt *attempt, const TaskqLaneDef *lane,
@@ -218,18 +263,22 @@ load_handler(TaskqAttempt *attempt, const TaskqLaneDef *lane,
 				 errmsg("kind of task \"%s\" has no handler any more", NameStr(lane->kind))));
 	taskq_kind_check_handler(kind, lane);
 	attempt->handler = pstrdup(kind->handler);
+	load_settings(attempt, kind);
 }
 
 /*
  * A task that became due did so without waiting for the disk.  Before it runs
  * that is made durable: if it brings the server down, it shall still be found
  * pending, which is what tells after the crash that this attempt was made.
- * One flush does for all that were fired together.
+ * So is the end of the task that a hook tells the world of.  One flush does
+ * for all that were fired, or have ended, together.
  */
 static void
-flush_firing(TaskqRow *row)
+flush_before(TaskqRow *row)
 {
-	if (!taskq_row_isnull(row, run_at))
+	int			level;
+
+	if (!taskq_row_isnull(row, run_at) || taskq_row_hook(row, &level) != 0)
 		XLogFlush(TransactionIdGetCommitLSN(row->xmin));
 }
 
@@ -252,7 +301,7 @@ taskq_attempt_load(TaskqAttempt *attempt)
 	if (lane == NULL)
 		elog(ERROR, "lane of task %s not found",
 			 taskq_id_text(&attempt->ref.id));
-	flush_firing(row);
+	flush_before(row);
 	current->id = attempt->ref.id;
 	current->kind = lane->kind;
 	current->queue = lane->queue;
@@ -307,6 +356,25 @@ taskq_attempt_claims(TaskqAttempt *attempt)
 }
 
 /*
+ * The kind's settings, each as the role could SET it: what it may not raises
+ * an error.
+ */
+static void
+apply_settings(TaskqAttempt *attempt)
+{
+	JsonbIterator *iterator;
+	char	   *name;
+	char	   *value;
+
+	if (attempt->settings == NULL)
+		return;
+	iterator = JsonbIteratorInit(&attempt->settings->root);
+	while (next_setting(&iterator, &name, &value))
+		SetConfigOption(name, value, superuser() ? PGC_SUSET : PGC_USERSET,
+						PGC_S_SESSION);
+}
+
+/*
  * Run what a commit would run: deferred triggers, and the queries of the
  * cursors WITH HOLD.  Other cursors are closed.  A trigger may open a cursor,
  * and a query may fire a trigger, so until there is nothing left, as
@@ -339,6 +407,7 @@ taskq_attempt_call(TaskqAttempt *attempt, List *commands)
 	bool		stopped;
 	int			settings = NewGUCNestLevel();
 
+	apply_settings(attempt);
 	taskq_attempt_claims(attempt);
 	taskq_interrupts_begin(attempt->timeout_ms);
 	if (attempt->sql != NULL)

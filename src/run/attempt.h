@@ -9,6 +9,7 @@
 #include "nodes/pg_list.h"
 #include "run/execute.h"
 #include "store/tasks.h"
+#include "utils/jsonb.h"
 
 /* What an attempt needs to know of itself; survives an error. */
 typedef struct TaskqAttempt
@@ -21,6 +22,7 @@ typedef struct TaskqAttempt
 	TaskqRow	row;
 	TaskqCurrent current;
 	char	   *handler;		/* or NULL */
+	Jsonb	   *settings;		/* it is called with, or NULL */
 	char	   *sql;			/* or NULL */
 	int64		timeout_ms;
 } TaskqAttempt;

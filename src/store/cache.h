@@ -35,5 +35,6 @@ extern void taskq_queues_forget(void);
 extern void taskq_roles_forget(void);
 extern void taskq_roles_take_over(void);
 extern void taskq_lanedefs_forget(void);
+extern void taskq_lanedefs_doubt(void);
 
 #endif

@@ -31,6 +31,7 @@
 #include "utils/syscache.h"
 
 MemoryContext taskq_defs_context = NULL;
+uint64		taskq_defs_generation = 0;
 static bool stale = true;
 static uint64 seen_definitions = 0;
 static bool made_here = false;	/* this transaction has made lanes or roles,
@@ -142,7 +143,21 @@ taskq_defs_begin(void)
 	taskq_pauses_forget();
 	taskq_roles_forget();
 	taskq_lanedefs_forget();
+	taskq_defs_generation++;
 	stale = false;
+}
+
+/*
+ * taskq_defs_doubt - a subtransaction that may have made lanes or roles was
+ * undone, and the caller has no occasion for taskq_defs_begin
+ *
+ * They are looked up anew; what was returned of kinds and lanes stays valid.
+ */
+void
+taskq_defs_doubt(void)
+{
+	taskq_roles_forget();
+	taskq_lanedefs_doubt();
 }
 
 /*

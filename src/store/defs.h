@@ -10,6 +10,7 @@
 #include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "nodes/pg_list.h"
+#include "utils/jsonb.h"
 
 /* columns of taskq_internal.kind */
 enum
@@ -34,6 +35,13 @@ enum
 	Anum_kind_updated_at,
 	Anum_kind_version,
 	Anum_kind_handler_by,
+	Anum_kind_same_handler,
+	Anum_kind_hooks,
+	Anum_kind_hook_owners,
+	Anum_kind_hook_versions,
+	Anum_kind_hooks_by,
+	Anum_kind_settings,
+	Anum_kind_category,
 	Anum_kind_max_running_per_key,
 	Anum_kind_cancellable,
 	Natts_kind = Anum_kind_cancellable
@@ -75,6 +83,24 @@ typedef struct TaskqLimit
 	int64		rate_us;		/* ... in so long */
 } TaskqLimit;
 
+/* When a kind that hooks name is submitted: in the order of the columns. */
+typedef enum TaskqHookEvent
+{
+	TASKQ_ON_SUCCESS,
+	TASKQ_ON_FAILURE,
+	TASKQ_ON_CANCEL,
+	TASKQ_HOOKS
+} TaskqHookEvent;
+
+/* A kind that is submitted when a task of another one has ended. */
+typedef struct TaskqHook
+{
+	NameData	kind;			/* "": none */
+	int32		owner_id;		/* of that kind, when it was chosen: another
+								 * owner's is another kind */
+	int64		version;		/* likewise */
+} TaskqHook;
+
 typedef struct TaskqKind
 {
 	NameData	name;
@@ -99,10 +125,17 @@ typedef struct TaskqKind
 	Oid			owner_oid;
 	NameData	owner;
 	int64		version;		/* another one: somebody who is no superuser
-								 * chose another handler */
-	Oid			handler_by;		/* who chose the handler; InvalidOid if that
-								 * role is gone */
+								 * chose another handler, settings or hooks */
+	Oid			handler_by;		/* who chose handler and settings; InvalidOid
+								 * if that role is gone */
 	NameData	handler_by_name;
+	int64	   *same_handler;	/* earlier versions that differ in the hooks
+								 * only */
+	int			nsame_handler;
+	bool		hooked;			/* it has hooks */
+	TaskqHook	hooks[TASKQ_HOOKS];
+	Oid			hooks_by;		/* who chose them; InvalidOid */
+	Jsonb	   *settings;		/* or NULL */
 	List	   *grants;			/* of TaskqKindGrant */
 } TaskqKind;
 
@@ -136,8 +169,12 @@ typedef struct TaskqLaneDef
 								 * another role by now */
 } TaskqLaneDef;
 
+extern uint64 taskq_defs_generation;	/* counted up when the caches are
+										 * dropped */
+
 extern void taskq_defs_init(void);
 extern void taskq_defs_begin(void);
+extern void taskq_defs_doubt(void);
 extern bool taskq_defs_current(void);
 
 extern const TaskqKind *taskq_kind_get(const char *name);
@@ -166,6 +203,7 @@ extern List *taskq_lane_ids(void);
 extern bool taskq_lanes_have_queue(const char *queue);
 extern int	taskq_lanes_take_over(void);
 
+extern char *taskq_setting_text(const JsonbValue *value);
 extern char *taskq_arg_queue(FunctionCallInfo fcinfo, int n);
 
 #endif

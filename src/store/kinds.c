@@ -21,6 +21,7 @@
 #include "store/rows.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -57,6 +58,56 @@ text_array_list(Datum array)
 }
 
 static void
+same_handler_from_row(TaskqKind *kind, Datum *values, bool *nulls)
+{
+	Datum	   *versions;
+
+	if (nulls[Anum_kind_same_handler - 1])
+		return;
+	deconstruct_array(DatumGetArrayTypeP(values[Anum_kind_same_handler - 1]),
+					  INT8OID, sizeof(int64), FLOAT8PASSBYVAL,
+					  TYPALIGN_DOUBLE, &versions, NULL, &kind->nsame_handler);
+	kind->same_handler = palloc(sizeof(int64) * Max(kind->nsame_handler, 1));
+	for (int i = 0; i < kind->nsame_handler; i++)
+		kind->same_handler[i] = DatumGetInt64(versions[i]);
+}
+
+static void
+hooks_from_row(TaskqKind *kind, Datum *values, bool *nulls)
+{
+	Datum	   *names;
+	bool	   *none;
+	Datum	   *owners;
+	Datum	   *versions;
+	int			n;
+
+	if (nulls[Anum_kind_hooks - 1])
+		return;
+	deconstruct_array(DatumGetArrayTypeP(values[Anum_kind_hooks - 1]), TEXTOID,
+					  -1, false, TYPALIGN_INT, &names, &none, &n);
+	if (n == TASKQ_HOOKS)
+		deconstruct_array(DatumGetArrayTypeP(values[Anum_kind_hook_owners - 1]),
+						  INT4OID, sizeof(int32), true, TYPALIGN_INT,
+						  &owners, NULL, &n);
+	if (n == TASKQ_HOOKS)
+		deconstruct_array(DatumGetArrayTypeP(values[Anum_kind_hook_versions - 1]),
+						  INT8OID, sizeof(int64), FLOAT8PASSBYVAL,
+						  TYPALIGN_DOUBLE, &versions, NULL, &n);
+	if (n != TASKQ_HOOKS)
+		elog(ERROR, "hooks of kind \"%s\" are not %d",
+			 NameStr(kind->name), TASKQ_HOOKS);
+	for (int i = 0; i < n; i++)
+	{
+		if (none[i])
+			continue;
+		kind->hooked = true;
+		namestrcpy(&kind->hooks[i].kind, TextDatumGetCString(names[i]));
+		kind->hooks[i].owner_id = DatumGetInt32(owners[i]);
+		kind->hooks[i].version = DatumGetInt64(versions[i]);
+	}
+}
+
+static void
 kind_from_row(TaskqKind *kind, Datum *values, bool *nulls)
 {
 	MemoryContext old = MemoryContextSwitchTo(taskq_defs_context);
@@ -88,6 +139,11 @@ kind_from_row(TaskqKind *kind, Datum *values, bool *nulls)
 	kind->owner_id = DatumGetInt32(values[Anum_kind_owner - 1]);
 	kind->version = DatumGetInt64(values[Anum_kind_version - 1]);
 	kind->cancellable = DatumGetBool(values[Anum_kind_cancellable - 1]);
+	same_handler_from_row(kind, values, nulls);
+	hooks_from_row(kind, values, nulls);
+	kind->settings = nulls[Anum_kind_settings - 1]
+		? NULL
+		: DatumGetJsonbPCopy(values[Anum_kind_settings - 1]);
 	MemoryContextSwitchTo(old);
 }
 
@@ -178,6 +234,7 @@ taskq_kind_get(const char *name)
 	bool		nulls[Natts_kind];
 	HeapTuple	tuple;
 	TupleDesc	desc;
+	NameData	hooks_by;
 
 	if (strlen(name) >= NAMEDATALEN)
 		return NULL;
@@ -194,6 +251,9 @@ taskq_kind_get(const char *name)
 	kind_from_row(&read, values, nulls);
 	(void) taskq_role_read(DatumGetInt32(values[Anum_kind_handler_by - 1]),
 						   &read.handler_by_name, &read.handler_by);
+	if (!nulls[Anum_kind_hooks_by - 1])
+		(void) taskq_role_read(DatumGetInt32(values[Anum_kind_hooks_by - 1]),
+							   &hooks_by, &read.hooks_by);
 	kind_resolve(&read);
 	kind = hash_search(kinds, name, HASH_ENTER, NULL);
 	*kind = read;
@@ -218,6 +278,27 @@ bool
 taskq_kinds_have_queue(const char *queue)
 {
 	return taskq_defs_have_text(TASKQ_REL_KIND, Anum_kind_queue, queue);
+}
+
+/*
+ * taskq_setting_text - the value of a setting of a kind as SET would have it,
+ * palloc'd; NULL: it can't be one
+ */
+char *
+taskq_setting_text(const JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvString:
+			return pnstrdup(value->val.string.val, value->val.string.len);
+		case jbvNumeric:
+			return DatumGetCString(DirectFunctionCall1(numeric_out,
+													   NumericGetDatum(value->val.numeric)));
+		case jbvBool:
+			return pstrdup(value->val.boolean ? "on" : "off");
+		default:
+			return NULL;
+	}
 }
 
 /*

@@ -43,6 +43,13 @@ taskq_lanedefs_forget(void)
 {
 	lanes = taskq_defs_cache("taskq lanes", sizeof(int32),
 							 sizeof(TaskqLaneDef), HASH_BLOBS);
+	taskq_lanedefs_doubt();
+}
+
+/* taskq_lanedefs_doubt - which lane is that of a key is looked up anew */
+void
+taskq_lanedefs_doubt(void)
+{
 	lanes_by_key = taskq_defs_cache("taskq lanes by key", sizeof(LaneKey),
 									sizeof(LaneByKey), HASH_BLOBS);
 }

@@ -521,6 +521,13 @@ taskq_kind_owned(const TaskqKind *kind)
 	return superuser() || has_role(kind->owner_oid);
 }
 
+/* taskq_kind_role_may_submit - may this role submit tasks of this kind? */
+bool
+taskq_kind_role_may_submit(const TaskqKind *kind, Oid role)
+{
+	return OidIsValid(role) && role_may_submit(kind, role);
+}
+
 /* taskq_kind_may_submit - may the caller submit tasks of this kind? */
 bool
 taskq_kind_may_submit(const TaskqKind *kind)
@@ -589,28 +596,176 @@ taskq_kind_check_superuser(const TaskqKind *kind, Oid role)
 			 errhint("Use SET ROLE and submit the task as a role that it shall run as, or let a superuser own the kind.")));
 }
 
+/* Has this version of the kind the handler and settings that it has now? */
+static bool
+same_handler(const TaskqKind *kind, int64 version)
+{
+	if (version == kind->version)
+		return true;
+	for (int i = 0; i < kind->nsame_handler; i++)
+	{
+		if (version == kind->same_handler[i])
+			return true;
+	}
+	return false;
+}
+
 /*
  * taskq_kind_check_handler - is the kind's handler one that the tasks of this
  * lane may run?
  *
- * It is when it is what it was when they were submitted, or when who chose it
- * could do the same as the lane's role without that.  A superuser's change
+ * It is when it is what it was when they were submitted (what was changed
+ * since may be the hooks), or when who chose it could do the same as the
+ * lane's role without that.  A superuser's change
  * keeps the version, so what counts after several changes is who made the
  * last one.  Raises 42501.
  */
 void
 taskq_kind_check_handler(const TaskqKind *kind, const TaskqLaneDef *lane)
 {
-	if (kind->handler == NULL || lane->kind_version == kind->version ||
+	if (kind->handler == NULL || same_handler(kind, lane->kind_version) ||
 		can_act_as(kind->handler_by, lane->role_oid))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("the handler of kind \"%s\" was changed after the task was submitted",
 					NameStr(kind->name)),
-			 errdetail("Role \"%s\", who changed it, is not a member of role \"%s\", which the task runs as.",
+			 errdetail("Role \"%s\", who changed it or its settings, is not a member of role \"%s\", which the task runs as.",
 					   NameStr(kind->handler_by_name), NameStr(lane->role_name)),
 			 errhint("Look at the handler; then submit or retry the task as the role that it runs as.")));
+}
+
+/* Are the kind's hooks those that a task of this lane was submitted with? */
+static bool
+hooks_known(const TaskqKind *kind, const TaskqLaneDef *lane)
+{
+	return lane->kind_version == kind->version ||
+		can_act_as(kind->hooks_by, lane->role_oid);
+}
+
+/*
+ * taskq_kind_check_hooks - may a task of this lane be submitted anew, with
+ * the hooks that the kind has now, by who could not act as the lane's role?
+ *
+ * Raises 42501.
+ */
+void
+taskq_kind_check_hooks(const TaskqKind *kind, const TaskqLaneDef *lane)
+{
+	if (!kind->hooked || hooks_known(kind, lane))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("the hooks of kind \"%s\" were changed after the task was submitted",
+					NameStr(kind->name)),
+			 errhint("Look at the hooks; then retry the task as the role that it runs as.")));
+}
+
+/*
+ * taskq_kind_check_hook - may a hook of a kind be submitted for a task of this
+ * lane that has ended?  hook_kind is what it names now, role whom it will run
+ * as
+ *
+ * Who owns a kind chooses its hooks, and who owns a hook's kind what that
+ * does.  So what a hook does in the name of others must be what it was when
+ * the task was submitted and the hook chosen, or the choice of somebody who
+ * could do the same without that.  Raises 42501.
+ */
+void
+taskq_kind_check_hook(const TaskqKind *kind, const TaskqHook *hook,
+					  const TaskqKind *hook_kind, const TaskqLaneDef *lane,
+					  TaskqRow *row, Oid role)
+{
+	const char *why = NULL;
+
+	if (!hooks_known(kind, lane))
+		why = "The hook was chosen after the task was submitted, by a role that is not a member of the one that the task ran as.";
+	else if (hook_kind->owner_id != hook->owner_id)
+		why = "It belongs to another role than when the hook was chosen.";
+	else if (!taskq_kind_role_may_submit(hook_kind, kind->owner_oid))
+		why = "The owner of the kind that has the hook may not submit it.";
+	else if (hook_kind->version != hook->version &&
+			 !(can_act_as(hook_kind->handler_by, role) &&
+			   (!hook_kind->hooked || can_act_as(hook_kind->hooks_by, role))))
+		why = "It was changed after the hook was chosen, by a role that is not a member of the one that it runs as.";
+
+	/*
+	 * A hook that runs as its task did is the choice of who submitted the
+	 * task only if what has run is: the handler.
+	 */
+	else if (hook_kind->run_as_id == 0 &&
+			 (kind->handler == NULL || !taskq_row_isnull(row, submitted_by)) &&
+			 !can_act_as(kind->owner_oid, role) &&
+			 !can_act_as(kind->hooks_by, role))
+		why = "The owner of the kind that has the hook is not a member of the role that it would run as.";
+	if (why != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to submit a task of kind \"%s\"", NameStr(hook->kind)),
+				 errdetail("%s", why)));
+}
+
+/* A number that is a member of an object, or 0. */
+static int32
+number_of(JsonbContainer *object, const char *name)
+{
+	JsonbValue	key = {.type = jbvString};
+	JsonbValue *value;
+
+	key.val.string.val = unconstify(char *, name);
+	key.val.string.len = strlen(name);
+	value = findJsonbValueFromContainer(object, JB_FOBJECT, &key);
+	if (value == NULL || value->type != jbvNumeric)
+		return 0;
+	return DatumGetInt32(DirectFunctionCall1(numeric_int4,
+											 NumericGetDatum(value->val.numeric)));
+}
+
+/*
+ * taskq_row_hook - taskq's number of the role in whose name a task was
+ * submitted that is a hook, and how many hooks it is the last of; 0: it is
+ * none
+ */
+int32
+taskq_row_hook(TaskqRow *row, int *level)
+{
+	JsonbValue	key = {.type = jbvString,
+	.val.string = {.len = 4,.val = "hook"}};
+	JsonbValue *value = NULL;
+	Jsonb	   *options;
+
+	*level = 0;
+	if (taskq_row_isnull(row, options))
+		return 0;
+	options = DatumGetJsonbP(taskq_row_value(row, options));
+	if (JB_ROOT_IS_OBJECT(options))
+		value = findJsonbValueFromContainer(&options->root, JB_FOBJECT, &key);
+	if (value == NULL || value->type != jbvBinary ||
+		!JsonContainerIsObject(value->val.binary.data))
+		return 0;
+	*level = number_of(value->val.binary.data, "level");
+	return number_of(value->val.binary.data, "by");
+}
+
+/*
+ * In whose name a task was submitted that is a hook: the owner of the kind
+ * that has it.  False if it is none.
+ *
+ * A task's options are checked when it is submitted, so nobody can say so of
+ * another.
+ */
+static bool
+hook_authority(TaskqRow *row, Oid *authority)
+{
+	NameData	name;
+	int			level;
+	int32		by = taskq_row_hook(row, &level);
+
+	if (by == 0)
+		return false;
+	*authority = InvalidOid;
+	(void) taskq_role_read(by, &name, authority);
+	return true;
 }
 
 /*
@@ -625,6 +780,7 @@ taskq_kind_check_run(const TaskqKind *kind, const TaskqLaneDef *lane,
 					 TaskqRow *row)
 {
 	Oid			submitter;
+	bool		is_hook;
 
 	if (lane->kind_owner != kind->owner_id)
 		ereport(ERROR,
@@ -634,12 +790,17 @@ taskq_kind_check_run(const TaskqKind *kind, const TaskqLaneDef *lane,
 	taskq_kind_check_superuser(kind, lane->role_oid);
 	if (taskq_row_isnull(row, submitted_by))
 		return;
-	submitter = other_submitter(row);
+	is_hook = hook_authority(row, &submitter);
+	if (!is_hook)
+		submitter = other_submitter(row);
 	if (!OidIsValid(submitter) || !role_may_submit(kind, submitter))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("the role that submitted the task may not submit tasks of kind \"%s\" any more", NameStr(kind->name)),
 				 errhint("Use taskq.kind_grant() and submit the task again.")));
+	/* one that runs as the task of which it is a hook did */
+	if (is_hook && kind->run_as_id == 0)
+		return;
 	if (!can_act_as(kind->owner_oid, lane->role_oid))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

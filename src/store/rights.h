@@ -22,12 +22,21 @@ extern void taskq_require_steer(const TaskqLaneDef *lane, TaskqRow *row,
 
 extern bool taskq_kind_owned(const TaskqKind *kind);
 extern bool taskq_kind_may_submit(const TaskqKind *kind);
+extern bool taskq_kind_role_may_submit(const TaskqKind *kind, Oid role);
 extern bool taskq_kind_may_work(const TaskqKind *kind);
 extern bool taskq_kind_works_for_all(const TaskqKind *kind);
 extern bool taskq_row_may_work(const TaskqKind *kind, TaskqRow *row);
 extern void taskq_kind_check_superuser(const TaskqKind *kind, Oid role);
 extern void taskq_kind_check_handler(const TaskqKind *kind,
 									 const TaskqLaneDef *lane);
+extern void taskq_kind_check_hooks(const TaskqKind *kind,
+								   const TaskqLaneDef *lane);
+extern void taskq_kind_check_hook(const TaskqKind *kind,
+								  const TaskqHook *hook,
+								  const TaskqKind *hook_kind,
+								  const TaskqLaneDef *lane, TaskqRow *row,
+								  Oid role);
+extern int32 taskq_row_hook(TaskqRow *row, int *level);
 extern void taskq_kind_check_run(const TaskqKind *kind,
 								 const TaskqLaneDef *lane, TaskqRow *row);
 

@@ -51,6 +51,9 @@ static const StateInfo states[] = {
 	{TASKQ_CANCELLED, "cancelled", ""},
 };
 
+/* is told of each task that comes to its end, after its row is written */
+void		(*taskq_state_ended) (TaskqRow *row) = NULL;
+
 static const StateInfo *
 state_info(char state)
 {
@@ -205,7 +208,8 @@ set_columns(TaskqRow *row, const TaskqChange *change)
  * The caller's transaction has locked the row.  A scheduled or retrying
  * task's timer goes with the state, one is made for a task that is to wait.
  * A task that becomes claimable gets its row in table "ready", one that
- * ceases to be loses it. A task that leaves 'e' loses its lease.
+ * ceases to be loses it. A task that leaves 'e' loses its lease.  Whoever is
+ * to know of a task that ended is told, in the same transaction.
  */
 void
 taskq_state_change(TaskqRow *row, const TaskqChange *change)
@@ -244,6 +248,8 @@ taskq_state_change(TaskqRow *row, const TaskqChange *change)
 		taskq_unique_ended(&id, change->finished_at ? change->finished_at
 						   : GetCurrentTimestamp());
 	taskq_store_update(row);
+	if (taskq_state_final(change->to) && taskq_state_ended != NULL)
+		taskq_state_ended(row);
 }
 
 /*
