@@ -13,7 +13,7 @@ CREATE TABLE taskq_internal.role (
 ) USING heap;
 CREATE INDEX role_oid_idx ON taskq_internal.role (oid);
 
--- A lane is one (role, queue, kind, priority): what is claimed in order of
+-- A lane is one (role, queue, kind, priority, tenant): what is claimed in order of
 -- submission.  Tasks with a concurrency key are in another one, whose number is negative.  No unique constraint on purpose: it would make one submitter
 -- wait for another's open transaction.  system and database are the home the
 -- lane was made in; elsewhere (a restored dump, a copied database) it is not run.
@@ -27,9 +27,10 @@ CREATE TABLE taskq_internal.lane (
 	kind_owner int4 NOT NULL,	-- somebody else's kind of the same name is another kind
 	system int8 NOT NULL,
 	database oid NOT NULL,
-	kind_version int8 NOT NULL	-- the kind's when the lane was made
+	kind_version int8 NOT NULL,	-- the kind's when the lane was made
+	tenant int8 NOT NULL		-- whose tasks: 0 nobody's, else the tenant's number; see lanedefs.c
 ) USING heap;
-CREATE INDEX lane_kind_idx ON taskq_internal.lane (kind, role, queue, priority, kind_owner, kind_version);
+CREATE INDEX lane_kind_idx ON taskq_internal.lane (kind, role, queue, priority, kind_owner, kind_version, tenant);
 
 CREATE TABLE taskq_internal.kind (
 	name text COLLATE "C" NOT NULL CONSTRAINT kind_pkey PRIMARY KEY,

@@ -163,7 +163,7 @@ COMMENT ON COLUMN taskq.task.duration IS 'run time: so far while running, in all
 COMMENT ON COLUMN taskq.task.estimated_completion IS 'for a running task that reports progress: when it will be through at its pace so far';
 COMMENT ON COLUMN taskq.task.submitted_by IS 'role that submitted it';
 COMMENT ON COLUMN taskq.task.run_as IS 'role that it runs as';
-COMMENT ON COLUMN taskq.task.tenant IS 'tenant by the claims of a trusted gateway; null: none';
+COMMENT ON COLUMN taskq.task.tenant IS 'tenant by the claims of a trusted gateway, or as the submit named it; null: none';
 COMMENT ON COLUMN taskq.task.parent IS 'task inside of which it was submitted, or that argument parent named';
 COMMENT ON COLUMN taskq.task.retry_of IS 'finished task that task_retry made this one of';
 COMMENT ON COLUMN taskq.task.workflow IS 'not used by this version';

@@ -28,6 +28,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "lanes/claim.h"
+#include "lanes/fair.h"
 #include "lanes/lane.h"
 #include "lanes/live.h"
 #include "lanes/note.h"
@@ -361,6 +362,19 @@ claim_from(const Claim *claim, int32 lane, int wanted, ReturnSetInfo *rsinfo)
 	return claimed;
 }
 
+/* The next turn is another tenant's. */
+static void
+served(int32 id)
+{
+	TaskqLane  *lane;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	lane = taskq_lane_find(MyDatabaseId, id);
+	if (lane != NULL)
+		taskq_fair_served(lane, InvalidOid);
+	LWLockRelease(taskq_main_lock);
+}
+
 static int
 claim_from_any(const Claim *claim, ReturnSetInfo *rsinfo)
 {
@@ -373,9 +387,14 @@ claim_from_any(const Claim *claim, ReturnSetInfo *rsinfo)
 	nlanes = taskq_scan_lanes(MyDatabaseId, InvalidOid, &lanes);
 	for (int i = 0; i < nlanes && claimed < claim->n; i++)
 	{
-		if (lane_suits(claim, lanes[i].id))
-			claimed += claim_from(claim, lanes[i].id, claim->n - claimed,
-								  rsinfo);
+		int			n;
+
+		if (!lane_suits(claim, lanes[i].id))
+			continue;
+		n = claim_from(claim, lanes[i].id, claim->n - claimed, rsinfo);
+		claimed += n;
+		if (n > 0)
+			served(lanes[i].id);
 	}
 	pfree(lanes);
 	return claimed;

@@ -169,7 +169,12 @@ copy_submitter(TaskqSubmit *submit, TaskqRow *old, const TaskqKind *kind,
 	if (!other_payload || kind->run_as_id == 0)
 		copy_column(&submit->row, old, submitted_by);
 	if (other_payload)
+	{
 		taskq_submit_claims(submit);
+		/* who comes through no gateway acts for whom the task was */
+		if (taskq_row_isnull(&submit->row, claims))
+			copy_column(&submit->row, old, tenant);
+	}
 	else
 	{
 		int			level;

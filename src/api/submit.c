@@ -58,6 +58,7 @@ enum
 };
 
 #define MAX_UNIQUE_KEY 1024
+#define MAX_TENANT 1024
 
 /* Values of argument "on_conflict". */
 static const char *const conflicts[] = {
@@ -215,6 +216,25 @@ set_cancel_with_parent(TaskqSubmit *submit, const JsonbValue *value)
 					  "Name a task as argument \"parent\", or submit inside of one.");
 }
 
+static void
+set_tenant(TaskqSubmit *submit, const JsonbValue *value)
+{
+	if (!taskq_tenant_may_name())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to name the tenant of a task"),
+				 errdetail("The session, or the task that runs in it, acts for one tenant or came through a gateway."),
+				 errhint("Leave member \"tenant\" of argument \"options\" out: the claims say whose the task is.")));
+	if (value->type != jbvString || value->val.string.len == 0 ||
+		value->val.string.len > MAX_TENANT)
+		taskq_invalid(psprintf("tenant must be a string of 1 to %d bytes",
+							   MAX_TENANT),
+					  "Member \"tenant\" of argument \"options\" says whose the task is.");
+	taskq_row_set(&submit->row, tenant,
+				  PointerGetDatum(cstring_to_text_with_len(value->val.string.val,
+														   value->val.string.len)));
+}
+
 /*
  * What argument "options" may say: each function checks one member and puts it
  * where it belongs.
@@ -226,6 +246,7 @@ static const struct
 }			more_options[] = {
 	{"run_when", set_run_when},
 	{"cancel_with_parent", set_cancel_with_parent},
+	{"tenant", set_tenant},
 	{NULL, NULL}
 };
 
@@ -406,6 +427,16 @@ submit_depends(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 	taskq_submit_depends(submit, ids, n, on_failure);
 }
 
+/* A task whose tenant was named has children of that tenant. */
+static void
+inherit_tenant(TaskqSubmit *submit)
+{
+	if (taskq_in_task() && taskq_row_isnull(&submit->row, tenant) &&
+		!taskq_row_isnull(taskq_current->row, tenant))
+		taskq_row_set(&submit->row, tenant,
+					  taskq_row_value(taskq_current->row, tenant));
+}
+
 /*
  * taskq_submit_claims - for whom the session acts, where that is known for
  * sure
@@ -417,7 +448,10 @@ taskq_submit_claims(TaskqSubmit *submit)
 	const char *tenant;
 
 	if (claims == NULL)
+	{
+		inherit_tenant(submit);
 		return;
+	}
 	taskq_check_size(claims, "claims");
 	taskq_row_set(&submit->row, claims, JsonbPGetDatum(claims));
 	tenant = taskq_in_task()

@@ -35,6 +35,7 @@ int			taskq_max_result = 1024;
 int			taskq_retention = 24 * 60;
 int			taskq_warn_snapshot_age = 10 * 60 * 1000;
 int			taskq_max_pending_per_role = 1000000;
+int			taskq_max_pending_per_tenant = 0;
 int			taskq_max_children = 100000;
 int			taskq_max_depth = 100;
 int			taskq_max_wait = 60000;
@@ -175,6 +176,11 @@ taskq_guc_init(void)
 							"Maximum number of tasks of one role that wait to be run.",
 							"Counted by estimate in shared memory. 0 is no limit; it does not hold for superusers.",
 							&taskq_max_pending_per_role, 1000000, 0, INT_MAX, PGC_SUSET, 0, NULL,
+							NULL, NULL);
+	DefineCustomIntVariable("taskq.max_pending_per_tenant",
+							"Number of tasks of one tenant of a role that may wait.",
+							"By estimate.  0 means that only taskq.max_pending_per_role counts.",
+							&taskq_max_pending_per_tenant, 0, 0, INT_MAX, PGC_SUSET, 0, NULL,
 							NULL, NULL);
 	DefineCustomIntVariable("taskq.max_children",
 							"Maximum number of tasks that one attempt at a task submits.",

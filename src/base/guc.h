@@ -29,6 +29,7 @@ extern int	taskq_max_result;	/* kB */
 extern int	taskq_retention;
 extern int	taskq_warn_snapshot_age;	/* minutes */
 extern int	taskq_max_pending_per_role;
+extern int	taskq_max_pending_per_tenant;
 extern int	taskq_max_children;
 extern int	taskq_max_depth;
 extern int	taskq_max_wait;		/* ms; 0 no limit */

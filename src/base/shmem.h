@@ -32,6 +32,7 @@
 #define TASKQ_DB_EVENTS 6144	/* of one database: some room is left for
 								 * others */
 #define TASKQ_TURNS 128
+#define TASKQ_TENANT_TURNS 4096
 #define TASKQ_CANCELS 2048
 #define TASKQ_ROLE_CANCELS 512	/* of one role's tasks: some room is left for
 								 * others */
@@ -154,6 +155,9 @@ typedef struct TaskqLane
 	int32		id;
 	Oid			role;
 	int16		priority;
+	int64		tenant;			/* 0: of tasks without */
+	uint64		turn;			/* of the lane, if it has a tenant: when it
+								 * was served last; see turns below */
 	bool		dirty;			/* there may be a claimable task */
 	bool		fresh;			/* ... that external workers have not been
 								 * told of */
@@ -333,6 +337,7 @@ typedef struct TaskqPreparedLane
 	int32		lane;
 	Oid			role;
 	int16		priority;
+	int64		tenant;
 	bool		ready;			/* made tasks ready */
 	bool		touched;		/* has locked tasks that were there before */
 	uint32		leaves;
@@ -460,6 +465,13 @@ typedef struct TaskqShared
 
 	int			nreserved;
 	TaskqReserved reserved[TASKQ_RESERVED];
+	/*
+	 * Tenants of a role take turns: which batch was theirs last, by a hash of
+	 * role, priority and tenant.  Two may have the same place: then their
+	 * lanes take turns, of which each has its own.
+	 */
+	uint64		turn;			/* counts batches */
+	uint64		tenant_turns[TASKQ_TENANT_TURNS];
 
 	int			nlanes;			/* entries of lanes in use are below it */
 	int			free_lane;		/* the first of those below it that are free,

@@ -212,7 +212,7 @@ static void
 load_lane(const TaskqLaneDef *lane, bool *scarce)
 {
 	bool		open;
-	bool		entered;
+	TaskqLane  *entry;
 
 	if (!taskq_dispatcher.db->loaded)
 		taskq_ready_tidy(lane->id);
@@ -226,12 +226,15 @@ load_lane(const TaskqLaneDef *lane, bool *scarce)
 		LWLockRelease(taskq_main_lock);
 		return;
 	}
-	entered = taskq_lane_enter(taskq_dispatcher.db, lane->id, lane->role_oid,
-							   lane->priority) != NULL ||
-		taskq_lane_take_turn(taskq_dispatcher.db, lane->id, lane->role_oid,
-							 lane->priority) != NULL;
+	entry = taskq_lane_enter(taskq_dispatcher.db, lane->id, lane->role_oid,
+							 lane->priority);
+	if (entry == NULL)
+		entry = taskq_lane_take_turn(taskq_dispatcher.db, lane->id,
+									 lane->role_oid, lane->priority);
+	if (entry != NULL)
+		entry->tenant = lane->tenant;
 	LWLockRelease(taskq_main_lock);
-	if (!entered)
+	if (entry == NULL)
 		taskq_look_again_in(TASKQ_RETRY_MS);
 	else
 		(void) taskq_claim_probe(MyDatabaseId, lane->id,

@@ -69,6 +69,7 @@ static Queue later =
 	0
 };								/* that could not be done when it was their
 
+								 *
 								 * turn */
 static bool looking = false;	/* through all tasks that wait */
 static pg_uuid_t look_from;

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "lanes/claim.h"
+#include "lanes/fair.h"
 #include "lanes/lane.h"
 #include "lanes/place.h"
 #include "lanes/round.h"
@@ -409,6 +410,8 @@ claim_from(int slotno, const TaskqScanLane *candidate, bool *again)
 		if (slot->rated)
 			taskq_place_unstarted(slot->dbid, &slot->place, max - n);
 		n = keep_if_still_open(slotno, n);
+		if (n > 0)
+			taskq_fair_served(lane, slot->role);
 		if (n == 0)
 			taskq_place_leave(slot, false);
 	}

@@ -32,6 +32,7 @@
 #include "store/state.h"
 #include "store/timers.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/array.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -291,6 +292,31 @@ check_pending(Oid role, int n)
 	allowance = (taskq_max_pending_per_role - pending - n) / 100;
 }
 
+/*
+ * Nor does one tenant of a role.  Tenants that share lanes (lanedefs.c) are
+ * not counted: who has a lane for itself has filled none of theirs.
+ */
+static void
+check_tenant_pending(const TaskqLaneDef *lane, int n)
+{
+	int64		pending;
+
+	if (taskq_max_pending_per_tenant == 0 || lane->tenant >= 0 || superuser())
+		return;
+	pending = taskq_note_pending_of(lane->role_oid, lane->tenant);
+	LWLockAcquire(taskq_main_lock, LW_SHARED);
+	pending += taskq_lane_pending_of(MyDatabaseId, lane->role_oid,
+									 lane->tenant);
+	LWLockRelease(taskq_main_lock);
+	if (pending + n > taskq_max_pending_per_tenant)
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_TOO_MANY),
+				 errmsg("too many tasks of the tenant wait to be run"),
+				 errdetail("There are about " INT64_FORMAT " of them; the limit is taskq.max_pending_per_tenant, %d.",
+						   pending, taskq_max_pending_per_tenant),
+				 errhint("Submit again later, or let a superuser raise the limit.")));
+}
+
 static void
 check_children(int n)
 {
@@ -398,6 +424,17 @@ relate(TaskqSubmit *submit, const pg_uuid_t *ids, int n)
 	}
 }
 
+/* Tenants take turns: their tasks are in lanes of their own. */
+static void
+settle_lane(TaskqSubmit *submit)
+{
+	if (taskq_row_isnull(&submit->row, tenant))
+		return;
+	submit->lane = taskq_lane_of_tenant(submit->lane,
+										TextDatumGetCString(taskq_row_value(&submit->row, tenant)));
+	taskq_row_set(&submit->row, lane, Int32GetDatum(submit->lane->id));
+}
+
 /*
  * taskq_submit_rows - insert n tasks, and note them; their ids go to ids
  *
@@ -410,19 +447,22 @@ taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
 	TaskqRow   *rows;
 	uint32		leaves = 0;
 	bool		keyed = taskq_lane_keyed(submit->lane->id);
+	bool		behind;
+
+	settle_lane(submit);
 
 	/*
 	 * before the first id is made; no lane of tasks with keys is saved, since
 	 * each of them has a row
 	 */
-	bool		behind = !keyed && taskq_note_submitting(submit->lane->id);
-
+	behind = !keyed && taskq_note_submitting(submit->lane->id);
 	for (int i = 0; i < n; i++)
 		taskq_id_make(&ids[i]);
 	if (submit->unique_key != NULL && n > 0 &&
 		!taskq_unique_take(submit, payloads[0], &ids[0]))
 		return;
 	check_pending(submit->lane->role_oid, n);
+	check_tenant_pending(submit->lane, n);
 	check_children(n);
 	if (behind && taskq_row_isnull(&submit->row, run_at))
 		taskq_submit_at(submit, GetCurrentTimestamp());

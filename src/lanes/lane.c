@@ -290,6 +290,26 @@ taskq_lane_pending(Oid dbid, Oid role)
 }
 
 /*
+ * taskq_lane_pending_of - how many tasks of a tenant of a role wait, by
+ * estimate; caller holds the main lock at least shared
+ */
+int64
+taskq_lane_pending_of(Oid dbid, Oid role, int64 tenant)
+{
+	int64		n = 0;
+
+	for (int i = 0; i < taskq_shared->nlanes; i++)
+	{
+		TaskqLane  *lane = &taskq_shared->lanes[i];
+
+		if (lane->dbid == dbid && lane->role == role &&
+			lane->tenant == tenant)
+			n += lane->waiting + lane->later;
+	}
+	return n;
+}
+
+/*
  * taskq_lanes_settle - every lane of this database that has something to
  * claim has an entry
  *

@@ -23,6 +23,7 @@ extern void taskq_db_forget(Oid dbid);
 extern void taskq_lane_count(Oid dbid, Oid role, TaskqLane *lane,
 							 int64 waiting, int64 later);
 extern int64 taskq_lane_pending(Oid dbid, Oid role);
+extern int64 taskq_lane_pending_of(Oid dbid, Oid role, int64 tenant);
 extern void taskq_lanes_settle(Oid dbid);
 extern void taskq_lane_rewind(TaskqLane *lane, const pg_uuid_t *id,
 							  uint32 leaves);

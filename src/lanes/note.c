@@ -71,6 +71,7 @@ typedef struct Note
 	int32		lane;
 	Oid			role;
 	int16		priority;
+	int64		tenant;
 	pg_uuid_t	id;
 	pg_uuid_t	retry;
 	uint32		leaves;
@@ -271,6 +272,7 @@ note_add(NoteType type, const TaskqLaneDef *lane)
 		note->lane = lane->id;
 		note->role = lane->role_oid;
 		note->priority = lane->priority;
+		note->tenant = lane->tenant;
 	}
 	return note;
 }
@@ -418,17 +420,34 @@ taskq_note_reserved(const char *queue, int n)
 	namestrcpy(&note->place->queue, queue);
 }
 
+static int64
+pending_of(const Note *note)
+{
+	if (note->type == NOTE_SUBMITTED || note->type == NOTE_LATER ||
+		(note->type == NOTE_READY && !note->waited))
+		return note->count;
+	return 0;
+}
+
 int64
 taskq_note_pending(Oid role)
 {
 	int64		n = 0;
 
 	for (int i = 0; i < nnotes; i++)
+		n += notes[i].role == role ? pending_of(&notes[i]) : 0;
+	return n;
+}
+
+int64
+taskq_note_pending_of(Oid role, int64 tenant)
+{
+	int64		n = 0;
+
+	for (int i = 0; i < nnotes; i++)
 	{
-		if ((notes[i].type == NOTE_SUBMITTED || notes[i].type == NOTE_LATER ||
-			 (notes[i].type == NOTE_READY && !notes[i].waited)) &&
-			notes[i].role == role)
-			n += notes[i].count;
+		if (notes[i].role == role && notes[i].tenant == tenant)
+			n += pending_of(&notes[i]);
 	}
 	return n;
 }
@@ -573,7 +592,12 @@ wake_for_lane(TaskqDb *db, const TaskqLane *lane, Oid role)
 static TaskqLane *
 note_lane(TaskqDb *db, const Note *note)
 {
-	return taskq_lane_enter(db, note->lane, note->role, note->priority);
+	TaskqLane  *lane = taskq_lane_enter(db, note->lane, note->role,
+										note->priority);
+
+	if (lane != NULL)
+		lane->tenant = note->tenant;
+	return lane;
 }
 
 /* A timer, or a schedule, is due at this time; *next is when the next one is. */
@@ -803,7 +827,7 @@ apply_aborted(TaskqDb *db, Note *note)
 		taskq_place_unlease(db, note->place, note->leases, false);
 	if (note->type != NOTE_TOUCHED)
 		return;
-	lane = taskq_lane_enter(db, note->lane, note->role, note->priority);
+	lane = note_lane(db, note);
 	if (lane != NULL)
 		taskq_lane_rewind(lane, &note->id, taskq_leaf_bit(&note->id));
 	wake_for_lane(db, lane, note->role);
@@ -885,6 +909,7 @@ prepared_lane(TaskqPrepared *prepared, const Note *note)
 	lane->lane = note->lane;
 	lane->role = note->role;
 	lane->priority = note->priority;
+	lane->tenant = note->tenant;
 	memset(&lane->lowest, 0xff, UUID_LEN);
 	return lane;
 }
@@ -1042,6 +1067,8 @@ end_known(TaskqDb *db, const TaskqPrepared *prepared, bool committed)
 		if (!committed && !share->touched)
 			continue;
 		lane = taskq_lane_enter(db, share->lane, share->role, share->priority);
+		if (lane != NULL)
+			lane->tenant = share->tenant;
 		taskq_due_first(&first);
 		if (lane != NULL && share->leaves != 0)
 			taskq_lane_submitted(lane, &share->lowest, share->leaves);

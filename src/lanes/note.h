@@ -40,6 +40,7 @@ extern void taskq_note_schedule(TimestampTz look_at);
  */
 extern void taskq_note_later(const TaskqLaneDef *lane, int64 count);
 extern int64 taskq_note_pending(Oid role);
+extern int64 taskq_note_pending_of(Oid role, int64 tenant);
 
 /*
  * leases of an external worker that are counted already, and to be given back

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "lanes/fair.h"
 #include "lanes/lane.h"
 #include "lanes/round.h"
 #include "lanes/scan.h"
@@ -27,6 +28,10 @@ lane_cmp(const void *a, const void *b)
 
 	if (x->priority != y->priority)
 		return x->priority > y->priority ? -1 : 1;
+	if (x->tenant_turn != y->tenant_turn)
+		return x->tenant_turn < y->tenant_turn ? -1 : 1;
+	if (x->turn != y->turn)
+		return x->turn < y->turn ? -1 : 1;
 	return taskq_id_cmp(&x->head, &y->head);
 }
 
@@ -59,6 +64,9 @@ taskq_scan_lanes(Oid dbid, Oid role, TaskqScanLane **found)
 		candidate->generation = lane->generation;
 		candidate->id = lane->id;
 		candidate->priority = lane->priority;
+		candidate->tenant = lane->tenant;
+		candidate->tenant_turn = taskq_fair_turn(lane, role);
+		candidate->turn = lane->turn;
 		taskq_lane_head(lane, &candidate->head);
 	}
 	LWLockRelease(taskq_main_lock);

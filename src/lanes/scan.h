@@ -17,6 +17,9 @@ typedef struct TaskqScanLane
 	uint32		generation;
 	int32		id;
 	int16		priority;
+	int64		tenant;
+	uint64		tenant_turn;	/* when its tenant was served last */
+	uint64		turn;			/* ... and, of a tenant's, the lane itself */
 	pg_uuid_t	head;
 } TaskqScanLane;
 

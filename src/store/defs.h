@@ -163,6 +163,7 @@ typedef struct TaskqLaneDef
 	int32		kind_owner;		/* of the kind when the lane was made: another
 								 * owner's is another kind */
 	int64		kind_version;	/* likewise; see taskq_kind_check_run */
+	int64		tenant;			/* 0: of tasks without; see lanedefs.c */
 	bool		foreign;		/* made in another server or database */
 	NameData	role_name;
 	Oid			role_oid;		/* of that name here; InvalidOid if it is
@@ -193,6 +194,10 @@ extern int32 taskq_role_id(Oid role);
 extern bool taskq_role_read(int32 id, Name name, Oid *oid);
 extern Oid	taskq_role_resolve(const char *name, Oid oid, int64 system);
 extern const TaskqLaneDef *taskq_lane_get(int32 id);
+extern int64 taskq_tenant_number(const char *tenant);
+extern List *taskq_lanes_of_tenant(const char *tenant);
+extern const TaskqLaneDef *taskq_lane_of_tenant(const TaskqLaneDef *lane,
+												const char *tenant);
 extern const TaskqLaneDef *taskq_lane_for(Oid role, const char *queue,
 										  const char *kind_name,
 										  const TaskqKind *kind,

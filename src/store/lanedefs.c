@@ -3,6 +3,12 @@
  * lanedefs.c
  *		Table "lane": what a lane is of; what is in it, lane.c.
  *
+ * Tasks of tenants are in lanes of their own, so that tenants take turns.  A
+ * lane has the tenant's number, a hash with which nobody can meet another
+ * one on purpose.  Rows of this table stay, so there are not as many as there
+ * may be tenants: when many have a lane with the same other properties, the
+ * tenants that come after them share some lanes, by their numbers.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -10,12 +16,18 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "common/cryptohash.h"
+#include "common/sha2.h"
 #include "miscadmin.h"
 #include "store/cache.h"
 #include "store/read.h"
 #include "store/rows.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
+
+#define TENANTS_APART 500		/* so many have lanes of their own */
+#define TENANTS_SHARED 250		/* and the others so many together, numbered
+								 * from 1 */
 
 typedef struct LaneKey
 {
@@ -26,6 +38,7 @@ typedef struct LaneKey
 	int32		kind_owner;
 	int64		kind_version;
 	bool		keyed;
+	int64		tenant;
 } LaneKey;
 
 typedef struct LaneByKey
@@ -56,9 +69,9 @@ taskq_lanedefs_doubt(void)
 
 /*
  * columns of taskq_internal.lane: id, role, priority, queue, kind,
- * kind_owner, system, database, kind_version
+ * kind_owner, system, database, kind_version, tenant
  */
-#define Natts_lane 9
+#define Natts_lane 10
 
 static void
 lane_from_tuple(TaskqLaneDef *lane, HeapTuple tuple, TupleDesc desc)
@@ -77,6 +90,7 @@ lane_from_tuple(TaskqLaneDef *lane, HeapTuple tuple, TupleDesc desc)
 		(int64) GetSystemIdentifier() ||
 		DatumGetObjectId(values[7]) != MyDatabaseId;
 	lane->kind_version = DatumGetInt64(values[8]);
+	lane->tenant = DatumGetInt64(values[9]);
 }
 
 /* taskq_lane_get - a lane by its number, or NULL */
@@ -126,17 +140,22 @@ lane_insert(int32 role, const LaneKey *key)
 	values[6] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[7] = ObjectIdGetDatum(MyDatabaseId);
 	values[8] = Int64GetDatum(key->kind_version);
+	values[9] = Int64GetDatum(key->tenant);
 	taskq_rows_insert_one(rel, values, nulls, lengthof(values));
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
 	return id;
 }
 
+/*
+ * The lane of these properties with the lowest number, or 0; *n: how many
+ * there are of all tenants, or, with nkeys, of this one.
+ */
 static int32
-lane_search(int32 role, const LaneKey *key)
+lane_search(int32 role, const LaneKey *key, int nkeys, int *n)
 {
 	TaskqRead	read;
-	ScanKeyData keys[6];
+	ScanKeyData keys[7];
 	HeapTuple	tuple;
 	int32		id = 0;
 
@@ -146,19 +165,67 @@ lane_search(int32 role, const LaneKey *key)
 	taskq_key(&keys[3], 3, F_INT2EQ, Int16GetDatum(key->priority));
 	taskq_key(&keys[4], 6, F_INT4EQ, Int32GetDatum(key->kind_owner));
 	taskq_key(&keys[5], 9, F_INT8EQ, Int64GetDatum(key->kind_version));
+	taskq_key(&keys[6], 10, F_INT8EQ, Int64GetDatum(key->tenant));
+	*n = 0;
 	taskq_read_begin(&read, TASKQ_REL_LANE, TASKQ_REL_LANE_KIND,
-					 AccessShareLock, lengthof(keys), keys);
+					 AccessShareLock, nkeys, keys);
 	while ((tuple = taskq_read_next(&read)) != NULL)
 	{
 		TaskqLaneDef lane;
 
+		(*n)++;
 		lane_from_tuple(&lane, tuple, RelationGetDescr(read.rel));
-		if (!lane.foreign && taskq_lane_keyed(lane.id) == key->keyed &&
+		if (!lane.foreign && lane.tenant == key->tenant &&
+			taskq_lane_keyed(lane.id) == key->keyed &&
 			(id == 0 || lane.id < id))
 			id = lane.id;
 	}
 	taskq_read_end(&read);
 	return id;
+}
+
+/*
+ * The lane of these properties, made if there is none; of those of tenants,
+ * only while there are not too many.
+ */
+static int32
+lane_find(const LaneKey *key)
+{
+	int32		role = taskq_role_id(key->role);
+	int			n;
+	int32		id = lane_search(role, key, 7, &n);
+	LaneKey		shared = *key;
+
+	if (id != 0)
+		return id;
+	if (key->tenant != 0)
+	{
+		(void) lane_search(role, key, 6, &n);
+		if (n > TENANTS_APART)
+		{
+			shared.tenant = 1 + (uint64) key->tenant % TENANTS_SHARED;
+			id = lane_search(role, &shared, 7, &n);
+		}
+	}
+	if (id != 0)
+		return id;
+	taskq_defs_made_here();
+	return lane_insert(role, &shared);
+}
+
+static const TaskqLaneDef *
+lane_of_key(const LaneKey *key)
+{
+	LaneByKey  *entry = hash_search(lanes_by_key, key, HASH_FIND, NULL);
+
+	if (entry == NULL)
+	{
+		int32		id = lane_find(key);
+
+		entry = hash_search(lanes_by_key, key, HASH_ENTER, NULL);
+		entry->id = id;
+	}
+	return taskq_lane_get(entry->id);
 }
 
 /*
@@ -173,7 +240,6 @@ taskq_lane_for(Oid role, const char *queue, const char *kind_name,
 			   const TaskqKind *kind, int16 priority, bool keyed)
 {
 	LaneKey		key;
-	LaneByKey  *entry;
 
 	memset(&key, 0, sizeof(key));
 	key.role = role;
@@ -183,22 +249,73 @@ taskq_lane_for(Oid role, const char *queue, const char *kind_name,
 	key.kind_version = kind ? kind->version : 0;
 	namestrcpy(&key.queue, queue);
 	namestrcpy(&key.kind, kind_name);
+	return lane_of_key(&key);
+}
 
-	entry = hash_search(lanes_by_key, &key, HASH_FIND, NULL);
-	if (entry == NULL)
+/* taskq_tenant_number - what lanes have for a tenant; less than 0 */
+int64
+taskq_tenant_number(const char *tenant)
+{
+	pg_cryptohash_ctx *context = pg_cryptohash_create(PG_SHA256);
+	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+	uint64		number = 0;
+
+	if (context == NULL || pg_cryptohash_init(context) < 0 ||
+		pg_cryptohash_update(context, (const uint8 *) tenant,
+							 strlen(tenant)) < 0 ||
+		pg_cryptohash_final(context, digest, sizeof(digest)) < 0)
+		elog(ERROR, "could not hash a tenant");
+	pg_cryptohash_free(context);
+	for (int i = 0; i < sizeof(number); i++)
+		number = number << 8 | digest[i];
+	return (int64) (number | UINT64CONST(1) << 63);
+}
+
+/*
+ * taskq_lane_of_tenant - the lane that is as another one, but of a tenant's
+ * tasks; made if there is none
+ */
+const TaskqLaneDef *
+taskq_lane_of_tenant(const TaskqLaneDef *lane, const char *tenant)
+{
+	LaneKey		key;
+
+	memset(&key, 0, sizeof(key));
+	key.role = lane->role_oid;
+	key.priority = lane->priority;
+	key.keyed = taskq_lane_keyed(lane->id);
+	key.kind_owner = lane->kind_owner;
+	key.kind_version = lane->kind_version;
+	key.queue = lane->queue;
+	key.kind = lane->kind;
+	key.tenant = taskq_tenant_number(tenant);
+	return lane_of_key(&key);
+}
+
+/*
+ * taskq_lanes_of_tenant - numbers of all lanes that may have tasks of a
+ * tenant, as a list of int
+ */
+List *
+taskq_lanes_of_tenant(const char *tenant)
+{
+	int64		number = taskq_tenant_number(tenant);
+	int64		shared = 1 + (uint64) number % TENANTS_SHARED;
+	TaskqRead	read;
+	HeapTuple	tuple;
+	List	   *ids = NIL;
+
+	taskq_read_begin_all(&read, TASKQ_REL_LANE, AccessShareLock);
+	while ((tuple = taskq_read_next(&read)) != NULL)
 	{
-		int32		role_id = taskq_role_id(role);
-		int32		id = lane_search(role_id, &key);
+		int64		of = DatumGetInt64(taskq_read_column(&read, tuple, 10));
 
-		if (id == 0)
-		{
-			id = lane_insert(role_id, &key);
-			taskq_defs_made_here();
-		}
-		entry = hash_search(lanes_by_key, &key, HASH_ENTER, NULL);
-		entry->id = id;
+		if (of == number || of == shared)
+			ids = lappend_int(ids,
+							  DatumGetInt32(taskq_read_column(&read, tuple, 1)));
 	}
-	return taskq_lane_get(entry->id);
+	taskq_read_end(&read);
+	return ids;
 }
 
 /*
@@ -251,7 +368,7 @@ int
 taskq_lanes_take_over(void)
 {
 	const bool	replace[Natts_lane] = {false, false, false, false, false,
-	false, true, true, false};
+	false, true, true, false, false};
 	bool		nulls[Natts_lane] = {false};
 	Datum		values[Natts_lane] = {0};
 	TaskqRead	read;

@@ -15,6 +15,7 @@
 #include "storage/bufmgr.h"
 #include "store/leaves.h"
 #include "store/read.h"
+#include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
 /* By its state, and if it is not found by its row in table ready. */
@@ -70,6 +71,44 @@ taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from,
 			*exhausted = false;
 			break;
 		}
+	}
+	taskq_read_end(&read);
+	return n;
+}
+
+/*
+ * taskq_store_scan_tenant - tasks of a lane in one leaf that are of this
+ * tenant, in whatever state, in order of id
+ *
+ * Up to max of them, after *after, which is set to the last id looked at; how
+ * many.
+ */
+int
+taskq_store_scan_tenant(int leaf, int32 lane, const char *tenant, int max,
+						pg_uuid_t *after, pg_uuid_t *found)
+{
+	TaskqRead	read;
+	ScanKeyData keys[2];
+	pg_uuid_t	from = *after;
+	HeapTuple	tuple;
+	int			n = 0;
+
+	taskq_key(&keys[0], Anum_task_lane, F_INT4EQ, Int32GetDatum(lane));
+	ScanKeyInit(&keys[1], Anum_task_id, BTGreaterStrategyNumber, F_UUID_GT,
+				UUIDPGetDatum(&from));
+	taskq_read_begin_ordered(&read, TASKQ_REL_LEAF + leaf,
+							 TASKQ_REL_LEAF_LANE + leaf, NULL, 2, keys);
+	while (n < max && (tuple = taskq_read_next(&read)) != NULL)
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, Anum_task_tenant,
+										 RelationGetDescr(read.rel), &isnull);
+
+		CHECK_FOR_INTERRUPTS();
+		*after = *DatumGetUUIDP(taskq_read_column(&read, tuple, Anum_task_id));
+		if (isnull || strcmp(TextDatumGetCString(value), tenant) != 0)
+			continue;
+		found[n++] = *after;
 	}
 	taskq_read_end(&read);
 	return n;

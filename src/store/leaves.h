@@ -19,6 +19,10 @@ extern int	taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from,
 							 int max, TaskqRef *found, pg_uuid_t *seen,
 							 bool *exhausted);
 
+extern int	taskq_store_scan_tenant(int leaf, int32 lane, const char *tenant,
+									int max, pg_uuid_t *after,
+									pg_uuid_t *found);
+
 extern bool taskq_row_over(const TaskqRow *row, TimestampTz cutoff);
 extern BlockNumber taskq_store_pick(int leaf, BlockNumber block, int nblocks,
 									bool over, TimestampTz cutoff, int max,

@@ -264,6 +264,21 @@ taskq_tenant_check(void)
 		(void) tenant_limit(&tenant);
 }
 
+/*
+ * taskq_tenant_may_name - may the caller say of a task whose it is?
+ *
+ * Not where claims tell it: in a gateway's session, whichever role it has,
+ * nor inside of a task that came through one; nor who acts for one tenant.
+ */
+bool
+taskq_tenant_may_name(void)
+{
+	const char *tenant;
+
+	return (taskq_in_task() || !through_gateway()) &&
+		tenant_limit(&tenant) == LIMIT_NONE;
+}
+
 /* May the caller have to do with tasks of this tenant (or NULL)? */
 static bool
 tenant_visible(const char *tenant)

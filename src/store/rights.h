@@ -45,6 +45,7 @@ extern bool taskq_role_may_schedule(Oid role);
 
 extern void taskq_tenant_check(void);
 extern bool taskq_tenant_is_limited(void);
+extern bool taskq_tenant_may_name(void);
 extern Jsonb *taskq_caller_claims(void);
 extern const char *taskq_claims_tenant(Jsonb *claims);
 

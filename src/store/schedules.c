@@ -145,6 +145,29 @@ taskq_schedule_delete(const char *name)
 	return found;
 }
 
+/* taskq_schedules_of_tenant - names of a tenant's schedules, as strings */
+List *
+taskq_schedules_of_tenant(const char *tenant)
+{
+	TaskqRead	read;
+	HeapTuple	tuple;
+	List	   *names = NIL;
+
+	taskq_read_begin_all(&read, TASKQ_REL_SCHEDULE, AccessShareLock);
+	while ((tuple = taskq_read_next(&read)) != NULL)
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, Anum_schedule_tenant,
+										 RelationGetDescr(read.rel), &isnull);
+
+		if (!isnull && strcmp(TextDatumGetCString(value), tenant) == 0)
+			names = lappend(names,
+							TextDatumGetCString(taskq_read_column(&read, tuple, Anum_schedule_name)));
+	}
+	taskq_read_end(&read);
+	return names;
+}
+
 /* ---- state ---- */
 
 static Datum

@@ -94,6 +94,7 @@ extern bool taskq_schedule_find(const char *name, TaskqSchedule *schedule);
 extern void taskq_schedule_write(const char *name, Datum *values, bool *nulls,
 								 const bool *replace);
 extern bool taskq_schedule_delete(const char *name);
+extern List *taskq_schedules_of_tenant(const char *tenant);
 extern int	taskq_schedules_take_over(void);
 
 extern void taskq_schedule_state_new(TaskqScheduleState *state,
