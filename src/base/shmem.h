@@ -126,6 +126,7 @@ typedef struct TaskqDb
 	bool		holds;			/* some lane may be held */
 	TimestampTz held_until;		/* steady time: the first of those that wait
 								 * for tokens */
+	TimestampTz called_until;	/* the last one of its lanes' */
 	int			leases;			/* of external workers, also of claims that
 								 * are not committed */
 	bool		leases_counted; /* since the server started */
@@ -191,6 +192,9 @@ typedef struct TaskqLane
 	uint32		queue_hash;		/* of what it is held for */
 	uint32		kind_hash;
 	TimestampTz held_until;		/* steady time, if it waits for tokens */
+	TimestampTz called_until;	/* steady time: it has been called, and comes
+								 * before those that are less urgent */
+	bool		called;			/* ... once since it had a place */
 	int			average_us;		/* run time, moving average; 0: unknown */
 	uint64		served;			/* number of the last worker that was started
 								 * for its role */

@@ -39,7 +39,9 @@
  * starts workers for it, or is woken for what is submitted to it, until
  * somebody makes room where it needs some, or the dispatcher finds that there
  * is a token.  Then it is no longer held, and a worker of its role is called;
- * if others were faster it is held again.
+ * if others were faster it is held again.  For a moment it comes before lanes of
+ * other roles that are less urgent: who is through with a batch would always
+ * be faster with its next one than anybody who has to be called.
  *
  *-------------------------------------------------------------------------
  */
@@ -76,6 +78,7 @@
 #define ROOM (QUEUE_ROOM | KIND_ROOM | ALL_ROOM | WORKERS)
 #define TOKENS (QUEUE_TOKENS | KIND_TOKENS)
 
+#define CALL_US 200000			/* so long a place is kept for who was called */
 #define SOON_US 5000			/* tokens are not waited for one by one where
 								 * they come faster */
 
@@ -540,7 +543,7 @@ typedef struct Room
 	int			places;
 	int			tokens;
 	int			missing;
-	TimestampTz until;			/* when there are tokens, if they are missing */
+	TimestampTz until;			/* when to look again, if nobody says so */
 } Room;
 
 /* What two places have in common: QUEUE_ROOM, KIND_ROOM. */
@@ -675,7 +678,7 @@ hold(TaskqLane *lane, const TaskqLimits *limits, const Room *room)
 	lane->held = room->missing;
 	lane->queue_hash = limits->of.queue_hash;
 	lane->kind_hash = limits->of.kind_hash;
-	lane->held_until = (room->missing & TOKENS) ? room->until : DT_NOEND;
+	lane->held_until = room->until != 0 ? room->until : DT_NOEND;
 	if (db == NULL)
 		return;
 	db->holds = true;
@@ -732,6 +735,48 @@ return_tokens(Oid dbid, const TaskqPlace *place, char type, int n)
 		group->full_ns -= n * group->token_ns;
 }
 
+/* Is this lane to have what both of them need? */
+static bool
+comes_first(const TaskqLane *other, const TaskqLane *lane,
+			const TaskqLimits *limits, TimestampTz now)
+{
+	pg_uuid_t	other_head;
+	pg_uuid_t	head;
+
+	if (other->dbid != lane->dbid || other->called_until <= now ||
+		other->role == lane->role || !other->dirty || other->held != 0 ||
+		other->priority < lane->priority)
+		return false;
+	if (taskq_shared->max_running == 0 &&
+		(limits->queue.max_running == 0 ||
+		 other->queue_hash != limits->of.queue_hash) &&
+		(limits->kind.max_running == 0 ||
+		 other->kind_hash != limits->of.kind_hash))
+		return false;
+	taskq_lane_head(other, &other_head);
+	taskq_lane_head(lane, &head);
+	return other->priority > lane->priority ||
+		taskq_id_cmp(&other_head, &head) < 0;
+}
+
+/* What there is may be kept for lanes that have been called just now. */
+static void
+keep_for_called(const TaskqLane *lane, const TaskqLimits *limits, Room *room)
+{
+	TimestampTz now = taskq_steady_now();
+	TaskqDb    *db = taskq_db_find(lane->dbid);
+	int			ahead = 0;
+
+	if (room->places == INT_MAX || db == NULL || db->called_until <= now)
+		return;
+	for (int i = 0; i < taskq_shared->nlanes; i++)
+		ahead += comes_first(&taskq_shared->lanes[i], lane, limits, now);
+	if (ahead < room->places)
+		return;
+	room->missing |= QUEUE_ROOM | KIND_ROOM | ALL_ROOM;
+	room->until = db->called_until;
+}
+
 /*
  * How many of those that are wanted may be started, and take their tokens: 0
  * if none, and then the lane is held, or TASKQ_PLACE_STALE.
@@ -747,11 +792,14 @@ take(TaskqLane *lane, const TaskqLimits *limits, int wanted, bool worker)
 	if (!is_limited(limits))
 		return wanted;
 	room = count_room(lane->dbid, limits, worker);
+	keep_for_called(lane, limits, &room);
 	if (room.missing != 0)
 	{
 		hold(lane, limits, &room);
 		return 0;
 	}
+	lane->called = false;
+	lane->called_until = 0;
 	n = Min(wanted, room.tokens);
 	if (!worker)
 		n = Min(n, room.places);
@@ -796,13 +844,24 @@ held_for(const TaskqLane *lane, const TaskqPlace *place, int what)
 		 lane->kind_hash == place->kind_hash);
 }
 
-/* A lane is held no more. */
+/*
+ * A lane is held no more.
+ *
+ * Once it comes first for that; not again before it has come, for its role
+ * may have no worker, or another one's tasks to do.
+ */
 static void
 open_lane(TaskqDb *db, TaskqLane *lane, Oid looking)
 {
 	lane->held = 0;
 	if (!lane->dirty)
 		return;
+	if (!lane->called && lane->role != looking)
+	{
+		lane->called = true;
+		lane->called_until = taskq_steady_now() + CALL_US;
+		db->called_until = lane->called_until;
+	}
 	taskq_claimable_wake();
 	if (lane->role != looking)
 		taskq_lane_wake(db, lane->role);

@@ -142,6 +142,19 @@ wait_state($node, $db, $second, 'running');
 pass('... then the other role\'s');
 my $third = as_role($node, $db, 'role1', q{SELECT taskq.task_submit('single', '{"gate": "s3"}')});
 
+# ... which need not wait for all that the first one has
+$node->safe_psql($db, q{
+	CREATE FUNCTION brief_work(p jsonb) RETURNS void LANGUAGE sql AS $$ SELECT pg_sleep(0.001) $$;
+	SELECT taskq.kind_define('brief', 'brief_work(jsonb)', max_running => 1);
+});
+as_role($node, $db, 'role1', q{SELECT count(*) FROM taskq.task_submit_many('brief', array_fill('{}'::jsonb, ARRAY[5000]))});
+ok($node->poll_query_until($db, q{SELECT count(*) > 0 FROM taskq.task WHERE kind = 'brief' AND state = 'completed'}), 'a role has many tasks');
+my $urgent = as_role($node, $db, 'role2', q{SELECT taskq.task_submit('brief', priority => 1)});
+is(wait_task($node, $db, $urgent), 'completed', '... another one a single, urgent one');
+cmp_ok(sql($node, $db, q{SELECT count(*) FROM taskq.task WHERE kind = 'brief' AND NOT ready}), '>', 0, '... which does not come last');
+sql($node, $db, q{SELECT count(*) FROM taskq.task t, taskq.task_cancel(t.id) WHERE t.kind = 'brief' AND NOT t.ready});
+ok(drained('brief'), '... the rest is cancelled');
+
 # by a cancel, by the worker's end
 sql($node, $db, "SELECT taskq.task_cancel('$second')");
 wait_state($node, $db, $third, 'running');
