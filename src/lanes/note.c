@@ -37,6 +37,7 @@
 #include "miscadmin.h"
 #include "store/ready.h"
 #include "store/rights.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 typedef enum NoteType
