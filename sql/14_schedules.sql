@@ -96,15 +96,26 @@ COMMENT ON FUNCTION taskq.schedule_run IS
 
 Submits its task and returns the id, whether or not the schedule is enabled or its last task still runs. Its due times stay as they are.';
 
+CREATE FUNCTION taskq.schedule_foreach(name text, due timestamptz)
+RETURNS int8 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_schedule_foreach';
+COMMENT ON FUNCTION taskq.schedule_foreach IS
+'Submit the tasks of a run of a schedule with foreach
+
+Called by the task that a run of such a schedule is, as the schedule''s owner. Returns how many objects had their turn.';
+
 CREATE VIEW taskq.schedule WITH (security_barrier) AS
 SELECT s.name, s.kind, s.cron, s.every, s.timezone, s.payload, s.foreach, s.skip_within,
 	CASE s.counts WHEN 'c' THEN 'completed' ELSE 'submitted' END AS counts,
 	s.overlap, CASE s.missed WHEN 's' THEN 'skip' WHEN 'a' THEN 'all' ELSE 'once' END AS missed, s.enabled, s.options,
 	CASE WHEN s.enabled THEN x.next_run END AS next_run, x.last_run, x.last_task, x.last_submit, x.runs, x.missed AS missed_runs,
-	x.error, x.error_at, o.name AS owner, s.tenant, s.description, s.updated_at
+	coalesce(x.error, f.error) AS error, CASE WHEN x.error IS NULL THEN f.finished_at ELSE x.error_at END AS error_at, o.name AS owner, s.tenant, s.description, s.updated_at
 FROM taskq_internal.schedule s
 JOIN taskq_internal.schedule_state x ON x.name = s.name
 JOIN taskq_internal.role o ON o.id = s.owner
+LEFT JOIN LATERAL (
+	-- of the query
+	SELECT t.error, t.finished_at FROM taskq_internal.task t WHERE t.id = x.last_task AND t.state = 'f' AND s.foreach IS NOT NULL
+) f ON true
 WHERE taskq_internal.role_visible(o.name, o.oid, o.system) AND taskq_internal.tenant_visible(s.tenant);
 COMMENT ON VIEW taskq.schedule IS
 'Schedules: what is submitted when, the next run and the last
@@ -129,7 +140,7 @@ COMMENT ON COLUMN taskq.schedule.last_task IS 'task that it submitted last';
 COMMENT ON COLUMN taskq.schedule.last_submit IS 'when that was submitted';
 COMMENT ON COLUMN taskq.schedule.runs IS 'how often it ran';
 COMMENT ON COLUMN taskq.schedule.missed_runs IS 'due times that were passed over';
-COMMENT ON COLUMN taskq.schedule.error IS 'why it could not run: sqlstate, type, message, detail, hint; null: it could';
+COMMENT ON COLUMN taskq.schedule.error IS 'why it could not run, or its query failed: sqlstate, type, message, detail, hint; null: it could';
 COMMENT ON COLUMN taskq.schedule.error_at IS 'when that was tried last';
 COMMENT ON COLUMN taskq.schedule.owner IS 'role that defined it, which its tasks are submitted by';
 COMMENT ON COLUMN taskq.schedule.tenant IS 'tenant of its tasks; null: none';

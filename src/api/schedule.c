@@ -9,6 +9,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "api/foreach.h"
 #include "api/submit.h"
 #include "base/args.h"
 #include "base/shmem.h"
@@ -221,9 +222,32 @@ set_work(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 		taskq_check_size(PG_GETARG_JSONB_P(ARG_PAYLOAD), "payload");
 		VALUE(payload) = PG_GETARG_DATUM(ARG_PAYLOAD);
 	}
-	ISNULL(foreach) = ISNULL(skip_within) = ISNULL(options) = true;
+	ISNULL(options) = PG_ARGISNULL(ARG_OPTIONS);
+	if (!ISNULL(options))
+		taskq_schedule_check_options(PG_GETARG_JSONB_P(ARG_OPTIONS));
+	VALUE(options) = PG_GETARG_DATUM(ARG_OPTIONS);
 	ISNULL(description) = PG_ARGISNULL(ARG_DESCRIPTION);
 	VALUE(description) = PG_GETARG_DATUM(ARG_DESCRIPTION);
+}
+
+/* Of objects: which, and which of them are passed over. */
+static void
+set_objects(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	ISNULL(foreach) = PG_ARGISNULL(ARG_FOREACH);
+	ISNULL(skip_within) = PG_ARGISNULL(ARG_SKIP_WITHIN);
+	VALUE(foreach) = PG_GETARG_DATUM(ARG_FOREACH);
+	VALUE(skip_within) = PG_GETARG_DATUM(ARG_SKIP_WITHIN);
+	VALUE(counts) = CharGetDatum(counts_arg(fcinfo));
+	if (!ISNULL(foreach))
+		taskq_foreach_check(taskq_arg_text(fcinfo, ARG_FOREACH, NULL));
+	if (ISNULL(skip_within))
+		return;
+	if (ISNULL(foreach))
+		taskq_invalid("skip_within is for the objects of a query",
+					  "Pass the query as argument \"foreach\", or leave argument \"skip_within\" out.");
+	(void) taskq_arg_interval_us(fcinfo, ARG_SKIP_WITHIN, "skip_within",
+								 1000);
 }
 
 /*
@@ -301,7 +325,7 @@ taskq_schedule_define(PG_FUNCTION_ARGS)
 	set_work(fcinfo, values, nulls);
 	VALUE(overlap) = BoolGetDatum(bool_arg(fcinfo, ARG_OVERLAP, false));
 	VALUE(missed) = CharGetDatum(missed_arg(fcinfo));
-	VALUE(counts) = CharGetDatum(counts_arg(fcinfo));
+	set_objects(fcinfo, values, nulls);
 	VALUE(enabled) = BoolGetDatum(bool_arg(fcinfo, ARG_ENABLED, true));
 	VALUE(updated_at) = TimestampTzGetDatum(GetCurrentTimestamp());
 

@@ -16,17 +16,9 @@
  */
 #include "postgres.h"
 
-#include "base/args.h"
-#include "catalog/pg_type.h"
-#include "lanes/enqueue.h"
 #include "lanes/note.h"
 #include "lanes/schedule.h"
-#include "miscadmin.h"
-#include "store/rights.h"
 #include "store/state.h"
-#include "utils/builtins.h"
-#include "utils/datetime.h"
-#include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
@@ -35,104 +27,6 @@
 											 * whether a task is finished */
 #define BUSY_MAX_US USECS_PER_SEC
 #define MAX_PUT_OFF_US (60 * USECS_PER_SEC)
-
-/* ---- a run ---- */
-
-static void
-push_member(JsonbParseState **state, const char *name, const char *value)
-{
-	JsonbValue	key = {.type = jbvString};
-	JsonbValue text = {.type = jbvString};
-
-	key.val.string.val = unconstify(char *, name);
-	key.val.string.len = strlen(name);
-	text.		val.string.val = unconstify(char *, value);
-	text.		val.string.len = strlen(value);
-
-	pushJsonbValue(state, WJB_KEY, &key);
-	pushJsonbValue(state, WJB_VALUE, &text);
-}
-
-/* What a task has for options: its schedule, and when it was due. */
-static Datum
-task_options(const TaskqSchedule *schedule, TimestampTz due)
-{
-	JsonbParseState *state = NULL;
-	char text[	MAXDATELEN + 1];
-	int			utc = 0;
-
-	JsonEncodeDateTime(text, TimestampTzGetDatum(due), TIMESTAMPTZOID, &utc);
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_member(&state, "schedule", NameStr(schedule->name));
-	push_member(&state, "due", text);
-	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
-}
-
-/* Everything about the task but its payload; the user is the owner. */
-static void
-submit_begin(TaskqSubmit *submit, const TaskqSchedule *schedule,
-			 TimestampTz due)
-{
-	const TaskqKind *kind = taskq_submit_kind(schedule->kind);
-
-	taskq_submit_new(submit);
-	taskq_submit_place(submit, schedule->kind, kind,
-					   kind->run_as_id != 0 ? kind->run_as_oid : GetUserId(),
-					   NameStr(kind->queue), kind->priority);
-	taskq_row_set(&submit->row, options, task_options(schedule, due));
-	if (schedule->claims != 0)
-		taskq_row_set(&submit->row, claims, schedule->claims);
-	if (schedule->tenant != 0)
-		taskq_row_set(&submit->row, tenant, schedule->tenant);
-	taskq_submit_depth(submit);
-}
-
-/* The owner is who it was, and may still have schedules. */
-static void
-check_owner(const TaskqSchedule *schedule)
-{
-	if (!OidIsValid(schedule->owner_oid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("role \"%s\", which owns schedule \"%s\", does not exist any more",
-						NameStr(schedule->owner), NameStr(schedule->name)),
-				 errhint("Drop the schedule, and define it again as another role.")));
-	if (!taskq_role_may_schedule(schedule->owner_oid))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("role \"%s\", which owns schedule \"%s\", may not have schedules any more",
-						NameStr(schedule->owner), NameStr(schedule->name)),
-				 errhint("Grant taskq_developer to the role, or drop the schedule.")));
-}
-
-/*
- * taskq_schedule_submit - make the run of this due time; the state is locked,
- * and not written yet
- *
- * As the owner, whoever calls: it is the owner who may submit the task or
- * not.  Nobody's code runs here.  Raises what the submit raises.
- */
-void
-taskq_schedule_submit(const TaskqSchedule *schedule,
-					  TaskqScheduleState *state, TimestampTz due)
-{
-	Oid			user;
-	int			context;
-	TaskqSubmit submit;
-	Datum		payload = schedule->payload;
-
-	check_owner(schedule);
-	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(schedule->owner_oid,
-						   context | SECURITY_LOCAL_USERID_CHANGE);
-	submit_begin(&submit, schedule, due);
-	taskq_submit_rows(&submit, &payload, 1, &state->last_task);
-	SetUserIdAndSecContext(user, context);
-	state->has_task = true;
-	state->last_submit = GetCurrentTimestamp();
-	state->last_run = due;
-	state->runs++;
-}
 
 /* ---- due times ---- */
 

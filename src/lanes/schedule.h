@@ -4,13 +4,22 @@
 
 #include "postgres.h"
 
+#include "lanes/enqueue.h"
 #include "store/schedules.h"
+#include "utils/jsonb.h"
 
 /* Runs of one schedule in one transaction, where all missed ones are made. */
 #define TASKQ_MISSED_PORTION 100
 
+/* schedule_task.c: the tasks of a run */
+extern void taskq_schedule_check_options(Jsonb *options);
+extern void taskq_schedule_task(TaskqSubmit *submit,
+								const TaskqSchedule *schedule,
+								TimestampTz due);
 extern void taskq_schedule_submit(const TaskqSchedule *schedule,
 								  TaskqScheduleState *state, TimestampTz due);
+
+/* schedule.c: when */
 extern void taskq_schedule_next(const TaskqSchedule *schedule,
 								TaskqScheduleState *state, TimestampTz now);
 extern bool taskq_schedule_fire(const char *name, bool wait, TimestampTz now,

@@ -373,3 +373,67 @@ taskq_schedules_to_look_at(TimestampTz from, TimestampTz until, int max,
 	taskq_read_end(&read);
 	return names;
 }
+
+/* ---- objects ---- */
+
+/*
+ * taskq_schedule_object_find - the last run of an object; false if there was
+ * none
+ *
+ * The record can be written back in both cases, by who has the schedule's
+ * state locked.
+ */
+bool
+taskq_schedule_object_find(const char *schedule, const char *object,
+						   TaskqScheduleObject *record)
+{
+	TaskqRead	read;
+	ScanKeyData keys[2];
+	HeapTuple	tuple;
+	Datum		values[5];
+	bool		nulls[5];
+
+	memset(record, 0, sizeof(*record));
+	record->object = object;
+	record->completed_at = DT_NOEND;
+	taskq_key(&keys[0], 1, F_TEXTEQ, CStringGetTextDatum(schedule));
+	taskq_key(&keys[1], 2, F_TEXTEQ, CStringGetTextDatum(object));
+	taskq_read_begin(&read, TASKQ_REL_SCHEDULE_OBJECT,
+					 TASKQ_REL_SCHEDULE_OBJECT_PKEY, AccessShareLock, 2,
+					 keys);
+	tuple = taskq_read_next(&read);
+	record->is_new = tuple == NULL;
+	if (tuple != NULL)
+	{
+		taskq_rows_deform(tuple, RelationGetDescr(read.rel), values, nulls,
+						  lengthof(values));
+		record->tid = tuple->t_self;
+		record->task = *DatumGetUUIDP(values[2]);
+		record->submitted_at = DatumGetTimestampTz(values[3]);
+		record->completed_at = value_time(values[4], nulls[4]);
+	}
+	taskq_read_end(&read);
+	return tuple != NULL;
+}
+
+/* taskq_schedule_object_write - write it back, or for the first time */
+void
+taskq_schedule_object_write(const char *schedule, TaskqScheduleObject *record)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_SCHEDULE_OBJECT,
+									   RowExclusiveLock);
+	Datum		values[5];
+	bool		nulls[5] = {false};
+
+	values[0] = CStringGetTextDatum(schedule);
+	values[1] = CStringGetTextDatum(record->object);
+	values[2] = UUIDPGetDatum(&record->task);
+	values[3] = TimestampTzGetDatum(record->submitted_at);
+	values[4] = time_value(record->completed_at, &nulls[4]);
+	if (record->is_new)
+		taskq_rows_insert_one(rel, values, nulls, lengthof(values));
+	else
+		taskq_rows_update_one(rel, &record->tid, values, nulls,
+							  lengthof(values));
+	table_close(rel, NoLock);
+}

@@ -89,6 +89,17 @@ typedef struct TaskqScheduleState
 	TimestampTz error_at;
 } TaskqScheduleState;
 
+/* The last run of an object. */
+typedef struct TaskqScheduleObject
+{
+	bool		is_new;
+	ItemPointerData tid;
+	const char *object;
+	pg_uuid_t	task;
+	TimestampTz submitted_at;	/* by its due time, as completed_at */
+	TimestampTz completed_at;	/* DT_NOEND: none that is known */
+} TaskqScheduleObject;
+
 extern void taskq_schedules_lock(void);
 extern bool taskq_schedule_find(const char *name, TaskqSchedule *schedule);
 extern void taskq_schedule_write(const char *name, Datum *values, bool *nulls,
@@ -96,6 +107,12 @@ extern void taskq_schedule_write(const char *name, Datum *values, bool *nulls,
 extern bool taskq_schedule_delete(const char *name);
 extern List *taskq_schedules_of_tenant(const char *tenant);
 extern int	taskq_schedules_take_over(void);
+
+extern bool taskq_schedule_object_find(const char *schedule,
+									   const char *object,
+									   TaskqScheduleObject *record);
+extern void taskq_schedule_object_write(const char *schedule,
+										TaskqScheduleObject *record);
 
 extern void taskq_schedule_state_new(TaskqScheduleState *state,
 									 const char *name);

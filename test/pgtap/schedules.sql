@@ -1,6 +1,6 @@
 -- Schedules by intervals: defined, run, switched off, and whose they are.
 \ir include/prologue.psql
-SELECT plan(33);
+SELECT plan(59);
 
 SELECT taskq.kind_define('tick', 'echo(jsonb)') \g /dev/null
 -- returns when a schedule has run so often
@@ -65,6 +65,57 @@ CALL wait_runs('single', 2);
 SELECT pass('... but when it is finished');
 SELECT taskq.schedule_drop('single') \g /dev/null
 SELECT is_empty($$SELECT FROM taskq.schedule WHERE name = 'single'$$, 'dropped');
+
+-- options of its submits
+SELECT is(error_of($$SELECT taskq.schedule_define('s', 'tick', every => '1 s', options => '{"colour": 1}')$$), '22023', 'an option that nobody knows');
+SELECT is(error_of($$SELECT taskq.schedule_define('s', 'tick', every => '1 s', options => '[]')$$), '22023', 'options that are no object');
+SELECT is(error_of(format($$SELECT taskq.schedule_define('s', 'tick', every => '1 s', options => %L)$$, o)), '22023', 'a bad option: ' || o)
+FROM unnest(ARRAY['{"queue": "nowhere"}', '{"priority": "high"}', '{"priority": 1000}', '{"timeout": 5}', '{"timeout": "-1 s"}', '{"max_attempts": 0}', '{"tags": "a"}', '{"tags": [1]}']) o;
+SELECT taskq.queue_define('sch_queue') \g /dev/null
+SELECT taskq.schedule_define('options', 'tick', every => '1 day',
+	options => '{"queue": "sch_queue", "priority": 5, "timeout": "1 min", "max_attempts": 7, "tags": ["a", "b"], "metadata": {"m": [1]}}') \g /dev/null
+SELECT is((t.queue, t.priority, t.timeout, t.max_attempts, t.tags, t.metadata)::text, '(sch_queue,5,00:01:00,7,"{a,b}","{""m"": [1]}")', 'options are those of a submit')
+FROM taskq.task_status(taskq.schedule_run('options')) t;
+
+-- a task for each object
+CREATE TABLE object (pk int, wanted bool DEFAULT true);
+INSERT INTO object SELECT generate_series(1, 3);
+SELECT is(error_of($$SELECT taskq.schedule_define('s', 'tick', every => '1 s', foreach => 'SELECT pk FROM object')$$), '22023', 'a query without payload');
+SELECT is(error_of($$SELECT taskq.schedule_define('s', 'tick', every => '1 s', foreach => 'SELECT FROM nowhere')$$), '42P01', 'a query of nothing');
+SELECT is(error_of($$SELECT taskq.schedule_define('s', 'tick', every => '1 s', foreach => 'SELECT ''1''::jsonb; SELECT ''1''::jsonb')$$), '22023', 'two queries');
+SELECT is(error_of($$SELECT taskq.schedule_define('s', 'tick', every => '1 s', skip_within => '1 h')$$), '22023', 'objects to be passed over without objects');
+SELECT taskq.schedule_define('objects', 'tick', every => '1 day', payload => '{"plugin": "dns"}', skip_within => '1 day',
+	foreach => 'SELECT jsonb_build_object(''pk'', pk) FROM object WHERE wanted') \g /dev/null
+SELECT taskq.schedule_run('objects') AS id \gset
+SELECT is((t.state, t.kind, t.run_as)::text, '(completed,sql,postgres)', 'the query runs in a task of the owner') FROM taskq.task_wait(:'id') t;
+SELECT is(array_agg(t.payload ORDER BY t.payload), ARRAY['{"pk": 1, "plugin": "dns"}', '{"pk": 2, "plugin": "dns"}', '{"pk": 3, "plugin": "dns"}']::jsonb[], 'a task for each object')
+FROM taskq.task t WHERE t.parent = :'id';
+INSERT INTO object VALUES (4), (4);
+SELECT taskq.schedule_run('objects') AS again \gset
+SELECT is(t.state, 'completed', 'once more') FROM taskq.task_wait(:'again') t;
+SELECT is(array_agg(t.payload->'pk'), ARRAY['4']::jsonb[], '... only an object without a run within the interval, and once') FROM taskq.task t WHERE t.parent = :'again';
+SELECT is(error_of($$SELECT taskq.schedule_foreach('options', now())$$), '22023', 'a schedule without objects has none to submit');
+ALTER TABLE object RENAME pk TO key;
+SELECT taskq.schedule_run('objects') AS fails \gset
+SELECT is(t.state, 'failed', 'a query that fails') FROM taskq.task_wait(:'fails') t;
+SELECT is(s.error->>'sqlstate', '42703', '... is an error of the schedule') FROM taskq.schedule s WHERE s.name = 'objects';
+
+-- only those that completed count
+CREATE FUNCTION sch_work(p jsonb) RETURNS text LANGUAGE plpgsql AS $$ BEGIN IF (p->>'pk')::int = 1 THEN RAISE 'no'; END IF; RETURN 'yes'; END $$;
+SELECT taskq.kind_define('sch_work', 'sch_work(jsonb)', max_attempts => 1) \g /dev/null
+SELECT taskq.schedule_define('count', 'sch_work', every => '1 day', skip_within => '1 day', counts => 'completed',
+	foreach => 'SELECT jsonb_build_object(''pk'', k), k::text FROM generate_series(1, 3) k') \g /dev/null
+SELECT taskq.schedule_run('count') AS id \gset
+SELECT is(t.state, 'completed', 'three objects') FROM taskq.task_wait(:'id') t;
+SELECT is(array_agg(w.state ORDER BY w.payload), ARRAY['failed', 'completed', 'completed'], 'one fails')
+FROM taskq.task t, taskq.task_wait(t.id) w WHERE t.parent = :'id';
+DELETE FROM taskq_internal.task WHERE parent = :'id' AND state = 'c';
+SELECT taskq.schedule_run('count') AS again \gset
+CALL wait_state(:'again', 'completed');
+SELECT is(array_agg(t.payload->'pk'), ARRAY['1']::jsonb[], '... and has another run, though those of the others are forgotten')
+FROM taskq.task t WHERE t.parent = :'again';
+SELECT taskq.schedule_drop('count') \g /dev/null
+SELECT is_empty($$SELECT FROM taskq_internal.schedule_object WHERE schedule = 'count'$$, 'dropped with what is known of its objects');
 
 -- a kind that goes
 SELECT taskq.kind_define('goes', 'echo(jsonb)') \g /dev/null
