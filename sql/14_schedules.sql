@@ -96,6 +96,13 @@ COMMENT ON FUNCTION taskq.schedule_run IS
 
 Submits its task and returns the id, whether or not the schedule is enabled or its last task still runs. Its due times stay as they are.';
 
+CREATE FUNCTION taskq.schedule_tick(name text)
+RETURNS bool LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_schedule_tick';
+COMMENT ON FUNCTION taskq.schedule_tick IS
+'Run a schedule if it is due
+
+What pg_cron calls. Returns whether it was; to call it at another time, or twice, does no harm.';
+
 CREATE FUNCTION taskq.schedule_foreach(name text, due timestamptz)
 RETURNS int8 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_schedule_foreach';
 COMMENT ON FUNCTION taskq.schedule_foreach IS

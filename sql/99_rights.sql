@@ -99,7 +99,7 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION
 	taskq.schedule_define(text, text, text, interval, jsonb, text, text, bool, text, interval, text, timestamptz, bool, jsonb, text),
 	taskq.schedule_drop(text), taskq.schedule_enable(text), taskq.schedule_disable(text), taskq.schedule_run(text),
-	taskq.schedule_foreach(text, timestamptz)
+	taskq.schedule_tick(text), taskq.schedule_foreach(text, timestamptz)
 	TO taskq_developer, taskq_operator;
 
 -- Everything can be defined without the library, but nothing runs.

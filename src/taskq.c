@@ -26,6 +26,7 @@
 #include "postgres.h"
 
 #include "base/guc.h"
+#include "base/pgcron.h"
 #include "base/process.h"
 #include "base/shmem.h"
 #include "dispatch/launcher.h"
@@ -61,6 +62,7 @@ _PG_init(void)
 	taskq_place_init();
 	taskq_shmem_init();
 	taskq_note_init();
+	taskq_pgcron_init();
 	taskq_utility_init();
 	taskq_launcher_register();
 }

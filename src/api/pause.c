@@ -14,6 +14,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "api/action.h"
+#include "api/schedule.h"
 #include "base/args.h"
 #include "base/shmem.h"
 #include "fmgr.h"
@@ -180,12 +181,14 @@ Datum
 taskq_resume(PG_FUNCTION_ARGS)
 {
 	int			n;
+	int			schedules;
 
 	taskq_require_preload();
 	begin_change("taskq.resume()");
 	resume_it(TASKQ_PAUSE_ALL, "database", "");
 	n = taskq_lanes_take_over();
-	if (n > 0 || taskq_db_paused(MyDatabaseId))
+	schedules = taskq_schedules_resume();
+	if (n > 0 || schedules > 0 || taskq_db_paused(MyDatabaseId))
 	{
 		/* claims under way are over before all are counted anew: place.c */
 		table_close(taskq_store_open(TASKQ_REL_LEASE, ShareLock), NoLock);

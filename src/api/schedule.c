@@ -10,17 +10,22 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "api/foreach.h"
+#include "api/schedule.h"
 #include "api/submit.h"
 #include "base/args.h"
+#include "base/pgcron.h"
 #include "base/shmem.h"
 #include "fmgr.h"
 #include "lanes/note.h"
 #include "lanes/schedule.h"
 #include "miscadmin.h"
+#include "run/complete.h"
 #include "store/rights.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 /* Arguments of schedule_define */
@@ -190,11 +195,16 @@ set_when(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 	if (ISNULL(cron) == ISNULL(every))
 		taskq_invalid("a schedule needs either cron or every",
 					  "Pass an expression as argument \"cron\", or an interval as argument \"every\".");
+	VALUE(cron) = PG_GETARG_DATUM(ARG_CRON);
+	VALUE(timezone) = PG_GETARG_DATUM(ARG_TIMEZONE);
 	if (!ISNULL(cron))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cron expressions are not supported by this version of taskq"),
-				 errhint("Use argument \"every\".")));
+	{
+		taskq_pgcron_require();
+		if (!PG_ARGISNULL(ARG_STARTS_AT))
+			taskq_invalid("an expression of cron has its own times",
+						  "Leave argument \"starts_at\" out.");
+		return;
+	}
 	if (!ISNULL(timezone))
 		taskq_invalid("an interval has no time zone",
 					  "Leave argument \"timezone\" out, or use argument \"cron\".");
@@ -294,9 +304,21 @@ set_next(FunctionCallInfo fcinfo, const TaskqSchedule *old,
 	}
 	else if (old == NULL || old->every_us != new->every_us || old->foreign)
 		state->next_run = DT_NOEND;
-	if (state->next_run == DT_NOEND || state->next_run <= now)
-		taskq_schedule_next(new, state, now);
-	state->look_at = new->enabled ? state->next_run : DT_NOEND;
+	taskq_schedule_next(new, state, now);
+	if (!new->enabled)
+		state->look_at = DT_NOEND;
+}
+
+/* Tell pg_cron, if it has to do with the schedule or had. */
+static void
+tell_pgcron(const TaskqSchedule *old, const TaskqSchedule *new, bool enabled)
+{
+	if (new != NULL && new->cron != NULL && enabled)
+		taskq_pgcron_set(NameStr(new->name), taskq_schedule_job(new),
+						 GetUserNameFromId(new->owner_oid, false));
+	else if ((new != NULL && new->cron != NULL) ||
+			 (old != NULL && old->cron != NULL))
+		taskq_pgcron_set(NameStr((new ? new : old)->name), NULL, NULL);
 }
 
 PG_FUNCTION_INFO_V1(taskq_schedule_define);
@@ -345,6 +367,7 @@ taskq_schedule_define(PG_FUNCTION_ARGS)
 		taskq_schedule_state_update(&state);
 	else
 		taskq_schedule_state_insert(&state);
+	tell_pgcron(replaces ? &old : NULL, &new, new.enabled);
 	taskq_note_schedule(state.look_at);
 	PG_RETURN_VOID();
 }
@@ -381,9 +404,12 @@ switch_schedule(FunctionCallInfo fcinfo, const char *function, bool enabled)
 	replace[Anum_schedule_updated_at - 1] = true;
 	taskq_schedule_write(NameStr(schedule.name), values, nulls, replace);
 	state.look_at = DT_NOEND;
+	if (enabled && schedule.cron != NULL)
+		taskq_pgcron_require();
 	if (enabled && !schedule.foreign)
 		taskq_schedule_next(&schedule, &state, GetCurrentTimestamp());
 	taskq_schedule_state_update(&state);
+	tell_pgcron(NULL, &schedule, enabled && !schedule.foreign);
 	taskq_note_schedule(state.look_at);
 }
 
@@ -427,4 +453,110 @@ taskq_schedule_run(PG_FUNCTION_ARGS)
 	taskq_schedule_state_update(&state);
 	*id = state.last_task;
 	PG_RETURN_UUID_P(id);
+}
+
+/*
+ * taskq_schedules_resume - those that came with a copy are this database's
+ * from now on
+ *
+ * They are due next when they are due next: nothing was missed here.  Returns
+ * how many there are.
+ */
+int
+taskq_schedules_resume(void)
+{
+	List	   *names = taskq_schedules_take_over();
+	ListCell   *lc;
+
+	foreach(lc, names)
+	{
+		TaskqScheduleState state;
+		TaskqSchedule schedule;
+
+		if (taskq_schedule_state_lock(lfirst(lc), true, &state) != TASKQ_LOCKED ||
+			!taskq_schedule_find(lfirst(lc), &schedule) || !schedule.enabled)
+			continue;
+		taskq_schedule_next(&schedule, &state, GetCurrentTimestamp());
+		taskq_schedule_state_update(&state);
+		if (OidIsValid(schedule.owner_oid))
+			tell_pgcron(NULL, &schedule, true);
+	}
+	return list_length(names);
+}
+
+/* ---- called by pg_cron ---- */
+
+/*
+ * Make the runs that are due; an error is the schedule's, and pg_cron need not
+ * know.  Returns how many were made.
+ */
+static int64
+tick(const char *name, TimestampTz now, TimestampTz *look_at)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile int64 runs = 0;
+	bool		is_new;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		int64		made;
+
+		(void) taskq_schedule_fire(name, true, (Datum) 0, now, look_at, &made);
+		runs = made;
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(error);
+		taskq_defs_begin();
+		(void) taskq_schedule_failed(name, true, now, taskq_error_jsonb(error),
+									 look_at, &is_new);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return runs;
+}
+
+PG_FUNCTION_INFO_V1(taskq_schedule_tick);
+
+/*
+ * taskq_schedule_tick - schedule_tick(name) returns bool
+ *
+ * Called by pg_cron, as the schedule's owner, at the times of its expression.
+ * Does nothing if the schedule is not due, so that it does not matter how
+ * often it is called.  A schedule that is not there any more is not called
+ * again.
+ */
+Datum
+taskq_schedule_tick(PG_FUNCTION_ARGS)
+{
+	char	   *name = taskq_arg_name(fcinfo, 0, "name");
+	TimestampTz look_at = DT_NOEND;
+	TaskqSchedule schedule;
+	int64		runs;
+
+	begin_change("taskq.schedule_tick()");
+	if (!taskq_schedule_find(name, &schedule))
+	{
+		taskq_pgcron_set(name, NULL, NULL);
+		PG_RETURN_BOOL(false);
+	}
+	require_steer(&schedule);
+	runs = tick(name, GetCurrentTimestamp(), &look_at);
+	if (look_at != DT_NOEND)
+		taskq_note_schedule(look_at);
+	PG_RETURN_BOOL(runs > 0);
 }

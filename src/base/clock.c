@@ -51,6 +51,17 @@ taskq_clock_offset(void)
 }
 
 /*
+ * taskq_clock_was_set - since that offset was taken?
+ */
+bool
+taskq_clock_was_set(int64 offset)
+{
+	int64		by = taskq_clock_offset() - offset;
+
+	return by >= TASKQ_CLOCK_JUMP_US || by <= -TASKQ_CLOCK_JUMP_US;
+}
+
+/*
  * taskq_steady_at - the steady time of a moment by the system's clock, as
  * that goes now
  */

@@ -15,6 +15,7 @@
 extern int64 taskq_monotonic_us(void);
 extern TimestampTz taskq_steady_now(void);
 extern int64 taskq_clock_offset(void);
+extern bool taskq_clock_was_set(int64 offset);
 extern TimestampTz taskq_steady_at(TimestampTz when);
 
 #endif

@@ -68,6 +68,18 @@ put_off(Firing *firing, const char *name, ErrorData *error)
 				 errhint("It is tried again; view taskq.schedule has the error as long as it is there.")));
 }
 
+/* For a run that the dispatcher makes, though it is for pg_cron to call. */
+static Datum
+not_called(void)
+{
+	ErrorData	error = {0};
+
+	error.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+	error.message = "pg_cron did not call the schedule at its due time";
+	error.hint = "The server was down then, or table cron.job_run_details has the reason.";
+	return taskq_error_jsonb(&error);
+}
+
 /* One schedule. */
 static void
 fire(Firing *firing, const char *name)
@@ -75,10 +87,12 @@ fire(Firing *firing, const char *name)
 	PG_TRY();
 	{
 		TimestampTz look_at;
+		int64		runs;
 
 		taskq_pass_begin();
 		taskq_defs_begin();
-		if (taskq_schedule_fire(name, false, firing->now, &look_at))
+		if (taskq_schedule_fire(name, false, not_called(), firing->now,
+								&look_at, &runs))
 			look_again(firing, look_at);
 		else
 			leave(firing);
@@ -133,6 +147,13 @@ taskq_fire_schedules(void)
 	if (noted > firing.now)
 	{
 		taskq_look_again_at(noted);
+		return;
+	}
+
+	/* the clock was set just now: first they have to follow it */
+	if (taskq_clock_was_set(db->clock_offset))
+	{
+		taskq_look_again_in(0);
 		return;
 	}
 

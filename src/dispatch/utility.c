@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/current.h"
+#include "base/pgcron.h"
 #include "base/shmem.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
@@ -332,6 +333,32 @@ before_command(Node *stmt)
 	}
 }
 
+/* The database that the command takes from taskq, or renames; or InvalidOid. */
+static Oid
+database_of(Node *stmt)
+{
+	if (IsA(stmt, DropdbStmt))
+		return get_database_oid(((DropdbStmt *) stmt)->dbname, true);
+	if (IsA(stmt, RenameStmt) &&
+		((RenameStmt *) stmt)->renameType == OBJECT_DATABASE)
+		return get_database_oid(((RenameStmt *) stmt)->subname, true);
+	if (IsA(stmt, DropStmt) && drops_extension((DropStmt *) stmt))
+		return MyDatabaseId;
+	return InvalidOid;
+}
+
+/* ... and has: pg_cron calls nobody there any more, or by the new name. */
+static void
+tell_pgcron(Node *stmt, Oid database)
+{
+	if (!OidIsValid(database))
+		return;
+	if (IsA(stmt, RenameStmt))
+		taskq_pgcron_rename_database(database, ((RenameStmt *) stmt)->newname);
+	else
+		taskq_pgcron_forget_database(database);
+}
+
 static bool
 makes_extension(Node *stmt)
 {
@@ -380,6 +407,7 @@ taskq_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 	TRANS_STMT_COMMIT_PREPARED;
 	bool		script = makes_extension(stmt);
 	int32		number = script ? taskq_store_script() : -1;
+	Oid			database = database_of(stmt);
 	ErrorContextCallback hint = {
 		.previous = error_context_stack,.callback = hint_in_script
 	};
@@ -400,6 +428,7 @@ taskq_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 		error_context_stack = hint.previous;
 		taskq_store_changed(number);
 	}
+	tell_pgcron(stmt, database);
 	if (gid != NULL)
 		taskq_note_ended(gid, committed);
 }

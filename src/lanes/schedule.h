@@ -22,8 +22,10 @@ extern void taskq_schedule_submit(const TaskqSchedule *schedule,
 /* schedule.c: when */
 extern void taskq_schedule_next(const TaskqSchedule *schedule,
 								TaskqScheduleState *state, TimestampTz now);
-extern bool taskq_schedule_fire(const char *name, bool wait, TimestampTz now,
-								TimestampTz *look_at);
+extern char *taskq_schedule_job(const TaskqSchedule *schedule);
+extern bool taskq_schedule_fire(const char *name, bool called,
+								Datum not_called, TimestampTz now, TimestampTz *look_at,
+								int64 *runs);
 extern bool taskq_schedule_failed(const char *name, bool wait,
 								  TimestampTz now, Datum error,
 								  TimestampTz *look_at, bool *is_new);

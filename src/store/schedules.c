@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "base/args.h"
+#include "base/pgcron.h"
 #include "catalog/indexing.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
@@ -142,6 +143,8 @@ taskq_schedule_delete(const char *name)
 	taskq_read_delete(TASKQ_REL_SCHEDULE, TASKQ_REL_SCHEDULE_PKEY,
 					  ShareRowExclusiveLock, 1, &key);
 	CommandCounterIncrement();
+	if (found && schedule.cron != NULL)
+		taskq_pgcron_set(name, NULL, NULL);
 	return found;
 }
 
@@ -165,6 +168,44 @@ taskq_schedules_of_tenant(const char *tenant)
 							TextDatumGetCString(taskq_read_column(&read, tuple, Anum_schedule_name)));
 	}
 	taskq_read_end(&read);
+	return names;
+}
+
+/*
+ * taskq_schedules_take_over - make this database the home of all schedules
+ *
+ * Returns the names, palloc'd, of those that came from elsewhere.
+ */
+List *
+taskq_schedules_take_over(void)
+{
+	bool		replace[Natts_schedule] = {false};
+	bool		nulls[Natts_schedule] = {false};
+	Datum		values[Natts_schedule] = {0};
+	List	   *names = NIL;
+	TaskqRead	read;
+	HeapTuple	tuple;
+
+	replace[Anum_schedule_system - 1] = true;
+	replace[Anum_schedule_database - 1] = true;
+	VALUE(system) = Int64GetDatum((int64) GetSystemIdentifier());
+	VALUE(database) = ObjectIdGetDatum(MyDatabaseId);
+	taskq_read_begin_all(&read, TASKQ_REL_SCHEDULE, ShareRowExclusiveLock);
+	while ((tuple = taskq_read_next(&read)) != NULL)
+	{
+		if (DatumGetInt64(taskq_read_column(&read, tuple, Anum_schedule_system)) ==
+			(int64) GetSystemIdentifier() &&
+			DatumGetObjectId(taskq_read_column(&read, tuple, Anum_schedule_database)) ==
+			MyDatabaseId)
+			continue;
+		names = lappend(names,
+						TextDatumGetCString(taskq_read_column(&read, tuple, Anum_schedule_name)));
+		tuple = taskq_rows_modify(read.rel, tuple, values, nulls, replace,
+								  Natts_schedule);
+		taskq_rows_update(read.rel, &tuple->t_self, tuple, Natts_schedule);
+	}
+	taskq_read_end(&read);
+	CommandCounterIncrement();
 	return names;
 }
 

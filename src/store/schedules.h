@@ -106,7 +106,7 @@ extern void taskq_schedule_write(const char *name, Datum *values, bool *nulls,
 								 const bool *replace);
 extern bool taskq_schedule_delete(const char *name);
 extern List *taskq_schedules_of_tenant(const char *tenant);
-extern int	taskq_schedules_take_over(void);
+extern List *taskq_schedules_take_over(void);
 
 extern bool taskq_schedule_object_find(const char *schedule,
 									   const char *object,
