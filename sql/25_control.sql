@@ -21,3 +21,31 @@ COMMENT ON FUNCTION taskq.task_reschedule IS
 'Give a task that waits another time
 
 run_at in the past lets it run now, infinity holds it until it is rescheduled or task_run_now is called. A pending task can be put off too; one that runs, is over or waits for other tasks raises PT409.';
+
+/* ---------------------------------------------------------------- many tasks */
+
+CREATE FUNCTION taskq.queue_clear(queue text DEFAULT NULL, kinds text[] DEFAULT NULL, max_priority int DEFAULT NULL,
+	older_than timestamptz DEFAULT NULL, tags text[] DEFAULT NULL, reason text DEFAULT NULL, n int DEFAULT 100000,
+	OUT cleared bigint, OUT cleared_kinds text[], OUT running int, OUT task_ids uuid[])
+RETURNS record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_queue_clear';
+COMMENT ON FUNCTION taskq.queue_clear IS
+'Cancel what is pending in a queue, or in all
+
+Only tasks that the caller may cancel, of these kinds, of at most this priority, submitted before older_than, with one of these tags; at most n of them: call it again when so many were cleared. What runs, or is locked by another session, is left alone; running tells how many tasks of these workers have. Kinds that refuse a cancel are left alone.';
+
+CREATE FUNCTION taskq.task_bulk(action text, ids uuid[] DEFAULT NULL, filter jsonb DEFAULT NULL, reason text DEFAULT NULL,
+	force bool DEFAULT false, priority int DEFAULT NULL, n int DEFAULT 1000, after uuid DEFAULT NULL,
+	OUT task_id uuid, OUT success bool, OUT status text, OUT error jsonb, OUT new_task_id uuid)
+RETURNS SETOF record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_bulk';
+COMMENT ON FUNCTION taskq.task_bulk IS
+'Cancel, retry, reprioritize, delete or run now many tasks: those listed, or those that a filter finds
+
+action is cancel, retry, priority, delete or run_now. One row a task: what one of them is refused does not keep the others. filter is an object of state, kind, queue, tags, tenant, submitted_by (each a string or a list), older_than, max_priority, metadata, payload; it finds at most n tasks, in the order of their ids: pass the last one as after to go on. All of it is one transaction; CALL taskq.task_bulk_all() for more.';
+
+CREATE PROCEDURE taskq.task_bulk_all(action text, filter jsonb, reason text DEFAULT NULL, force bool DEFAULT false,
+	priority int DEFAULT NULL, INOUT done bigint DEFAULT NULL, INOUT failed bigint DEFAULT NULL)
+LANGUAGE c AS 'MODULE_PATHNAME', 'taskq_task_bulk_all';
+COMMENT ON PROCEDURE taskq.task_bulk_all IS
+'The same for all tasks that a filter finds, a thousand in a transaction
+
+For any number of them: neither memory nor locks grow with it. It commits after each thousand, so it is called outside of a transaction block; broken off, what was committed is done. Gives how many were done and how many refused. Tasks submitted meanwhile are left alone.';

@@ -72,6 +72,8 @@ GRANT EXECUTE ON FUNCTION
 	taskq.progress(numeric, numeric, text, int, jsonb), taskq.current_task(), taskq.cancel_requested(),
 	taskq.fail(text, jsonb), taskq.retry(interval, text, jsonb)
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
+GRANT EXECUTE ON PROCEDURE taskq.task_bulk_all(text, jsonb, text, bool, int, bigint, bigint)
+	TO taskq_user, taskq_operator;
 GRANT EXECUTE ON PROCEDURE taskq.task_wait_long(uuid, interval, text)
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 GRANT EXECUTE ON FUNCTION
@@ -79,7 +81,9 @@ GRANT EXECUTE ON FUNCTION
 	taskq.task_submit_many(text, jsonb[], text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb),
 	taskq.task_submit_batch(text, jsonb, text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb),
 	taskq.task_cancel(uuid, text, bool), taskq.task_retry, taskq.task_delete(uuid),
-	taskq.task_set_priority(uuid, int, text), taskq.task_run_now(uuid), taskq.task_reschedule(uuid, timestamptz)
+	taskq.task_set_priority(uuid, int, text), taskq.task_run_now(uuid), taskq.task_reschedule(uuid, timestamptz),
+	taskq.queue_clear(text, text[], int, timestamptz, text[], text, int),
+	taskq.task_bulk(text, uuid[], jsonb, text, bool, int, int, uuid)
 	TO taskq_user, taskq_operator;
 GRANT EXECUTE ON FUNCTION
 	taskq.task_claim(text, text[], text[], int, interval, interval),

@@ -65,6 +65,19 @@ busy(const pg_uuid_t *id)
 			 errhint("Try again when that session's transaction has ended.")));
 }
 
+/* Calls made for many tasks wait together no longer than one. */
+static TimestampTz shared_until = 0;
+
+/*
+ * taskq_busy_share - nobody waits for a row longer than until this moment, in
+ * steady time; 0 ends that
+ */
+void
+taskq_busy_share(TimestampTz until)
+{
+	shared_until = until;
+}
+
 /*
  * taskq_busy_until - until when to try for a row that another session holds,
  * in steady time
@@ -101,10 +114,14 @@ TaskqLockResult
 taskq_lock_briefly(const pg_uuid_t *id, TaskqRow *row)
 {
 	int			saved = LockTimeout;
-	int			ms = Max(taskq_patience_us(BUSY_WAIT_US, false) / 1000, 1);
+	int64		us = taskq_patience_us(BUSY_WAIT_US, false);
+	int			ms;
 	MemoryContext context = CurrentMemoryContext;
 	TaskqLockResult result;
 
+	if (shared_until != 0)
+		us = Min(us, shared_until - taskq_steady_now());
+	ms = Max(us / 1000, 1);
 	LockTimeout = saved > 0 ? Min(saved, ms) : ms;
 	PG_TRY();
 	{

@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "api/action.h"
 #include "api/schedule.h"
+#include "api/steer.h"
 #include "base/args.h"
 #include "base/shmem.h"
 #include "fmgr.h"
@@ -33,11 +34,14 @@ begin_change(const char *function)
 	taskq_defs_begin();
 }
 
-/* The name of a queue that view queue lists, to an operator; or PT404. */
-static char *
-listed_queue(FunctionCallInfo fcinfo)
+/*
+ * taskq_listed_queue - an argument's name of a queue that view queue lists, to
+ * an operator; or PT404
+ */
+char *
+taskq_listed_queue(FunctionCallInfo fcinfo, int n, const char *argument)
 {
-	char	   *name = taskq_arg_name(fcinfo, 0, "name");
+	char	   *name = taskq_arg_name(fcinfo, n, argument);
 
 	if (strcmp(name, "default") != 0 && taskq_queue_get(name) == NULL &&
 		!taskq_kinds_have_queue(name) && !taskq_lanes_have_queue(name))
@@ -108,7 +112,7 @@ Datum
 taskq_queue_pause(PG_FUNCTION_ARGS)
 {
 	begin_change("taskq.queue_pause()");
-	pause_it(TASKQ_PAUSE_QUEUE, "queue", listed_queue(fcinfo),
+	pause_it(TASKQ_PAUSE_QUEUE, "queue", taskq_listed_queue(fcinfo, 0, "name"),
 			 taskq_arg_text(fcinfo, 1, NULL));
 	PG_RETURN_VOID();
 }
@@ -126,7 +130,7 @@ taskq_queue_resume(PG_FUNCTION_ARGS)
 
 	begin_change("taskq.queue_resume()");
 	if (!taskq_paused(TASKQ_PAUSE_QUEUE, name))
-		(void) listed_queue(fcinfo);
+		(void) taskq_listed_queue(fcinfo, 0, "name");
 	resume_it(TASKQ_PAUSE_QUEUE, "queue", name);
 	PG_RETURN_VOID();
 }

@@ -25,6 +25,7 @@
 #include "miscadmin.h"
 #include "store/rights.h"
 #include "store/state.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 /* Raises PT409: the task does not wait, or not for its time. */
@@ -163,7 +164,9 @@ taskq_reorder_task(const pg_uuid_t *id, int priority, const char *reason,
 	reordered->new_position = reordered->old_position;
 	if (from->priority == priority)
 		return;
-	to = taskq_lane_of_priority(from, priority);
+	to = taskq_lane_like(from, priority,
+						 taskq_row_isnull(&row, tenant) ? NULL
+						 : TextDatumGetCString(taskq_row_value(&row, tenant)));
 	if (taskq_row_state(&row) == TASKQ_PENDING)
 		taskq_note_touched(from, id);
 	taskq_state_move(&row, to->id);

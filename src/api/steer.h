@@ -6,6 +6,7 @@
 
 #include "base/id.h"
 #include "datatype/timestamp.h"
+#include "fmgr.h"
 
 /* What a cancel came to. */
 typedef struct TaskqCancelled
@@ -23,6 +24,10 @@ typedef struct TaskqReordered
 	int64		new_position;
 } TaskqReordered;
 
+extern PGDLLEXPORT Datum taskq_task_retry(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum taskq_task_delete(PG_FUNCTION_ARGS);
+extern char *taskq_listed_queue(FunctionCallInfo fcinfo, int n,
+								const char *argument);
 extern void taskq_cancel_task(const pg_uuid_t *id, char *reason, bool force,
 							  TimestampTz until, TaskqCancelled *cancelled);
 extern void taskq_reorder_task(const pg_uuid_t *id, int priority,

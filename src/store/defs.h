@@ -202,8 +202,9 @@ extern const TaskqLaneDef *taskq_lane_for(Oid role, const char *queue,
 										  const char *kind_name,
 										  const TaskqKind *kind,
 										  int16 priority, bool keyed);
-extern const TaskqLaneDef *taskq_lane_of_priority(const TaskqLaneDef *lane,
-												  int16 priority);
+extern const TaskqLaneDef *taskq_lane_like(const TaskqLaneDef *lane,
+										   int16 priority,
+										   const char *tenant);
 extern List *taskq_lane_ids(void);
 extern bool taskq_lanes_have_queue(const char *queue);
 extern int	taskq_lanes_take_over(void);

@@ -272,24 +272,36 @@ taskq_tenant_number(const char *tenant)
 }
 
 /*
+ * taskq_lane_like - the lane that is as another one, but of this priority and
+ * this tenant's tasks (or NULL: those without); made if there is none
+ *
+ * The other lane is of this database, and its role exists.
+ */
+const TaskqLaneDef *
+taskq_lane_like(const TaskqLaneDef *lane, int16 priority, const char *tenant)
+{
+	LaneKey		key;
+
+	memset(&key, 0, sizeof(key));
+	key.role = lane->role_oid;
+	key.priority = priority;
+	key.keyed = taskq_lane_keyed(lane->id);
+	key.kind_owner = lane->kind_owner;
+	key.kind_version = lane->kind_version;
+	key.queue = lane->queue;
+	key.kind = lane->kind;
+	key.tenant = tenant ? taskq_tenant_number(tenant) : 0;
+	return lane_of_key(&key);
+}
+
+/*
  * taskq_lane_of_tenant - the lane that is as another one, but of a tenant's
  * tasks; made if there is none
  */
 const TaskqLaneDef *
 taskq_lane_of_tenant(const TaskqLaneDef *lane, const char *tenant)
 {
-	LaneKey		key;
-
-	memset(&key, 0, sizeof(key));
-	key.role = lane->role_oid;
-	key.priority = lane->priority;
-	key.keyed = taskq_lane_keyed(lane->id);
-	key.kind_owner = lane->kind_owner;
-	key.kind_version = lane->kind_version;
-	key.queue = lane->queue;
-	key.kind = lane->kind;
-	key.tenant = taskq_tenant_number(tenant);
-	return lane_of_key(&key);
+	return taskq_lane_like(lane, lane->priority, tenant);
 }
 
 /*
@@ -316,23 +328,6 @@ taskq_lanes_of_tenant(const char *tenant)
 	}
 	taskq_read_end(&read);
 	return ids;
-}
-
-/*
- * taskq_lane_of_priority - the lane that differs from this one in nothing but
- * its priority, made if there is none
- *
- * The lane is of this database, and its role exists.
- */
-const TaskqLaneDef *
-taskq_lane_of_priority(const TaskqLaneDef *lane, int16 priority)
-{
-	TaskqKind	kind = {.owner_id = lane->kind_owner,
-	.version = lane->kind_version};
-
-	return taskq_lane_for(lane->role_oid, NameStr(lane->queue),
-						  NameStr(lane->kind), &kind, priority,
-						  taskq_lane_keyed(lane->id));
 }
 
 /* taskq_lane_ids - numbers of all lanes, as a list of int */

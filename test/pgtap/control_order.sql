@@ -1,6 +1,6 @@
 -- When a task that waits gets its turn: priority, time, held tasks; kinds that refuse a cancel.
 \ir include/prologue.psql
-SELECT plan(70);
+SELECT plan(72);
 
 CREATE ROLE order_bob LOGIN;
 CREATE ROLE order_op LOGIN;
@@ -55,6 +55,14 @@ SELECT is((p.old_queue_position, p.new_queue_position)::text, '(3,1)', 'of a tas
 SELECT is((SELECT count(*) FROM taskq_internal.keyed k JOIN taskq_internal.lane l ON l.id = k.lane WHERE k.id = :'last' AND l.priority = 1), 1::bigint, '... it is found in its new place');
 SELECT taskq.queue_resume('order') \g /dev/null
 SELECT is((SELECT count(*) FILTER (WHERE successful) FROM taskq.task_wait_all(ARRAY(SELECT id FROM taskq.task WHERE concurrency_key LIKE 'k_'))), 3::bigint, '... all run');
+
+-- of a tenant
+SELECT taskq.queue_pause('order') \g /dev/null
+SELECT taskq.task_submit('order', '{"name": "tenant"}', options => '{"tenant": "order"}') AS id \gset
+SELECT priority FROM taskq.task_set_priority(:'id', 6) p, taskq.task_status(p.task_id) \g /dev/null
+SELECT is((SELECT l.priority FROM taskq_internal.task t JOIN taskq_internal.lane l ON l.id = t.lane WHERE t.id = :'id' AND l.tenant <> 0), 6::int2, 'a tenant''s task stays in lanes of its tenant');
+SELECT taskq.queue_resume('order') \g /dev/null
+SELECT is((SELECT state FROM taskq.task_wait(:'id')), 'completed', '... and runs');
 
 -- of those that wait for their time
 SELECT taskq.task_submit('order', '{"name": "later"}', delay => '1 h') AS id \gset
