@@ -16,6 +16,7 @@ cases=(
 	waiting
 	snapshot
 	backlog
+	keys
 	sweep
 	restart
 	depends
@@ -312,6 +313,46 @@ case_mixed() {
 	workers_are 2
 	row mixed '4 workers; 5,000 short tasks, among them 3 that take 1 s: the last short one is done after, s' less
 	clean
+}
+
+# Submit $2 tasks of kind noop with the key that $1 makes of i, from 1 on.
+submit_keyed() {
+	q -c "SELECT count(*) FROM (SELECT taskq.task_submit('noop', concurrency_key => $1) FROM generate_series(1, $2) i) s" >/dev/null
+}
+
+# The rate of $2 such tasks, by that of as many without a key.
+keyed_ratio() {
+	local start plain
+	plain=$(taskq_drain noop "$2")
+	clean
+	pause
+	submit_keyed "$1" "$2"
+	start=$(now)
+	q -c "SELECT taskq.queue_resume('default')" -c 'CALL wait_drained()' >/dev/null
+	awk -v a="$(rate "$2" "$start" "$(now)")" -v b="$plain" 'BEGIN { printf "%.2f\n", a / b }'
+	clean
+}
+
+# No-ops beside $1 tasks that wait for one busy key: their rate.
+beside_busy_key() {
+	pause
+	submit_keyed "'busy'" "$1"
+	q -c "SELECT taskq.task_submit('nap_long', concurrency_key => 'busy', priority => 1)" >/dev/null
+	resume
+	until_true 'the key to be busy' says 1 "SELECT count(*) FROM taskq.worker WHERE kind = 'nap_long'"
+	taskq_drain "$3" "$2"
+	q -c "SELECT taskq.task_cancel(id) FROM taskq.task WHERE kind = 'nap_long' AND NOT ready" >/dev/null
+}
+
+# Concurrency keys.
+case_keys() {
+	local i n=100000 keys
+	for keys in 1000 100000 1; do
+		for ((i = 0; i < runs; i++)); do
+			add taskq "$(keyed_ratio "'k' || i % $keys" "$n")"
+		done
+		row keys "$n no-ops with $keys concurrency key(s), 2 workers: rate by that of plain ones" more
+	done
 }
 
 server_is() {

@@ -40,7 +40,7 @@
 #define TASKQ_PREPARED_LANES 8
 #define TASKQ_ENDED 4096		/* tasks that others may wait for */
 #define TASKQ_FILTER_BITS (1 << 22)
-#define TASKQ_BATCH_KEYS 32		/* whose tasks one batch may have */
+#define TASKQ_BATCH_KEYS 64		/* whose tasks one batch may have */
 #define TASKQ_RESERVED 64		/* queues that have reserved places */
 #define TASKQ_SAVE_TASKS 2000	/* watermarks are saved after so many */
 #define TASKQ_MESSAGE_SIZE 256

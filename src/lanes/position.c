@@ -29,11 +29,11 @@ typedef struct SeenLane
 	int32		id;
 	int16		priority;
 	int64		waiting;
-} SeenLane;
+}			SeenLane;
 
 /* Lanes of this database that have something; how many. */
 static int
-waiting_lanes(int16 priority, SeenLane **found)
+waiting_lanes(int16 priority, SeenLane * *found)
 {
 	int			max = taskq_shared->nlanes;
 	int			n = 0;
@@ -73,7 +73,7 @@ claimable_since(const TaskqRef *ref, bool ready, TaskqDue *at)
 
 /* Those with concurrency keys are in the order of their keys. */
 static int64
-count_keyed(const SeenLane *seen, const TaskqDue *place)
+count_keyed(const SeenLane * seen, const TaskqDue *place)
 {
 	Snapshot	snapshot = taskq_store_snapshot();
 	TaskqRead	read;
@@ -91,7 +91,7 @@ count_keyed(const SeenLane *seen, const TaskqDue *place)
 
 /* Claimable tasks of a lane before this place. */
 static int64
-count_before(const SeenLane *seen, const TaskqDue *place)
+count_before(const SeenLane * seen, const TaskqDue *place)
 {
 	TaskqScan  *scan = palloc(sizeof(TaskqScan));
 	TaskqLane  *lane;

@@ -21,10 +21,12 @@
 #include "postgres.h"
 
 #include "lanes/round.h"
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "store/defs.h"
 #include "store/keyed.h"
 #include "store/ready.h"
+#include "utils/guc.h"
 #include "utils/snapmgr.h"
 
 static TaskqKeyLimit
@@ -164,7 +166,8 @@ open_key(TaskqRound *round, int64 number)
 static bool
 take(TaskqRound *round, const TaskqKeyed *row)
 {
-	TaskqRef	ref = {.id = row->at.id};
+	TaskqRef	ref = {.id = row->at.id,.tid = row->place,
+	.leaf = taskq_id_slot(&row->at.id)};
 	TaskqSlotKey *key;
 
 	if (round->filter != NULL &&
@@ -179,6 +182,7 @@ take(TaskqRound *round, const TaskqKeyed *row)
 			.key = row->key,.kind = round->limit.kind,.first = round->nfound
 		};
 	}
+	round->rows[round->nfound] = *row;
 	round->found[round->nfound++] = ref;
 	key->end = round->nfound;
 	return true;
@@ -286,6 +290,8 @@ taskq_round_take(TaskqRound *round)
 		}
 		memmove(&round->found[n], &round->found[key.first],
 				ntasks * sizeof(TaskqRef));
+		memmove(&round->rows[n], &round->rows[key.first],
+				ntasks * sizeof(TaskqKeyed));
 		key.first = n;
 		key.end = n += ntasks;
 		round->keys[nkeys++] = key;
@@ -321,6 +327,57 @@ taskq_round_end(TaskqRound *round, TaskqLane *lane)
 	if (!again && !lane->waits)
 		lane->waiting = 0;
 	lane->scanner = -1;
+}
+
+/* The rows of this worker's batch. */
+static TaskqKeyed kept[TASKQ_BATCH_MAX];
+static int	nkept = 0;
+
+/* taskq_round_keep - what was found is this worker's batch */
+void
+taskq_round_keep(const TaskqRound *round)
+{
+	nkept = round->nfound;
+	memcpy(kept, round->rows, nkept * sizeof(TaskqKeyed));
+}
+
+/* Is that what became of a task by now: is it not to be claimed any more? */
+static bool
+is_over(char outcome, const pg_uuid_t *id)
+{
+	TaskqRef	ref;
+
+	if (outcome == TASKQ_UNDONE)
+		return false;
+	return outcome != TASKQ_DROPPED || !taskq_ready_claimable(id, NULL, &ref);
+}
+
+/*
+ * taskq_round_tidy - this worker, whose slot it is, is through with its
+ * batch: delete the rows of what is not claimable any more
+ *
+ * Before it gives the places of the keys back.  In a transaction of its own,
+ * which nobody waits for: if it is undone the rows are found again.
+ */
+void
+taskq_round_tidy(const TaskqSlot *slot)
+{
+	int			n = 0;
+
+	if (nkept == 0)
+		return;
+	taskq_store_begin();
+	for (int i = 0; i < Min(nkept, slot->nitems); i++)
+	{
+		if (is_over(slot->outcome[i], &kept[i].at.id))
+			kept[n++] = kept[i];
+	}
+	nkept = 0;
+	taskq_keyed_tidy(kept, n);
+	PopActiveSnapshot();
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	CommitTransactionCommand();
 }
 
 /*

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "lanes/keys.h"
+#include "store/keyed.h"
 #include "store/leaves.h"
 
 /* A look round the keys of a lane: what it needs to know, what it finds. */
@@ -22,6 +23,7 @@ typedef struct TaskqRound
 	pg_uuid_t  *reserved;		/* NULL: no need to know */
 	int			nfound;
 	TaskqRef	found[TASKQ_BATCH_MAX]; /* key by key, in order */
+	TaskqKeyed	rows[TASKQ_BATCH_MAX];	/* ... as they were found */
 	int			nkeys;
 	TaskqSlotKey keys[TASKQ_BATCH_KEYS];
 	int			npassed;
@@ -35,6 +37,8 @@ extern void taskq_round_begin(TaskqRound *round, TaskqLane *lane, int scanner);
 extern void taskq_round_look(TaskqRound *round);
 extern int	taskq_round_take(TaskqRound *round);
 extern void taskq_round_end(TaskqRound *round, TaskqLane *lane);
+extern void taskq_round_keep(const TaskqRound *round);
+extern void taskq_round_tidy(const TaskqSlot *slot);
 extern int	taskq_round_list(int32 lane, int max, TaskqRef *found);
 
 #endif

@@ -23,6 +23,7 @@
 #include "lanes/announce.h"
 #include "lanes/claim.h"
 #include "lanes/lane.h"
+#include "lanes/round.h"
 #include "lanes/turn.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
@@ -167,6 +168,7 @@ run_batch(TaskqSlot *slot)
 		}
 	}
 	taskq_relief_end();
+	taskq_round_tidy(slot);
 	pgstat_report_activity(STATE_IDLE, "");
 	taskq_announce(my_slotno);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);

@@ -8,19 +8,29 @@
  * lock.  So a lane of such tasks needs no watermark, and no scan of the
  * leaves.
  *
+ * A task that comes to its end leaves its row to its worker, which deletes
+ * those of its whole batch at once before it gives their keys back.  What is
+ * left when the worker does not get there is found by the next look, which
+ * finds the task as it is by now, and so deletes the row.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
 #include "common/cryptohash.h"
 #include "common/sha2.h"
+#include "executor/tuptable.h"
 #include "port/pg_bswap.h"
+#include "storage/bufmgr.h"
 #include "store/keyed.h"
 #include "store/rows.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#define Natts_keyed 4
+#define Natts_keyed 5
 
 static void
 hash_text(pg_cryptohash_ctx * hash, Datum text)
@@ -89,6 +99,7 @@ taskq_keyed_insert(TaskqRow *rows, int n)
 	{
 		values[2] = TimestampTzGetDatum(due_of(&rows[i]));
 		values[3] = taskq_row_value(&rows[i], id);
+		values[4] = PointerGetDatum(&rows[i].tid);
 		tuples[i] = taskq_rows_form(rel, values, nulls, Natts_keyed);
 	}
 	for (int i = 0; i < n; i += 1000)
@@ -103,7 +114,7 @@ taskq_keyed_insert(TaskqRow *rows, int n)
 void
 taskq_keyed_delete(TaskqRow *row)
 {
-	ScanKeyData keys[Natts_keyed];
+	ScanKeyData keys[4];
 
 	taskq_key(&keys[0], 1, F_INT4EQ, taskq_row_value(row, lane));
 	taskq_key(&keys[1], 2, F_INT8EQ, Int64GetDatum(taskq_key_hash(row)));
@@ -111,6 +122,50 @@ taskq_keyed_delete(TaskqRow *row)
 	taskq_key(&keys[3], 4, F_UUID_EQ, taskq_row_value(row, id));
 	taskq_read_delete(TASKQ_REL_KEYED, TASKQ_REL_KEYED_PKEY, RowExclusiveLock,
 					  lengthof(keys), keys);
+}
+
+/* Is a row where it was read?  The place may be another's by now. */
+static bool
+still_there(Relation rel, BlockNumber nblocks, const TaskqKeyed *row,
+			Snapshot snapshot, TupleTableSlot *slot)
+{
+	ItemPointerData tid = row->tid;
+	bool		isnull;
+
+	return ItemPointerGetBlockNumber(&tid) < nblocks &&
+		table_tuple_fetch_row_version(rel, &tid, snapshot, slot) &&
+		taskq_id_eq(DatumGetUUIDP(slot_getattr(slot, 4, &isnull)),
+					&row->at.id) &&
+		DatumGetTimestampTz(slot_getattr(slot, 3, &isnull)) == row->at.due;
+}
+
+/*
+ * taskq_keyed_tidy - delete rows of tasks that are not claimable any more
+ *
+ * Those that somebody else has deleted, or is about to, are passed over.
+ */
+void
+taskq_keyed_tidy(const TaskqKeyed *rows, int n)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_KEYED, RowExclusiveLock);
+	Snapshot	snapshot = taskq_store_snapshot();
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	BlockNumber nblocks = RelationGetNumberOfBlocks(rel);
+
+	for (int i = 0; i < n; i++)
+	{
+		TM_FailureData failure;
+		ItemPointerData tid = rows[i].tid;
+
+		if (still_there(rel, nblocks, &rows[i], snapshot, slot))
+			(void) table_tuple_delete(rel, &tid, GetCurrentCommandId(true),
+									  snapshot, InvalidSnapshot, false,
+									  &failure, false);
+		ExecClearTuple(slot);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, NoLock);
 }
 
 /*
@@ -139,5 +194,7 @@ taskq_keyed_next(TaskqRead *read, TaskqKeyed *keyed)
 	keyed->key = DatumGetInt64(taskq_read_column(read, tuple, 2));
 	keyed->at.due = DatumGetTimestampTz(taskq_read_column(read, tuple, 3));
 	keyed->at.id = *DatumGetUUIDP(taskq_read_column(read, tuple, 4));
+	keyed->place = *(ItemPointer) DatumGetPointer(taskq_read_column(read, tuple, 5));
+	keyed->tid = tuple->t_self;
 	return true;
 }

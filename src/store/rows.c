@@ -329,6 +329,7 @@ insert_plainly(Relation rel, HeapTuple *tuples, int n,
 			   CatalogIndexState indexes)
 {
 	TupleTableSlot **slots = palloc(n * sizeof(TupleTableSlot *));
+	HeapTuple  *together = palloc(n * sizeof(HeapTuple));
 	int			collected = 0;
 
 	for (int i = 0; i < n; i++)
@@ -340,12 +341,17 @@ insert_plainly(Relation rel, HeapTuple *tuples, int n,
 		}
 		slots[collected] = MakeSingleTupleTableSlot(RelationGetDescr(rel),
 													&TTSOpsHeapTuple);
-		ExecStoreHeapTuple(tuples[i], slots[collected++], false);
+		ExecStoreHeapTuple(tuples[i], slots[collected], false);
+		together[collected++] = tuples[i];
 	}
 	if (collected > 0)
 		CatalogTuplesMultiInsertWithInfo(rel, slots, collected, indexes);
 	for (int i = 0; i < collected; i++)
+	{
+		together[i]->t_self = slots[i]->tts_tid;
 		ExecDropSingleTupleTableSlot(slots[i]);
+	}
+	pfree(together);
 	pfree(slots);
 }
 
@@ -368,7 +374,7 @@ insert_by_executor(Relation rel, HeapTuple *tuples, int n)
 
 /*
  * taskq_rows_insert - insert n rows into a table, which the caller has locked
- * row exclusive
+ * row exclusive; t_self of each is where it is then
  *
  * Raises what constraints and indexes of others raise.
  */

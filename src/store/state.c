@@ -21,6 +21,7 @@
  */
 #include "postgres.h"
 
+#include "base/current.h"
 #include "store/attempts.h"
 #include "store/dependencies.h"
 #include "store/keyed.h"
@@ -102,12 +103,24 @@ enter_ready(TaskqRow *row, const pg_uuid_t *id)
 						   id);
 }
 
-/* ... and now it is not. */
+/* Does this session run the task just now? */
+static bool
+is_current(const pg_uuid_t *id)
+{
+	return taskq_in_task() && taskq_id_eq(&taskq_current->id, id);
+}
+
+/*
+ * ... and now it is not.  A worker deletes rows in table "keyed" of what it
+ * has run later, many at once.
+ */
 static void
 leave_ready(TaskqRow *row, const pg_uuid_t *id)
 {
 	int32		lane = DatumGetInt32(taskq_row_value(row, lane));
 
+	if (taskq_lane_keyed(lane) && is_current(id))
+		return;
 	if (taskq_lane_keyed(lane))
 		taskq_keyed_delete(row);
 	else if (!taskq_row_isnull(row, run_at))

@@ -110,7 +110,7 @@ static const Oid schedule_object_types[] = {TEXTOID, TEXTOID, UUIDOID,
 TIMESTAMPTZOID, TIMESTAMPTZOID};
 static const Oid dependency_types[] = {UUIDOID, CHAROID, UUIDOID, CHAROID};
 static const Oid blocked_types[] = {UUIDOID, BOOLOID, CHAROID, INT4OID, BOOLOID};
-static const Oid keyed_types[] = {INT4OID, INT8OID, TIMESTAMPTZOID, UUIDOID};
+static const Oid keyed_types[] = {INT4OID, INT8OID, TIMESTAMPTZOID, UUIDOID, TIDOID};
 static const Oid unique_types[] = {UUIDOID, BYTEAOID, INT4OID, INT8OID,
 TIMESTAMPTZOID};
 

@@ -60,7 +60,10 @@ insert_into_leaf(int leaf, TaskqRow *rows, int n)
 							  Natts_task);
 	taskq_rows_insert(rel, tuples, n, Natts_task);
 	for (int i = 0; i < n; i++)
+	{
+		rows[i].tid = tuples[i]->t_self;
 		heap_freetuple(tuples[i]);
+	}
 	pfree(tuples);
 	table_close(rel, NoLock);
 }
@@ -68,7 +71,7 @@ insert_into_leaf(int leaf, TaskqRow *rows, int n)
 /*
  * taskq_store_insert - insert tasks
  *
- * The leaf of each is the one its id names; runs of rows for the same leaf go
+ * Their places are in tid then.  The leaf of each is the one its id names; runs of rows for the same leaf go
  * in together.
  */
 void
