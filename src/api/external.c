@@ -33,6 +33,7 @@
 #include "lanes/live.h"
 #include "lanes/note.h"
 #include "lanes/place.h"
+#include "lanes/round.h"
 #include "lanes/scan.h"
 #include "miscadmin.h"
 #include "run/complete.h"
@@ -91,7 +92,7 @@ lane_suits(const Claim *claim, int32 id)
 {
 	const TaskqLaneDef *lane = taskq_lane_get(id);
 
-	return lane != NULL && !taskq_lane_keyed(id) &&
+	return lane != NULL &&
 		listed(claim->queues, NameStr(lane->queue)) &&
 		listed(claim->kinds, NameStr(lane->kind)) &&
 		taskq_lane_claimable(lane) &&
@@ -271,6 +272,87 @@ works_for_all(int32 lane)
 	return kind != NULL && taskq_kind_works_for_all(kind);
 }
 
+/* Claim tasks of one key that were found; how many. */
+static int
+claim_of_key(const Claim *claim, const TaskqRound *round, int index,
+			 ReturnSetInfo *rsinfo)
+{
+	const TaskqSlotKey *key = &round->keys[index];
+	const TaskqLaneDef *lane = taskq_lane_get(round->lane);
+	int			claimed = 0;
+
+	for (int i = key->first; i < key->end; i++)
+	{
+		if (!taskq_note_key_taken(lane, key->key, round->limit))
+			break;
+		if (claim_one(claim, &round->found[i].id, rsinfo))
+			claimed++;
+		else
+			taskq_note_key_undo();
+	}
+	return claimed;
+}
+
+/* Look round the keys of a lane from where it is; false if the lane is gone. */
+static bool
+begin_round(TaskqRound *round)
+{
+	TaskqLane  *lane;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	lane = taskq_lane_find(MyDatabaseId, round->lane);
+	if (lane != NULL)
+		taskq_round_begin(round, lane, -1);
+	LWLockRelease(taskq_main_lock);
+	return lane != NULL;
+}
+
+/* The lane's turn goes on after what was claimed. */
+static void
+leave_round(const TaskqRound *round)
+{
+	TaskqLane  *lane;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	lane = taskq_lane_find(MyDatabaseId, round->lane);
+	if (lane != NULL)
+		lane->cursor = round->cursor;
+	LWLockRelease(taskq_main_lock);
+}
+
+/*
+ * Claim tasks with concurrency keys; each has a place of its key as long as
+ * its lease lasts.
+ */
+static int
+claim_keyed(const Claim *claim, int32 lane, int wanted, ReturnSetInfo *rsinfo)
+{
+	TaskqRound *round = taskq_round_new(lane);
+	int			claimed = 0;
+	int			before = -1;
+
+	if (!begin_round(round))
+		return 0;
+	round->filter = works_for_all(lane) ? may_claim_of_all : may_claim;
+	round->max_of_key = Min(round->limit.n, TASKQ_BATCH_MAX);
+	round->max_keys = TASKQ_BATCH_KEYS;
+	round->more = true;
+	/* what others have locked is passed over, but not for ever */
+	while (claimed < wanted && claimed > before && round->more &&
+		   taskq_defs_current())
+	{
+		before = claimed;
+		round->max = Min(wanted - claimed, TASKQ_BATCH_MAX);
+		taskq_round_look(round);
+		for (int i = 0; i < round->nkeys; i++)
+			claimed += claim_of_key(claim, round, i, rsinfo);
+		taskq_round_next(round);
+	}
+	leave_round(round);
+	pfree(round);
+	return claimed;
+}
+
 /*
  * Claim from one lane; how many.  The snapshot of a scan may be old by the
  * time a row is locked, the lock is not.
@@ -283,6 +365,8 @@ scan_and_claim(const Claim *claim, int32 lane, int wanted,
 	int			claimed = 0;
 
 	probe(lane);
+	if (taskq_lane_keyed(lane))
+		return claim_keyed(claim, lane, wanted, rsinfo);
 	if (!read_lane(lane, scan))
 		return 0;
 	scan->filter = works_for_all(lane) ? may_claim_of_all : may_claim;

@@ -102,8 +102,7 @@ submit_when(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 
 /* No more than N tasks of a key run at the same time. */
 static void
-submit_key(TaskqSubmit *submit, const TaskqKind *kind,
-		   FunctionCallInfo fcinfo, int first)
+submit_key(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 {
 	text	   *key;
 
@@ -114,11 +113,6 @@ submit_key(TaskqSubmit *submit, const TaskqKind *kind,
 		taskq_invalid_argument("concurrency_key",
 							   psprintf("must have between 1 and %d bytes",
 										MAX_KEY));
-	if (kind != NULL && kind->handler == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("option \"concurrency_key\" of tasks of external workers is not supported by this version of taskq"),
-				 errhint("Leave argument \"concurrency_key\" out.")));
 	taskq_row_set(&submit->row, concurrency_key, PointerGetDatum(key));
 }
 
@@ -499,7 +493,7 @@ submit_begin(TaskqSubmit *submit, const char *kind_name,
 	}
 	if (!PG_ARGISNULL(first + OPT_QUEUE))
 		queue = taskq_arg_queue(fcinfo, first + OPT_QUEUE);
-	submit_key(submit, kind, fcinfo, first);
+	submit_key(submit, fcinfo, first);
 	taskq_submit_place(submit, kind_name, kind, role, queue,
 					   priority_of(fcinfo, first, priority));
 	submit_when(submit, fcinfo, first);

@@ -77,6 +77,8 @@ typedef struct TaskqDb
 	bool		loaded;			/* its lanes have been looked through since
 								 * the server started */
 	bool		renewed;		/* its leases have been renewed since then */
+	bool		keys_counted;	/* concurrency keys of its leases are in
+								 * shared memory */
 	bool		rescan;			/* a lane found no room: look through them
 								 * again */
 	int			blocked;		/* sessions that want no taskq process here

@@ -573,8 +573,8 @@ release_keys(TaskqSlot *slot, bool all)
 		.number = slot->keys[i].key};
 
 		if (all || key_done(slot, &slot->keys[i]))
-			taskq_key_release(&key, slot->keys[i].kind,
-							  slot->keys[i].rest_until);
+			(void) taskq_key_release(&key, slot->keys[i].kind,
+									 slot->keys[i].rest_until);
 		else
 			slot->keys[n++] = slot->keys[i];
 	}

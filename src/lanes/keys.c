@@ -187,6 +187,29 @@ has_room(bool lease)
 	return hash_get_num_entries(keys) < max;
 }
 
+/* An entry, a new one if there is none; NULL if there is no room. */
+static KeyEntry *
+enter(const TaskqKey *key, bool lease)
+{
+	KeyEntry   *entry = find(key);
+
+	if (entry != NULL || !has_room(lease))
+		return entry;
+	entry = hash_search(keys, key, HASH_ENTER_NULL, NULL);
+	if (entry != NULL)
+		memset((char *) entry + sizeof(TaskqKey), 0,
+			   sizeof(KeyEntry) - sizeof(TaskqKey));
+	return entry;
+}
+
+static void
+add_place(KeyEntry *entry, TaskqKeyLimit limit)
+{
+	entry->kinds[kind_enter(entry, limit)].n++;
+	entry->held++;
+	entry->rest_until = 0;
+}
+
 /*
  * taskq_key_take - take a place, for a worker or for a lease
  *
@@ -195,49 +218,55 @@ has_room(bool lease)
 bool
 taskq_key_take(const TaskqKey *key, TaskqKeyLimit limit, bool lease)
 {
-	KeyEntry   *entry = find(key);
+	KeyEntry   *entry = enter(key, lease);
 
-	if (entry == NULL)
-	{
-		if (!has_room(lease))
-			return false;
-		entry = hash_search(keys, key, HASH_ENTER_NULL, NULL);
-		if (entry == NULL)
-			return false;
-		memset((char *) entry + sizeof(TaskqKey), 0,
-			   sizeof(KeyEntry) - sizeof(TaskqKey));
-	}
-	if (!entry_free(entry, limit))
+	if (entry == NULL || !entry_free(entry, limit))
 		return false;
-	entry->kinds[kind_enter(entry, limit)].n++;
-	entry->held++;
-	entry->rest_until = 0;
+	add_place(entry, limit);
 	return true;
+}
+
+/*
+ * taskq_key_count - somebody has a place since before the server's start
+ *
+ * False if there is no room to note it.
+ */
+bool
+taskq_key_count(const TaskqKey *key, TaskqKeyLimit limit)
+{
+	KeyEntry   *entry = enter(key, false);
+
+	if (entry != NULL)
+		add_place(entry, limit);
+	return entry != NULL;
 }
 
 /*
  * taskq_key_release - give a place back that was taken for this kind
  *
  * With rest_until the key is left alone until then: its first task was
- * locked, and would be again.
+ * locked, and would be again.  True if somebody waits for the place.
  */
-void
+bool
 taskq_key_release(const TaskqKey *key, uint32 kind, TimestampTz rest_until)
 {
 	KeyEntry   *entry = find(key);
+	bool		waited;
 	int			index;
 
 	if (entry == NULL || entry->held == 0)
-		return;
+		return false;
 	index = kind_index(entry, kind);
 	entry->kinds[index < 0 ? KINDS - 1 : index].n--;
 	entry->held--;
 	entry->rest_until = Max(entry->rest_until, rest_until);
-	if (entry->waited)
-		taskq_keys_wake(key->dbid, key->role);
+	waited = entry->waited;
 	entry->waited = false;
 	if (entry->held == 0 && entry->rest_until == 0)
 		(void) hash_search(keys, key, HASH_REMOVE, NULL);
+	if (waited)
+		taskq_keys_wake(key->dbid, key->role);
+	return waited;
 }
 
 /* Look at the lane again at that time at the latest. */

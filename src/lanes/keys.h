@@ -24,7 +24,8 @@ extern TaskqKeyLimit taskq_key_limit(const char *kind, int n);
 extern bool taskq_key_free(const TaskqKey *key, TaskqKeyLimit limit);
 extern bool taskq_key_take(const TaskqKey *key, TaskqKeyLimit limit,
 						   bool lease);
-extern void taskq_key_release(const TaskqKey *key, uint32 kind,
+extern bool taskq_key_count(const TaskqKey *key, TaskqKeyLimit limit);
+extern bool taskq_key_release(const TaskqKey *key, uint32 kind,
 							  TimestampTz rest_until);
 extern bool taskq_key_wait(const TaskqKey *key, TaskqKeyLimit limit,
 						   TaskqLane *lane);

@@ -58,6 +58,8 @@ typedef enum NoteType
 	NOTE_RETRIED,
 	NOTE_LOOK,
 	NOTE_CANCEL,
+	NOTE_KEY_TAKEN,
+	NOTE_KEY_FREED,
 	NOTE_KEY_LIMIT,
 	NOTE_WAKE,
 	NOTE_PAUSE,
@@ -87,6 +89,7 @@ typedef struct Note
 	char	   *reason;
 	TaskqKeyLimit limit;
 	TaskqPlace *place;
+	int64		key;
 } Note;
 
 static Note *notes = NULL;
@@ -102,6 +105,7 @@ static bool ending = false;		/* the transaction is at its end, not a
 static bool unsure = false;		/* ... or may not be: what has been saved is
 								 * to be read */
 
+static void apply_notes(int from, int until, bool committed);
 static void on_xact_end(XactEvent event, void *arg);
 static void on_subxact_end(SubXactEvent event, SubTransactionId mySubid,
 						   SubTransactionId parentSubid, void *arg);
@@ -532,6 +536,52 @@ taskq_note_cancel(const TaskqLaneDef *lane, int slot, const pg_uuid_t *id,
 		: NULL;
 }
 
+static TaskqKey
+note_key(const Note *note)
+{
+	return (TaskqKey)
+	{
+		.dbid = MyDatabaseId,.role = note->role,.number = note->key
+	};
+}
+
+bool
+taskq_note_key_taken(const TaskqLaneDef *lane, int64 number,
+					 TaskqKeyLimit limit)
+{
+	Note	   *note = note_add(NOTE_KEY_TAKEN, lane);
+	TaskqKey	key;
+	bool		taken;
+
+	note->key = number;
+	note->limit = limit;
+	key = note_key(note);
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taken = taskq_key_take(&key, limit, true);
+	LWLockRelease(taskq_main_lock);
+	if (!taken)
+		nnotes--;
+	return taken;
+}
+
+void
+taskq_note_key_undo(void)
+{
+	Assert(nnotes > 0 && notes[nnotes - 1].type == NOTE_KEY_TAKEN);
+	apply_notes(nnotes - 1, nnotes, false);
+	nnotes--;
+}
+
+void
+taskq_note_key_freed(const TaskqLaneDef *lane, int64 number,
+					 TaskqKeyLimit limit)
+{
+	Note	   *note = note_add(NOTE_KEY_FREED, lane);
+
+	note->key = number;
+	note->limit = limit;
+}
+
 void
 taskq_note_key_limit(TaskqKeyLimit limit)
 {
@@ -698,6 +748,16 @@ apply_cancel(TaskqDb *db, const Note *note)
 						 note->reason);
 }
 
+/* Whoever waits for the key looks again. */
+static void
+apply_key_freed(TaskqDb *db, const Note *note)
+{
+	TaskqKey	key = note_key(note);
+
+	if (taskq_key_release(&key, note->limit.kind, 0))
+		taskq_lane_wake(db, note->role);
+}
+
 static void
 apply_key_limit(TaskqDb *db, const Note *note)
 {
@@ -811,6 +871,8 @@ static void (*const apply_committed[]) (TaskqDb *db, const Note *note) =
 		[NOTE_RETRIED] = apply_retried,
 		[NOTE_LOOK] = apply_look,
 		[NOTE_CANCEL] = apply_cancel,
+		[NOTE_KEY_TAKEN] = apply_nothing,
+		[NOTE_KEY_FREED] = apply_key_freed,
 		[NOTE_KEY_LIMIT] = apply_key_limit,
 		[NOTE_WAKE] = apply_wake,
 		[NOTE_PAUSE] = apply_pause,
@@ -826,6 +888,8 @@ apply_aborted(TaskqDb *db, Note *note)
 
 	if (note->type == NOTE_LEASED)
 		taskq_place_unlease(db, note->place, note->leases, false);
+	if (note->type == NOTE_KEY_TAKEN)
+		apply_key_freed(db, note);
 	if (note->type != NOTE_TOUCHED)
 		return;
 	lane = note_lane(db, note);

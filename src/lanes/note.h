@@ -86,6 +86,18 @@ extern void taskq_note_cancel(const TaskqLaneDef *lane, int slot,
 							  const pg_uuid_t *id, bool force,
 							  const char *reason);
 
+/*
+ * a place of a concurrency key for a lease, taken now: given back if this
+ * transaction is undone, or by taskq_note_key_undo; false: there is none
+ */
+extern bool taskq_note_key_taken(const TaskqLaneDef *lane, int64 number,
+								 TaskqKeyLimit limit);
+extern void taskq_note_key_undo(void);
+
+/* ... that is given back when it commits */
+extern void taskq_note_key_freed(const TaskqLaneDef *lane, int64 number,
+								 TaskqKeyLimit limit);
+
 /* a kind has another limit of running tasks of a concurrency key */
 extern void taskq_note_key_limit(TaskqKeyLimit limit);
 

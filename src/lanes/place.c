@@ -55,6 +55,7 @@
 #include "catalog/pg_class.h"
 #include "common/hashfn.h"
 #include "lanes/lane.h"
+#include "lanes/leasekeys.h"
 #include "lanes/note.h"
 #include "lanes/place.h"
 #include "miscadmin.h"
@@ -123,7 +124,7 @@ table_init(void)
 						   HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
 }
 
-static void note_end(int32 lane);
+static void note_end(TaskqRow *row);
 static void made_room_elsewhere(Oid here);
 
 /*
@@ -401,9 +402,10 @@ taskq_place_prepare(const TaskqLimits *limits)
 
 /* Called by the store: this transaction ends the lease of a task. */
 static void
-note_end(int32 lane)
+note_end(TaskqRow *row)
 {
-	const TaskqLaneDef *def = taskq_lane_get(lane);
+	const TaskqLaneDef *def =
+	taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
 	TaskqPlace	place;
 
 	taskq_place_gate();
@@ -411,6 +413,7 @@ note_end(int32 lane)
 		return;
 	place_of(def, &place);
 	taskq_note_unleased(&place);
+	taskq_lease_key_ended(row);
 }
 
 /* ---- reserved places ---- */

@@ -20,6 +20,7 @@
  */
 #include "postgres.h"
 
+#include "lanes/leasekeys.h"
 #include "lanes/round.h"
 #include "access/xact.h"
 #include "miscadmin.h"
@@ -42,12 +43,15 @@ limit_of(int32 id)
 /*
  * taskq_round_new - a look round the keys of a lane; palloc'd, and for one
  * task until told otherwise
+ *
+ * Needs a transaction, and taskq_defs_begin.
  */
 TaskqRound *
 taskq_round_new(int32 lane)
 {
 	TaskqRound *round = palloc(sizeof(TaskqRound));
 
+	taskq_lease_keys_count();
 	memset(round, 0, offsetof(TaskqRound, found));
 	round->lane = lane;
 	round->limit = limit_of(lane);
@@ -263,6 +267,17 @@ taskq_round_look(TaskqRound *round)
 	UnregisterSnapshot(snapshot);
 	/* nothing is allocated under the main lock */
 	passed_room(round, TASKQ_BATCH_KEYS);
+}
+
+/*
+ * taskq_round_next - go on after what was found
+ */
+void
+taskq_round_next(TaskqRound *round)
+{
+	if (round->nkeys > 0)
+		round->cursor = round->keys[round->nkeys - 1].key;
+	round->nkeys = round->nfound = round->npassed = 0;
 }
 
 /*

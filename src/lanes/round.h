@@ -35,6 +35,7 @@ typedef struct TaskqRound
 extern TaskqRound *taskq_round_new(int32 lane);
 extern void taskq_round_begin(TaskqRound *round, TaskqLane *lane, int scanner);
 extern void taskq_round_look(TaskqRound *round);
+extern void taskq_round_next(TaskqRound *round);
 extern int	taskq_round_take(TaskqRound *round);
 extern void taskq_round_end(TaskqRound *round, TaskqLane *lane);
 extern void taskq_round_keep(const TaskqRound *round);

@@ -14,7 +14,7 @@
 #include "store/rows.h"
 #include "utils/timestamp.h"
 
-void		(*taskq_lease_ended) (int32 lane) = NULL;
+void		(*taskq_lease_ended) (struct TaskqRow *row) = NULL;
 
 /* columns of taskq_internal.lease, in the order of TaskqLease but tid */
 #define Natts_lease 10

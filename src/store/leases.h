@@ -26,11 +26,13 @@ typedef struct TaskqLease
 	Datum		progress;		/* jsonb, or 0 */
 } TaskqLease;
 
+struct TaskqRow;
+
 /*
- * Set by whoever counts leases: called when one of this lane is about to be
+ * Set by whoever counts leases: called when that of this task is about to be
  * deleted.
  */
-extern void (*taskq_lease_ended) (int32 lane);
+extern void (*taskq_lease_ended) (struct TaskqRow *row);
 
 extern void taskq_lease_insert(TaskqLease *lease);
 extern bool taskq_lease_find(const pg_uuid_t *id, TaskqLease *lease);

@@ -173,7 +173,7 @@ leave_state(TaskqRow *row, char from, const pg_uuid_t *id)
 	if (from == TASKQ_LEASED && taskq_lease_find(id, &lease))
 	{
 		if (taskq_lease_ended != NULL)
-			taskq_lease_ended(DatumGetInt32(taskq_row_value(row, lane)));
+			taskq_lease_ended(row);
 		taskq_timer_delete(lease.timer, id);
 		taskq_lease_delete(id);
 	}

@@ -119,7 +119,7 @@ foreach my $round (1 .. 3)
 {
 	$node->poll_query_until($db, "SELECT count(*) > $round * 50 FROM ran") or die;
 	my $worker = q{pg_stat_activity WHERE backend_type = 'taskq worker'};
-	$node->poll_query_until($db, "SELECT count(*) > 0 FROM $worker") or die;
+	$node->poll_query_until($db, "SELECT EXISTS (SELECT FROM $worker) OR NOT EXISTS (SELECT FROM taskq.task WHERE NOT ready)") or die;
 	my $pid = sql($node, $db, "SELECT min(pid) FROM $worker") or next;
 	kill 'KILL', $pid;
 	$node->poll_query_until($db, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
@@ -131,5 +131,25 @@ $node->poll_query_until($db, 'SELECT count(*) > 50 FROM ran') or die;
 $node->stop('immediate');
 $node->start;
 all_done('the server is killed');
+
+# --- leases have their keys across a restart, and over connections
+
+$node->safe_psql($db, q{
+	SELECT taskq.kind_define('out');
+	CREATE TABLE lease AS SELECT NULL::uuid AS id, NULL::uuid AS token WHERE false;
+	SELECT taskq.task_submit('out', concurrency_key => 'x');
+	INSERT INTO lease SELECT id, token FROM taskq.task_claim('w', kinds => '{out}', lease => '1 h');
+	SELECT taskq.task_submit('out', concurrency_key => 'x'), taskq.task_submit('one', concurrency_key => 'x');});
+foreach my $mode ('fast', 'immediate')
+{
+	$node->stop($mode);
+	$node->start;
+	wait_task($node, $db, submit($node, $db, 'short', '{}', "concurrency_key => 'after $mode'"));
+	is(sql($node, $db, q{SELECT state FROM taskq.task WHERE kind = 'one'}), 'pending', "$mode stop: a lease still has its key");
+	is(sql($node, $db, q{SELECT count(*) FROM taskq.task_claim('v', kinds => '{out}', n => 5)}), 0, '... also for external workers');
+	is(sql($node, $db, q{SELECT count(*) FROM taskq.task WHERE concurrency_key = 'x' AND state = 'running'}), 1, '... one of a key runs');
+}
+$node->safe_psql($db, q{SELECT taskq.task_complete(id, token) FROM lease});
+ok($node->poll_query_until($db, q{SELECT ready FROM taskq.task WHERE kind = 'one'}), 'its end gives the key to the next one');
 
 done_testing();
