@@ -53,7 +53,7 @@ $$;
 REVOKE ALL ON TYPE taskq.handler FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA taskq TO taskq_user, taskq_worker, taskq_developer, taskq_operator, taskq_monitor;
-GRANT SELECT ON taskq.task, taskq.task_attempt, taskq.queue, taskq.worker
+GRANT SELECT ON taskq.task, taskq.task_attempt, taskq.queue, taskq.worker, taskq.link
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 GRANT SELECT ON taskq.kind
 	TO taskq_user, taskq_worker, taskq_developer, taskq_operator, taskq_monitor;
@@ -70,7 +70,8 @@ GRANT EXECUTE ON FUNCTION
 	taskq.task_wait_any(uuid[], interval), taskq.task_wait_all(uuid[], interval),
 	taskq.task_attempts(uuid), taskq.task_dependencies(uuid),
 	taskq.progress(numeric, numeric, text, int, jsonb), taskq.current_task(), taskq.cancel_requested(),
-	taskq.fail(text, jsonb), taskq.retry(interval, text, jsonb)
+	taskq.fail(text, jsonb), taskq.retry(interval, text, jsonb),
+	taskq.link(text, text, uuid, uuid), taskq.unlink(text, text, uuid)
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 GRANT EXECUTE ON PROCEDURE taskq.task_bulk_all(text, jsonb, text, bool, int, bigint, bigint)
 	TO taskq_user, taskq_operator;

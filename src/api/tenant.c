@@ -22,6 +22,7 @@
 #include "run/complete.h"
 #include "store/attempts.h"
 #include "store/leaves.h"
+#include "store/links.h"
 #include "store/rights.h"
 #include "store/schedules.h"
 #include "store/state.h"
@@ -39,12 +40,13 @@ typedef struct Deletion
 	int64		deleted;
 	int64		running;
 	int64		schedules;
+	int64		links;
 	bool		more;
 }			Deletion;
 
 /* It is told to stop, and deleted by a later call. */
 static void
-stop_running(Deletion * deletion, const TaskqLaneDef *lane,
+stop_running(Deletion *deletion, const TaskqLaneDef *lane,
 			 const TaskqLive *live, const pg_uuid_t *id)
 {
 	deletion->running++;
@@ -54,7 +56,7 @@ stop_running(Deletion * deletion, const TaskqLaneDef *lane,
 
 /* A task that was found, and may be another one's by now. */
 static void
-delete_task(Deletion * deletion, const pg_uuid_t *id)
+delete_task(Deletion *deletion, const pg_uuid_t *id)
 {
 	TaskqLive  *live = palloc(sizeof(TaskqLive));
 	const TaskqLaneDef *lane;
@@ -95,7 +97,7 @@ delete_task(Deletion * deletion, const pg_uuid_t *id)
 
 /* The tasks of a lane in one leaf. */
 static void
-delete_in_leaf(Deletion * deletion, int leaf, int32 lane)
+delete_in_leaf(Deletion *deletion, int leaf, int32 lane)
 {
 	pg_uuid_t	after = {{0}};
 	int			n = PORTION;
@@ -121,21 +123,35 @@ delete_in_leaf(Deletion * deletion, int leaf, int32 lane)
 }
 
 static void
-delete_tasks(Deletion * deletion)
+delete_in_lanes(Deletion *deletion)
 {
 	ListCell   *lc;
 
+	deletion->running = 0;
 	foreach(lc, taskq_lanes_of_tenant(deletion->tenant))
 	{
 		for (int leaf = 0; leaf < TASKQ_LEAVES && deletion->left > 0; leaf++)
 			delete_in_leaf(deletion, leaf, lfirst_int(lc));
 	}
+}
+
+/* Those too that a kind's hook has submitted when others were cancelled. */
+static void
+delete_tasks(Deletion *deletion)
+{
+	int64		before;
+
+	do
+	{
+		before = deletion->cancelled;
+		delete_in_lanes(deletion);
+	} while (deletion->cancelled > before && deletion->left > 0);
 	deletion->more = deletion->left <= 0 || deletion->running > 0;
 }
 
 /* First: they make no more tasks then. */
 static void
-delete_schedules(Deletion * deletion)
+delete_schedules(Deletion *deletion)
 {
 	List	   *names = taskq_schedules_of_tenant(deletion->tenant);
 	ListCell   *lc;
@@ -167,7 +183,7 @@ PG_FUNCTION_INFO_V1(taskq_tenant_delete);
 
 /*
  * taskq_tenant_delete - tenant_delete(tenant, n) returns (cancelled, deleted,
- * running, schedules, more)
+ * running, schedules, links, more)
  *
  * Locks the rows of the tasks that it deletes; waits for no task.  Raises
  * 42501 for all but operators.
@@ -177,8 +193,8 @@ taskq_tenant_delete(PG_FUNCTION_ARGS)
 {
 	Deletion	deletion = {.left = PG_INT64_MAX};
 	TupleDesc	desc;
-	Datum		values[5];
-	bool		nulls[5] = {false};
+	Datum		values[6];
+	bool		nulls[6] = {false};
 
 	taskq_require_preload();
 	PreventCommandIfReadOnly("taskq.tenant_delete()");
@@ -196,11 +212,13 @@ taskq_tenant_delete(PG_FUNCTION_ARGS)
 	taskq_defs_begin();
 	delete_schedules(&deletion);
 	delete_tasks(&deletion);
+	deletion.links = taskq_links_delete_tenant(deletion.tenant);
 
 	values[0] = Int64GetDatum(deletion.cancelled);
 	values[1] = Int64GetDatum(deletion.deleted);
 	values[2] = Int64GetDatum(deletion.running);
 	values[3] = Int64GetDatum(deletion.schedules);
-	values[4] = BoolGetDatum(deletion.more);
+	values[4] = Int64GetDatum(deletion.links);
+	values[5] = BoolGetDatum(deletion.more);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

@@ -31,13 +31,13 @@
 #include "utils/timestamp.h"
 
 /* What became of a task that has the key. */
-typedef enum Holder
+typedef enum UniqueHolder
 {
 	HOLDER_WAITS,				/* and, where wanted, its row is locked */
 	HOLDER_RUNS,
 	HOLDER_GONE,				/* finished, or not there any more */
 	HOLDER_BUSY					/* another session, no worker, has its row */
-}			Holder;
+}			UniqueHolder;
 
 static bool
 runs(const pg_uuid_t *id)
@@ -60,7 +60,7 @@ stored_as_running(TaskqRow *row)
  * A worker says what it is about to run before it locks the row; between two
  * attempts the row is free, and the worker has the task all the same.
  */
-static Holder
+static UniqueHolder
 lock_waiting(const pg_uuid_t *id, TaskqRow *row)
 {
 	if (!taskq_store_find(id, row) || taskq_state_final(taskq_row_state(row)))
@@ -83,7 +83,7 @@ lock_waiting(const pg_uuid_t *id, TaskqRow *row)
 }
 
 /* Does the task, which is not locked, still have its key? */
-static Holder
+static UniqueHolder
 look(const pg_uuid_t *id)
 {
 	TaskqRow	row;
@@ -168,16 +168,16 @@ conflict(const TaskqSubmit *submit, const pg_uuid_t *id)
 }
 
 /* What one look at the rows of a key came to. */
-typedef enum Answer
+typedef enum UniqueAnswer
 {
 	ANSWER_FREE,
 	ANSWER_TAKEN,				/* *id says by which task */
 	ANSWER_AGAIN,
 	ANSWER_WAIT					/* for who has the row of task *id */
-}			Answer;
+}			UniqueAnswer;
 
 /* One of the tasks that have it; *answer as far as is known by now. */
-static Answer
+static UniqueAnswer
 ask_holder(TaskqSubmit *submit, Datum payload, const TaskqUnique * unique,
 		   pg_uuid_t *id)
 {
@@ -217,7 +217,7 @@ ask_holder(TaskqSubmit *submit, Datum payload, const TaskqUnique * unique,
 }
 
 /* ... that has ended, but keeps it for a while. */
-static Answer
+static UniqueAnswer
 ask_kept(const TaskqSubmit *submit, const TaskqUnique * unique, pg_uuid_t *id)
 {
 	if (unique->until <= GetCurrentTimestamp() || submit->unique_anew)
@@ -232,7 +232,7 @@ ask_kept(const TaskqSubmit *submit, const TaskqUnique * unique, pg_uuid_t *id)
  * Look who has the key, which is locked, the newest task first: if any waits,
  * it is that.
  */
-static Answer
+static UniqueAnswer
 ask(TaskqSubmit *submit, Datum payload, const TaskqUniqueKey * key,
 	pg_uuid_t *id, TransactionId *in_doubt)
 {
@@ -243,7 +243,7 @@ ask(TaskqSubmit *submit, Datum payload, const TaskqUniqueKey * key,
 	for (int i = list_length(found) - 1; i >= 0; i--)
 	{
 		const		TaskqUnique *unique = list_nth(found, i);
-		Answer		answer = unique->until != DT_NOEND
+		UniqueAnswer		answer = unique->until != DT_NOEND
 		? ask_kept(submit, unique, id)
 		: ask_holder(submit, payload, unique, id);
 
@@ -289,7 +289,7 @@ taskq_unique_take(TaskqSubmit *submit, Datum payload, pg_uuid_t *id)
 	{
 		pg_uuid_t	other;
 		TransactionId in_doubt;
-		Answer		answer;
+		UniqueAnswer		answer;
 
 		CHECK_FOR_INTERRUPTS();
 		taskq_unique_lock(&key);

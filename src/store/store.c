@@ -47,7 +47,8 @@ static const char *const names[] = {
 	"dependency", "dependency_pkey",
 	"blocked", "blocked_pkey",
 	"keyed", "keyed_pkey",
-	"unique_key", "unique_key_pkey", "unique_key_key_idx"
+	"unique_key", "unique_key_pkey", "unique_key_key_idx",
+	"link_task", "link_task_pkey", "link", "link_pkey", "link_object_idx"
 };
 
 StaticAssertDecl(lengthof(names) == TASKQ_NRELS - TASKQ_REL_TIMER,
@@ -113,6 +114,8 @@ static const Oid blocked_types[] = {UUIDOID, BOOLOID, CHAROID, INT4OID, BOOLOID}
 static const Oid keyed_types[] = {INT4OID, INT8OID, TIMESTAMPTZOID, UUIDOID, TIDOID};
 static const Oid unique_types[] = {UUIDOID, BYTEAOID, INT4OID, INT8OID,
 TIMESTAMPTZOID};
+static const Oid link_task_types[] = {UUIDOID, INT4OID, INT4OID, TEXTOID, TEXTOID, JSONBOID};
+static const Oid link_types[] = {UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID};
 
 static const struct
 {
@@ -139,7 +142,9 @@ static const struct
 	{TASKQ_REL_DEPENDENCY, dependency_types, lengthof(dependency_types)},
 	{TASKQ_REL_BLOCKED, blocked_types, lengthof(blocked_types)},
 	{TASKQ_REL_KEYED, keyed_types, lengthof(keyed_types)},
-	{TASKQ_REL_UNIQUE, unique_types, lengthof(unique_types)}
+	{TASKQ_REL_UNIQUE, unique_types, lengthof(unique_types)},
+	{TASKQ_REL_LINK_TASK, link_task_types, lengthof(link_task_types)},
+	{TASKQ_REL_LINK, link_types, lengthof(link_types)}
 };
 
 StaticAssertDecl(lengthof(task_types) == Natts_task &&

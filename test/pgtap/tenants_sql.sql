@@ -111,10 +111,10 @@ CALL wait_state(:'running', 'running');
 RESET SESSION AUTHORIZATION;
 SELECT taskq.schedule_define('tsql', 'tsql', every => '1 h') \g /dev/null
 SET SESSION AUTHORIZATION tsql_op;
-SELECT is(d::text, '(2,3,1,0,t)', 'deleting a tenant: what is finished, what waits, and what runs is told to stop') FROM taskq.tenant_delete('gone') d;
+SELECT is(d::text, '(2,3,1,0,0,t)', 'deleting a tenant: what is finished, what waits, and what runs is told to stop') FROM taskq.tenant_delete('gone') d;
 SELECT is(t.state, 'cancelled', '... it does') FROM taskq.task_wait(:'running') t;
-SELECT is(d::text, '(0,1,0,0,f)', 'once more: that, too') FROM taskq.tenant_delete('gone') d;
-SELECT is(d::text, '(0,0,0,0,f)', '... and no more') FROM taskq.tenant_delete('gone') d;
+SELECT is(d::text, '(0,1,0,0,0,f)', 'once more: that, too') FROM taskq.tenant_delete('gone') d;
+SELECT is(d::text, '(0,0,0,0,0,f)', '... and no more') FROM taskq.tenant_delete('gone') d;
 SELECT is_empty($$SELECT FROM taskq.task WHERE tenant = 'gone'$$, 'nothing is left');
 SELECT is(count(*), 10::bigint, '... but of others') FROM taskq.task WHERE tenant = 'full';
 SELECT is(d.deleted || ' ' || d.more, '4 true', 'a portion') FROM taskq.tenant_delete('full', 4) d;
