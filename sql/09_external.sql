@@ -4,12 +4,12 @@ CREATE FUNCTION taskq.task_claim(worker text, queues text[] DEFAULT NULL, kinds 
 	lease interval DEFAULT '1 min', wait interval DEFAULT '0',
 	OUT id uuid, OUT kind text, OUT queue text, OUT payload jsonb, OUT attempt int, OUT max_attempts int, OUT token uuid,
 	OUT lease_until timestamptz, OUT timeout interval, OUT submitted_by name, OUT tenant text, OUT claims jsonb, OUT tags text[],
-	OUT metadata jsonb)
+	OUT metadata jsonb, OUT previous jsonb)
 RETURNS SETOF record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_claim';
 COMMENT ON FUNCTION taskq.task_claim IS
 'Claim tasks for a program outside of the server
 
-At most n tasks of kinds without handler that the caller may work on (kind_grant, privilege work). Each is the caller''s until its lease ends; heartbeats extend it. The token proves the claim in task_heartbeat, task_complete, task_fail and task_release. Without a task it waits as long as wait, at most taskq.max_wait. Commit before starting to work.';
+At most n tasks of kinds without handler that the caller may work on (kind_grant, privilege work). Each is the caller''s until its lease ends; heartbeats extend it. The token proves the claim in task_heartbeat, task_complete, task_fail and task_release. Without a task it waits as long as wait, at most taskq.max_wait. previous tells of the attempt before, as current_task() does. Commit before starting to work.';
 
 CREATE FUNCTION taskq.task_heartbeat(id uuid, token uuid, lease interval DEFAULT NULL, current numeric DEFAULT NULL,
 	total numeric DEFAULT NULL, message text DEFAULT NULL, info jsonb DEFAULT NULL,

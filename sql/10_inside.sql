@@ -8,12 +8,12 @@ COMMENT ON FUNCTION taskq.progress IS
 Everybody sees it at once, before the task commits. Outside a task it only says so in a notice, to PostgREST as PT409.';
 
 CREATE FUNCTION taskq.current_task(OUT id uuid, OUT kind text, OUT queue text, OUT payload jsonb, OUT attempt int, OUT max_attempts int,
-	OUT submitted_by name, OUT worker text, OUT claims jsonb, OUT tenant text, OUT metadata jsonb, OUT dependencies jsonb)
+	OUT submitted_by name, OUT worker text, OUT claims jsonb, OUT tenant text, OUT metadata jsonb, OUT dependencies jsonb, OUT previous jsonb)
 RETURNS record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_current_task';
 COMMENT ON FUNCTION taskq.current_task IS
 'The task that runs in this session
 
-dependencies: id, kind, state, result and error of each task that it waited for, as a JSON array. All null, with a notice, outside a task; over PostgREST PT409.';
+dependencies: id, kind, state, result and error of each task that it waited for, as a JSON array. previous: task_id, attempt, state, worker, started_at, finished_at, error, progress and result of the attempt before, also at the task that this one is a retry of. All null, with a notice, outside a task; over PostgREST PT409.';
 
 CREATE FUNCTION taskq.cancel_requested()
 RETURNS bool LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_cancel_requested';

@@ -18,6 +18,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "api/patience.h"
+#include "api/previous.h"
 #include "api/task.h"
 #include "base/clock.h"
 #include "base/compat.h"
@@ -163,10 +164,11 @@ interval_datum(int64 ms)
 /* One row of what task_claim returns. */
 static void
 return_claimed(ReturnSetInfo *rsinfo, TaskqRow *row, const TaskqLaneDef *lane,
-			   const TaskqKind *kind, TaskqLease *lease)
+			   const TaskqKind *kind, TaskqLease *lease,
+			   const NullableDatum *previous)
 {
-	Datum		values[14] = {0};
-	bool		nulls[14] = {false};
+	Datum		values[15] = {0};
+	bool		nulls[15] = {false};
 	int64		timeout_ms = timeout_ms_of(row, kind);
 	NameData	submitter = lane->role_name;
 	Oid			oid;
@@ -196,6 +198,8 @@ return_claimed(ReturnSetInfo *rsinfo, TaskqRow *row, const TaskqLaneDef *lane,
 	nulls[12] = taskq_row_isnull(row, tags);
 	values[13] = taskq_row_value(row, metadata);
 	nulls[13] = taskq_row_isnull(row, metadata);
+	values[14] = previous->value;
+	nulls[14] = previous->isnull;
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
@@ -212,6 +216,7 @@ claim_one(const Claim *claim, const pg_uuid_t *id, ReturnSetInfo *rsinfo)
 	const TaskqLaneDef *lane;
 	const TaskqKind *kind;
 	int64		timeout_ms;
+	NullableDatum previous;
 
 	if (taskq_store_lock(id, false, &row) != TASKQ_LOCKED ||
 		taskq_row_state(&row) != TASKQ_PENDING)
@@ -221,7 +226,8 @@ claim_one(const Claim *claim, const pg_uuid_t *id, ReturnSetInfo *rsinfo)
 	if (!taskq_row_may_work(kind, &row))
 		return false;
 	taskq_note_touched(lane, id);
-
+	previous.value = taskq_previous_jsonb(&row, taskq_row_attempt(&row),
+										  &previous.isnull);
 	change.attempt = taskq_row_attempt(&row);
 	change.started_at = GetCurrentTimestamp();
 	taskq_state_change(&row, &change);
@@ -239,9 +245,12 @@ claim_one(const Claim *claim, const pg_uuid_t *id, ReturnSetInfo *rsinfo)
 	taskq_timer_insert(lease.timer, id, lane->id);
 	taskq_note_claimed(lane);
 	taskq_note_due(lease.timer);
-	return_claimed(rsinfo, &row, lane, kind, &lease);
+	return_claimed(rsinfo, &row, lane, kind, &lease, &previous);
 	return true;
 }
+
+/* Who claims, while it is looked for what may be claimed. */
+static const char *claimer;
 
 /*
  * Is it for the caller, as far as is seen without a lock?  What is not stays
@@ -253,7 +262,9 @@ may_claim_of_all(HeapTuple tuple, TupleDesc desc)
 	bool		isnull;
 
 	return DatumGetChar(heap_getattr(tuple, Anum_task_state, desc, &isnull)) ==
-		TASKQ_PENDING;
+		TASKQ_PENDING &&
+		(heap_attisnull(tuple, Anum_task_options, desc) ||
+		 !taskq_tuple_not_for(tuple, desc, claimer));
 }
 
 static bool
@@ -370,6 +381,7 @@ scan_and_claim(const Claim *claim, int32 lane, int wanted,
 	if (!read_lane(lane, scan))
 		return 0;
 	scan->filter = works_for_all(lane) ? may_claim_of_all : may_claim;
+	claimer = claim->worker;
 	while (claimed < wanted && taskq_defs_current() &&
 		   (scan->leaves != 0 || scan->ready.due != DT_NOEND))
 	{

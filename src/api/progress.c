@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "api/dependencies.h"
+#include "api/previous.h"
 #include "base/args.h"
 #include "base/current.h"
 #include "base/shmem.h"
@@ -201,8 +202,8 @@ Datum
 taskq_current_task(PG_FUNCTION_ARGS)
 {
 	TupleDesc	desc;
-	Datum		values[12] = {0};
-	bool		nulls[12];
+	Datum		values[13] = {0};
+	bool		nulls[13];
 	TaskqRow   *row;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -229,6 +230,8 @@ taskq_current_task(PG_FUNCTION_ARGS)
 		values[10] = taskq_row_value(row, metadata);
 		nulls[10] = taskq_row_isnull(row, metadata);
 		values[11] = taskq_dependencies_jsonb(row, &nulls[11]);
+		values[12] = taskq_previous_jsonb(row, taskq_current->attempt,
+										  &nulls[12]);
 	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

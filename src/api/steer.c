@@ -15,6 +15,8 @@
 #include "api/task.h"
 #include "base/args.h"
 #include "base/compat.h"
+#include "base/guc.h"
+#include "base/json.h"
 #include "base/shmem.h"
 #include "fmgr.h"
 #include "lanes/live.h"
@@ -29,6 +31,7 @@
 #include "store/uniques.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
@@ -70,6 +73,18 @@ lock_final(const pg_uuid_t *id, const char *verb, const char *hint,
 			 errdetail("It is %s.", taskq_task_state(row, held ? live : NULL)),
 			 errhint("%s", hint)));
 	return NULL;
+}
+
+/* What has completed need not be run again. */
+static void
+require_failed(const pg_uuid_t *id, TaskqRow *row)
+{
+	if (taskq_row_state(row) != TASKQ_COMPLETED)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_TASK_WRONG_STATE),
+			 errmsg("task %s has completed", taskq_id_text(id)),
+			 errdetail("Argument \"only_failed\" is for tasks that failed or were cancelled.")));
 }
 
 /*
@@ -201,30 +216,28 @@ follow_up(const pg_uuid_t *id, const pg_uuid_t *retry)
 	taskq_note_retried(id, retry);
 }
 
-PG_FUNCTION_INFO_V1(taskq_task_retry);
-
-/*
- * taskq_task_retry - task_retry(id, priority, timeout, payload, queue,
- * max_attempts, delay) returns uuid
- *
- * Locks the old task's row, so that it is not deleted meanwhile.  The new
- * task belongs to whom the old one did, unless it has another payload.
- */
-Datum
-taskq_task_retry(PG_FUNCTION_ARGS)
+/* Arguments of task_retry, by their numbers. */
+enum
 {
-	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
-	pg_uuid_t  *new_id = palloc(sizeof(pg_uuid_t));
-	TaskqSubmit submit;
-	TaskqRow	old;
-	const TaskqLaneDef *lane;
-	const TaskqKind *kind = NULL;
-	int			priority;
-	Datum		payload;
+	RETRY_ID,
+	RETRY_PRIORITY,
+	RETRY_TIMEOUT,
+	RETRY_PAYLOAD,
+	RETRY_QUEUE,
+	RETRY_MAX_ATTEMPTS,
+	RETRY_DELAY,
+	RETRY_TIMEOUT_FACTOR,
+	RETRY_DIFFERENT_WORKER,
+	RETRY_PAYLOAD_MERGE,
+	RETRY_ONLY_FAILED
+};
 
-	taskq_submit_begin(&submit);
-	lane = lock_final(&id, "retry", "Wait for it, or cancel it first.", &old);
-	check_superuser(lane);
+/* Is there what may run the task once more, for the caller? */
+static const TaskqKind *
+retry_kind(const TaskqLaneDef *lane, TaskqRow *old)
+{
+	const TaskqKind *kind = NULL;
+
 	if (strcmp(NameStr(lane->kind), TASKQ_SQL_KIND) != 0)
 	{
 		kind = taskq_kind_get(NameStr(lane->kind));
@@ -233,7 +246,7 @@ taskq_task_retry(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("kind of task \"%s\" does not exist any more", NameStr(lane->kind)),
 					 errhint("Define it again with taskq.kind_define() and submit a new task.")));
-		taskq_kind_check_run(kind, lane, &old);
+		taskq_kind_check_run(kind, lane, old);
 		if (!acts_as(lane->role_oid))
 		{
 			taskq_kind_check_handler(kind, lane);
@@ -244,31 +257,155 @@ taskq_task_retry(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("role \"%s\", which the task ran as, does not exist any more", NameStr(lane->role_name))));
-	payload = PG_ARGISNULL(3) ? taskq_row_value(&old, payload)
-		: other_payload(fcinfo, 3, kind, lane);
-	priority = PG_ARGISNULL(1) ? lane->priority : PG_GETARG_INT32(1);
+	return kind;
+}
+
+/* The old payload, another one, or the old one with other members. */
+static Datum
+retry_payload(FunctionCallInfo fcinfo, const TaskqKind *kind,
+			  const TaskqLaneDef *lane, TaskqRow *old)
+{
+	bool		merge = !PG_ARGISNULL(RETRY_PAYLOAD_MERGE);
+	Datum		payload = taskq_row_value(old, payload);
+	Jsonb	   *merged;
+
+	if (merge && !PG_ARGISNULL(RETRY_PAYLOAD))
+		taskq_invalid("payload and payload_merge cannot both be given",
+					  "Use argument \"payload\" for another payload, or argument \"payload_merge\" for other members of the old one.");
+	if (!PG_ARGISNULL(RETRY_PAYLOAD))
+		return other_payload(fcinfo, RETRY_PAYLOAD, kind, lane);
+	if (!merge)
+		return payload;
+	(void) other_payload(fcinfo, RETRY_PAYLOAD_MERGE, kind, lane);
+	if (!JB_ROOT_IS_OBJECT(PG_GETARG_JSONB_P(RETRY_PAYLOAD_MERGE)) ||
+		taskq_row_isnull(old, payload) ||
+		!JB_ROOT_IS_OBJECT(DatumGetJsonbP(payload)))
+		taskq_invalid("payload_merge is for payloads that are objects",
+					  "Pass a JSON object as argument \"payload_merge\", or use argument \"payload\".");
+	payload = DirectFunctionCall2(jsonb_concat, payload,
+								  PG_GETARG_DATUM(RETRY_PAYLOAD_MERGE));
+	merged = DatumGetJsonbP(payload);
+	taskq_check_size(merged, "payload_merge");
+	return JsonbPGetDatum(merged);
+}
+
+#define MAX_TIMEOUT_MS (INT64CONST(3653) * USECS_PER_DAY / 1000)
+
+/* Longer, or shorter, than it was; what had no limit gets none. */
+static void
+scale_timeout(TaskqRow *new, TaskqRow *old, const TaskqKind *kind,
+			  double factor)
+{
+	int64		ms = kind != NULL && kind->timeout_ms > 0
+		? kind->timeout_ms
+		: taskq_default_timeout;
+
+	if (!taskq_row_isnull(old, timeout_ms))
+		ms = DatumGetInt64(taskq_row_value(old, timeout_ms));
+	if (ms > 0)
+		taskq_row_set(new, timeout_ms,
+					  Int64GetDatum((int64) Max(1, Min(ms * factor,
+													   (double) MAX_TIMEOUT_MS))));
+}
+
+/* What the new attempts may take. */
+static void
+retry_limits(FunctionCallInfo fcinfo, TaskqRow *new, TaskqRow *old,
+			 const TaskqKind *kind)
+{
+	if (!PG_ARGISNULL(RETRY_TIMEOUT))
+		taskq_row_set(new, timeout_ms,
+					  Int64GetDatum(taskq_arg_interval_us(fcinfo, RETRY_TIMEOUT,
+														  "timeout", 1000) /
+									1000));
+	if (!PG_ARGISNULL(RETRY_TIMEOUT_FACTOR))
+	{
+		double		factor = taskq_arg_number(fcinfo, RETRY_TIMEOUT_FACTOR,
+											  "timeout_factor");
+
+		if (!PG_ARGISNULL(RETRY_TIMEOUT))
+			taskq_invalid("timeout and timeout_factor cannot both be given",
+						  "Use argument \"timeout\" for a time, or argument \"timeout_factor\" for so many times the old one.");
+		if (!(factor > 0))
+			taskq_invalid_argument("timeout_factor", "must be greater than 0");
+		scale_timeout(new, old, kind, factor);
+	}
+	if (!PG_ARGISNULL(RETRY_MAX_ATTEMPTS))
+	{
+		taskq_check_max_attempts(PG_GETARG_INT32(RETRY_MAX_ATTEMPTS));
+		taskq_row_set(new, max_attempts,
+					  Int16GetDatum(PG_GETARG_INT32(RETRY_MAX_ATTEMPTS)));
+	}
+}
+
+/* By another worker than the last attempt's, also if that was so told. */
+static void
+retry_worker(FunctionCallInfo fcinfo, TaskqRow *new, TaskqRow *old)
+{
+	JsonbParseState *state = NULL;
+	Datum		option;
+
+	if (PG_ARGISNULL(RETRY_DIFFERENT_WORKER)
+		? !taskq_row_option(old, "different_worker")
+		: !PG_GETARG_BOOL(RETRY_DIFFERENT_WORKER))
+		return;
+	taskq_json_begin(&state);
+	taskq_json_true(&state, "different_worker");
+	option = taskq_json_end(&state);
+	if (!taskq_row_isnull(new, options))
+		option = DirectFunctionCall2(jsonb_concat,
+									 taskq_row_value(new, options), option);
+	taskq_row_set(new, options, option);
+}
+
+PG_FUNCTION_INFO_V1(taskq_task_retry);
+
+/*
+ * taskq_task_retry - task_retry(id, priority, timeout, payload, queue,
+ * max_attempts, delay, timeout_factor, different_worker, payload_merge,
+ * only_failed) returns uuid
+ *
+ * Locks the old task's row, so that it is not deleted meanwhile.  The new
+ * task belongs to whom the old one did, unless it has another payload.
+ */
+Datum
+taskq_task_retry(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t	id = taskq_arg_id(fcinfo, RETRY_ID);
+	pg_uuid_t  *new_id = palloc(sizeof(pg_uuid_t));
+	bool		other = !PG_ARGISNULL(RETRY_PAYLOAD) ||
+		!PG_ARGISNULL(RETRY_PAYLOAD_MERGE);
+	TaskqSubmit submit;
+	TaskqRow	old;
+	const TaskqLaneDef *lane;
+	const TaskqKind *kind;
+	int			priority;
+	Datum		payload;
+
+	taskq_submit_begin(&submit);
+	lane = lock_final(&id, "retry", "Wait for it, or cancel it first.", &old);
+	if (!PG_ARGISNULL(RETRY_ONLY_FAILED) && PG_GETARG_BOOL(RETRY_ONLY_FAILED))
+		require_failed(&id, &old);
+	check_superuser(lane);
+	kind = retry_kind(lane, &old);
+	payload = retry_payload(fcinfo, kind, lane, &old);
+	priority = PG_ARGISNULL(RETRY_PRIORITY) ? lane->priority
+		: PG_GETARG_INT32(RETRY_PRIORITY);
 	taskq_check_priority(priority);
 
 	copy_task(&submit.row, &old);
 	taskq_submit_place(&submit, NameStr(lane->kind), kind, lane->role_oid,
-					   PG_ARGISNULL(4) ? pstrdup(NameStr(lane->queue))
-					   : taskq_arg_queue(fcinfo, 4),
+					   PG_ARGISNULL(RETRY_QUEUE)
+					   ? pstrdup(NameStr(lane->queue))
+					   : taskq_arg_queue(fcinfo, RETRY_QUEUE),
 					   priority);
 	copy_unique_key(&submit, &old);
-	copy_submitter(&submit, &old, kind, !PG_ARGISNULL(3));
+	copy_submitter(&submit, &old, kind, other);
 	taskq_submit_depth(&submit);
-	if (!PG_ARGISNULL(2))
-		taskq_row_set(&submit.row, timeout_ms,
-					  Int64GetDatum(taskq_arg_interval_us(fcinfo, 2, "timeout", 1000) /
-									1000));
-	if (!PG_ARGISNULL(5))
-	{
-		taskq_check_max_attempts(PG_GETARG_INT32(5));
-		taskq_row_set(&submit.row, max_attempts,
-					  Int16GetDatum(PG_GETARG_INT32(5)));
-	}
-	if (!PG_ARGISNULL(6))
-		taskq_submit_at(&submit, taskq_arg_delay(fcinfo, 6));
+	retry_limits(fcinfo, &submit.row, &old, kind);
+	retry_worker(fcinfo, &submit.row, &old);
+	if (!PG_ARGISNULL(RETRY_DELAY))
+		taskq_submit_at(&submit, taskq_arg_delay(fcinfo, RETRY_DELAY));
 	taskq_submit_rows(&submit, &payload, 1, new_id);
 	if (taskq_row_state(&old) != TASKQ_COMPLETED)
 		follow_up(&id, new_id);

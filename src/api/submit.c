@@ -229,6 +229,14 @@ set_tenant(TaskqSubmit *submit, const JsonbValue *value)
 														   value->val.string.len)));
 }
 
+static void
+set_different_worker(TaskqSubmit *submit, const JsonbValue *value)
+{
+	if (value->type != jbvBool)
+		taskq_invalid("different_worker must be true or false",
+					  "Member \"different_worker\" of argument \"options\" says whether each attempt is made by another worker than the one before.");
+}
+
 /*
  * What argument "options" may say: each function checks one member and puts it
  * where it belongs.
@@ -241,6 +249,7 @@ static const struct
 	{"run_when", set_run_when},
 	{"cancel_with_parent", set_cancel_with_parent},
 	{"tenant", set_tenant},
+	{"different_worker", set_different_worker},
 	{NULL, NULL}
 };
 

@@ -47,6 +47,7 @@
 /* of the worker, as long as it lives */
 static MemoryContext task_context = NULL;
 static char *worker_name = NULL;
+static bool used = false;		/* it has made an attempt */
 
 /*
  * of the transaction that is open, when it began: SET LOCAL may change it
@@ -302,6 +303,7 @@ taskq_attempt_load(TaskqAttempt *attempt)
 		elog(ERROR, "lane of task %s not found",
 			 taskq_id_text(&attempt->ref.id));
 	flush_before(row);
+	used = true;
 	current->id = attempt->ref.id;
 	current->kind = lane->kind;
 	current->queue = lane->queue;
@@ -336,6 +338,23 @@ taskq_attempt_load(TaskqAttempt *attempt)
 	if (attempt->sql == NULL)
 		load_handler(attempt, lane, kind);
 	taskq_attempt_tell(attempt);
+}
+
+/*
+ * taskq_attempt_not_here - shall another process make this attempt than the
+ * one that made the last?
+ *
+ * Then this one, which did, makes room for another.  The row is locked.
+ */
+bool
+taskq_attempt_not_here(TaskqAttempt *attempt)
+{
+	if (taskq_row_isnull(&attempt->row, options) || !used ||
+		!taskq_row_not_for(&attempt->row, worker_name,
+						   attempt->slot->started_at))
+		return false;
+	attempt->slot->leave = true;
+	return true;
 }
 
 /*

@@ -36,6 +36,7 @@ extern ErrorData *taskq_attempt_abort(void);
 extern bool taskq_attempt_next(int slotno, TaskqAttempt *attempt);
 extern void taskq_attempt_tell(TaskqAttempt *attempt);
 extern void taskq_attempt_load(TaskqAttempt *attempt);
+extern bool taskq_attempt_not_here(TaskqAttempt *attempt);
 extern void taskq_attempt_claims(TaskqAttempt *attempt);
 extern char taskq_attempt_call(TaskqAttempt *attempt, List *commands);
 extern char taskq_attempt_finish(TaskqAttempt *attempt, Datum result,

@@ -160,6 +160,8 @@ lock_task(TaskqAttempt *attempt)
 		DatumGetInt16(taskq_row_value(row, crashes)) > 0 &&
 		!enter_quarantine(slotno))
 		locked = TASKQ_BUSY;
+	if (locked == TASKQ_LOCKED && taskq_attempt_not_here(attempt))
+		locked = TASKQ_BUSY;
 	if (locked == TASKQ_BUSY)
 		taskq_claim_skipped(slotno, &attempt->ref.id);
 	if (locked != TASKQ_LOCKED)

@@ -24,13 +24,12 @@
 #include "base/clock.h"
 #include "base/current.h"
 #include "base/guc.h"
-#include "catalog/pg_type.h"
+#include "base/json.h"
 #include "lanes/enqueue.h"
 #include "run/hooks.h"
 #include "store/defs.h"
 #include "store/rights.h"
 #include "store/state.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
@@ -44,70 +43,6 @@
 static const char *const events[TASKQ_HOOKS] = {"success", "failure", "cancel"};
 
 /* ---- what the hook's task is told ---- */
-
-static void
-push_string(JsonbParseState **state, JsonbIteratorToken token,
-			const char *string)
-{
-	JsonbValue	value = {.type = jbvString};
-
-	value.val.string.val = unconstify(char *, string);
-	value.val.string.len = strlen(string);
-	pushJsonbValue(state, token, &value);
-}
-
-static void
-push_text(JsonbParseState **state, const char *key, const char *text)
-{
-	push_string(state, WJB_KEY, key);
-	push_string(state, WJB_VALUE, text);
-}
-
-static void
-push_number(JsonbParseState **state, const char *key, int64 number)
-{
-	JsonbValue	value = {.type = jbvNumeric};
-
-	value.val.numeric = int64_to_numeric(number);
-	push_string(state, WJB_KEY, key);
-	pushJsonbValue(state, WJB_VALUE, &value);
-}
-
-static void
-push_jsonb(JsonbParseState **state, const char *key, Datum datum)
-{
-	Jsonb	   *jsonb = DatumGetJsonbP(datum);
-	JsonbValue	value;
-
-	JsonbToJsonbValue(jsonb, &value);
-	if (JB_ROOT_IS_SCALAR(jsonb))
-		(void) JsonbExtractScalar(&jsonb->root, &value);
-	push_string(state, WJB_KEY, key);
-	pushJsonbValue(state, WJB_VALUE, &value);
-}
-
-static void
-push_tags(JsonbParseState **state, Datum tags)
-{
-	Datum	   *items;
-	int			n;
-
-	deconstruct_array(DatumGetArrayTypeP(tags), TEXTOID, -1, false,
-					  TYPALIGN_INT, &items, NULL, &n);
-	push_string(state, WJB_KEY, "tags");
-	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-	for (int i = 0; i < n; i++)
-		push_string(state, WJB_ELEM, TextDatumGetCString(items[i]));
-	pushJsonbValue(state, WJB_END_ARRAY, NULL);
-}
-
-static Datum
-finish_object(JsonbParseState **state)
-{
-	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(state,
-														   WJB_END_OBJECT,
-														   NULL)));
-}
 
 /*
  * What may be large, in the order in which it is told while there is room:
@@ -132,7 +67,8 @@ push_large(JsonbParseState **state, TaskqRow *row)
 	{
 		room -= toast_raw_datum_size(taskq_row_value(row, tags));
 		if (room > 0)
-			push_tags(state, taskq_row_value(row, tags));
+			taskq_json_texts(state, "tags",
+							 taskq_row_value(row, tags));
 	}
 	for (int i = 0; i < lengthof(members); i++)
 	{
@@ -144,17 +80,12 @@ push_large(JsonbParseState **state, TaskqRow *row)
 		size = toast_raw_datum_size(row->values[column]);
 		if (size <= room)
 		{
-			push_jsonb(state, members[i].name, row->values[column]);
+			taskq_json_jsonb(state, members[i].name, row->values[column]);
 			room -= size;
 		}
 		else
-		{
 			/* there is one, but not here */
-			push_string(state, WJB_KEY, psprintf("%s_omitted",
-												 members[i].name));
-			pushJsonbValue(state, WJB_VALUE,
-						   &(JsonbValue) {.type = jbvBool,.val.boolean = true});
-		}
+			taskq_json_true(state, psprintf("%s_omitted", members[i].name));
 	}
 }
 
@@ -163,19 +94,19 @@ hook_payload(const TaskqLaneDef *lane, TaskqRow *row)
 {
 	JsonbParseState *state = NULL;
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_text(&state, "task_id",
+	taskq_json_begin(&state);
+	taskq_json_text(&state, "task_id",
 			  taskq_id_text(DatumGetUUIDP(taskq_row_value(row, id))));
-	push_text(&state, "kind", NameStr(lane->kind));
-	push_text(&state, "queue", NameStr(lane->queue));
-	push_text(&state, "state", taskq_state_name(taskq_row_state(row)));
-	push_number(&state, "attempt",
+	taskq_json_text(&state, "kind", NameStr(lane->kind));
+	taskq_json_text(&state, "queue", NameStr(lane->queue));
+	taskq_json_text(&state, "state", taskq_state_name(taskq_row_state(row)));
+	taskq_json_number(&state, "attempt",
 				DatumGetInt16(taskq_row_value(row, attempt)));
 	if (!taskq_row_isnull(row, cancel_reason))
-		push_text(&state, "reason",
+		taskq_json_text(&state, "reason",
 				  TextDatumGetCString(taskq_row_value(row, cancel_reason)));
 	push_large(&state, row);
-	return finish_object(&state);
+	return taskq_json_end(&state);
 }
 
 /* metadata: of what it is the hook, for whoever looks */
@@ -184,12 +115,12 @@ hook_metadata(const TaskqLaneDef *lane, TaskqRow *row, TaskqHookEvent event)
 {
 	JsonbParseState *state = NULL;
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_text(&state, "hook_of",
+	taskq_json_begin(&state);
+	taskq_json_text(&state, "hook_of",
 			  taskq_id_text(DatumGetUUIDP(taskq_row_value(row, id))));
-	push_text(&state, "kind", NameStr(lane->kind));
-	push_text(&state, "event", events[event]);
-	return finish_object(&state);
+	taskq_json_text(&state, "kind", NameStr(lane->kind));
+	taskq_json_text(&state, "event", events[event]);
+	return taskq_json_end(&state);
 }
 
 /* options: what no submit can say, so it is believed */
@@ -198,14 +129,14 @@ hook_options(const TaskqKind *kind, TaskqHookEvent event, int level)
 {
 	JsonbParseState *state = NULL;
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_string(&state, WJB_KEY, "hook");
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_text(&state, "event", events[event]);
-	push_number(&state, "by", kind->owner_id);
-	push_number(&state, "level", level);
-	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	return finish_object(&state);
+	taskq_json_begin(&state);
+	taskq_json_key(&state, "hook");
+	taskq_json_begin(&state);
+	taskq_json_text(&state, "event", events[event]);
+	taskq_json_number(&state, "by", kind->owner_id);
+	taskq_json_number(&state, "level", level);
+	(void) taskq_json_end(&state);
+	return taskq_json_end(&state);
 }
 
 /* ---- submitting it ---- */

@@ -127,9 +127,10 @@ same_behalf(Together *together, TaskqRow *row)
 static Fate
 may_share(Together *together, TaskqRow *row)
 {
-	/* lost with a worker, or with the server */
+	/* lost with a worker, or with the server; or for another process */
 	if (taskq_row_state(row) == TASKQ_RUNNING ||
-		!taskq_row_isnull(row, crashes))
+		!taskq_row_isnull(row, crashes) ||
+		taskq_row_option(row, "different_worker"))
 		return TOGETHER_ALONE;
 	if (taskq_row_state(row) == TASKQ_PENDING && !same_behalf(together, row))
 		return TOGETHER_APART;

@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "base/shmem.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_collation.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
@@ -22,6 +23,9 @@
 #include "store/read.h"
 #include "store/rows.h"
 #include "store/tasks.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
 #include "utils/snapmgr.h"
 
 static void
@@ -34,6 +38,85 @@ row_from_tuple(TaskqRow *row, int leaf, HeapTuple tuple, TupleDesc desc)
 	row->xmin = HeapTupleHeaderGetXmin(tuple->t_data);
 	row->whole = desc->natts == Natts_task ? NULL : tuple;
 	taskq_rows_deform(tuple, desc, row->values, row->nulls, Natts_task);
+}
+
+/*
+ * taskq_row_option - is a member of argument options of the submit true?
+ */
+bool
+taskq_row_option(const TaskqRow *row, const char *name)
+{
+	JsonbValue	key = {.type = jbvString};
+	JsonbValue *value = NULL;
+	Jsonb	   *options;
+
+	if (taskq_row_isnull(row, options))
+		return false;
+	options = DatumGetJsonbP(taskq_row_value(row, options));
+	key.val.string.val = unconstify(char *, name);
+	key.val.string.len = strlen(name);
+	if (JB_ROOT_IS_OBJECT(options))
+		value = findJsonbValueFromContainer(&options->root, JB_FOBJECT, &key);
+	return value != NULL && value->type == jbvBool && value->val.boolean;
+}
+
+/*
+ * taskq_row_previous - what is known of the attempt before this one
+ *
+ * That is in the task's own row, or for the first attempt at a task that
+ * task_retry made in that of the task of which it is a retry.  False if there
+ * was none, or it is forgotten, or another tenant's.
+ */
+bool
+taskq_row_previous(TaskqRow *row, int attempt, TaskqRow *previous)
+{
+	if (attempt > 1)
+	{
+		*previous = *row;
+		return true;
+	}
+	return !taskq_row_isnull(row, retry_of) &&
+		taskq_store_find(DatumGetUUIDP(taskq_row_value(row, retry_of)),
+						 previous) &&
+		taskq_row_isnull(row, tenant) == taskq_row_isnull(previous, tenant) &&
+		(taskq_row_isnull(row, tenant) ||
+		 DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID,
+											  taskq_row_value(row, tenant),
+											  taskq_row_value(previous, tenant))));
+}
+
+/*
+ * taskq_row_not_for - shall another worker than this one make the next
+ * attempt at a task that waits?
+ *
+ * That is so if its options ask for it, and the worker of that name, which
+ * has been there since then (or 0), made the one before.
+ */
+bool
+taskq_row_not_for(TaskqRow *row, const char *worker, TimestampTz since)
+{
+	int			next = DatumGetInt16(taskq_row_value(row, attempt)) + 1;
+	TaskqRow	previous;
+
+	if (!taskq_row_option(row, "different_worker") ||
+		!taskq_row_previous(row, next, &previous) ||
+		taskq_row_isnull(&previous, worker) ||
+		taskq_row_isnull(&previous, started_at))
+		return false;
+	return strcmp(TextDatumGetCString(taskq_row_value(&previous, worker)),
+				  worker) == 0 &&
+		DatumGetTimestampTz(taskq_row_value(&previous, started_at)) >= since;
+}
+
+/* taskq_tuple_not_for - the same of a tuple of a leaf, and a name alone */
+bool
+taskq_tuple_not_for(HeapTuple tuple, TupleDesc desc, const char *worker)
+{
+	TaskqRow	row;
+
+	memset(&row, 0, sizeof(row));
+	taskq_rows_deform(tuple, desc, row.values, row.nulls, Natts_task);
+	return taskq_row_not_for(&row, worker, 0);
 }
 
 /* taskq_store_new_row - a row with every column null */

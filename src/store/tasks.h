@@ -82,6 +82,12 @@ typedef enum TaskqLockResult
 	TASKQ_BUSY					/* somebody else has the row locked */
 } TaskqLockResult;
 
+extern bool taskq_row_option(const TaskqRow *row, const char *name);
+extern bool taskq_row_previous(TaskqRow *row, int attempt, TaskqRow *previous);
+extern bool taskq_row_not_for(TaskqRow *row, const char *worker,
+							  TimestampTz since);
+extern bool taskq_tuple_not_for(HeapTuple tuple, TupleDesc desc,
+								const char *worker);
 extern void taskq_store_new_row(TaskqRow *row);
 extern void taskq_store_insert(TaskqRow *rows, int nrows);
 extern bool taskq_store_find(const pg_uuid_t *id, TaskqRow *row);
