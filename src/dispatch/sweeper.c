@@ -821,6 +821,26 @@ forget_edges(EdgeCursor *at)
 	return true;
 }
 
+/* The same of those that were blocked; false after the last ones. */
+static bool
+forget_blocked(pg_uuid_t *from)
+{
+	TaskqBlocked *blocked = palloc(sizeof(TaskqBlocked) * (ROWS + 1));
+	int			n = taskq_blocked_next(from, ROWS, blocked);
+
+	for (int i = 0; i < n; i++)
+	{
+		TaskqRow	row;
+
+		CHECK_FOR_INTERRUPTS();
+		if (taskq_id_time(&blocked[i].task) > cutoff_now())
+			return false;
+		if (!taskq_store_find(&blocked[i].task, &row))
+			taskq_blocked_delete(&blocked[i].task, blocked[i].child);
+	}
+	return n >= ROWS;
+}
+
 /*
  * Of all of them: they are in order of the tasks' time, as the attempts.
  */
@@ -836,6 +856,16 @@ sweep_edges(int leafno)
 
 		begin();
 		more = forget_edges(&at);
+		commit();
+		nap(start);
+	}
+	memset(&at, 0, sizeof(at));
+	for (more = true; more && !shall_leave();)
+	{
+		TimestampTz start = GetCurrentTimestamp();
+
+		begin();
+		more = forget_blocked(&at.from);
 		commit();
 		nap(start);
 	}

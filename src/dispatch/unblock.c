@@ -425,12 +425,8 @@ see_to_waiting(Ended *ended, int n, TaskqBlocked *blocked)
 			put_off(&ended[i].edge, BUSY_MS);
 		return;
 	}
-	/* it may be cancelled by now, and its row be gone; or not be a task's */
 	if (locked == TASKQ_MISSING || taskq_row_state(&row) != TASKQ_BLOCKED)
-	{
-		taskq_blocked_delete(&blocked->task, false);
 		return;
-	}
 	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane)));
 	if (lane != NULL && !lane->foreign)
 		count_ended(ended, n, blocked, &row, lane);
@@ -736,7 +732,11 @@ look_at_all_of(TaskqRow *row)
 	}
 }
 
-/* A task that waits; one that does not any more, however that came, is forgotten. */
+/*
+ * A task that waits; one that does not any more, however that came, is
+ * forgotten.  One that is not there may be in a dump that is being restored;
+ * else the sweeper sees to it.
+ */
 static void
 look_at_waiting(const TaskqBlocked * blocked)
 {
@@ -744,7 +744,9 @@ look_at_waiting(const TaskqBlocked * blocked)
 	bool		found = taskq_store_find(&blocked->task, &row);
 	const TaskqLaneDef *lane = NULL;
 
-	if (!found || taskq_state_final(taskq_row_state(&row)) ||
+	if (!found)
+		return;
+	if (taskq_state_final(taskq_row_state(&row)) ||
 		(!blocked->child && taskq_row_state(&row) != TASKQ_BLOCKED))
 	{
 		taskq_blocked_delete(&blocked->task, blocked->child);
