@@ -53,10 +53,10 @@ typedef struct Clear
 	MemoryContext context;		/* of one portion */
 	int			nportion;
 	pg_uuid_t	portion[TASKQ_BULK_PORTION];
-} Clear;
+}			Clear;
 
 static void
-add_id(Clear *clear, const pg_uuid_t *id)
+add_id(Clear * clear, const pg_uuid_t *id)
 {
 	if (clear->n == clear->room)
 	{
@@ -70,7 +70,7 @@ add_id(Clear *clear, const pg_uuid_t *id)
 
 /* Cancel what has been gathered; true if any of it was. */
 static bool
-clear_portion(Clear *clear)
+clear_portion(Clear * clear)
 {
 	TaskqResult results[TASKQ_BULK_PORTION];
 	MemoryContext old = MemoryContextSwitchTo(clear->context);
@@ -91,14 +91,14 @@ clear_portion(Clear *clear)
 
 /* Is there room for more? */
 static bool
-may_go_on(const Clear *clear)
+may_go_on(const Clear * clear)
 {
 	return clear->n + clear->nportion < clear->max;
 }
 
 /* A task that seems to be pending; true if that had some cancelled. */
 static bool
-consider(Clear *clear, const pg_uuid_t *id)
+consider(Clear * clear, const pg_uuid_t *id)
 {
 	MemoryContext old;
 	TaskqRow	row;
@@ -136,7 +136,7 @@ begin_lane(int32 id, TaskqScan *scan)
 }
 
 static bool
-clear_lane(Clear *clear, int32 lane)
+clear_lane(Clear * clear, int32 lane)
 {
 	TaskqScan  *scan = palloc(sizeof(TaskqScan));
 	bool		any = false;
@@ -161,7 +161,7 @@ clear_lane(Clear *clear, int32 lane)
 
 /* The same of a lane of tasks with concurrency keys. */
 static bool
-clear_keyed(Clear *clear, int32 lane)
+clear_keyed(Clear * clear, int32 lane)
 {
 	Snapshot	snapshot = taskq_store_snapshot();
 	TaskqRead	read;
@@ -177,7 +177,7 @@ clear_keyed(Clear *clear, int32 lane)
 }
 
 static void
-clear_all(Clear *clear)
+clear_all(Clear * clear)
 {
 	List	   *ids = taskq_lane_ids();
 	ListCell   *lc;
@@ -230,7 +230,7 @@ held_ids(pg_uuid_t **ids)
 }
 
 static int
-count_running(TaskqFilter *filter)
+count_running(TaskqFilter * filter)
 {
 	List	   *leased = taskq_lease_ids();
 	ListCell   *lc;
@@ -253,7 +253,7 @@ count_running(TaskqFilter *filter)
 /* ---- from SQL ---- */
 
 static void
-clear_args(FunctionCallInfo fcinfo, Clear *clear)
+clear_args(FunctionCallInfo fcinfo, Clear * clear)
 {
 	memset(clear, 0, sizeof(*clear));
 	taskq_filter_init(&clear->filter);
