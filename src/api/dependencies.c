@@ -83,10 +83,11 @@ push(JsonbParseState **state, const char *name, JsonbValue *value)
 static void
 push_text(JsonbParseState **state, const char *name, const char *text)
 {
-	JsonbValue	value = {.type = text ? jbvString : jbvNull};
+	JsonbValue	value = {.type = jbvNull};
 
-	if (text != NULL)
+	if (text !=NULL)
 	{
+		value.type = jbvString;
 		value.val.string.val = unconstify(char *, text);
 		value.val.string.len = strlen(text);
 	}

@@ -165,7 +165,7 @@ interval_datum(int64 ms)
 static void
 return_claimed(ReturnSetInfo *rsinfo, TaskqRow *row, const TaskqLaneDef *lane,
 			   const TaskqKind *kind, TaskqLease *lease,
-			   const NullableDatum *previous)
+			   const NullableDatum * previous)
 {
 	Datum		values[15] = {0};
 	bool		nulls[15] = {false};

@@ -297,8 +297,8 @@ scale_timeout(TaskqRow *new, TaskqRow *old, const TaskqKind *kind,
 			  double factor)
 {
 	int64		ms = kind != NULL && kind->timeout_ms > 0
-		? kind->timeout_ms
-		: taskq_default_timeout;
+	? kind->timeout_ms
+	: taskq_default_timeout;
 
 	if (!taskq_row_isnull(old, timeout_ms))
 		ms = DatumGetInt64(taskq_row_value(old, timeout_ms));
@@ -374,7 +374,7 @@ taskq_task_retry(PG_FUNCTION_ARGS)
 	pg_uuid_t	id = taskq_arg_id(fcinfo, RETRY_ID);
 	pg_uuid_t  *new_id = palloc(sizeof(pg_uuid_t));
 	bool		other = !PG_ARGISNULL(RETRY_PAYLOAD) ||
-		!PG_ARGISNULL(RETRY_PAYLOAD_MERGE);
+	!PG_ARGISNULL(RETRY_PAYLOAD_MERGE);
 	TaskqSubmit submit;
 	TaskqRow	old;
 	const TaskqLaneDef *lane;

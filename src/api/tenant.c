@@ -42,7 +42,7 @@ typedef struct Deletion
 	int64		schedules;
 	int64		links;
 	bool		more;
-}			Deletion;
+} Deletion;
 
 /* It is told to stop, and deleted by a later call. */
 static void

@@ -422,7 +422,7 @@ typedef struct TaskqEnded
 {
 	Oid			dbid;
 	pg_uuid_t	id;
-}			TaskqEnded;
+} TaskqEnded;
 
 /* Places for workers that tasks of other queues leave to this one. */
 typedef struct TaskqReserved
@@ -471,6 +471,7 @@ typedef struct TaskqShared
 
 	int			nreserved;
 	TaskqReserved reserved[TASKQ_RESERVED];
+
 	/*
 	 * Tenants of a role take turns: which batch was theirs last, by a hash of
 	 * role, priority and tenant.  Two may have the same place: then their

@@ -49,7 +49,7 @@ typedef struct Work
 	pg_uuid_t	from;
 	bool		one;			/* only the first of these */
 	TimestampTz not_before;		/* steady time */
-}			Work;
+} Work;
 
 /* Works, in order; those before head are done. */
 typedef struct Queue
@@ -58,19 +58,13 @@ typedef struct Queue
 	int			head;
 	int			tail;
 	int			room;
-}			Queue;
+} Queue;
 
-static Queue queue =
-{
-	0
-};
-static Queue later =
-{
-	0
-};								/* that could not be done when it was their
+static Queue queue;
 
-								 *
-								 * turn */
+/* what could not be done when it was its turn */
+static Queue later;
+
 static bool looking = false;	/* through all tasks that wait */
 static pg_uuid_t look_from;
 static uint32 look_generation;
@@ -99,7 +93,7 @@ static struct
 /* ---- the queue ---- */
 
 static void
-queue_add(Queue * to, const Work * work)
+queue_add(Queue *to, const Work *work)
 {
 	if (to->head == to->tail)
 		to->head = to->tail = 0;
@@ -127,7 +121,7 @@ queue_task(const pg_uuid_t *id)
 
 /* What has to do with a task could not be seen to: again in a while. */
 static void
-put_off(const TaskqEdge * edge, int ms)
+put_off(const TaskqEdge *edge, int ms)
 {
 	Work		work = {.id = edge->dependency,.type = edge->type,
 		.from = edge->task,.one = true,
@@ -531,7 +525,7 @@ cancel_child(const pg_uuid_t *id, const char *reason)
 
 /* A task that is to be cancelled with its parent, which is over. */
 static void
-see_to_child(TaskqEdge * edge, char state)
+see_to_child(TaskqEdge *edge, char state)
 {
 	TaskqBlocked child;
 
@@ -566,8 +560,10 @@ do_work(Work *work, int max, bool *done)
 	n = taskq_edges_next(&work->id, work->type, &work->from, max, edges);
 	for (int i = 0; i < n; i++)
 	{
+		Ended		ended = {.edge = edges[i],.state = state};
+
 		if (work->type == TASKQ_EDGE_WAITS)
-			batch.ended[batch.n++] = (Ended) {.edge = edges[i],.state = state};
+			batch.ended[batch.n++] = ended;
 		else
 			see_to_child(&edges[i], state);
 		CHECK_FOR_INTERRUPTS();
@@ -738,7 +734,7 @@ look_at_all_of(TaskqRow *row)
  * else the sweeper sees to it.
  */
 static void
-look_at_waiting(const TaskqBlocked * blocked)
+look_at_waiting(const TaskqBlocked *blocked)
 {
 	TaskqRow	row;
 	bool		found = taskq_store_find(&blocked->task, &row);

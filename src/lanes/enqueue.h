@@ -17,7 +17,7 @@ typedef enum TaskqConflict
 	TASKQ_CONFLICT_QUEUE_ONE,	/* what runs is followed by one more, which
 								 * waits, for all */
 	TASKQ_CONFLICT_ERROR
-}			TaskqConflict;
+} TaskqConflict;
 
 /* Tasks that are about to be inserted. */
 typedef struct TaskqSubmit

@@ -37,7 +37,7 @@ typedef enum UniqueHolder
 	HOLDER_RUNS,
 	HOLDER_GONE,				/* finished, or not there any more */
 	HOLDER_BUSY					/* another session, no worker, has its row */
-}			UniqueHolder;
+} UniqueHolder;
 
 static bool
 runs(const pg_uuid_t *id)
@@ -174,11 +174,11 @@ typedef enum UniqueAnswer
 	ANSWER_TAKEN,				/* *id says by which task */
 	ANSWER_AGAIN,
 	ANSWER_WAIT					/* for who has the row of task *id */
-}			UniqueAnswer;
+} UniqueAnswer;
 
 /* One of the tasks that have it; *answer as far as is known by now. */
 static UniqueAnswer
-ask_holder(TaskqSubmit *submit, Datum payload, const TaskqUnique * unique,
+ask_holder(TaskqSubmit *submit, Datum payload, const TaskqUnique *unique,
 		   pg_uuid_t *id)
 {
 	bool		lock = submit->on_conflict == TASKQ_CONFLICT_REPLACE ||
@@ -218,7 +218,7 @@ ask_holder(TaskqSubmit *submit, Datum payload, const TaskqUnique * unique,
 
 /* ... that has ended, but keeps it for a while. */
 static UniqueAnswer
-ask_kept(const TaskqSubmit *submit, const TaskqUnique * unique, pg_uuid_t *id)
+ask_kept(const TaskqSubmit *submit, const TaskqUnique *unique, pg_uuid_t *id)
 {
 	if (unique->until <= GetCurrentTimestamp() || submit->unique_anew)
 		return taskq_unique_delete(unique) ? ANSWER_FREE : ANSWER_AGAIN;
@@ -233,7 +233,7 @@ ask_kept(const TaskqSubmit *submit, const TaskqUnique * unique, pg_uuid_t *id)
  * it is that.
  */
 static UniqueAnswer
-ask(TaskqSubmit *submit, Datum payload, const TaskqUniqueKey * key,
+ask(TaskqSubmit *submit, Datum payload, const TaskqUniqueKey *key,
 	pg_uuid_t *id, TransactionId *in_doubt)
 {
 	List	   *found = taskq_unique_find(key, in_doubt);
@@ -242,8 +242,8 @@ ask(TaskqSubmit *submit, Datum payload, const TaskqUniqueKey * key,
 		return ANSWER_AGAIN;
 	for (int i = list_length(found) - 1; i >= 0; i--)
 	{
-		const		TaskqUnique *unique = list_nth(found, i);
-		UniqueAnswer		answer = unique->until != DT_NOEND
+		const TaskqUnique *unique = list_nth(found, i);
+		UniqueAnswer answer = unique->until != DT_NOEND
 		? ask_kept(submit, unique, id)
 		: ask_holder(submit, payload, unique, id);
 
@@ -289,7 +289,7 @@ taskq_unique_take(TaskqSubmit *submit, Datum payload, pg_uuid_t *id)
 	{
 		pg_uuid_t	other;
 		TransactionId in_doubt;
-		UniqueAnswer		answer;
+		UniqueAnswer answer;
 
 		CHECK_FOR_INTERRUPTS();
 		taskq_unique_lock(&key);

@@ -96,15 +96,15 @@ hook_payload(const TaskqLaneDef *lane, TaskqRow *row)
 
 	taskq_json_begin(&state);
 	taskq_json_text(&state, "task_id",
-			  taskq_id_text(DatumGetUUIDP(taskq_row_value(row, id))));
+					taskq_id_text(DatumGetUUIDP(taskq_row_value(row, id))));
 	taskq_json_text(&state, "kind", NameStr(lane->kind));
 	taskq_json_text(&state, "queue", NameStr(lane->queue));
 	taskq_json_text(&state, "state", taskq_state_name(taskq_row_state(row)));
 	taskq_json_number(&state, "attempt",
-				DatumGetInt16(taskq_row_value(row, attempt)));
+					  DatumGetInt16(taskq_row_value(row, attempt)));
 	if (!taskq_row_isnull(row, cancel_reason))
 		taskq_json_text(&state, "reason",
-				  TextDatumGetCString(taskq_row_value(row, cancel_reason)));
+						TextDatumGetCString(taskq_row_value(row, cancel_reason)));
 	push_large(&state, row);
 	return taskq_json_end(&state);
 }
@@ -117,7 +117,7 @@ hook_metadata(const TaskqLaneDef *lane, TaskqRow *row, TaskqHookEvent event)
 
 	taskq_json_begin(&state);
 	taskq_json_text(&state, "hook_of",
-			  taskq_id_text(DatumGetUUIDP(taskq_row_value(row, id))));
+					taskq_id_text(DatumGetUUIDP(taskq_row_value(row, id))));
 	taskq_json_text(&state, "kind", NameStr(lane->kind));
 	taskq_json_text(&state, "event", events[event]);
 	return taskq_json_end(&state);
@@ -188,7 +188,7 @@ copy_columns(TaskqSubmit *submit, const Ended *ended, int level)
 static void
 submit_hook(const Ended *ended)
 {
-	const TaskqHook *hook = &ended->kind->hooks[ended->event];
+	const		TaskqHook *hook = &ended->kind->hooks[ended->event];
 	const TaskqKind *kind = taskq_kind_get(NameStr(hook->kind));
 	TaskqSubmit submit;
 	pg_uuid_t	id;

@@ -90,7 +90,7 @@ typedef enum TaskqHookEvent
 	TASKQ_ON_FAILURE,
 	TASKQ_ON_CANCEL,
 	TASKQ_HOOKS
-} TaskqHookEvent;
+}			TaskqHookEvent;
 
 /* A kind that is submitted when a task of another one has ended. */
 typedef struct TaskqHook
@@ -99,7 +99,7 @@ typedef struct TaskqHook
 	int32		owner_id;		/* of that kind, when it was chosen: another
 								 * owner's is another kind */
 	int64		version;		/* likewise */
-} TaskqHook;
+}			TaskqHook;
 
 typedef struct TaskqKind
 {

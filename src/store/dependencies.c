@@ -59,7 +59,7 @@ insert_rows(TaskqRelation table, int natts, const void *what, int n,
 static void
 form_edge(const void *what, int i, Datum *values, bool *nulls)
 {
-	const		TaskqEdge *edge = (const TaskqEdge *) what + i;
+	const TaskqEdge *edge = (const TaskqEdge *) what + i;
 
 	values[0] = UUIDPGetDatum(&edge->dependency);
 	values[1] = CharGetDatum(edge->type);
@@ -70,7 +70,7 @@ form_edge(const void *what, int i, Datum *values, bool *nulls)
 
 /* taskq_edges_insert - one task has to do with another, n times */
 void
-taskq_edges_insert(const TaskqEdge * edges, int n)
+taskq_edges_insert(const TaskqEdge *edges, int n)
 {
 	if (n > 0)
 		insert_rows(TASKQ_REL_DEPENDENCY, NATTS_EDGE, edges, n, form_edge);
@@ -84,7 +84,7 @@ taskq_edges_insert(const TaskqEdge * edges, int n)
  */
 int
 taskq_edges_next(const pg_uuid_t *dependency, char type, pg_uuid_t *from,
-				 int max, TaskqEdge * edges)
+				 int max, TaskqEdge *edges)
 {
 	TaskqRead	read;
 	ScanKeyData keys[3];
@@ -123,7 +123,7 @@ taskq_edges_next(const pg_uuid_t *dependency, char type, pg_uuid_t *from,
  * Only the dispatcher does.
  */
 void
-taskq_edge_settle(TaskqEdge * edge, char state)
+taskq_edge_settle(TaskqEdge *edge, char state)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_DEPENDENCY, RowExclusiveLock);
 	Datum		values[NATTS_EDGE];
@@ -279,7 +279,7 @@ taskq_retry_completed(const pg_uuid_t *id, pg_uuid_t *retry,
 static void
 form_blocked(const void *what, int i, Datum *values, bool *nulls)
 {
-	const		TaskqBlocked *blocked = (const TaskqBlocked *) what + i;
+	const TaskqBlocked *blocked = (const TaskqBlocked *) what + i;
 
 	values[0] = UUIDPGetDatum(&blocked->task);
 	values[1] = BoolGetDatum(blocked->child);
@@ -290,7 +290,7 @@ form_blocked(const void *what, int i, Datum *values, bool *nulls)
 
 /* taskq_blocked_insert - n tasks wait */
 void
-taskq_blocked_insert(const TaskqBlocked * blocked, int n)
+taskq_blocked_insert(const TaskqBlocked *blocked, int n)
 {
 	if (n > 0)
 		insert_rows(TASKQ_REL_BLOCKED, NATTS_BLOCKED, blocked, n,
@@ -298,7 +298,7 @@ taskq_blocked_insert(const TaskqBlocked * blocked, int n)
 }
 
 static void
-read_blocked(TaskqRead *read, HeapTuple tuple, TaskqBlocked * blocked)
+read_blocked(TaskqRead *read, HeapTuple tuple, TaskqBlocked *blocked)
 {
 	blocked->task = *DatumGetUUIDP(taskq_read_column(read, tuple, 1));
 	blocked->child = DatumGetBool(taskq_read_column(read, tuple, 2));
@@ -310,7 +310,7 @@ read_blocked(TaskqRead *read, HeapTuple tuple, TaskqBlocked * blocked)
 
 /* taskq_blocked_find - what a task waits for; false if it does not */
 bool
-taskq_blocked_find(const pg_uuid_t *task, bool child, TaskqBlocked * blocked)
+taskq_blocked_find(const pg_uuid_t *task, bool child, TaskqBlocked *blocked)
 {
 	TaskqRead	read;
 	ScanKeyData keys[2];
@@ -372,7 +372,7 @@ taskq_blocked_delete_seen(TaskqBlocked *blocked)
  * locked
  */
 void
-taskq_blocked_update(TaskqBlocked * blocked)
+taskq_blocked_update(TaskqBlocked *blocked)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_BLOCKED, RowExclusiveLock);
 	Datum		values[NATTS_BLOCKED];
@@ -405,7 +405,7 @@ taskq_blocked_delete(const pg_uuid_t *task, bool child)
  * more: a task may have two rows.
  */
 int
-taskq_blocked_next(pg_uuid_t *from, int max, TaskqBlocked * blocked)
+taskq_blocked_next(pg_uuid_t *from, int max, TaskqBlocked *blocked)
 {
 	TaskqRead	read;
 	ScanKeyData key;

@@ -24,7 +24,7 @@ typedef struct TaskqEdge
 	char		state;			/* how the dependency ended, or
 								 * TASKQ_EDGE_OPEN */
 	ItemPointerData tid;		/* of a row that was read */
-}			TaskqEdge;
+} TaskqEdge;
 
 /* What becomes of a task when one that it waits for fails. */
 #define TASKQ_ON_FAILURE_CANCEL 'c'
@@ -42,12 +42,12 @@ typedef struct TaskqBlocked
 	int			awaited;		/* how many it waits for */
 	bool		failed;			/* one of those that have ended has failed */
 	ItemPointerData tid;		/* of a row that was read */
-}			TaskqBlocked;
+} TaskqBlocked;
 
-extern void taskq_edges_insert(const TaskqEdge * edges, int n);
+extern void taskq_edges_insert(const TaskqEdge *edges, int n);
 extern int	taskq_edges_next(const pg_uuid_t *dependency, char type,
-							 pg_uuid_t *from, int max, TaskqEdge * edges);
-extern void taskq_edge_settle(TaskqEdge * edge, char state);
+							 pg_uuid_t *from, int max, TaskqEdge *edges);
+extern void taskq_edge_settle(TaskqEdge *edge, char state);
 
 extern bool taskq_dependency_next(pg_uuid_t *dependency);
 extern bool taskq_task_needed(const pg_uuid_t *id);
@@ -56,15 +56,15 @@ extern int	taskq_edges_forget(const pg_uuid_t *dependency, char type,
 extern bool taskq_retry_completed(const pg_uuid_t *id, pg_uuid_t *retry,
 								  List **unfinished);
 
-extern void taskq_blocked_insert(const TaskqBlocked * blocked, int n);
+extern void taskq_blocked_insert(const TaskqBlocked *blocked, int n);
 extern bool taskq_blocked_find(const pg_uuid_t *task, bool child,
-							   TaskqBlocked * blocked);
+							   TaskqBlocked *blocked);
 extern int	taskq_blocked_range(const pg_uuid_t *first, const pg_uuid_t *last,
 								int max, TaskqBlocked *blocked);
 extern void taskq_blocked_delete_seen(TaskqBlocked *blocked);
-extern void taskq_blocked_update(TaskqBlocked * blocked);
+extern void taskq_blocked_update(TaskqBlocked *blocked);
 extern void taskq_blocked_delete(const pg_uuid_t *task, bool child);
 extern int	taskq_blocked_next(pg_uuid_t *from, int max,
-							   TaskqBlocked * blocked);
+							   TaskqBlocked *blocked);
 
 #endif

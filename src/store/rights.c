@@ -687,7 +687,7 @@ taskq_kind_check_hooks(const TaskqKind *kind, const TaskqLaneDef *lane)
  * could do the same without that.  Raises 42501.
  */
 void
-taskq_kind_check_hook(const TaskqKind *kind, const TaskqHook *hook,
+taskq_kind_check_hook(const TaskqKind *kind, const TaskqHook * hook,
 					  const TaskqKind *hook_kind, const TaskqLaneDef *lane,
 					  TaskqRow *row, Oid role)
 {
@@ -722,7 +722,7 @@ taskq_kind_check_hook(const TaskqKind *kind, const TaskqHook *hook,
 
 /* A number that is a member of an object, or 0. */
 static int32
-number_of(JsonbContainer *object, const char *name)
+number_of(JsonbContainer * object, const char *name)
 {
 	JsonbValue	key = {.type = jbvString};
 	JsonbValue *value;

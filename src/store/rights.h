@@ -32,7 +32,7 @@ extern void taskq_kind_check_handler(const TaskqKind *kind,
 extern void taskq_kind_check_hooks(const TaskqKind *kind,
 								   const TaskqLaneDef *lane);
 extern void taskq_kind_check_hook(const TaskqKind *kind,
-								  const TaskqHook *hook,
+								  const TaskqHook * hook,
 								  const TaskqKind *hook_kind,
 								  const TaskqLaneDef *lane, TaskqRow *row,
 								  Oid role);

@@ -64,7 +64,7 @@ StaticAssertDecl(TASKQ_UNIQUE_HASH == PG_SHA256_DIGEST_LENGTH,
  */
 void
 taskq_unique_hash(const char *kind, const char *tenant, const char *key,
-				  TaskqUniqueKey * unique)
+				  TaskqUniqueKey *unique)
 {
 	pg_cryptohash_ctx *context = pg_cryptohash_create(PG_SHA256);
 	uint8		has_tenant = tenant != NULL;
@@ -121,14 +121,14 @@ unlock_hash(const uint8 *hash)
  * Not to be held while waiting for a transaction.
  */
 void
-taskq_unique_lock(const TaskqUniqueKey * key)
+taskq_unique_lock(const TaskqUniqueKey *key)
 {
 	lock_hash(key->hash);
 }
 
 /* taskq_unique_unlock - ... and now they may */
 void
-taskq_unique_unlock(const TaskqUniqueKey * key)
+taskq_unique_unlock(const TaskqUniqueKey *key)
 {
 	unlock_hash(key->hash);
 }
@@ -144,7 +144,7 @@ hash_datum(const uint8 *hash)
 }
 
 static void
-unique_from_tuple(TaskqUnique * unique, HeapTuple tuple, TupleDesc desc,
+unique_from_tuple(TaskqUnique *unique, HeapTuple tuple, TupleDesc desc,
 				  int32 *role_id, uint8 *hash)
 {
 	Datum		values[Natts_unique];
@@ -166,7 +166,7 @@ unique_from_tuple(TaskqUnique * unique, HeapTuple tuple, TupleDesc desc,
 
 /* Is it the role of this number?  A role may have several. */
 static bool
-is_role(int32 role_id, const TaskqUniqueKey * key)
+is_role(int32 role_id, const TaskqUniqueKey *key)
 {
 	NameData	name;
 	Oid			oid;
@@ -184,7 +184,7 @@ is_role(int32 role_id, const TaskqUniqueKey * key)
  * its end, without the lock, and look again.
  */
 List *
-taskq_unique_find(const TaskqUniqueKey * key, TransactionId *in_doubt)
+taskq_unique_find(const TaskqUniqueKey *key, TransactionId *in_doubt)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_UNIQUE, AccessShareLock);
 	SnapshotData dirty;
@@ -238,7 +238,7 @@ insert_row(Relation rel, const pg_uuid_t *task, const uint8 *hash, int32 role,
  * which the caller has locked
  */
 void
-taskq_unique_insert(const TaskqUniqueKey * key, const pg_uuid_t *task,
+taskq_unique_insert(const TaskqUniqueKey *key, const pg_uuid_t *task,
 					int64 keep_ms)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_UNIQUE, RowExclusiveLock);
@@ -253,7 +253,7 @@ taskq_unique_insert(const TaskqUniqueKey * key, const pg_uuid_t *task,
  * it or (without wait) has it locked.
  */
 static bool
-delete_row(Relation rel, const TaskqUnique * unique, bool wait)
+delete_row(Relation rel, const TaskqUnique *unique, bool wait)
 {
 	ItemPointerData tid = unique->tid;
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
@@ -283,7 +283,7 @@ delete_row(Relation rel, const TaskqUnique * unique, bool wait)
  * False if another transaction is about it: look again.
  */
 bool
-taskq_unique_delete(const TaskqUnique * unique)
+taskq_unique_delete(const TaskqUnique *unique)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_UNIQUE, RowExclusiveLock);
 	bool		deleted = delete_row(rel, unique, false);
@@ -294,7 +294,7 @@ taskq_unique_delete(const TaskqUnique * unique)
 
 /* The row of a task; false if it has none. */
 static bool
-find_task(const pg_uuid_t *task, LOCKMODE lockmode, TaskqUnique * unique,
+find_task(const pg_uuid_t *task, LOCKMODE lockmode, TaskqUnique *unique,
 		  int32 *role_id, uint8 *hash)
 {
 	TaskqRead	read;
@@ -381,7 +381,7 @@ taskq_unique_forget(const pg_uuid_t *task)
 
 /* Is the row of no use: its time is over, or its task is gone? */
 static bool
-is_over(const TaskqUnique * unique, TimestampTz now)
+is_over(const TaskqUnique *unique, TimestampTz now)
 {
 	TaskqRow	row;
 

@@ -17,7 +17,7 @@ typedef struct TaskqUniqueKey
 	Oid			role;			/* that the tasks run as */
 	int32		role_id;		/* taskq's number of it */
 	uint8		hash[TASKQ_UNIQUE_HASH];	/* of kind, tenant and key */
-}			TaskqUniqueKey;
+} TaskqUniqueKey;
 
 /* A row: a task that has a key, or had it and keeps it for a while. */
 typedef struct TaskqUnique
@@ -26,17 +26,17 @@ typedef struct TaskqUnique
 	ItemPointerData tid;
 	int64		keep_ms;		/* after the task's end */
 	TimestampTz until;			/* DT_NOEND until then */
-}			TaskqUnique;
+} TaskqUnique;
 
 extern void taskq_unique_hash(const char *kind, const char *tenant,
-							  const char *key, TaskqUniqueKey * unique);
-extern void taskq_unique_lock(const TaskqUniqueKey * key);
-extern void taskq_unique_unlock(const TaskqUniqueKey * key);
-extern List *taskq_unique_find(const TaskqUniqueKey * key,
+							  const char *key, TaskqUniqueKey *unique);
+extern void taskq_unique_lock(const TaskqUniqueKey *key);
+extern void taskq_unique_unlock(const TaskqUniqueKey *key);
+extern List *taskq_unique_find(const TaskqUniqueKey *key,
 							   TransactionId *in_doubt);
-extern void taskq_unique_insert(const TaskqUniqueKey * key,
+extern void taskq_unique_insert(const TaskqUniqueKey *key,
 								const pg_uuid_t *task, int64 keep_ms);
-extern bool taskq_unique_delete(const TaskqUnique * unique);
+extern bool taskq_unique_delete(const TaskqUnique *unique);
 extern int64 taskq_unique_keep(const pg_uuid_t *task);
 extern void taskq_unique_ended(const pg_uuid_t *task, TimestampTz now);
 extern void taskq_unique_forget(const pg_uuid_t *task);
