@@ -15,6 +15,7 @@
 #include "base/guc.h"
 #include "base/shmem.h"
 #include "miscadmin.h"
+#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
@@ -50,7 +51,8 @@ shmem_size(void)
 					MAXALIGN(mul_size(taskq_max_lanes, sizeof(TaskqLane))));
 	size = add_size(size, MAXALIGN(mul_size(max_prepared_xacts,
 											sizeof(TaskqPrepared))));
-	return add_size(size, MAXALIGN(mul_size(MaxBackends, sizeof(pg_uuid_t))));
+	size = add_size(size, MAXALIGN(mul_size(MaxBackends, sizeof(pg_uuid_t))));
+	return add_size(size, mul_size(MaxBackends, sizeof(pg_atomic_uint32)));
 }
 
 static void
@@ -79,6 +81,11 @@ shmem_reset(void)
 	taskq_shared->bounds =
 		(pg_uuid_t *) ((char *) taskq_shared->prepared +
 					   MAXALIGN(max_prepared_xacts * sizeof(TaskqPrepared)));
+	taskq_shared->calls =
+		(pg_atomic_uint32 *) ((char *) taskq_shared->bounds +
+							  MAXALIGN(MaxBackends * sizeof(pg_uuid_t)));
+	for (int i = 0; i < MaxBackends; i++)
+		pg_atomic_init_u32(&taskq_shared->calls[i], 0);
 	ConditionVariableInit(&taskq_shared->event_room);
 	ConditionVariableInit(&taskq_shared->finished_any);
 	ConditionVariableInit(&taskq_shared->slots_changed);
@@ -166,15 +173,46 @@ taskq_slot_lock(int slot)
 }
 
 /*
- * taskq_wake_proc - set the latch of the process with this number
+ * taskq_wake_proc - call the process with this number
  *
- * The process may have ended and the number be another's by now: a latch set
- * for nothing does no harm.
+ * Its latch alone would not do: whatever waits inside of PostgreSQL (for a
+ * lock, for a page that another process reads) resets it, and so swallows a
+ * call that came meanwhile.  The process may have ended and the number be
+ * another's by now: a call for nothing does no harm.
  */
 void
 taskq_wake_proc(int procno)
 {
+	pg_atomic_fetch_add_u32(&taskq_shared->calls[procno], 1);
 	SetLatch(&ProcGlobal->allProcs[procno].procLatch);
+}
+
+/* taskq_calls - how often this process has been called */
+uint32
+taskq_calls(void)
+{
+	return pg_atomic_read_u32(&taskq_shared->calls[taskq_my_procno()]);
+}
+
+/*
+ * taskq_sleep - wait until this process is called, or something is asked of
+ * it by signal; at most so long, in milliseconds (-1: however long)
+ *
+ * calls is what taskq_calls said before the caller began to look for
+ * something to do: if it is more by now there is no wait.  False if the time
+ * is over.
+ */
+bool
+taskq_sleep(uint32 calls, long ms, uint32 wait_event)
+{
+	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+
+	if (taskq_calls() != calls || ConfigReloadPending ||
+		ShutdownRequestPending || InterruptPending)
+		return true;
+	if (ms >= 0)
+		events |= WL_TIMEOUT;
+	return (WaitLatch(MyLatch, events, ms, wait_event) & WL_TIMEOUT) == 0;
 }
 
 /* taskq_wake_launcher - caller holds the main lock */
@@ -229,7 +267,7 @@ taskq_wake_dispatchers(void)
 	for (int i = 0; i < taskq_max_databases; i++)
 	{
 		if (taskq_shared->dbs[i].dispatcher == MyProcPid)
-			SetLatch(MyLatch);
+			taskq_wake_proc(taskq_my_procno());
 	}
 	ConditionVariableBroadcast(&taskq_shared->slots_changed);
 }

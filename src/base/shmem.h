@@ -520,6 +520,7 @@ typedef struct TaskqShared
 	TaskqPrepared *prepared;	/* max_prepared_xacts of them */
 	pg_uuid_t  *bounds;			/* of each process's transaction, by its
 								 * number: its ids are not less; zero for none */
+	pg_atomic_uint32 *calls;	/* of each process, by its number */
 } TaskqShared;
 
 extern TaskqShared *taskq_shared;
@@ -530,6 +531,8 @@ extern void taskq_shmem_init(void);
 extern void taskq_require_preload(void);
 extern LWLock *taskq_slot_lock(int slot);
 extern void taskq_wake_proc(int procno);
+extern uint32 taskq_calls(void);
+extern bool taskq_sleep(uint32 calls, long ms, uint32 wait_event);
 extern void taskq_wake_launcher(void);
 extern void taskq_wake_dispatcher(TaskqDb *db);
 extern bool taskq_db_paused(Oid dbid);

@@ -485,6 +485,15 @@ launcher_will_see(void)
 	return taskq_dispatcher.wake_at == DT_NOEND;
 }
 
+static uint32 calls;			/* before the pass */
+
+/* Did somebody call us since the pass began, which may be too late for it? */
+static bool
+called(void)
+{
+	return MyLatch->is_set || taskq_calls() != calls;
+}
+
 /*
  * Leave if there is nothing to do, or others want a turn.  Whatever comes up
  * later finds no dispatcher and asks the launcher for one.
@@ -506,12 +515,12 @@ may_leave(bool has_work)
 		taskq_dispatcher.db->wanted = taskq_dispatcher.db->blocked == 0 &&
 			(has_work || taskq_waiting_left(taskq_dispatcher.db) || !launcher_will_see() ||
 			 taskq_dispatcher.db->rescan ||
-			 MyLatch->is_set || orphans_left() ||
+			 called() || orphans_left() ||
 			 events_left() ||
 			 taskq_cancels_left(MyDatabaseId));
 	else
 		leave =
-			!has_work && !taskq_dispatcher.db->rescan && !MyLatch->is_set &&
+			!has_work && !taskq_dispatcher.db->rescan && !called() &&
 			!slots_in_use() && !events_left() &&
 			!taskq_waiting_left(taskq_dispatcher.db) &&
 			launcher_will_see() &&
@@ -581,7 +590,7 @@ forget_database(void)
 	bool		forget;
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	forget = !MyLatch->is_set;
+	forget = !called();
 	if (forget)
 	{
 		taskq_dispatcher.db->dispatcher = 0;
@@ -810,7 +819,7 @@ read_settings(void)
 	LWLockRelease(taskq_main_lock);
 }
 
-/* Until somebody sets the latch, or the next thing is due. */
+/* Until somebody calls us, or the next thing is due. */
 static void
 sleep_till_due(void)
 {
@@ -824,10 +833,7 @@ sleep_till_due(void)
 	if (wake_at != DT_NOEND)
 		ms = Min(TimestampDifferenceMilliseconds(taskq_steady_now(), wake_at),
 				 TASKQ_CLOCK_CHECK_MS);
-	(void) WaitLatch(MyLatch,
-					 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH |
-					 (ms >= 0 ? WL_TIMEOUT : 0),
-					 ms, taskq_wait_event("TaskqDispatcher"));
+	(void) taskq_sleep(calls, ms, taskq_wait_event("TaskqDispatcher"));
 }
 
 /* taskq_dispatcher_main - entry point of a dispatcher */
@@ -849,6 +855,7 @@ taskq_dispatcher_main(Datum arg)
 	for (;;)
 	{
 		ResetLatch(MyLatch);
+		calls = taskq_calls();
 		QueryCancelPending = false; /* nothing is under way that could be
 									 * cancelled */
 		CHECK_FOR_INTERRUPTS();

@@ -512,6 +512,7 @@ taskq_launcher_main(Datum arg)
 
 	for (;;)
 	{
+		uint32		calls = taskq_calls();
 		TimestampTz next;
 		long		ms;
 
@@ -524,10 +525,7 @@ taskq_launcher_main(Datum arg)
 			: Min(TimestampDifferenceMilliseconds(taskq_steady_now(),
 												  next),
 				  TASKQ_CLOCK_CHECK_MS);
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH |
-						 (ms >= 0 ? WL_TIMEOUT : 0),
-						 ms, taskq_wait_event("TaskqLauncher"));
+		(void) taskq_sleep(calls, ms, taskq_wait_event("TaskqLauncher"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)

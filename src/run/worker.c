@@ -178,19 +178,18 @@ run_batch(TaskqSlot *slot)
 	pgstat_report_stat(false);
 }
 
-/* Sleep until there may be work; false when it took too long. */
+/*
+ * Sleep until there may be work; false when it took too long.  calls: as many
+ * as were counted before work was looked for.
+ */
 static bool
-wait_for_work(TaskqSlot *slot)
+wait_for_work(TaskqSlot *slot, uint32 calls)
 {
-	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
 	bool		woken = true;
 
 	pgstat_report_stat(true);
-	if (taskq_worker_idle_timeout >= 0)
-		events |= WL_TIMEOUT;
-	if (WaitLatch(MyLatch, events, taskq_worker_idle_timeout,
-				  taskq_wait_event("TaskqWorkerIdle")) &
-		WL_TIMEOUT)
+	if (!taskq_sleep(calls, taskq_worker_idle_timeout,
+					 taskq_wait_event("TaskqWorkerIdle")))
 	{
 		/* whoever wakes us from here on finds that we leave */
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
@@ -230,6 +229,8 @@ taskq_worker_main(Datum arg)
 
 	for (;;)
 	{
+		uint32		calls = taskq_calls();
+
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 		{
@@ -240,7 +241,7 @@ taskq_worker_main(Datum arg)
 			break;
 		if (taskq_claim(my_slotno))
 			run_batch(slot);
-		else if (should_leave(slot, true) || !wait_for_work(slot))
+		else if (should_leave(slot, true) || !wait_for_work(slot, calls))
 			break;
 	}
 	proc_exit(0);
