@@ -202,6 +202,15 @@ group_enter(Oid dbid, const TaskqPlace *place, char type)
 	return group;
 }
 
+/* Only what has a bucket needs an entry to be limited. */
+static Group *
+group_for(Oid dbid, const TaskqPlace *place, char type,
+		  const TaskqLimit *limit)
+{
+	return limit->rate > 0 ? group_enter(dbid, place, type)
+		: group_find(dbid, place, type);
+}
+
 /* So many leases more, or less, of this. */
 static void
 count_leases(TaskqDb *db, const TaskqPlace *place, int n)
@@ -588,7 +597,8 @@ limit_tokens(Room *room, const TaskqLimit *limit, Group *group,
 	/* the limit may have been a much lower one when it was emptied */
 	if (group != NULL)
 		group->full_ns = Min(group->full_ns, now_ns() + period);
-	debt = group ? Max(group->full_ns - now_ns(), 0) : 0;
+	/* and where there is no room for a bucket, none is full */
+	debt = group ? Max(group->full_ns - now_ns(), 0) : period;
 	room->tokens = Min(room->tokens,
 					   Min((period - debt) / token, limit->rate));
 	if (period - debt >= token)
@@ -644,8 +654,8 @@ count_room(Oid dbid, const TaskqLimits *limits, bool worker)
 {
 	Room		room = {.places = INT_MAX,.tokens = INT_MAX};
 	TaskqDb    *db = taskq_db_find(dbid);
-	Group	   *queue = group_find(dbid, &limits->of, 'q');
-	Group	   *kind = group_find(dbid, &limits->of, 'k');
+	Group	   *queue = group_for(dbid, &limits->of, 'q', &limits->queue);
+	Group	   *kind = group_for(dbid, &limits->of, 'k', &limits->kind);
 	int			in_queue = queue ? queue->leases : 0;
 	int			in_kind = kind ? kind->leases : 0;
 	int			in_all = db ? db->leases : 0;

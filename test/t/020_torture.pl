@@ -91,7 +91,17 @@ $node->safe_psql(
 	SELECT taskq.kind_define('count', 'count_work(jsonb)', max_attempts => 1000, backoff => '20 ms', backoff_max => '200 ms');
 	SELECT taskq.kind_define('count_together', 'count_work(jsonb)', max_attempts => 1000, backoff => '20 ms', backoff_max => '200 ms', batch => true);
 	SELECT taskq.kind_define('count_outside', queue => 'outside', max_attempts => 1000, backoff => '20 ms', backoff_max => '200 ms');
-	SELECT taskq.queue_define('outside');
+	SELECT taskq.queue_define('outside', max_running => 20);
+
+	-- two at a time: a third one would find no lock of these
+	CREATE FUNCTION count_limited_work(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+	BEGIN
+		IF NOT pg_try_advisory_xact_lock(1) AND NOT pg_try_advisory_xact_lock(2) THEN
+			RAISE LOG 'a limit was passed';
+		END IF;
+		RETURN count_work(p);
+	END $$;
+	SELECT taskq.kind_define('count_limited', 'count_limited_work(jsonb)', max_attempts => 1000, backoff => '20 ms', backoff_max => '200 ms', max_running => 2);
 
 	-- a mix of tasks; part of it is undone
 	CREATE FUNCTION submit_mix(n int) RETURNS void LANGUAGE plpgsql AS $$
@@ -101,7 +111,7 @@ $node->safe_psql(
 		task uuid;
 	BEGIN
 		FOR i IN 1..n LOOP
-			what := CASE WHEN random() < 0.45 THEN 'count' WHEN random() < 0.9 THEN 'count_together' ELSE 'count_outside' END;
+			what := CASE WHEN random() < 0.35 THEN 'count' WHEN random() < 0.15 THEN 'count_limited' WHEN random() < 0.9 THEN 'count_together' ELSE 'count_outside' END;
 			payload := jsonb_build_object('counter', (random() * 15)::int, 'secret', 's3cr3t');
 			payload := payload || CASE (random() * 40)::int
 				WHEN 1 THEN jsonb_build_object('sleep', random() * 0.05)
@@ -259,6 +269,13 @@ sub settings
 	return;
 }
 
+sub limits
+{
+	my $n = 1 + int(rand(2));
+	try_sql("SELECT taskq.kind_define('count_limited', 'count_limited_work(jsonb)', max_attempts => 1000, backoff => '20 ms', backoff_max => '200 ms', max_running => $n)");
+	return;
+}
+
 my %done;
 my @blows = (
 	[ 6, 'kill -9 of a worker', sub { kill_one('worker', 'KILL'); } ],
@@ -278,6 +295,8 @@ my @blows = (
 	[ 4, 'a prepared one ends', \&end_prepared ],
 	[ 2, 'a pause and a resume', sub { try_sql("SELECT taskq.queue_pause('default')"); try_sql("SELECT taskq.queue_resume('default')"); } ],
 	[ 3, 'settings are changed', \&settings ],
+	[ 3, 'a limit is changed', \&limits ],
+	[ 3, 'a claim that rolls back', sub { try_sql(q{BEGIN; SELECT count(*) FROM taskq.task_claim('outside', kinds => '{count_outside}', n => 20); SELECT pg_sleep(0.05); ROLLBACK}); } ],
 	[ 2, 'VACUUM FULL of a leaf', sub { rebuild('VACUUM FULL'); } ],
 	[ 2, 'VACUUM of a leaf', sub { rebuild('VACUUM'); } ],
 	[ 3, 'REINDEX CONCURRENTLY of a leaf', sub { rebuild('REINDEX TABLE CONCURRENTLY'); } ],
@@ -356,6 +375,10 @@ is( sql($node, $db, q{SELECT (SELECT count(*) FROM taskq_internal.timer), (SELEC
 	'0|0|0',
 	'no timer is left, no lease, no busy worker');
 is( sql($node, $db, q{SELECT string_agg(concat_ws(' ', name, waiting, running), ', ' ORDER BY name) FROM taskq.queue}), 'default 0 0, outside 0 0', '... and the counts of the queues say so');
+$node->safe_psql($db, q{SELECT taskq.task_submit('count_outside') FROM generate_series(1, 30)});
+is( (split /\n/, sql($node, $db, q{BEGIN; SELECT count(*) FROM taskq.task_claim('outside', n => 50); ROLLBACK}))[0],
+	'20', 'no place of a limit is lost, and none is there too many');
+$node->safe_psql($db, q{SELECT taskq.task_cancel(id) FROM taskq.task WHERE NOT ready});
 ok(wait_idle($node), 'all processes leave');
 is( sql($node, $db, q{SELECT count(*) FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid) WHERE a.pid IS NULL AND l.locktype <> 'virtualxid' AND NOT l.fastpath}),
 	'0', '... and no lock of a dead one is there');
@@ -377,6 +400,7 @@ SKIP:
 cmp_ok(sql($node, $db, q{SELECT count(*) FROM ended WHERE state = 'completed'}), '>=', 500, 'many were counted');
 my $log = slurp_file($node->logfile);
 unlike($log, qr/could not find tuple|unexpected result|cannot change from/, 'nothing in the log that should not be');
+unlike($log, qr/a limit was passed/, '... no limit was passed');
 unlike($log, qr/s3cr3t/, '... and nothing of a payload');
 
 done_testing();
