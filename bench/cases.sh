@@ -17,6 +17,7 @@ cases=(
 	snapshot
 	backlog
 	keys
+	schedules
 	sweep
 	restart
 	depends
@@ -470,6 +471,34 @@ case_backlog() {
 	row backlog "first $n of $pending pending, tasks/s; instead of plain SQL: of 110,000" more
 	got[taskq]=" ${beside[*]}" got[floor]=" ${small[*]}"
 	row backlog "the same beside 1,000,000 of higher priority that may not run" more
+}
+
+# 100 schedules with an interval of a second, whose due times are $1 apart: the 99th
+# percentile, in ms, of how late their tasks were submitted and begun.
+schedules_late() {
+	q -c "SELECT count(taskq.schedule_define('s' || i, 'noop', every => '1 s', missed => 'all', overlap => true, starts_at => date_trunc('second', now()) + interval '2 s' + i * interval '$1'))
+		FROM generate_series(1, 100) i" >/dev/null
+	until_true 'the schedules to run' says t "SELECT sum(runs) >= $((200 * seconds)) FROM taskq.schedule"
+	q -c "SELECT count(taskq.schedule_drop(name)) FROM taskq.schedule" -c 'CALL wait_drained()' >/dev/null
+	q -c "SELECT concat_ws(' ', round((percentile_cont(0.99) WITHIN GROUP (ORDER BY extract(epoch FROM created_at - due)) * 1000)::numeric, 1),
+			round((percentile_cont(0.99) WITHIN GROUP (ORDER BY extract(epoch FROM started_at - due)) * 1000)::numeric, 1))
+		FROM (SELECT created_at, started_at, (options->>'due')::timestamptz AS due FROM taskq.task WHERE options ? 'schedule') t"
+}
+
+case_schedules() {
+	local i apart submitted begun
+	for apart in '10 ms' '0 ms'; do
+		declare -a late=()
+		for ((i = 0; i < runs; i++)); do
+			read -r submitted begun <<<"$(schedules_late "$apart" | tail -n 1)"
+			add taskq "$submitted"
+			late+=("$begun")
+			clean
+		done
+		row schedules "100 schedules a second, due $apart apart: their tasks are submitted so late, p99, ms" less
+		got[taskq]=" ${late[*]}"
+		row schedules '… and begin so late, p99, ms' less
+	done
 }
 
 # Latency of short tasks and timers, at 1,000 a second, while leaves with many old tasks

@@ -66,7 +66,7 @@ RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_schedule_define';
 COMMENT ON FUNCTION taskq.schedule_define IS
 'Create or replace a schedule: tasks of a kind, again and again
 
-Either cron, an expression as pg_cron has it, or every, an interval. Tasks are the caller''s, as if it had submitted them, and its tenant''s. missed says what becomes of due times at which the server was down or, without overlap, the last task still ran: skip, once or all. options are those of the submit: queue, priority, timeout, max_attempts, tags, metadata.';
+Either cron, an expression as pg_cron has it, or every, an interval. Tasks are the caller''s, as if it had submitted them, and its tenant''s. missed says what becomes of due times at which the server was down or, without overlap, the last task still ran: skip, once or all. options are those of the submit: queue, priority, timeout, max_attempts, tags, metadata, concurrency_key, tenant.';
 
 CREATE FUNCTION taskq.schedule_drop(name text)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_schedule_drop';

@@ -232,10 +232,6 @@ set_work(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 		taskq_check_size(PG_GETARG_JSONB_P(ARG_PAYLOAD), "payload");
 		VALUE(payload) = PG_GETARG_DATUM(ARG_PAYLOAD);
 	}
-	ISNULL(options) = PG_ARGISNULL(ARG_OPTIONS);
-	if (!ISNULL(options))
-		taskq_schedule_check_options(PG_GETARG_JSONB_P(ARG_OPTIONS));
-	VALUE(options) = PG_GETARG_DATUM(ARG_OPTIONS);
 	ISNULL(description) = PG_ARGISNULL(ARG_DESCRIPTION);
 	VALUE(description) = PG_GETARG_DATUM(ARG_DESCRIPTION);
 }
@@ -260,12 +256,32 @@ set_objects(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 								 1000);
 }
 
+/* The options of its submits; returns the tenant that they name, or 0. */
+static Datum
+set_options(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	Datum		tenant;
+
+	ISNULL(options) = PG_ARGISNULL(ARG_OPTIONS);
+	VALUE(options) = PG_GETARG_DATUM(ARG_OPTIONS);
+	if (ISNULL(options))
+		return (Datum) 0;
+	tenant = taskq_schedule_check_options(PG_GETARG_JSONB_P(ARG_OPTIONS));
+	if (tenant != 0 && !taskq_tenant_may_name())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to name the tenant of a schedule"),
+				 errdetail("The session, or the task that runs in it, acts for one tenant or came through a gateway."),
+				 errhint("Leave member \"tenant\" of argument \"options\" out: the claims say whose the schedule is.")));
+	return tenant;
+}
+
 /*
- * Whose it is: the definer's, and its tenant's.  Replacing does not make it
- * somebody else's.
+ * Whose it is: the definer's, and the tenant's that it named, or else its
+ * own.  Replacing does not make it somebody else's.
  */
 static void
-set_owner(const TaskqSchedule *old, Datum *values, bool *nulls)
+set_owner(const TaskqSchedule *old, Datum named, Datum *values, bool *nulls)
 {
 	Oid			owner = old && OidIsValid(old->owner_oid) ? old->owner_oid
 	: GetUserId();
@@ -277,8 +293,10 @@ set_owner(const TaskqSchedule *old, Datum *values, bool *nulls)
 	taskq_submit_claims(&submit);
 	ISNULL(claims) = claims == NULL;
 	VALUE(claims) = JsonbPGetDatum(claims);
-	ISNULL(tenant) = taskq_row_isnull(&submit.row, tenant);
-	VALUE(tenant) = taskq_row_value(&submit.row, tenant);
+	if (named == 0 && !taskq_row_isnull(&submit.row, tenant))
+		named = taskq_row_value(&submit.row, tenant);
+	ISNULL(tenant) = named == 0;
+	VALUE(tenant) = named;
 	VALUE(system) = Int64GetDatum((int64) GetSystemIdentifier());
 	VALUE(database) = ObjectIdGetDatum(MyDatabaseId);
 }
@@ -340,11 +358,13 @@ taskq_schedule_define(PG_FUNCTION_ARGS)
 	TaskqSchedule old;
 	TaskqSchedule new;
 	bool		replaces;
+	Datum		tenant;
 
 	begin_change("taskq.schedule_define()");
 	VALUE(name) = CStringGetTextDatum(name);
 	set_when(fcinfo, values, nulls);
 	set_work(fcinfo, values, nulls);
+	tenant = set_options(fcinfo, values, nulls);
 	VALUE(overlap) = BoolGetDatum(bool_arg(fcinfo, ARG_OVERLAP, false));
 	VALUE(missed) = CharGetDatum(missed_arg(fcinfo));
 	set_objects(fcinfo, values, nulls);
@@ -358,7 +378,7 @@ taskq_schedule_define(PG_FUNCTION_ARGS)
 		require_owner(&old);
 	else
 		taskq_schedule_state_new(&state, name);
-	set_owner(replaces ? &old : NULL, values, nulls);
+	set_owner(replaces ? &old : NULL, tenant, values, nulls);
 	taskq_schedule_write(name, values, nulls, NULL);
 	if (!taskq_schedule_find(name, &new))
 		elog(ERROR, "schedule not found");

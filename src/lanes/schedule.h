@@ -12,7 +12,7 @@
 #define TASKQ_MISSED_PORTION 100
 
 /* schedule_task.c: the tasks of a run */
-extern void taskq_schedule_check_options(Jsonb *options);
+extern Datum taskq_schedule_check_options(Jsonb *options);
 extern void taskq_schedule_task(TaskqSubmit *submit,
 								const TaskqSchedule *schedule,
 								TimestampTz due);

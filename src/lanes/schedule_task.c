@@ -26,6 +26,7 @@
 #include "utils/timestamp.h"
 
 #define FOREACH_ATTEMPTS 3
+#define MAX_TEXT 1024			/* of a key, a tenant */
 
 /* ---- options ---- */
 
@@ -138,6 +139,32 @@ metadata_option(TaskOptions *options, const char *name,
 				  JsonbPGetDatum(JsonbValueToJsonb(unconstify(JsonbValue *, value))));
 }
 
+/* A text of so many bytes at most, for those who have columns for it. */
+static Datum
+short_text_option(const char *name, const JsonbValue *value)
+{
+	if (value->type != jbvString || value->val.string.len == 0 ||
+		value->val.string.len > MAX_TEXT)
+		bad_option(name, psprintf("a string of 1 to %d bytes", MAX_TEXT));
+	return PointerGetDatum(cstring_to_text_with_len(value->val.string.val,
+													value->val.string.len));
+}
+
+static void
+concurrency_key_option(TaskOptions *options, const char *name,
+					   const JsonbValue *value)
+{
+	taskq_row_set(options->row, concurrency_key,
+				  short_text_option(name, value));
+}
+
+/* Who may say that is asked when the schedule is defined. */
+static void
+tenant_option(TaskOptions *options, const char *name, const JsonbValue *value)
+{
+	taskq_row_set(options->row, tenant, short_text_option(name, value));
+}
+
 static const struct
 {
 	const char *name;
@@ -150,6 +177,8 @@ static const struct
 	{"max_attempts", max_attempts_option},
 	{"tags", tags_option},
 	{"metadata", metadata_option},
+	{"concurrency_key", concurrency_key_option},
+	{"tenant", tenant_option},
 };
 
 static void
@@ -171,7 +200,7 @@ set_option(TaskOptions *options, const JsonbValue *name,
 			 errmsg("options has an unknown member \"%s\"",
 					taskq_clip_name(pnstrdup(name->val.string.val,
 											 name->val.string.len))),
-			 errhint("Members of argument \"options\" are queue, priority, timeout, max_attempts, tags and metadata.")));
+			 errhint("Members of argument \"options\" are queue, priority, timeout, max_attempts, tags, metadata, concurrency_key and tenant.")));
 }
 
 static void
@@ -191,8 +220,12 @@ set_options(TaskOptions *options, Jsonb *object)
 	}
 }
 
-/* taskq_schedule_check_options - raise 22023 unless they can be had */
-void
+/*
+ * taskq_schedule_check_options - raise 22023 unless they can be had
+ *
+ * Returns the tenant that they name, or 0.
+ */
+Datum
 taskq_schedule_check_options(Jsonb *options)
 {
 	TaskqRow	row;
@@ -204,6 +237,8 @@ taskq_schedule_check_options(Jsonb *options)
 	taskq_check_size(options, "options");
 	taskq_store_new_row(&row);
 	set_options(&checked, options);
+	return taskq_row_isnull(&row, tenant) ? (Datum) 0
+		: taskq_row_value(&row, tenant);
 }
 
 /* ---- the task ---- */
@@ -283,6 +318,12 @@ taskq_schedule_task(TaskqSubmit *submit, const TaskqSchedule *schedule,
 					   : pstrdup(NameStr(kind->queue)),
 					   options.has_priority ? options.priority
 					   : kind->priority);
+	if (kind->handler == NULL &&
+		!taskq_row_isnull(&submit->row, concurrency_key))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("option \"concurrency_key\" of tasks of external workers is not supported by this version of taskq"),
+				 errhint("Leave it out of argument \"options\".")));
 	mark_task(submit, schedule, due);
 }
 
@@ -300,6 +341,8 @@ foreach_task(TaskqSubmit *submit, const TaskqSchedule *schedule,
 	if (schedule->options != 0)
 		set_options(&options, DatumGetJsonbP(schedule->options));
 	taskq_row_set(&submit->row, max_attempts, Int16GetDatum(FOREACH_ATTEMPTS));
+	taskq_row_set_null(&submit->row, timeout_ms);
+	taskq_row_set_null(&submit->row, concurrency_key);
 	taskq_submit_place(submit, TASKQ_SQL_KIND, NULL, GetUserId(),
 					   options.queue ? options.queue : "default",
 					   options.priority);

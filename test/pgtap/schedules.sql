@@ -1,6 +1,6 @@
 -- Schedules by intervals: defined, run, switched off, and whose they are.
 \ir include/prologue.psql
-SELECT plan(59);
+SELECT plan(63);
 
 SELECT taskq.kind_define('tick', 'echo(jsonb)') \g /dev/null
 -- returns when a schedule has run so often
@@ -73,9 +73,20 @@ SELECT is(error_of(format($$SELECT taskq.schedule_define('s', 'tick', every => '
 FROM unnest(ARRAY['{"queue": "nowhere"}', '{"priority": "high"}', '{"priority": 1000}', '{"timeout": 5}', '{"timeout": "-1 s"}', '{"max_attempts": 0}', '{"tags": "a"}', '{"tags": [1]}']) o;
 SELECT taskq.queue_define('sch_queue') \g /dev/null
 SELECT taskq.schedule_define('options', 'tick', every => '1 day',
-	options => '{"queue": "sch_queue", "priority": 5, "timeout": "1 min", "max_attempts": 7, "tags": ["a", "b"], "metadata": {"m": [1]}}') \g /dev/null
-SELECT is((t.queue, t.priority, t.timeout, t.max_attempts, t.tags, t.metadata)::text, '(sch_queue,5,00:01:00,7,"{a,b}","{""m"": [1]}")', 'options are those of a submit')
+	options => '{"queue": "sch_queue", "priority": 5, "timeout": "1 min", "max_attempts": 7, "tags": ["a", "b"], "metadata": {"m": [1]}, "concurrency_key": "k", "tenant": "acme"}') \g /dev/null
+SELECT is((t.queue, t.priority, t.timeout, t.max_attempts, t.tags, t.metadata, t.concurrency_key, t.tenant)::text, '(sch_queue,5,00:01:00,7,"{a,b}","{""m"": [1]}",k,acme)', 'options are those of a submit')
 FROM taskq.task_status(taskq.schedule_run('options')) t;
+
+SELECT is(s.tenant, 'acme', '... and the schedule is the tenant''s') FROM taskq.schedule s WHERE name = 'options';
+CREATE ROLE sch_tenants LOGIN IN ROLE taskq_developer, taskq_user;
+SET ROLE sch_tenants;
+SELECT taskq.schedule_define('acme', 'tick', every => '1 day', options => '{"tenant": "acme"}') \g /dev/null
+SET request.jwt.claims = '{"sub": "other"}';
+SELECT is_empty($$SELECT FROM taskq.schedule WHERE name = 'acme'$$, '... which another one''s user does not see');
+SELECT is(error_of($$SELECT taskq.schedule_run('acme')$$), 'PT404', '... nor runs');
+SELECT is(error_of($$SELECT taskq.schedule_define('s', 'tick', every => '1 s', options => '{"tenant": "acme"}')$$), '42501', '... nor names for its own');
+RESET request.jwt.claims;
+RESET ROLE;
 
 -- a task for each object
 CREATE TABLE object (pk int, wanted bool DEFAULT true);
