@@ -20,6 +20,7 @@ $node->safe_psql(
 	$db, q{
 	CREATE FUNCTION nap(p jsonb) RETURNS void LANGUAGE sql AS $$ SELECT pg_sleep(0.001) $$;
 	SELECT taskq.kind_define('nap', 'nap(jsonb)'), taskq.kind_define('naps', 'nap(jsonb)', batch => true),
+		taskq.kind_define('keyed_nap', 'nap(jsonb)'), taskq.kind_define('limited_nap', 'nap(jsonb)', max_running => 1, rate => 100000),
 		taskq.kind_define('outside', queue => 'outside'), taskq.kind_define('pausable', 'short_work(jsonb)');});
 
 my $begun = q{SELECT coalesce(string_agg(id::text, ' ' ORDER BY id), '') FROM taskq.task
@@ -29,10 +30,11 @@ my $nothing_runs = q{SELECT count(*) = 0 FROM taskq.task WHERE state IN ('runnin
 # Submits naps, pauses in their midst, and sees that none is begun after that.
 sub nobody_begins
 {
-	my ($kind, $pause, $resume, $name) = @_;
+	my ($kind, $pause, $resume, $name, $more) = @_;
+	my $submit = "taskq.task_submit('$kind'" . ($more ? ", $more)" : ')');
 
-	$node->safe_psql($db, "SELECT count(taskq.task_submit('$kind')) FROM generate_series(1, 1500)");
-	$node->poll_query_until($db, "SELECT count(*) > 200 FROM taskq.task WHERE kind = '$kind' AND ready")
+	$node->safe_psql($db, "SELECT count($submit) FROM generate_series(1, 1000) n");
+	$node->poll_query_until($db, "SELECT count(*) > 100 FROM taskq.task WHERE kind = '$kind' AND ready")
 	  or die 'no task ran';
 	$node->safe_psql($db, "SELECT $pause");
 	my $then = $node->safe_psql($db, sprintf($begun, $kind));
@@ -52,6 +54,9 @@ sub nobody_begins
 nobody_begins('nap', 'taskq.pause()', 'taskq.resume()', 'pause()');
 nobody_begins('nap', "taskq.kind_pause('nap')", "taskq.kind_resume('nap')", 'kind_pause()');
 nobody_begins('naps', "taskq.queue_pause('default')", "taskq.queue_resume('default')", 'queue_pause()');
+
+nobody_begins('keyed_nap', 'taskq.pause()', 'taskq.resume()', 'concurrency keys', "concurrency_key => 'k' || n % 50");
+nobody_begins('limited_nap', 'taskq.pause()', 'taskq.resume()', 'limits');
 
 # --- a prepared pause counts when it is committed
 
