@@ -17,7 +17,7 @@
  * is rolled back was not
  */
 void
-taskq_action(const TaskqAction * action)
+taskq_action(const TaskqAction *action)
 {
 	ereport(DEBUG1,
 			(errmsg_internal("taskq: %s of %s %s, force %d, count " INT64_FORMAT,

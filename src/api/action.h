@@ -16,8 +16,8 @@ typedef struct TaskqAction
 	const char *reason;
 	bool		force;
 	int64		count;			/* of tasks, where they are many; else 0 */
-}			TaskqAction;
+} TaskqAction;
 
-extern void taskq_action(const TaskqAction * action);
+extern void taskq_action(const TaskqAction *action);
 
 #endif

@@ -77,8 +77,8 @@ refusal(const char *message)
 
 /* taskq_bulk_cancel - cancel it */
 void
-taskq_bulk_cancel(const TaskqBulk * bulk, const pg_uuid_t *id,
-				  TaskqResult * outcome)
+taskq_bulk_cancel(const TaskqBulk *bulk, const pg_uuid_t *id,
+				  TaskqResult *outcome)
 {
 	TaskqCancelled cancelled;
 
@@ -94,7 +94,7 @@ taskq_bulk_cancel(const TaskqBulk * bulk, const pg_uuid_t *id,
  * and null for all others.
  */
 static Datum
-call(PGFunction function, const pg_uuid_t *id, const TaskqBulk * bulk,
+call(PGFunction function, const pg_uuid_t *id, const TaskqBulk *bulk,
 	 bool *isnull)
 {
 	LOCAL_FCINFO(fcinfo, 32);
@@ -116,7 +116,7 @@ call(PGFunction function, const pg_uuid_t *id, const TaskqBulk * bulk,
 }
 
 static void
-tell(const TaskqBulk * bulk, const char *verb, const pg_uuid_t *id)
+tell(const TaskqBulk *bulk, const char *verb, const pg_uuid_t *id)
 {
 	TaskqAction action = {.verb = verb,.object = "task",.task = id,
 	.reason = bulk->reason};
@@ -125,7 +125,7 @@ tell(const TaskqBulk * bulk, const char *verb, const pg_uuid_t *id)
 }
 
 static void
-act_retry(const TaskqBulk * bulk, const pg_uuid_t *id, TaskqResult * outcome)
+act_retry(const TaskqBulk *bulk, const pg_uuid_t *id, TaskqResult *outcome)
 {
 	bool		isnull;
 	Datum		new = call(taskq_task_retry, id, bulk, &isnull);
@@ -137,7 +137,7 @@ act_retry(const TaskqBulk * bulk, const pg_uuid_t *id, TaskqResult * outcome)
 }
 
 static void
-act_delete(const TaskqBulk * bulk, const pg_uuid_t *id, TaskqResult * outcome)
+act_delete(const TaskqBulk *bulk, const pg_uuid_t *id, TaskqResult *outcome)
 {
 	bool		isnull;
 
@@ -148,8 +148,8 @@ act_delete(const TaskqBulk * bulk, const pg_uuid_t *id, TaskqResult * outcome)
 }
 
 static void
-act_priority(const TaskqBulk * bulk, const pg_uuid_t *id,
-			 TaskqResult * outcome)
+act_priority(const TaskqBulk *bulk, const pg_uuid_t *id,
+			 TaskqResult *outcome)
 {
 	TaskqReordered reordered;
 
@@ -160,7 +160,7 @@ act_priority(const TaskqBulk * bulk, const pg_uuid_t *id,
 }
 
 static void
-act_run_now(const TaskqBulk * bulk, const pg_uuid_t *id, TaskqResult * outcome)
+act_run_now(const TaskqBulk *bulk, const pg_uuid_t *id, TaskqResult *outcome)
 {
 	taskq_run_task_now(id, bulk->until);
 	outcome->success = true;
@@ -205,8 +205,8 @@ is_of_the_task(int sqlerrcode)
 
 /* Do it for these tasks in one subtransaction; NULL, or what was raised. */
 static ErrorData *
-try_together(const TaskqBulk * bulk, const pg_uuid_t *ids, int n,
-			 TaskqResult * outcomes)
+try_together(const TaskqBulk *bulk, const pg_uuid_t *ids, int n,
+			 TaskqResult *outcomes)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -249,8 +249,8 @@ try_together(const TaskqBulk * bulk, const pg_uuid_t *ids, int n,
  * current memory context.
  */
 void
-taskq_bulk_portion(const TaskqBulk * bulk, const pg_uuid_t *ids, int n,
-				   TaskqResult * outcomes)
+taskq_bulk_portion(const TaskqBulk *bulk, const pg_uuid_t *ids, int n,
+				   TaskqResult *outcomes)
 {
 	if (n == 0 || try_together(bulk, ids, n, outcomes) == NULL)
 		return;
@@ -272,11 +272,11 @@ taskq_bulk_portion(const TaskqBulk * bulk, const pg_uuid_t *ids, int n,
 
 /* Called with the outcomes of a portion. */
 typedef void (*TakeOutcomes) (void *to, const pg_uuid_t *ids, int n,
-							  const TaskqResult * outcomes);
+							  const TaskqResult *outcomes);
 
 /* Do it for all of these, portion by portion. */
 static void
-do_listed(const TaskqBulk * bulk, const pg_uuid_t *ids, int n,
+do_listed(const TaskqBulk *bulk, const pg_uuid_t *ids, int n,
 		  TakeOutcomes take, void *to)
 {
 	TaskqResult outcomes[TASKQ_BULK_PORTION];
@@ -302,7 +302,7 @@ do_listed(const TaskqBulk * bulk, const pg_uuid_t *ids, int n,
  * last; how many.  *after moves past what was looked at.
  */
 static int
-find_tasks(TaskqFilter * filter, pg_uuid_t *after, const pg_uuid_t *last,
+find_tasks(TaskqFilter *filter, pg_uuid_t *after, const pg_uuid_t *last,
 		   int max, pg_uuid_t *ids)
 {
 	TaskqSelect *select = taskq_select_begin(after);
@@ -341,7 +341,7 @@ action_arg(FunctionCallInfo fcinfo, int n)
 
 /* reason, force and priority, from this argument on. */
 static void
-bulk_args(FunctionCallInfo fcinfo, int action, int n, TaskqBulk * bulk)
+bulk_args(FunctionCallInfo fcinfo, int action, int n, TaskqBulk *bulk)
 {
 	memset(bulk, 0, sizeof(*bulk));
 	bulk->act = actions[action].act;
@@ -358,7 +358,7 @@ bulk_args(FunctionCallInfo fcinfo, int action, int n, TaskqBulk * bulk)
 }
 
 static void
-filter_arg(FunctionCallInfo fcinfo, int n, int action, TaskqFilter * filter)
+filter_arg(FunctionCallInfo fcinfo, int n, int action, TaskqFilter *filter)
 {
 	taskq_filter_init(filter);
 	taskq_filter_parse(filter, PG_GETARG_JSONB_P(n));
@@ -401,7 +401,7 @@ begin_bulk(const char *function)
 }
 
 static void
-put_rows(void *to, const pg_uuid_t *ids, int n, const TaskqResult * outcomes)
+put_rows(void *to, const pg_uuid_t *ids, int n, const TaskqResult *outcomes)
 {
 	ReturnSetInfo *rsinfo = to;
 
@@ -429,7 +429,7 @@ put_rows(void *to, const pg_uuid_t *ids, int n, const TaskqResult * outcomes)
  * all.
  */
 static void
-do_patiently(TaskqBulk * bulk, const pg_uuid_t *ids, int n, TakeOutcomes take,
+do_patiently(TaskqBulk *bulk, const pg_uuid_t *ids, int n, TakeOutcomes take,
 			 void *to)
 {
 	bulk->until = taskq_busy_until();
@@ -498,7 +498,7 @@ typedef struct Counts
 
 static void
 count_outcomes(void *to, const pg_uuid_t *ids, int n,
-			   const TaskqResult * outcomes)
+			   const TaskqResult *outcomes)
 {
 	Counts	   *counts = to;
 

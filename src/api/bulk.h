@@ -14,13 +14,13 @@ typedef struct TaskqResult
 	Datum		error;			/* jsonb, or 0 */
 	bool		has_new;
 	pg_uuid_t	new_id;			/* of the task that a retry made */
-}			TaskqResult;
+} TaskqResult;
 
 typedef struct TaskqBulk TaskqBulk;
 
 /* Does it for one task, or raises an error. */
-typedef void (*TaskqBulkAct) (const TaskqBulk * bulk, const pg_uuid_t *id,
-							  TaskqResult * outcome);
+typedef void (*TaskqBulkAct) (const TaskqBulk *bulk, const pg_uuid_t *id,
+							  TaskqResult *outcome);
 
 struct TaskqBulk
 {
@@ -33,10 +33,10 @@ struct TaskqBulk
 								 * are waited for, in all */
 };
 
-extern void taskq_bulk_cancel(const TaskqBulk * bulk, const pg_uuid_t *id,
-							  TaskqResult * outcome);
-extern void taskq_bulk_portion(const TaskqBulk * bulk, const pg_uuid_t *ids,
-							   int n, TaskqResult * outcomes);
+extern void taskq_bulk_cancel(const TaskqBulk *bulk, const pg_uuid_t *id,
+							  TaskqResult *outcome);
+extern void taskq_bulk_portion(const TaskqBulk *bulk, const pg_uuid_t *ids,
+							   int n, TaskqResult *outcomes);
 
 /* how many tasks share a subtransaction */
 #define TASKQ_BULK_PORTION 100

@@ -55,7 +55,7 @@ check_cancellable(const TaskqLaneDef *lane, const pg_uuid_t *id, bool force)
  */
 static bool
 try_cancel(const pg_uuid_t *id, const char *reason, bool force,
-		   TaskqCancelled * answer)
+		   TaskqCancelled *answer)
 {
 	TaskqLive	live;
 	TaskqRow	row;
@@ -134,7 +134,7 @@ try_cancel(const pg_uuid_t *id, const char *reason, bool force,
  */
 void
 taskq_cancel_task(const pg_uuid_t *id, char *reason, bool force,
-				  TimestampTz until, TaskqCancelled * cancelled)
+				  TimestampTz until, TaskqCancelled *cancelled)
 {
 	TaskqAction action = {.verb = "cancel",.object = "task",.task = id,
 	.reason = reason,.force = force};

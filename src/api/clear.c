@@ -230,7 +230,7 @@ held_ids(pg_uuid_t **ids)
 }
 
 static int
-count_running(TaskqFilter * filter)
+count_running(TaskqFilter *filter)
 {
 	List	   *leased = taskq_lease_ids();
 	ListCell   *lc;

@@ -37,7 +37,7 @@ static const char *const state_words[] = {
 
 /* taskq_filter_init - one that asks nothing */
 void
-taskq_filter_init(TaskqFilter * filter)
+taskq_filter_init(TaskqFilter *filter)
 {
 	HASHCTL		ctl = {.keysize = sizeof(int32),
 		.entrysize = sizeof(SeenLane),
@@ -93,7 +93,7 @@ strings_of(const JsonbValue *value, const char *member)
 }
 
 static void
-set_states(TaskqFilter * filter, const JsonbValue *value)
+set_states(TaskqFilter *filter, const JsonbValue *value)
 {
 	ListCell   *lc;
 
@@ -110,37 +110,37 @@ set_states(TaskqFilter * filter, const JsonbValue *value)
 }
 
 static void
-set_kinds(TaskqFilter * filter, const JsonbValue *value)
+set_kinds(TaskqFilter *filter, const JsonbValue *value)
 {
 	filter->kinds = strings_of(value, "kind");
 }
 
 static void
-set_queues(TaskqFilter * filter, const JsonbValue *value)
+set_queues(TaskqFilter *filter, const JsonbValue *value)
 {
 	filter->queues = strings_of(value, "queue");
 }
 
 static void
-set_tags(TaskqFilter * filter, const JsonbValue *value)
+set_tags(TaskqFilter *filter, const JsonbValue *value)
 {
 	filter->tags = strings_of(value, "tags");
 }
 
 static void
-set_tenants(TaskqFilter * filter, const JsonbValue *value)
+set_tenants(TaskqFilter *filter, const JsonbValue *value)
 {
 	filter->tenants = strings_of(value, "tenant");
 }
 
 static void
-set_submitters(TaskqFilter * filter, const JsonbValue *value)
+set_submitters(TaskqFilter *filter, const JsonbValue *value)
 {
 	filter->submitters = strings_of(value, "submitted_by");
 }
 
 static void
-set_older_than(TaskqFilter * filter, const JsonbValue *value)
+set_older_than(TaskqFilter *filter, const JsonbValue *value)
 {
 	filter->older_than =
 		DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
@@ -150,7 +150,7 @@ set_older_than(TaskqFilter * filter, const JsonbValue *value)
 }
 
 static void
-set_max_priority(TaskqFilter * filter, const JsonbValue *value)
+set_max_priority(TaskqFilter *filter, const JsonbValue *value)
 {
 	if (value->type != jbvNumeric)
 		bad_member("max_priority", "must be a number");
@@ -170,13 +170,13 @@ object_of(const JsonbValue *value, const char *member)
 }
 
 static void
-set_metadata(TaskqFilter * filter, const JsonbValue *value)
+set_metadata(TaskqFilter *filter, const JsonbValue *value)
 {
 	filter->metadata = object_of(value, "metadata");
 }
 
 static void
-set_payload(TaskqFilter * filter, const JsonbValue *value)
+set_payload(TaskqFilter *filter, const JsonbValue *value)
 {
 	filter->payload = object_of(value, "payload");
 }
@@ -184,7 +184,7 @@ set_payload(TaskqFilter * filter, const JsonbValue *value)
 static const struct
 {
 	const char *name;
-	void		(*set) (TaskqFilter * filter, const JsonbValue *value);
+	void		(*set) (TaskqFilter *filter, const JsonbValue *value);
 }			members[] = {
 	{"state", set_states},
 	{"kind", set_kinds},
@@ -203,7 +203,7 @@ static const struct
  * there are not, or of the wrong type
  */
 void
-taskq_filter_parse(TaskqFilter * filter, Jsonb *json)
+taskq_filter_parse(TaskqFilter *filter, Jsonb *json)
 {
 	JsonbIterator *iterator;
 	JsonbIteratorToken token;
@@ -269,7 +269,7 @@ listed(const List *list, const char *word)
 }
 
 static bool
-lane_suits(const TaskqFilter * filter, const TaskqLaneDef *lane)
+lane_suits(const TaskqFilter *filter, const TaskqLaneDef *lane)
 {
 	return lane != NULL && lane->priority <= filter->max_priority &&
 		listed(filter->kinds, NameStr(lane->kind)) &&
@@ -282,7 +282,7 @@ lane_suits(const TaskqFilter * filter, const TaskqLaneDef *lane)
  * Caches of definitions may be dropped meanwhile; what was found stays.
  */
 bool
-taskq_filter_lane(TaskqFilter * filter, int32 lane)
+taskq_filter_lane(TaskqFilter *filter, int32 lane)
 {
 	bool		found;
 	SeenLane   *seen = hash_search(filter->lanes, &lane, HASH_FIND, NULL);
@@ -297,7 +297,7 @@ taskq_filter_lane(TaskqFilter * filter, int32 lane)
 
 /* Could a task that is stored so have one of the states asked for? */
 static bool
-stored_state_suits(const TaskqFilter * filter, char state)
+stored_state_suits(const TaskqFilter *filter, char state)
 {
 	if (state != TASKQ_PENDING && state != TASKQ_RUNNING)
 		return listed(filter->states, taskq_state_name(state));
@@ -308,7 +308,7 @@ stored_state_suits(const TaskqFilter * filter, char state)
 
 /* ... and has it?  Workers may hold it. */
 static bool
-state_suits(const TaskqFilter * filter, TaskqRow *row)
+state_suits(const TaskqFilter *filter, TaskqRow *row)
 {
 	static TaskqLive live;
 	bool		held;
@@ -320,7 +320,7 @@ state_suits(const TaskqFilter * filter, TaskqRow *row)
 }
 
 static bool
-tags_suit(const TaskqFilter * filter, TaskqRow *row)
+tags_suit(const TaskqFilter *filter, TaskqRow *row)
 {
 	Datum	   *items;
 	bool	   *nulls;
@@ -341,7 +341,7 @@ tags_suit(const TaskqFilter * filter, TaskqRow *row)
 }
 
 static bool
-submitter_suits(const TaskqFilter * filter, const TaskqLaneDef *lane,
+submitter_suits(const TaskqFilter *filter, const TaskqLaneDef *lane,
 				TaskqRow *row)
 {
 	NameData	name = lane->role_name;
@@ -366,7 +366,7 @@ contains(Jsonb *wanted, Datum value, bool isnull)
 }
 
 static bool
-row_suits(const TaskqFilter * filter, TaskqRow *row)
+row_suits(const TaskqFilter *filter, TaskqRow *row)
 {
 	const TaskqLaneDef *lane =
 	taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
@@ -393,7 +393,7 @@ row_suits(const TaskqFilter * filter, TaskqRow *row)
  * First what costs nothing.
  */
 bool
-taskq_filter_row(TaskqFilter * filter, TaskqRow *row)
+taskq_filter_row(TaskqFilter *filter, TaskqRow *row)
 {
 	MemoryContext old;
 	bool		suits;

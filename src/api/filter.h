@@ -26,12 +26,12 @@ typedef struct TaskqFilter
 	Jsonb	   *payload;
 	HTAB	   *lanes;			/* those asked about */
 	MemoryContext scratch;
-}			TaskqFilter;
+} TaskqFilter;
 
-extern void taskq_filter_init(TaskqFilter * filter);
-extern void taskq_filter_parse(TaskqFilter * filter, Jsonb *json);
+extern void taskq_filter_init(TaskqFilter *filter);
+extern void taskq_filter_parse(TaskqFilter *filter, Jsonb *json);
 extern List *taskq_filter_names(ArrayType *array, const char *argument);
-extern bool taskq_filter_lane(TaskqFilter * filter, int32 lane);
-extern bool taskq_filter_row(TaskqFilter * filter, TaskqRow *row);
+extern bool taskq_filter_lane(TaskqFilter *filter, int32 lane);
+extern bool taskq_filter_row(TaskqFilter *filter, TaskqRow *row);
 
 #endif

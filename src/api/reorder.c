@@ -152,7 +152,7 @@ position_of(const TaskqLaneDef *lane, TaskqRow *row)
 void
 taskq_reorder_task(const pg_uuid_t *id, int priority, const char *reason,
 				   TimestampTz until, bool positions,
-				   TaskqReordered * reordered)
+				   TaskqReordered *reordered)
 {
 	TaskqRow	row;
 	const TaskqLaneDef *from = lock_waiting(id, "change", until, &row);

@@ -14,7 +14,7 @@ typedef struct TaskqCancelled
 	bool		cancelled;
 	bool		terminated;
 	const char *message;
-}			TaskqCancelled;
+} TaskqCancelled;
 
 /* What a new priority came to; a position of 0 is none. */
 typedef struct TaskqReordered
@@ -22,17 +22,17 @@ typedef struct TaskqReordered
 	int16		old_priority;
 	int64		old_position;
 	int64		new_position;
-}			TaskqReordered;
+} TaskqReordered;
 
 extern PGDLLEXPORT Datum taskq_task_retry(PG_FUNCTION_ARGS);
 extern PGDLLEXPORT Datum taskq_task_delete(PG_FUNCTION_ARGS);
 extern char *taskq_listed_queue(FunctionCallInfo fcinfo, int n,
 								const char *argument);
 extern void taskq_cancel_task(const pg_uuid_t *id, char *reason, bool force,
-							  TimestampTz until, TaskqCancelled * cancelled);
+							  TimestampTz until, TaskqCancelled *cancelled);
 extern void taskq_reorder_task(const pg_uuid_t *id, int priority,
 							   const char *reason, TimestampTz until,
-							   bool positions, TaskqReordered * reordered);
+							   bool positions, TaskqReordered *reordered);
 extern void taskq_reschedule_task(const pg_uuid_t *id, TimestampTz run_at,
 								  TimestampTz until);
 extern void taskq_run_task_now(const pg_uuid_t *id, TimestampTz until);

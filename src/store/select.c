@@ -74,7 +74,7 @@ taskq_select_begin(const pg_uuid_t *after)
  * What the row points to is good until the one after it is asked for.
  */
 bool
-taskq_select_next(TaskqSelect * select, TaskqRow *row)
+taskq_select_next(TaskqSelect *select, TaskqRow *row)
 {
 	int			first = -1;
 
@@ -104,7 +104,7 @@ taskq_select_next(TaskqSelect * select, TaskqRow *row)
 
 /* taskq_select_end - end it */
 void
-taskq_select_end(TaskqSelect * select)
+taskq_select_end(TaskqSelect *select)
 {
 	for (int leaf = 0; leaf < TASKQ_LEAVES; leaf++)
 		taskq_read_end(&select->sources[leaf].read);

@@ -8,8 +8,8 @@
 
 typedef struct TaskqSelect TaskqSelect;
 
-extern TaskqSelect * taskq_select_begin(const pg_uuid_t *after);
-extern bool taskq_select_next(TaskqSelect * select, TaskqRow *row);
-extern void taskq_select_end(TaskqSelect * select);
+extern TaskqSelect *taskq_select_begin(const pg_uuid_t *after);
+extern bool taskq_select_next(TaskqSelect *select, TaskqRow *row);
+extern void taskq_select_end(TaskqSelect *select);
 
 #endif
