@@ -334,26 +334,39 @@ keyed_ratio() {
 	clean
 }
 
-# No-ops beside $1 tasks that wait for one busy key: their rate.
+# The rate of $2 plain no-ops beside $1 tasks that wait for a busy key, by that without these.
 beside_busy_key() {
-	pause
-	submit_keyed "'busy'" "$1"
-	q -c "SELECT taskq.task_submit('nap_long', concurrency_key => 'busy', priority => 1)" >/dev/null
-	resume
+	local alone beside
+	q -c "SELECT taskq.queue_define('busy')" -c "SELECT taskq.queue_resume('busy')" >/dev/null
+	alone=$(taskq_drain noop "$2")
+	clean
+	# one more, for who has the key
+	workers_are 3
+	q -c "SELECT taskq.task_submit('nap_long', queue => 'busy', concurrency_key => 'busy')" >/dev/null
 	until_true 'the key to be busy' says 1 "SELECT count(*) FROM taskq.worker WHERE kind = 'nap_long'"
-	taskq_drain "$3" "$2"
-	q -c "SELECT taskq.task_cancel(id) FROM taskq.task WHERE kind = 'nap_long' AND NOT ready" >/dev/null
+	q -c "SELECT count(*) FROM taskq.task_submit_many('noop', array_fill('{}'::jsonb, ARRAY[$1]), queue => 'busy', concurrency_key => 'busy')" >/dev/null
+	beside=$(taskq_drain noop "$2")
+	q -c "SELECT taskq.queue_pause('busy')" -c "SELECT taskq.task_cancel(id) FROM taskq.task WHERE kind = 'nap_long' AND NOT ready" >/dev/null
+	until_true 'the key to be free' says 0 "SELECT count(*) FROM taskq.worker WHERE kind = 'nap_long'"
+	awk -v a="$beside" -v b="$alone" 'BEGIN { printf "%.2f\n", a / b }'
+	workers_are 2
+	clean
+	q -c 'TRUNCATE taskq_internal.keyed' >/dev/null
 }
 
 # Concurrency keys.
 case_keys() {
-	local i n=100000 keys
+	local i n=100000 waiting=$((pending < 1000000 ? pending : 1000000)) keys
 	for keys in 1000 100000 1; do
 		for ((i = 0; i < runs; i++)); do
 			add taskq "$(keyed_ratio "'k' || i % $keys" "$n")"
 		done
 		row keys "$n no-ops with $keys concurrency key(s), 2 workers: rate by that of plain ones" more
 	done
+	for ((i = 0; i < runs; i++)); do
+		add taskq "$(beside_busy_key "$waiting" "$n")"
+	done
+	row keys "$n plain no-ops beside $waiting that wait for a busy key: rate by that without these" more
 }
 
 server_is() {

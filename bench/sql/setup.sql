@@ -10,7 +10,8 @@ CREATE FUNCTION mixed(p jsonb) RETURNS void LANGUAGE plpgsql AS $$BEGIN
 	IF p->>'sleep' IS NOT NULL THEN PERFORM pg_sleep((p->>'sleep')::float8); END IF;
 END$$;
 CREATE FUNCTION nap(p jsonb) RETURNS void LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.01); END$$;
-SELECT taskq.kind_define('nap', 'nap(jsonb)');
+CREATE FUNCTION nap_long(p jsonb) RETURNS void LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(3600); END$$;
+SELECT taskq.kind_define('nap', 'nap(jsonb)'), taskq.kind_define('nap_long', 'nap_long(jsonb)', max_attempts => 1);
 SELECT taskq.kind_define('noop', 'noop(jsonb)'), taskq.kind_define('noop_batch', 'noop(jsonb)', batch => true),
 	taskq.kind_define('write_row', 'write_row(jsonb)'), taskq.kind_define('write_row_batch', 'write_row(jsonb)', batch => true),
 	taskq.kind_define('read_payload', 'read_payload(jsonb)'), taskq.kind_define('read_payload_batch', 'read_payload(jsonb)', batch => true),

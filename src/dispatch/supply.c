@@ -30,6 +30,7 @@
 #include "lanes/lane.h"
 #include "lanes/live.h"
 #include "lanes/place.h"
+#include "lanes/round.h"
 #include "lanes/scan.h"
 #include "lanes/turn.h"
 #include "miscadmin.h"
@@ -46,6 +47,7 @@
 								 * as long with each time */
 #define WORTH_US 10000			/* what takes no longer than this is left to
 								 * the workers that are there */
+#define MORE_KEYS 16			/* keys that are looked at in a lane */
 #define MORE_LANES 16			/* so many lanes of a role are looked at to
 								 * see how much waits */
 
@@ -301,6 +303,7 @@ find_demand(Demand **found)
 		const char *hint = NULL;
 		TaskqLimits limits;
 		bool		runnable;
+		int			keys = INT_MAX;
 		int			room = 0;
 
 		if (demand != NULL && demand_is_clear(demand))
@@ -325,11 +328,14 @@ find_demand(Demand **found)
 										 has_worker(lanes[i].role)
 										 ? -1
 										 : taskq_dispatcher.scanner);
+		/* no more workers than there are keys that are free */
+		if (runnable && taskq_lane_keyed(lanes[i].id))
+			keys = taskq_round_room(MyDatabaseId, lanes[i].id, MORE_KEYS);
 		taskq_pass_commit();
 		if (problem != NULL)
 			fail_lane(lanes[i].id, problem, hint);
 		if (runnable)
-			room = room_for(lanes[i].id, &limits);
+			room = Min(keys, room_for(lanes[i].id, &limits));
 		if (room == 0)
 			continue;
 		if (demand == NULL)

@@ -20,6 +20,7 @@
  */
 #include "postgres.h"
 
+#include "lanes/lane.h"
 #include "lanes/leasekeys.h"
 #include "lanes/round.h"
 #include "access/xact.h"
@@ -393,6 +394,32 @@ taskq_round_tidy(const TaskqSlot *slot)
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	CommitTransactionCommand();
+}
+
+/*
+ * taskq_round_room - how many tasks of a lane could run at once, as far as
+ * their keys are concerned; up to max, and none of a lane that is gone
+ *
+ * Needs a transaction, and taskq_defs_begin.
+ */
+int
+taskq_round_room(Oid dbid, int32 id, int max)
+{
+	TaskqRound *round = taskq_round_new(id);
+	TaskqLane  *lane;
+
+	round->max = Min(max, TASKQ_BATCH_MAX);
+	round->max_keys = Min(max, TASKQ_BATCH_KEYS);
+	round->max_of_key = Min(round->limit.n, TASKQ_BATCH_MAX);
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	lane = taskq_lane_find(dbid, id);
+	if (lane != NULL)
+		taskq_round_begin(round, lane, -1);
+	LWLockRelease(taskq_main_lock);
+	if (lane == NULL)
+		return 0;
+	taskq_round_look(round);
+	return round->nfound;
 }
 
 /*

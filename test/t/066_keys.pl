@@ -98,6 +98,68 @@ is(sql($node, $db, q{SELECT string_agg(state, ' ' ORDER BY id) FROM taskq.task W
 open_gate($node, $db, 'two');
 wait_task($node, $db, $_) foreach @two;
 all_done('a greater limit');
+$node->safe_psql($db, q{SELECT taskq.kind_define('gate', 'gate_work(jsonb)')});
+
+# --- what is behind a busy key costs others nothing
+
+# Rows of the index that were read, when everybody has told his share.
+sub reads
+{
+	$node->poll_query_until($db, q{SELECT bool_and(state = 'idle') FROM taskq.worker WHERE kind IS DISTINCT FROM 'gate'}) or die;
+	wait_idle_workers();
+	return sql($node, $db, q{SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'keyed_pkey'});
+}
+
+# Workers tell when they go.
+sub wait_idle_workers
+{
+	$node->safe_psql($db, q{SELECT taskq.worker_stop(name) FROM taskq.worker WHERE kind IS NULL});
+	$node->poll_query_until($db, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('taskq worker')}, 1) or die;
+	return;
+}
+
+my $busy = submit($node, $db, 'gate', '{"gate": "busy"}', "concurrency_key => 'busy'");
+wait_state($node, $db, $busy, 'running');
+$node->safe_psql($db, "SELECT count(*) FROM taskq.task_submit_many('gate', array_fill('{\"gate\": \"busy\"}'::jsonb, ARRAY[5000]), concurrency_key => 'busy')");
+my $before = reads();
+$node->safe_psql($db, keyed('one', q{'o' || i % 50}, 200));
+$node->poll_query_until($db, q{SELECT count(*) = 200 FROM taskq.task WHERE kind = 'one' AND ready}) or die;
+$node->safe_psql($db, "SELECT count(*) FROM taskq.task_submit_many('short', array_fill('{}'::jsonb, ARRAY[200]))");
+$node->poll_query_until($db, q{SELECT count(*) = 200 FROM taskq.task WHERE kind = 'short' AND ready}) or die;
+cmp_ok(reads() - $before, '<', 5000, 'nobody reads through what waits for a busy key');
+$node->safe_psql($db, q{SELECT count(taskq.task_cancel(id)) FROM taskq.task WHERE concurrency_key = 'busy' AND state = 'pending'});
+open_gate($node, $db, 'busy');
+wait_task($node, $db, $busy);
+$node->safe_psql($db, 'TRUNCATE ran, effect, violation; SELECT count(taskq.task_delete(id)) FROM taskq.task');
+
+# --- a worker that is long in a task gives up the keys with which it is through
+
+$node->safe_psql($db, 'SELECT taskq.queue_pause(\'q\');' . keyed('one', q{'w' || i}, 60));    # they are short
+$node->poll_query_until($db, q{SELECT count(*) = 60 FROM taskq.task WHERE ready}) or die;
+$node->safe_psql($db, q{SELECT taskq.kind_define('maybe', 'gate_work(jsonb)')});
+$node->safe_psql($db, q{INSERT INTO gate VALUES ('open')});
+$node->safe_psql($db, q{SELECT count(taskq.task_submit('maybe', '{"gate": "open"}', queue => 'q', concurrency_key => 'm' || i)) FROM generate_series(1, 40) i});
+$node->safe_psql($db, q{SELECT taskq.task_submit('maybe', '{"gate": "shut"}', queue => 'q', concurrency_key => 'm20');
+	SELECT taskq.queue_resume('q')});
+$node->poll_query_until($db, q{SELECT count(*) = 40 FROM taskq.task WHERE kind = 'maybe' AND ready}) or die;
+$node->safe_psql($db, q{SELECT count(taskq.task_submit('maybe', '{"gate": "open"}', queue => 'q', concurrency_key => 'm' || i)) FROM generate_series(1, 40) i WHERE i <> 20});
+ok($node->poll_query_until($db, q{SELECT count(*) = 79 FROM taskq.task WHERE kind = 'maybe' AND ready}), 'others go on with the keys that a long task is not of');
+open_gate($node, $db, 'shut');
+$node->poll_query_until($db, q{SELECT count(*) = 0 FROM taskq.task WHERE NOT ready}) or die;
+
+# --- the first task of a key is locked by somebody else
+
+$node->safe_psql($db, q{SELECT taskq.queue_pause('q')});
+my $locked = submit($node, $db, 'short', '{}', "concurrency_key => 'locked', queue => 'q'");
+my $session = $node->background_psql($db);
+$session->query_safe("BEGIN; SELECT 1 FROM taskq_internal.task WHERE id = '$locked' FOR UPDATE");
+$node->safe_psql($db, q{SELECT taskq.queue_resume('q')});
+is(wait_task($node, $db, submit($node, $db, 'short', '{}', "concurrency_key => 'free', queue => 'q'")), 'completed', 'a locked task keeps no other key');
+$session->query_safe('COMMIT');
+$session->quit;
+is(wait_task($node, $db, $locked), 'completed', '... and runs when it is free');
+is(sql($node, $db, 'SELECT count(*) FROM taskq.worker WHERE state <> \'idle\''), 0, 'nobody is busy with it');
+$node->safe_psql($db, 'TRUNCATE ran, effect, violation; SELECT count(taskq.task_delete(id)) FROM taskq.task');
 
 # --- whatever dies, the key is free again
 
