@@ -175,7 +175,7 @@ COMMENT ON COLUMN taskq.task.timeout IS 'longest run time of an attempt: its own
 COMMENT ON COLUMN taskq.task.concurrency_key IS 'argument concurrency_key of the submit';
 COMMENT ON COLUMN taskq.task.unique_key IS 'argument unique_key of the submit';
 COMMENT ON COLUMN taskq.task.options IS 'what argument options of the submit said';
-COMMENT ON COLUMN taskq.task.depends_on IS 'argument depends_on of the submit';
+COMMENT ON COLUMN taskq.task.depends_on IS 'tasks that it waits for, or has waited for: argument depends_on of the submit';
 COMMENT ON COLUMN taskq.task.category IS 'category of its kind';
 
 CREATE VIEW taskq_internal.attempt_all AS

@@ -28,6 +28,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -412,6 +413,7 @@ submit_depends(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 											submit->on_failure);
 	pg_uuid_t  *ids = NULL;
 	int			n = 0;
+	MemoryContext context;
 
 	if (!PG_ARGISNULL(first + OPT_DEPENDS_ON))
 		ids = ids_of(PG_GETARG_ARRAYTYPE_P(first + OPT_DEPENDS_ON), &n);
@@ -420,13 +422,19 @@ submit_depends(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 					  "Name tasks as argument \"depends_on\".");
 	if (n == 0)
 		return;
+	context = AllocSetContextCreate(CurrentMemoryContext, "taskq depends_on",
+									ALLOCSET_DEFAULT_SIZES);
 	for (int i = 0; i < n; i++)
 	{
+		MemoryContext old = MemoryContextSwitchTo(context);
 		TaskqRow	row;
 
 		CHECK_FOR_INTERRUPTS();
 		taskq_task_require(&ids[i], &row);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
 	}
+	MemoryContextDelete(context);
 	taskq_submit_depends(submit, ids, n, on_failure);
 }
 

@@ -34,6 +34,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/array.h"
+#include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
@@ -141,6 +142,9 @@ taskq_submit_depends(TaskqSubmit *submit, const pg_uuid_t *ids, int n,
 {
 	Datum	   *values = palloc_extended(sizeof(Datum) * Max(n, 1),
 										 MCXT_ALLOC_HUGE);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "taskq depends_on",
+												  ALLOCSET_DEFAULT_SIZES);
 
 	submit->ndepends = n;
 	submit->depends = ids;
@@ -149,6 +153,7 @@ taskq_submit_depends(TaskqSubmit *submit, const pg_uuid_t *ids, int n,
 	submit->awaited = 0;
 	for (int i = 0; i < n; i++)
 	{
+		MemoryContext old = MemoryContextSwitchTo(context);
 		TaskqRow	row;
 		char		state = TASKQ_EDGE_OPEN;
 
@@ -159,7 +164,10 @@ taskq_submit_depends(TaskqSubmit *submit, const pg_uuid_t *ids, int n,
 			state = taskq_row_state(&row);
 		submit->depends_states[i] = state;
 		submit->awaited += state == TASKQ_EDGE_OPEN;
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
 	}
+	MemoryContextDelete(context);
 	if (n > 0)
 		taskq_row_set(&submit->row, depends_on,
 					  PointerGetDatum(construct_array(values, n, UUIDOID,
