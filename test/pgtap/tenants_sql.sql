@@ -1,7 +1,7 @@
 -- Tenants without a gateway: who submits says whose the task is.  Tenants take
 -- turns, are limited, and can be deleted.
 \ir include/prologue.psql
-SELECT plan(42);
+SELECT plan(46);
 
 CREATE TABLE tsql_ran (n serial, name text, tenant text);
 GRANT ALL ON tsql_ran TO PUBLIC;
@@ -91,6 +91,13 @@ INSERT INTO tsql_claimed (tenant) SELECT tenant FROM taskq.task_claim('w', kinds
 INSERT INTO tsql_claimed (tenant) SELECT tenant FROM taskq.task_claim('w', kinds => ARRAY['tsql_ext']);
 INSERT INTO tsql_claimed (tenant) SELECT tenant FROM taskq.task_claim('w', kinds => ARRAY['tsql_ext']);
 SELECT set_eq('SELECT tenant FROM tsql_claimed', ARRAY['many', 'one'], 'external workers get each tenant''s in turn');
+
+-- more tenants than have lanes of their own
+SELECT count(taskq.task_submit('tsql_other', '{}', options => jsonb_build_object('tenant', 'tenant ' || i))) FROM generate_series(1, 1200) i \g /dev/null
+SELECT is(count(*), 1200::bigint, 'tasks of a thousand tenants') FROM taskq.task_wait_all(ARRAY(SELECT id FROM taskq.task WHERE tenant LIKE 'tenant %')) t WHERE t.state = 'completed';
+SELECT cmp_ok(count(*), '<', 800::bigint, '... that share lanes') FROM taskq_internal.lane WHERE kind = 'tsql_other';
+SELECT is(d::text, '(0,1,0,0,0,f)', 'one of those that share is deleted') FROM taskq.tenant_delete('tenant 1111') d;
+SELECT is(count(*), 1199::bigint, '... and no other') FROM taskq.task WHERE tenant LIKE 'tenant %';
 
 -- a limit of what waits
 SET taskq.max_pending_per_tenant = 10;

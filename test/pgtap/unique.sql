@@ -1,6 +1,6 @@
 -- Of the tasks that have the same unique key one waits or runs.
 \ir include/prologue.psql
-SELECT plan(72);
+SELECT plan(76);
 
 CREATE TABLE unique_ran (name text, at timestamptz DEFAULT clock_timestamp());
 CREATE FUNCTION unique_work(p jsonb) RETURNS jsonb LANGUAGE sql AS $$ INSERT INTO public.unique_ran VALUES (p->>'name') RETURNING to_jsonb(name) $$;
@@ -146,6 +146,20 @@ SELECT is(payload->>'name', '', '... and replaced nothing') FROM taskq.task_stat
 ROLLBACK;
 SELECT isnt(u('t'), :'t1', 'nor did the transaction');
 
+-- several submitters of a kind that runs as one role
+CREATE ROLE unique_other LOGIN;
+GRANT taskq_user TO unique_other;
+SELECT taskq.kind_define('unique_as', 'unique_work(jsonb)', run_as => 'unique_role'), taskq.kind_grant('unique_as', 'unique_other') \g /dev/null
+SELECT u('as', kind => 'unique_as') AS as \gset
+SET ROLE unique_other;
+SELECT is(taskq.task_submit('unique_as', unique_key => 'as'), :'as', 'another submitter gets the id of a task that it may not see');
+SELECT is(error_of($$SELECT taskq.task_submit('unique_as', unique_key => 'as', on_conflict => 'replace')$$), '42501', '... and does not replace it');
+RESET ROLE;
+SET ROLE unique_role;
+SELECT is(taskq.task_submit('unique_as', '{"name": "by its role"}', delay => '1 h', unique_key => 'as', on_conflict => 'replace'), :'as', 'who is the role that it runs as does');
+RESET ROLE;
+SELECT is((payload->>'name', submitted_by)::text, '("by its role",unique_role)', '... and is its submitter then') FROM taskq.task_status(:'as');
+
 -- arguments
 SELECT is(error_of($$SELECT u('z', on_conflict => 'ignore')$$), '22023', 'an unknown on_conflict');
 SELECT is(error_of($$SELECT taskq.task_submit('unique', on_conflict => 'error')$$), '22023', 'on_conflict without a key');
@@ -156,4 +170,4 @@ SELECT is(count(*), 1::bigint, '... but for one') FROM taskq.task_submit_many('u
 
 SELECT * FROM finish();
 SELECT count(taskq.task_cancel(id)) FROM taskq.task WHERE kind LIKE 'unique%' AND NOT ready \g /dev/null
-DROP OWNED BY unique_role;
+DROP OWNED BY unique_role, unique_other;

@@ -65,6 +65,15 @@ $node->pgbench(
 is(sql($node, $db, "SELECT count(*), count(DISTINCT unique_key) FROM taskq.task WHERE queue = 'held'"), '5|5', '... one for each key');
 $node->safe_psql($db, "SELECT taskq.task_cancel(id) FROM taskq.task WHERE queue = 'held' AND NOT ready");
 
+# a transaction that takes more keys than there are locks
+is( sql($node, $db, "SET client_min_messages = error; SELECT count(DISTINCT taskq.task_submit('short', queue => 'held', unique_key => 'n' || i)) FROM generate_series(1, 20000) i"),
+	20000, 'many keys in one transaction');
+is( sql($node, $db, "SELECT count(DISTINCT taskq.task_submit('short', queue => 'held', unique_key => 'n' || i)) FROM generate_series(1, 20000) i"),
+	20000, '... and once more');
+is(sql($node, $db, 'SELECT count_keys()'), 20000, '... are the same ones');
+$node->safe_psql($db, "SELECT count(taskq.task_cancel(id)) FROM taskq.task WHERE queue = 'held' AND NOT ready");
+is(sql($node, $db, 'SELECT count_keys()'), 0, '... until they are cancelled');
+
 # --- a prepared transaction
 
 my $id = sql($node, $db, "BEGIN; SELECT taskq.task_submit('short', queue => 'held', unique_key => 'p'); PREPARE TRANSACTION 'p';");
@@ -98,11 +107,14 @@ is(sql($node, $db, q{SELECT count(*) FROM taskq_internal.unique_key u JOIN taskq
 my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump';
 my $kept = keyed('kept', "unique_for => '3 days'");
 is(wait_task($node, $db, $kept), 'completed', 'one that keeps its key');
+$node->safe_psql($db, "SELECT taskq.link('host', '1', '$kept'), taskq.link('internet|x', '$kept')");
 $node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, $node->connstr($db) ], 'pg_dump');
 $node->safe_psql($db, 'CREATE DATABASE restored');
 $node->command_ok([ 'pg_restore', '--exit-on-error', '-d', $node->connstr('restored'), $dump ], 'pg_restore');
 is(submit($node, 'restored', 'gate', '{}', "unique_key => 'crash', queue => 'held'"), $next, 'what is restored has its key');
 is(submit($node, 'restored', 'short', '{}', "unique_key => 'kept'"), $kept, '... also that of a task that has ended');
+
+is(sql($node, 'restored', "SELECT string_agg(object, ' ' ORDER BY object), min(kind) FROM taskq.link WHERE task_id = '$kept'"), 'host internet|x|short', '... and its links');
 
 # --- retention: the task goes, the key stays as long as was said, and not longer
 
@@ -113,6 +125,7 @@ set_clock(50 * 3600);
 $node->reload;
 ok($node->poll_query_until($db, "SELECT NOT EXISTS (SELECT FROM taskq.task WHERE id IN ('$kept', '$short'))"), 'two days later they are forgotten');
 is(keyed('kept'), $kept, '... but not the key');
+is(sql($node, $db, "SELECT count(*), min(kind) FROM taskq.link WHERE task_id = '$kept'"), '2|short', '... nor the links');
 isnt(keyed('short', "queue => 'held'"), $short, '... but for one whose time is over');
 is(keyed('waiting'), $waiting, 'one that still waits has its key');
 set_clock(90 * 3600);
