@@ -20,7 +20,9 @@ CREATE TABLE taskq_internal.schedule (
 	tenant text,
 	updated_at timestamptz NOT NULL,
 	system int8 NOT NULL,		-- its home, as a lane's: elsewhere it does nothing
-	database oid NOT NULL
+	database oid NOT NULL,
+	kind_owner int4 NOT NULL,	-- the kind's when the schedule was defined, as a lane's
+	kind_version int8 NOT NULL
 ) USING heap;
 
 -- What changes with each run.  Whoever runs, changes or drops a schedule has this row

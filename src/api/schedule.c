@@ -219,11 +219,14 @@ static void
 set_work(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 {
 	char	   *kind = taskq_arg_name(fcinfo, ARG_KIND, "kind");
+	const TaskqKind *found;
 
 	if (strcmp(kind, TASKQ_SQL_KIND) == 0)
 		taskq_invalid("kind \"sql\" is that of SQL commands",
 					  "Define a kind whose handler does what the command does.");
-	(void) taskq_submit_kind(kind);
+	found = taskq_submit_kind(kind);
+	VALUE(kind_owner) = Int32GetDatum(found->owner_id);
+	VALUE(kind_version) = Int64GetDatum(found->version);
 	VALUE(kind) = CStringGetTextDatum(kind);
 	if (PG_ARGISNULL(ARG_PAYLOAD))
 		VALUE(payload) = DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));

@@ -309,11 +309,15 @@ taskq_schedule_task(TaskqSubmit *submit, const TaskqSchedule *schedule,
 	const TaskqKind *kind = taskq_submit_kind(schedule->kind);
 	TaskOptions options = {.row = &submit->row};
 
+	Oid			role = kind->run_as_id != 0 ? kind->run_as_oid : GetUserId();
+
+	taskq_kind_check_scheduled(kind, NameStr(schedule->name),
+							   schedule->kind_owner, schedule->kind_version,
+							   role);
 	taskq_submit_new(submit);
 	if (schedule->options != 0)
 		set_options(&options, DatumGetJsonbP(schedule->options));
-	taskq_submit_place(submit, schedule->kind, kind,
-					   kind->run_as_id != 0 ? kind->run_as_oid : GetUserId(),
+	taskq_submit_place(submit, schedule->kind, kind, role,
 					   options.queue ? options.queue
 					   : pstrdup(NameStr(kind->queue)),
 					   options.has_priority ? options.priority

@@ -784,6 +784,31 @@ hook_authority(TaskqRow *row, Oid *authority)
 }
 
 /*
+ * taskq_kind_check_scheduled - is the kind the one that a schedule was defined
+ * for, when that kind had this owner and version?
+ *
+ * Who defines a schedule has chosen what runs as its role, as who submits a
+ * task has: another one's handler is not run for it.  Raises 42501.
+ */
+void
+taskq_kind_check_scheduled(const TaskqKind *kind, const char *schedule,
+						   int32 owner, int64 version, Oid role)
+{
+	if (kind->owner_id == owner &&
+		(kind->handler == NULL || kind->version == version ||
+		 can_act_as(kind->handler_by, role)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("the handler of kind \"%s\" was changed after schedule \"%s\" was defined",
+					NameStr(kind->name), schedule),
+			 errdetail("Role \"%s\", who changed it, is not a member of role \"%s\", which the tasks run as.",
+					   NameStr(kind->handler_by_name),
+					   GetUserNameFromId(role, true)),
+			 errhint("Look at the handler; then define the schedule again.")));
+}
+
+/*
  * taskq_kind_check_run - may this task still be run, as things are by now?
  *
  * Raises 42501.  That the role may log in, connect and execute the handler is

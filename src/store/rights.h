@@ -42,6 +42,9 @@ extern void taskq_kind_check_run(const TaskqKind *kind,
 
 extern bool taskq_tenant_may_see(const char *tenant);
 extern bool taskq_role_may_schedule(Oid role);
+extern void taskq_kind_check_scheduled(const TaskqKind *kind,
+									   const char *schedule, int32 owner,
+									   int64 version, Oid role);
 
 extern void taskq_tenant_check(void);
 extern bool taskq_tenant_is_limited(void);

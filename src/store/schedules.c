@@ -70,6 +70,8 @@ schedule_from_row(TaskqSchedule *schedule, Datum *values, bool *nulls)
 		schedule->claims = copy_jsonb(VALUE(claims));
 	if (!ISNULL(tenant))
 		schedule->tenant = copy_jsonb(VALUE(tenant));
+	schedule->kind_owner = DatumGetInt32(VALUE(kind_owner));
+	schedule->kind_version = DatumGetInt64(VALUE(kind_version));
 	schedule->foreign =
 		DatumGetInt64(VALUE(system)) != (int64) GetSystemIdentifier() ||
 		DatumGetObjectId(VALUE(database)) != MyDatabaseId;

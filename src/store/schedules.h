@@ -36,7 +36,9 @@ enum
 	Anum_schedule_updated_at,
 	Anum_schedule_system,
 	Anum_schedule_database,
-	Natts_schedule = Anum_schedule_database
+	Anum_schedule_kind_owner,
+	Anum_schedule_kind_version,
+	Natts_schedule = Anum_schedule_kind_version
 };
 
 /* What becomes of due times at which it could not run. */
@@ -69,6 +71,8 @@ typedef struct TaskqSchedule
 	Datum		claims;			/* jsonb, or 0 */
 	Datum		tenant;			/* text, or 0 */
 	bool		foreign;		/* made in another server or database */
+	int32		kind_owner;		/* of the kind when it was defined */
+	int64		kind_version;
 } TaskqSchedule;
 
 /* What changes with each run; DT_NOEND: null. */

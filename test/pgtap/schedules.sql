@@ -1,6 +1,6 @@
 -- Schedules by intervals: defined, run, switched off, and whose they are.
 \ir include/prologue.psql
-SELECT plan(63);
+SELECT plan(67);
 
 SELECT taskq.kind_define('tick', 'echo(jsonb)') \g /dev/null
 -- returns when a schedule has run so often
@@ -164,6 +164,32 @@ SELECT is(s.error->>'sqlstate', '42501', 'an owner who may not have schedules an
 DROP OWNED BY sch_dev;
 DROP ROLE sch_dev;
 SELECT taskq.schedule_drop('mine') \g /dev/null
+
+-- a kind of another role's
+CREATE SCHEMA sch_theirs AUTHORIZATION sch_other;
+SET ROLE sch_other;
+CREATE FUNCTION sch_theirs.one(p jsonb) RETURNS text LANGUAGE sql AS $$ SELECT 'one' $$;
+CREATE FUNCTION sch_theirs.two(p jsonb) RETURNS text LANGUAGE sql AS $$ SELECT 'two' $$;
+SELECT taskq.kind_define('theirs', 'sch_theirs.one(jsonb)') \g /dev/null
+GRANT USAGE ON SCHEMA sch_theirs TO sch_tenants;
+SET ROLE sch_tenants;
+SELECT taskq.schedule_define('trusts', 'theirs', every => '1 day') \g /dev/null
+SELECT taskq.schedule_run('trusts') AS id \gset
+SELECT is(t.result, '"one"', 'a schedule runs the handler that its owner chose') FROM taskq.task_wait(:'id') t;
+SET ROLE sch_other;
+SELECT taskq.kind_define('theirs', 'sch_theirs.two(jsonb)') \g /dev/null
+SET ROLE sch_tenants;
+SELECT is(error_of($$SELECT taskq.schedule_run('trusts')$$), '42501', '... and not one that somebody else has chosen since');
+SELECT taskq.schedule_define('trusts', 'theirs', every => '1 day') \g /dev/null
+SELECT taskq.schedule_run('trusts') AS id \gset
+SELECT is(t.result, '"two"', '... until it is defined again') FROM taskq.task_wait(:'id') t;
+SET ROLE sch_other;
+SELECT taskq.kind_drop('theirs') \g /dev/null
+RESET ROLE;
+SELECT taskq.kind_define('theirs', 'sch_theirs.two(jsonb)') \g /dev/null
+SET ROLE sch_tenants;
+SELECT is(error_of($$SELECT taskq.schedule_run('trusts')$$), '42501', '... also of a kind of the same name');
+RESET ROLE;
 
 -- what it was
 SELECT taskq.schedule_define('kept', 'tick', every => '1 h', starts_at => '2030-01-01 00:00+00') \g /dev/null
