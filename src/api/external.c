@@ -402,20 +402,19 @@ scan_and_claim(const Claim *claim, int32 lane, int wanted,
  * undoes this transaction takes them back.
  */
 static int
-take_leases(int32 id, TaskqLimits *limits, int wanted)
+take_leases(int32 id, TaskqLimits *limits, int wanted, int *note)
 {
 	TaskqLane  *lane;
-	int		   *noted;
 	int			n;
 
 	for (;;)
 	{
 		taskq_limits_of(taskq_lane_get(id), limits);
-		noted = taskq_note_leased(&limits->of);
+		*note = taskq_note_leased(&limits->of);
 		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 		lane = taskq_lane_find(MyDatabaseId, id);
 		n = lane ? taskq_place_lease(lane, limits, wanted) : 0;
-		*noted += Max(n, 0);
+		*taskq_note_leases(*note) += Max(n, 0);
 		LWLockRelease(taskq_main_lock);
 		if (n == TASKQ_PLACE_NO_ROOM)
 			taskq_place_no_room();
@@ -427,11 +426,13 @@ take_leases(int32 id, TaskqLimits *limits, int wanted)
 	}
 }
 
-/* ... and give back those for which there was no task. */
+/*
+ * ... and give back those for which there was no task, also by that note:
+ * what is undone is undone once.
+ */
 static void
-return_leases(const TaskqLimits *limits, int n)
+return_leases(const TaskqLimits *limits, int n, int note)
 {
-	int		   *noted = taskq_note_leased(&limits->of);
 	TaskqDb    *db;
 
 	if (n == 0)
@@ -440,7 +441,7 @@ return_leases(const TaskqLimits *limits, int n)
 	db = taskq_db_find(MyDatabaseId);
 	if (db != NULL)
 		taskq_place_unlease(db, &limits->of, n, false);
-	*noted -= n;
+	*taskq_note_leases(note) -= n;
 	LWLockRelease(taskq_main_lock);
 }
 
@@ -449,12 +450,14 @@ static int
 claim_from(const Claim *claim, int32 lane, int wanted, ReturnSetInfo *rsinfo)
 {
 	TaskqLimits limits;
-	int			n = take_leases(lane, &limits, wanted);
+	int			note;
+	int			n = take_leases(lane, &limits, wanted, &note);
 	int			claimed = 0;
 
 	if (n > 0)
 		claimed = scan_and_claim(claim, lane, n, rsinfo);
-	return_leases(&limits, n - claimed);
+	return_leases(&limits, n - claimed, note);
+	taskq_note_leased_none(note);
 	return claimed;
 }
 

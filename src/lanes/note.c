@@ -402,10 +402,24 @@ note_leases(NoteType type, const TaskqPlace *place)
 	return note;
 }
 
-int *
+int
 taskq_note_leased(const TaskqPlace *place)
 {
-	return &note_leases(NOTE_LEASED, place)->leases;
+	return note_leases(NOTE_LEASED, place) - notes;
+}
+
+int *
+taskq_note_leases(int note)
+{
+	return &notes[note].leases;
+}
+
+/* Who waits, and finds nothing again and again, makes no note each time. */
+void
+taskq_note_leased_none(int note)
+{
+	if (note == nnotes - 1 && notes[note].leases == 0)
+		nnotes--;
 }
 
 void

@@ -44,10 +44,12 @@ extern int64 taskq_note_pending_of(Oid role, int64 tenant);
 
 /*
  * leases of an external worker that are counted already, and to be given back
- * when this is undone: where to count them, good until the next note; and one
- * that has come to its end
+ * when this is undone: a note of them, which says how many, and where it says
+ * that, until the next note; and one that has come to its end
  */
-extern int *taskq_note_leased(const TaskqPlace *place);
+extern int	taskq_note_leased(const TaskqPlace *place);
+extern int *taskq_note_leases(int note);
+extern void taskq_note_leased_none(int note);
 extern void taskq_note_unleased(const TaskqPlace *place);
 
 /* a queue that has so many reserved places from now on */

@@ -96,6 +96,18 @@ adopt();
 is(claim('free', 9), '3', 'a queue has its own limit, of all its kinds together');
 is(claim('outside', 9) . claim('free', 9), '00', '... which is full');
 
+# a claim that finds fewer than may run, among many, and is undone, gives back no more than it has
+$node->safe_psql($db, q{
+	SELECT taskq.kind_define('many', max_running => 40);
+	SELECT taskq.task_submit('many') FROM generate_series(1, 25);
+});
+my $many = q{SELECT count(*) FROM taskq.task_claim('w', kinds => '{many}', n => 100)};
+is(sql($node, $db, q{SELECT count(*) FROM taskq.task_claim('w', kinds => '{many}', n => 5)}), '5', 'some are claimed');
+is(in_transaction("BEGIN; $many; ROLLBACK"), '20', '... and the others, but not for long');
+$node->safe_psql($db, q{SELECT taskq.task_submit('many') FROM generate_series(1, 50)});
+is(sql($node, $db, $many), '35', '... then as many as there is room for');
+$node->safe_psql($db, q{SELECT count(*) FROM taskq_internal.lease l, taskq.task t, taskq.task_cancel(t.id, force => true) WHERE t.id = l.task AND t.kind = 'many'});
+
 # --- two-phase commit
 
 like(sql_error($node, $db, q{BEGIN; SELECT taskq.task_complete(id, token) FROM claimed LIMIT 1; PREPARE TRANSACTION 'ends'}),
