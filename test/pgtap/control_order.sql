@@ -1,6 +1,6 @@
 -- When a task that waits gets its turn: priority, time, held tasks; kinds that refuse a cancel.
 \ir include/prologue.psql
-SELECT plan(72);
+SELECT plan(75);
 
 CREATE ROLE order_bob LOGIN;
 CREATE ROLE order_op LOGIN;
@@ -82,6 +82,17 @@ SELECT is(error_of(format('SELECT taskq.task_run_now(%L)', :'id')), 'PT409', '..
 SELECT is(error_of(format('SELECT taskq.task_reschedule(%L, now())', :'id')), 'PT409', '... nor put off');
 SELECT taskq.task_run_now(:'before') \g /dev/null
 SELECT is((state, priority)::text, '(completed,9)', '... runs when its turn comes') FROM taskq.task_wait(:'id');
+
+-- blocked and held
+SELECT taskq.task_submit('order', run_at => 'infinity') AS before \gset
+SELECT taskq.task_submit('order', run_at => 'infinity', depends_on => ARRAY[:'before'::uuid]) AS id \gset
+SELECT taskq.task_run_now(:'before') \g /dev/null
+SELECT taskq.task_wait(:'before') \g /dev/null
+CALL wait_state(:'id', 'scheduled');
+SELECT is((state, run_at)::text, '(scheduled,infinity)', 'a held task that waited for another one is held when that is over') FROM taskq.task_status(:'id');
+SELECT is((SELECT count(*) FROM taskq_internal.timer t WHERE t.id = :'id'), 0::bigint, '... without timer');
+SELECT taskq.task_run_now(:'id') \g /dev/null
+SELECT is((SELECT state FROM taskq.task_wait(:'id')), 'completed', '... until it is let go');
 
 -- held
 SELECT taskq.task_submit('order', '{"name": "held"}', run_at => 'infinity') AS id \gset

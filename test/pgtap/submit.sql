@@ -58,7 +58,7 @@ SELECT is(t.state, 'completed', 'a scheduled task runs when its time has come') 
 SELECT ok(t.started_at >= t.run_at, '... not before') FROM taskq.task_status(:'soon') t;
 SELECT taskq.task_submit('submit', delay => '0') AS zero \gset
 SELECT is(t.state, 'completed', 'a delay of nothing is none') FROM taskq.task_wait(:'zero') t;
-SELECT is(error_of($$SELECT taskq.task_submit('submit', run_at => 'infinity')$$), '22023', 'run_at infinity is refused');
+SELECT is(error_of($$SELECT taskq.task_submit('submit', run_at => '-infinity')$$), '22023', 'run_at -infinity is refused');
 
 -- large and strange payloads
 SELECT taskq.task_submit('submit', jsonb_build_object('long', repeat('payload ', 20000))) AS long \gset

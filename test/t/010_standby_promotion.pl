@@ -37,7 +37,9 @@ task_is($standby, $db, $running, 'state', 'pending',
 	'... and as pending what the primary runs');
 foreach my $call ("task_submit('short')", "task_wait('$held', '0')",
 	"task_wait_any(ARRAY['$held']::uuid[], '0')", "task_cancel('$held')",
-	"kind_define('x', 'short_work(jsonb)')", "queue_resume('held')")
+	"kind_define('x', 'short_work(jsonb)')", "queue_resume('held')", "pause()", "kind_pause('short')",
+	"task_set_priority('$held', 1)", "task_run_now('$held')", "task_reschedule('$held', now())",
+	"queue_clear()", "task_bulk('cancel', '{}')")
 {
 	like(sql_error($standby, $db, "SELECT taskq.$call"),
 		qr/ERROR:  (25006|0A000)/, "$call is refused" =~ s/'[0-9a-f-]{36}'/.../r);
