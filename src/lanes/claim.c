@@ -546,6 +546,30 @@ rest_key(TaskqSlot *slot, const pg_uuid_t *id)
 	}
 }
 
+/*
+ * taskq_claim_covers - has the worker a place of the task's concurrency key,
+ * if it has one?
+ *
+ * It has, unless the task has become another one since it was reserved.  The
+ * worker has locked its row.
+ */
+bool
+taskq_claim_covers(int slotno, TaskqRow *row)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+	bool		found = false;
+	int64		number;
+
+	if (taskq_row_isnull(row, concurrency_key))
+		return true;
+	number = taskq_key_hash(row);
+	LWLockAcquire(taskq_slot_lock(slotno), LW_SHARED);
+	for (int i = 0; i < slot->nkeys && !found; i++)
+		found = slot->keys[i].key == number;
+	LWLockRelease(taskq_slot_lock(slotno));
+	return found;
+}
+
 /* Is nothing of a key in the worker's hands any more? */
 static bool
 key_done(const TaskqSlot *slot, const TaskqSlotKey *key)

@@ -6,10 +6,12 @@
 
 #include "base/shmem.h"
 #include "store/defs.h"
+#include "store/tasks.h"
 
 extern bool taskq_claim(int slotno);
 extern void taskq_claim_skipped(int slotno, const pg_uuid_t *id);
 extern bool taskq_claim_runs_elsewhere(int slotno, const pg_uuid_t *id);
+extern bool taskq_claim_covers(int slotno, TaskqRow *row);
 extern void taskq_claim_ended(int slotno);
 extern void taskq_claim_finished(int slotno, int64 run_us);
 extern void taskq_claim_give_back(int slotno);

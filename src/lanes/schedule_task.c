@@ -322,12 +322,6 @@ taskq_schedule_task(TaskqSubmit *submit, const TaskqSchedule *schedule,
 					   : pstrdup(NameStr(kind->queue)),
 					   options.has_priority ? options.priority
 					   : kind->priority);
-	if (kind->handler == NULL &&
-		!taskq_row_isnull(&submit->row, concurrency_key))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("option \"concurrency_key\" of tasks of external workers is not supported by this version of taskq"),
-				 errhint("Leave it out of argument \"options\".")));
 	mark_task(submit, schedule, due);
 }
 

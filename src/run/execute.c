@@ -156,6 +156,8 @@ lock_task(TaskqAttempt *attempt)
 	TaskqRow   *row = &attempt->row;
 	TaskqLockResult locked = taskq_store_lock_seen(&attempt->ref, row);
 
+	if (locked == TASKQ_LOCKED && !taskq_claim_covers(slotno, row))
+		return false;
 	if (locked == TASKQ_LOCKED && !taskq_row_isnull(row, crashes) &&
 		DatumGetInt16(taskq_row_value(row, crashes)) > 0 &&
 		!enter_quarantine(slotno))

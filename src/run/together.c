@@ -176,7 +176,8 @@ run_one(Together *together, TaskqAttempt *attempt)
 	{
 		together->outcomes[attempt->item] = TASKQ_DROPPED;
 		if (locked == TASKQ_LOCKED &&
-			taskq_row_state(&attempt->row) == TASKQ_PENDING)
+			taskq_row_state(&attempt->row) == TASKQ_PENDING &&
+			taskq_claim_covers(together->slotno, &attempt->row))
 		{
 			together->outcomes[attempt->item] = run_task(together, attempt);
 			together->ids[together->nids++] = attempt->ref.id;

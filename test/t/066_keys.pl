@@ -147,6 +147,23 @@ ok($node->poll_query_until($db, q{SELECT count(*) = 79 FROM taskq.task WHERE kin
 open_gate($node, $db, 'shut');
 $node->poll_query_until($db, q{SELECT count(*) = 0 FROM taskq.task WHERE NOT ready}) or die;
 
+# --- a task that becomes another one, with another key, while a worker has it in hand
+
+$node->safe_psql($db, q{SELECT taskq.queue_pause('q')});
+$busy = submit($node, $db, 'gate', '{"gate": "other"}', "concurrency_key => 'other'");
+wait_state($node, $db, $busy, 'running');
+my $front = submit($node, $db, 'maybe', '{"gate": "front"}', "concurrency_key => 'front', queue => 'q'");
+my $replaced = submit($node, $db, 'maybe', '{"gate": "open"}', "concurrency_key => 'front', queue => 'q', unique_key => 'u'");
+$node->safe_psql($db, q{SELECT taskq.queue_resume('q')});
+wait_state($node, $db, $front, 'running');
+is(submit($node, $db, 'maybe', '{"gate": "open"}', "concurrency_key => 'other', queue => 'q', unique_key => 'u', on_conflict => 'replace'"), $replaced, 'replaced');
+open_gate($node, $db, 'front');
+wait_task($node, $db, $front);
+is(wait_task($node, $db, submit($node, $db, 'maybe', '{"gate": "open"}', "concurrency_key => 'front', queue => 'q'")), 'completed', 'its old key is free');
+is(sql($node, $db, "SELECT state FROM taskq.task_status('$replaced')"), 'pending', 'it waits for the new one');
+open_gate($node, $db, 'other');
+is(wait_task($node, $db, $replaced), 'completed', '... and runs with that');
+
 # --- the first task of a key is locked by somebody else
 
 $node->safe_psql($db, q{SELECT taskq.queue_pause('q')});
