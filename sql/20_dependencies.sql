@@ -34,4 +34,4 @@ RETURNS SETOF record LANGUAGE c STABLE ROWS 10 AS 'MODULE_PATHNAME', 'taskq_task
 COMMENT ON FUNCTION taskq.task_dependencies IS
 'The tasks that a task waits for, or has waited for
 
-With their results or errors. Where a failed one was retried, and the retry completed, that is shown. State null: it is gone. What the caller may not see of them is null, but inside the task itself.';
+With their results or errors. Where a failed one was retried, and the retry completed, that is shown. State null: it is gone. What the caller may not see of them is null, but inside the task itself, and for the external worker that has it.';

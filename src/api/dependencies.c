@@ -184,21 +184,44 @@ put_dependency(ReturnSetInfo *rsinfo, const pg_uuid_t *id, bool own)
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
+/*
+ * Does the caller act for the task itself: is it the one that runs here, or
+ * one that an external worker of its kind has?
+ */
+static bool
+acts_for(const pg_uuid_t *id)
+{
+	const TaskqLaneDef *lane;
+	const TaskqKind *kind;
+	TaskqRow	row;
+
+	if (taskq_in_task() && taskq_id_eq(&taskq_current->id, id))
+		return true;
+	if (!taskq_store_find(id, &row) ||
+		taskq_row_state(&row) != TASKQ_LEASED)
+		return false;
+	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane)));
+	kind = lane ? taskq_kind_get(NameStr(lane->kind)) : NULL;
+	/* somebody else's kind of the same name is another kind */
+	return kind != NULL && kind->owner_id == lane->kind_owner &&
+		taskq_kind_may_work(kind) && taskq_row_may_work(kind, &row);
+}
+
 PG_FUNCTION_INFO_V1(taskq_task_dependencies);
 
 /*
  * taskq_task_dependencies - task_dependencies(id) returns (task_id, kind,
  * state, result, error) of each task that it waits for, or has waited for
  *
- * What the caller may not see of these is null, but for the task itself.
- * Raises PT404.
+ * What the caller may not see of these is null, but for the task itself and
+ * the external worker that has it.  Raises PT404.
  */
 Datum
 taskq_task_dependencies(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	bool		own = taskq_in_task() && taskq_id_eq(&taskq_current->id, &id);
+	bool		own;
 	MemoryContext context;
 	TaskqRow	row;
 	Datum	   *ids;
@@ -206,7 +229,11 @@ taskq_task_dependencies(PG_FUNCTION_ARGS)
 
 	taskq_defs_begin();
 	InitMaterializedSRF(fcinfo, 0);
-	taskq_task_require(&id, &row);
+	own = acts_for(&id);
+	if (!own)
+		taskq_task_require(&id, &row);
+	else if (!taskq_store_find(&id, &row))
+		elog(ERROR, "task %s not found", taskq_id_text(&id));
 	n = ids_of(&row, &ids);
 	context = AllocSetContextCreate(CurrentMemoryContext, "taskq dependency",
 									ALLOCSET_DEFAULT_SIZES);

@@ -1,6 +1,6 @@
 -- Tasks that wait for others.
 \ir include/prologue.psql
-SELECT plan(62);
+SELECT plan(65);
 
 CREATE FUNCTION dep_fail(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no %', p->>'n'; END $$;
 CREATE FUNCTION dep_if(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -153,6 +153,22 @@ SELECT results_eq(format('SELECT task_id, kind, state, result, error->>%L FROM t
 	format($$VALUES (%L::uuid, 'dep', 'completed', '{"n": 1}'::jsonb, NULL), (%L, 'dep', 'completed', '{"n": 2}', NULL), (%L, 'dep_fail', 'failed', NULL, 'no 3')$$, :'a', :'b', :'c'),
 	'... and so does who may look at it');
 SELECT is_empty(format('SELECT * FROM taskq.task_dependencies(%L)', :'e'), 'a task without dependencies has none');
+
+-- external workers
+SELECT taskq.kind_define('dep_outside') \g /dev/null
+CREATE ROLE dep_worker LOGIN IN ROLE taskq_worker;
+SELECT taskq.kind_grant('dep_outside', 'dep_worker', 'work') \g /dev/null
+SELECT taskq.task_submit('dep_outside') AS o \gset
+SELECT taskq.task_submit('dep_outside', depends_on => ARRAY[:'o', :'a']::uuid[]) AS p \gset
+SET ROLE dep_worker;
+SELECT is(error_of(format('SELECT taskq.task_dependencies(%L)', :'p')), 'PT404', 'an external worker looks at no task that it does not have');
+SELECT token FROM taskq.task_claim('w', kinds => '{dep_outside}') \gset
+SELECT count(*) FROM (SELECT taskq.task_complete(:'o', :'token', '{"n": 4}')) x \g /dev/null
+SELECT is(id, :'p', 'what another external worker has done unblocks a task') FROM taskq.task_claim('w', kinds => '{dep_outside}', wait => '10 s');
+SELECT results_eq(format('SELECT result FROM taskq.task_dependencies(%L) ORDER BY result', :'p'), $$VALUES ('{"n": 1}'::jsonb), ('{"n": 4}')$$, '... whose worker sees the results');
+RESET ROLE;
+SELECT taskq.kind_revoke('dep_outside', 'dep_worker', 'work') \g /dev/null
+DROP ROLE dep_worker;
 
 -- a retry of what has failed
 CREATE TABLE dep_broken ();
