@@ -241,7 +241,7 @@ COMMENT ON COLUMN taskq.kind.max_running IS 'how many of its tasks run at a time
 COMMENT ON COLUMN taskq.kind.rate IS 'how many of its tasks are started in rate_period at most; null: no limit';
 COMMENT ON COLUMN taskq.kind.rate_period IS 'in so long';
 COMMENT ON COLUMN taskq.kind.run_as IS 'role that its tasks run as; null: whoever submits';
-COMMENT ON COLUMN taskq.kind.retention IS 'not supported by this version';
+COMMENT ON COLUMN taskq.kind.retention IS 'how long its finished tasks are kept; null: as their queue says';
 COMMENT ON COLUMN taskq.kind.batch IS 'several of its tasks may share a transaction';
 COMMENT ON COLUMN taskq.kind.description IS 'what kind_define was given';
 COMMENT ON COLUMN taskq.kind.owner IS 'role that defined it';
@@ -293,7 +293,7 @@ waiting is an estimate kept in shared memory; after a restart of the server it s
 COMMENT ON COLUMN taskq.queue.name IS 'name for task_submit and kind_define';
 COMMENT ON COLUMN taskq.queue.paused IS 'by queue_pause; nothing of it is started';
 COMMENT ON COLUMN taskq.queue.max_running IS 'how many of its tasks run at a time at most; null: no limit';
-COMMENT ON COLUMN taskq.queue.retention IS 'not supported by this version';
+COMMENT ON COLUMN taskq.queue.retention IS 'how long finished tasks of kinds that say nothing are kept; null: taskq.retention';
 COMMENT ON COLUMN taskq.queue.description IS 'what queue_define was given';
 COMMENT ON COLUMN taskq.queue.rate IS 'how many of its tasks are started in rate_period at most; null: no limit';
 COMMENT ON COLUMN taskq.queue.rate_period IS 'in so long';

@@ -254,6 +254,18 @@ set_attempts(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 			check_retry_on(PG_GETARG_ARRAYTYPE_P(8));
 }
 
+/* How long finished tasks are kept; the sweeper does not look all the time. */
+static void
+set_retention(FunctionCallInfo fcinfo, int n, Datum *value, bool *isnull)
+{
+	*isnull = PG_ARGISNULL(n);
+	if (*isnull)
+		return;
+	if (taskq_arg_interval_us(fcinfo, n, "retention", 0) < USECS_PER_MINUTE)
+		taskq_invalid_argument("retention", "must be at least a minute");
+	*value = PG_GETARG_DATUM(n);
+}
+
 /* kind_define: what holds tasks of the kind back, and how long it is kept. */
 static void
 set_limits(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
@@ -264,12 +276,8 @@ set_limits(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 			  &nulls[Anum_kind_rate - 1]);
 	set_interval_or(fcinfo, 11, "rate_period", false, "1 s",
 					&values[Anum_kind_rate_period - 1]);
-	if (!PG_ARGISNULL(13))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("retention of a kind is not supported by this version of taskq"),
-				 errhint("Leave this argument out.")));
-	nulls[Anum_kind_retention - 1] = true;
+	set_retention(fcinfo, 13, &values[Anum_kind_retention - 1],
+				  &nulls[Anum_kind_retention - 1]);
 	set_count(fcinfo, 16, "max_running_per_key",
 			  &values[Anum_kind_max_running_per_key - 1],
 			  &nulls[Anum_kind_max_running_per_key - 1]);
@@ -495,12 +503,8 @@ taskq_queue_define(PG_FUNCTION_ARGS)
 	Datum		values[Natts_queue] = {0};
 	bool		nulls[Natts_queue] = {false};
 
-	nulls[Anum_queue_retention - 1] = true;
-	if (!PG_ARGISNULL(2))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("retention of a queue is not supported by this version of taskq"),
-				 errhint("Leave this argument out.")));
+	set_retention(fcinfo, 2, &values[Anum_queue_retention - 1],
+				  &nulls[Anum_queue_retention - 1]);
 	begin_change("taskq.queue_define()");
 	values[Anum_queue_name - 1] = CStringGetTextDatum(name);
 	set_count(fcinfo, 1, "max_running", &values[Anum_queue_max_running - 1],

@@ -59,7 +59,9 @@ typedef struct TaskqLeaf
 								 * begun */
 	Oid			file;			/* that is read */
 	uint64		written_before;
-	TimestampTz cutoff;			/* over is what was finished before it */
+	TimestampTz cutoff;			/* over is what was finished before it, but
+								 * for tasks with another retention, */
+	uint64		rules;			/* ... of which this is the signature */
 	uint32		block;			/* all before it is over, moved, or busy */
 	uint64		moved;			/* the newest transaction that moved something
 								 * out of it, or 0 */
@@ -74,6 +76,9 @@ typedef struct TaskqDb
 {
 	Oid			dbid;			/* InvalidOid: free */
 	bool		wanted;			/* needs a dispatcher */
+	uint64		rules_of;		/* definitions by which the next one was made, */
+	uint64		rules;			/* signature of what is kept for another time
+								 * than usual */
 	bool		loaded;			/* its lanes have been looked through since
 								 * the server started */
 	bool		renewed;		/* its leases have been renewed since then */

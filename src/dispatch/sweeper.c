@@ -87,6 +87,7 @@ static TaskqDb *db = NULL;		/* of this process, if it is a sweeper */
 static MemoryContext context;
 static int	retention;			/* that we sweep by */
 static bool finished = false;	/* has come to its end as it should */
+static TaskqRetention rules;	/* that we sweep by; in a context that stays */
 
 /* ---- coming and going ---- */
 
@@ -191,6 +192,31 @@ nap(TimestampTz since)
 }
 
 /*
+ * Somebody said how long what is kept: that may be over now.  Only the
+ * dispatcher writes what it has seen.
+ */
+static void
+watch_rules(TaskqDb *here)
+{
+	uint64		definitions = pg_atomic_read_u64(&taskq_shared->definitions);
+	uint64		now;
+
+	if (here->rules_of == definitions + 1)
+		return;
+	taskq_pass_begin();
+	now = taskq_retention_signature();
+	taskq_pass_commit();
+	here->rules_of = definitions + 1;
+	if (now == here->rules)
+		return;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	here->rules = now;
+	here->sweep_now |= here->sweeper > 0;
+	here->next_sweep = DT_NOBEGIN;
+	LWLockRelease(taskq_main_lock);
+}
+
+/*
  * taskq_start_sweeper - start one if it is time; a part of the dispatcher's
  * pass
  *
@@ -206,6 +232,7 @@ taskq_start_sweeper(void)
 	TimestampTz now = GetCurrentTimestamp();
 	bool		start = false;
 
+	watch_rules(here);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	if (here->foreign || taskq_db_paused(MyDatabaseId))
 		here->next_sweep = DT_NOEND;	/* taskq.resume() makes it known again */
@@ -353,7 +380,8 @@ move(int leafno, TaskqRef *refs, int n, bool over)
 		if (locked == TASKQ_BUSY)
 			refs[nbusy++] = refs[i];
 		else if (locked == TASKQ_LOCKED && rows[nrows].leaf == leafno &&
-				 (over || !taskq_row_over(&rows[nrows], leaf->cutoff)))
+				 (over || !taskq_row_over(&rows[nrows], &rules,
+										  leaf->cutoff)))
 			nrows++;
 	}
 	if (nrows == 0)
@@ -408,6 +436,7 @@ static bool
 read_holds(const TaskqLeaf *leaf, Relation rel)
 {
 	return leaf->reading && leaf->cutoff <= cutoff_now() &&
+		leaf->rules == rules.signature &&
 		leaf->file == rel->rd_rel->relfilenode &&
 		leaf->written_before ==
 		pg_atomic_read_u64(&unconstify(TaskqLeaf *, leaf)->written);
@@ -430,6 +459,7 @@ begin_to_read(int leafno)
 			leaf->written_before = pg_atomic_read_u64(&leaf->written);
 			leaf->file = rel->rd_rel->relfilenode;
 			leaf->cutoff = cutoff_now();
+			leaf->rules = rules.signature;
 			leaf->block = 0;
 			leaf->nbusy = 0;
 			leaf->reading = true;
@@ -459,8 +489,8 @@ read_portion(int leafno)
 
 	begin();
 	refs = palloc(sizeof(TaskqRef) * (ROWS + MaxHeapTuplesPerPage));
-	next = taskq_store_pick(leafno, leaf->block, BLOCKS, false, leaf->cutoff,
-							ROWS, refs, &n);
+	next = taskq_store_pick(leafno, leaf->block, BLOCKS, false, &rules,
+							leaf->cutoff, ROWS, refs, &n);
 	n = move(leafno, refs, n, false);
 	commit();
 	if (leaf->nbusy + n > TASKQ_LEAF_BUSY)
@@ -669,7 +699,7 @@ delete_portion(void)
 
 	begin();
 	refs = palloc(sizeof(TaskqRef) * (ROWS + MaxHeapTuplesPerPage));
-	next = taskq_store_pick(TASKQ_KEEP, leaf->block, BLOCKS, true,
+	next = taskq_store_pick(TASKQ_KEEP, leaf->block, BLOCKS, true, &rules,
 							leaf->cutoff, ROWS, refs, &n);
 	for (int i = 0; i < n; i++)
 	{
@@ -678,7 +708,7 @@ delete_portion(void)
 		CHECK_FOR_INTERRUPTS();
 		if (taskq_store_lock_seen(&refs[i], &row) != TASKQ_LOCKED ||
 			row.leaf != TASKQ_KEEP ||
-			!taskq_row_over(&row, leaf->cutoff) ||
+			!taskq_row_over(&row, &rules, leaf->cutoff) ||
 			taskq_task_needed(&refs[i].id))
 			continue;
 		taskq_store_delete(&row);
@@ -710,6 +740,96 @@ sweep_kept(int leafno)
 		return;
 	leaf->tries = 0;
 	leaf->again_at = taskq_steady_now() + taskq_ring_period_ms() * 1000;
+}
+
+/* ---- what is kept for less than usual ---- */
+
+/* Delete those of these tasks of a leaf that are over. */
+static void
+delete_early(int leafno, const TaskqRef *refs, int n, TimestampTz cutoff)
+{
+	static const TaskqRetention as_told = {0};
+
+	for (int i = 0; i < n; i++)
+	{
+		TaskqRow	row;
+
+		CHECK_FOR_INTERRUPTS();
+		if (taskq_store_lock_seen(&refs[i], &row) != TASKQ_LOCKED ||
+			row.leaf != leafno || !taskq_row_over(&row, &as_told, cutoff) ||
+			taskq_task_needed(&refs[i].id))
+			continue;
+		taskq_store_delete(&row);
+		taskq_attempts_forget(&refs[i].id);
+	}
+}
+
+/*
+ * Forget what is over of a lane that is kept for less than usual: it has its
+ * index, so nothing else is read.  The room comes back with the leaf.
+ */
+static void
+sweep_lane(int leafno, const TaskqKeep * lane)
+{
+	TimestampTz cutoff = GetCurrentTimestamp() - lane->us;
+	bool		more = true;
+	pg_uuid_t	from;
+
+	memset(&from, 0, sizeof(from));
+	while (more && !shall_leave())
+	{
+		TimestampTz start = GetCurrentTimestamp();
+		TaskqRef   *refs;
+		int			n;
+
+		begin();
+		/* an administrator may have the leaf for himself */
+		if (!ConditionalLockRelationOid(taskq_store_oid(TASKQ_REL_LEAF +
+														leafno),
+										RowExclusiveLock))
+		{
+			commit();
+			return;
+		}
+		refs = palloc(sizeof(TaskqRef) * ROWS);
+		more = taskq_store_pick_lane(leafno, lane->lane, &from, cutoff, ROWS,
+									 refs, &n);
+		delete_early(leafno, refs, n, cutoff);
+		commit();
+		if (n > 0)
+			nap(start);
+	}
+}
+
+static void
+sweep_early(int leafno)
+{
+	for (int i = 0; i < rules.n && !shall_leave(); i++)
+	{
+		if (rules.lanes[i].us < rules.us)
+			sweep_lane(leafno, &rules.lanes[i]);
+	}
+}
+
+/* When to look again for what is kept for less than usual. */
+static TimestampTz
+early_again_at(TimestampTz now)
+{
+	if (rules.shortest >= rules.us)
+		return DT_NOEND;
+	return now + Max(rules.shortest / 12, USECS_PER_MINUTE);
+}
+
+static void
+read_rules(void)
+{
+	MemoryContext old;
+
+	begin();
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	taskq_retention_read((int64) retention * USECS_PER_MINUTE, &rules);
+	MemoryContextSwitchTo(old);
+	commit();
 }
 
 /* ---- attempts ---- */
@@ -954,8 +1074,10 @@ sweep(void)
 	TimestampTz steady = taskq_steady_now();
 	TimestampTz next = TimestampTzPlusMilliseconds(now,
 												   taskq_ring_period_ms());
-	uint32		due = find_due(now, cutoff_now());
+	uint32		due;
 
+	read_rules();
+	due = find_due(now, cutoff_now());
 	for (int leafno = 0; leafno < TASKQ_RING && !shall_leave(); leafno++)
 	{
 		if ((due & 1u << leafno) && is_time(leafno))
@@ -963,6 +1085,12 @@ sweep(void)
 	}
 	if (!shall_leave() && is_time(TASKQ_KEEP))
 		try_leaf(sweep_kept, TASKQ_KEEP);
+	for (int leafno = 0; leafno < TASKQ_LEAVES && rules.n > 0; leafno++)
+	{
+		if (!shall_leave())
+			try_leaf(sweep_early, leafno);
+	}
+	next = Min(next, early_again_at(now));
 	if (!shall_leave() && !db->attempts_swept)
 	{
 		try_leaf(sweep_edges, TASKQ_KEEP);

@@ -16,10 +16,12 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/args.h"
 #include "base/shmem.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_proc.h"
 #include "commands/sequence.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "store/cache.h"
 #include "store/read.h"
@@ -204,6 +206,38 @@ taskq_defs_have_text(TaskqRelation table, int column, const char *value)
 					   value) == 0;
 	taskq_read_end(&read);
 	return found;
+}
+
+/*
+ * taskq_defs_sign - a number that tells what rows of this small table, whose
+ * first column is a name, have in a column of intervals; 0: nothing
+ */
+uint64
+taskq_defs_sign(TaskqRelation table, int column)
+{
+	TaskqRead	read;
+	HeapTuple	tuple;
+	uint64		signature = 0;
+
+	taskq_read_begin_all(&read, table, AccessShareLock);
+	while ((tuple = taskq_read_next(&read)) != NULL)
+	{
+		text	   *name;
+		int64		us;
+
+		if (heap_attisnull(tuple, column, RelationGetDescr(read.rel)))
+			continue;
+		name = DatumGetTextPP(taskq_read_column(&read, tuple, 1));
+		us = taskq_interval_us(DatumGetIntervalP(taskq_read_column(&read, tuple,
+																   column)));
+		/* in whatever order they are */
+		signature += hash_combine64(hash_bytes_extended((unsigned char *) VARDATA_ANY(name),
+														VARSIZE_ANY_EXHDR(name),
+														table),
+									us) | 1;
+	}
+	taskq_read_end(&read);
+	return signature;
 }
 
 /*

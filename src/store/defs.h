@@ -132,6 +132,7 @@ typedef struct TaskqKind
 	int64	   *same_handler;	/* earlier versions that differ in the hooks
 								 * only */
 	int			nsame_handler;
+	int64		retention_us;	/* 0: as its queue says */
 	bool		hooked;			/* it has hooks */
 	TaskqHook	hooks[TASKQ_HOOKS];
 	Oid			hooks_by;		/* who chose them; InvalidOid */
@@ -142,6 +143,7 @@ typedef struct TaskqKind
 typedef struct TaskqQueue
 {
 	NameData	name;
+	int64		retention_us;	/* 0: as usual */
 	bool		defined;		/* by somebody; the cache's */
 	TaskqLimit	limit;
 	int32		reserved;		/* places for workers that others leave to it */
@@ -173,6 +175,8 @@ typedef struct TaskqLaneDef
 extern uint64 taskq_defs_generation;	/* counted up when the caches are
 										 * dropped */
 
+extern uint64 taskq_kinds_retained(void);
+extern uint64 taskq_queues_retained(void);
 extern void taskq_defs_init(void);
 extern void taskq_defs_begin(void);
 extern void taskq_defs_doubt(void);

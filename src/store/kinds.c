@@ -139,6 +139,9 @@ kind_from_row(TaskqKind *kind, Datum *values, bool *nulls)
 	kind->owner_id = DatumGetInt32(values[Anum_kind_owner - 1]);
 	kind->version = DatumGetInt64(values[Anum_kind_version - 1]);
 	kind->cancellable = DatumGetBool(values[Anum_kind_cancellable - 1]);
+	kind->retention_us = nulls[Anum_kind_retention - 1]
+		? 0
+		: taskq_interval_us(DatumGetIntervalP(values[Anum_kind_retention - 1]));
 	same_handler_from_row(kind, values, nulls);
 	hooks_from_row(kind, values, nulls);
 	kind->settings = nulls[Anum_kind_settings - 1]
@@ -222,6 +225,13 @@ kind_resolve(TaskqKind *kind)
 	kind->handler_oid = kind->handler ? taskq_handler_oid(kind->handler)
 		: InvalidOid;
 	kind->grants = read_grants(NameStr(kind->name));
+}
+
+/* taskq_kinds_retained - which ones have a retention of their own? 0: none */
+uint64
+taskq_kinds_retained(void)
+{
+	return taskq_defs_sign(TASKQ_REL_KIND, Anum_kind_retention);
 }
 
 /* taskq_kind_get - a kind, or NULL; the name may be of any length */

@@ -127,35 +127,43 @@ is_over(char state, bool unknown, TimestampTz finished_at, TimestampTz cutoff)
 
 /* taskq_row_over - the same of a row that was read */
 bool
-taskq_row_over(const TaskqRow *row, TimestampTz cutoff)
+taskq_row_over(const TaskqRow *row, const TaskqRetention * retention,
+			   TimestampTz cutoff)
 {
 	bool		unknown = taskq_row_isnull(row, finished_at);
 
 	return is_over(DatumGetChar(taskq_row_value(row, state)), unknown,
 				   unknown ? 0
 				   : DatumGetTimestampTz(taskq_row_value(row, finished_at)),
-				   cutoff);
+				   taskq_retention_cutoff(retention,
+										  DatumGetInt32(taskq_row_value(row, lane)),
+										  cutoff));
 }
 
 /* ... and of one that is still in its page. */
 static bool
-tuple_over(HeapTuple tuple, TupleDesc desc, TimestampTz cutoff)
+tuple_over(HeapTuple tuple, TupleDesc desc, const TaskqRetention * retention,
+		   TimestampTz cutoff)
 {
 	bool		unknown;
+	int32		lane = DatumGetInt32(heap_getattr(tuple, Anum_task_lane, desc,
+												  &unknown));
 	char		state =
 	DatumGetChar(heap_getattr(tuple, Anum_task_state, desc, &unknown));
 	Datum		finished_at = heap_getattr(tuple, Anum_task_finished_at, desc,
 										   &unknown);
 
 	return is_over(state, unknown,
-				   unknown ? 0 : DatumGetTimestampTz(finished_at), cutoff);
+				   unknown ? 0 : DatumGetTimestampTz(finished_at),
+				   taskq_retention_cutoff(retention, lane, cutoff));
 }
 
 /* The rows of one page that are over, or those that are not. */
 static int
 pick_in_page(Relation rel, int leaf, BlockNumber block,
 			 BufferAccessStrategy strategy, Snapshot snapshot, bool over,
-			 TimestampTz cutoff, TaskqRef *found)
+			 const TaskqRetention * retention, TimestampTz cutoff,
+			 TaskqRef *found)
 {
 	Buffer		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL,
 											strategy);
@@ -178,7 +186,8 @@ pick_in_page(Relation rel, int leaf, BlockNumber block,
 		tuple.t_len = ItemIdGetLength(item);
 		ItemPointerSet(&tuple.t_self, block, offset);
 		if (!HeapTupleSatisfiesVisibility(&tuple, snapshot, buffer) ||
-			tuple_over(&tuple, RelationGetDescr(rel), cutoff) != over)
+			tuple_over(&tuple, RelationGetDescr(rel), retention,
+					   cutoff) != over)
 			continue;
 		found[n].id = *DatumGetUUIDP(heap_getattr(&tuple, Anum_task_id,
 												  RelationGetDescr(rel),
@@ -201,7 +210,8 @@ pick_in_page(Relation rel, int leaf, BlockNumber block,
  */
 BlockNumber
 taskq_store_pick(int leaf, BlockNumber block, int nblocks, bool over,
-				 TimestampTz cutoff, int max, TaskqRef *found, int *n)
+				 const TaskqRetention * retention, TimestampTz cutoff, int max,
+				 TaskqRef *found, int *n)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
 	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
@@ -213,12 +223,54 @@ taskq_store_pick(int leaf, BlockNumber block, int nblocks, bool over,
 	{
 		CHECK_FOR_INTERRUPTS();
 		*n += pick_in_page(rel, leaf, block++, strategy, snapshot, over,
-						   cutoff, found + *n);
+						   retention, cutoff, found + *n);
 	}
 	UnregisterSnapshot(snapshot);
 	FreeAccessStrategy(strategy);
 	table_close(rel, AccessShareLock);
 	return block < end ? block : InvalidBlockNumber;
+}
+
+/*
+ * taskq_store_pick_lane - finished tasks of one lane in a leaf that are over
+ *
+ * At most max of them, from *from on, which is moved past the last one.
+ * False: there are no more.  What was submitted after cutoff is not looked at.
+ */
+bool
+taskq_store_pick_lane(int leaf, int32 lane, pg_uuid_t *from,
+					  TimestampTz cutoff, int max, TaskqRef *found, int *n)
+{
+	static const TaskqRetention as_told = {0};
+	TaskqRead	read;
+	ScanKeyData keys[2];
+	HeapTuple	tuple;
+	bool		more = false;
+
+	*n = 0;
+	taskq_key(&keys[0], Anum_task_lane, F_INT4EQ, Int32GetDatum(lane));
+	taskq_key_from(&keys[1], Anum_task_id, F_UUID_GE, UUIDPGetDatum(from));
+	taskq_read_begin_ordered(&read, TASKQ_REL_LEAF + leaf,
+							 TASKQ_REL_LEAF_LANE + leaf, NULL, 2, keys);
+	while (!more && (tuple = taskq_read_next(&read)) != NULL)
+	{
+		pg_uuid_t	id = *DatumGetUUIDP(taskq_read_column(&read, tuple,
+														  Anum_task_id));
+
+		CHECK_FOR_INTERRUPTS();
+		if (taskq_id_time(&id) > cutoff)
+			break;
+		*from = id;
+		taskq_id_next(from);
+		if (!tuple_over(tuple, RelationGetDescr(read.rel), &as_told, cutoff))
+			continue;
+		found[*n].id = id;
+		found[*n].tid = tuple->t_self;
+		found[(*n)++].leaf = leaf;
+		more = *n == max;
+	}
+	taskq_read_end(&read);
+	return more;
 }
 
 /* The first id of a leaf in a direction, of those not greater than last. */

@@ -7,6 +7,7 @@
 #include "access/tupdesc.h"
 #include "datatype/timestamp.h"
 #include "storage/block.h"
+#include "store/retention.h"
 #include "store/tasks.h"
 
 /*
@@ -23,10 +24,17 @@ extern int	taskq_store_scan_tenant(int leaf, int32 lane, const char *tenant,
 									int max, pg_uuid_t *after,
 									pg_uuid_t *found);
 
-extern bool taskq_row_over(const TaskqRow *row, TimestampTz cutoff);
+extern bool taskq_row_over(const TaskqRow *row,
+						   const TaskqRetention * retention,
+						   TimestampTz cutoff);
 extern BlockNumber taskq_store_pick(int leaf, BlockNumber block, int nblocks,
-									bool over, TimestampTz cutoff, int max,
+									bool over,
+									const TaskqRetention * retention,
+									TimestampTz cutoff, int max,
 									TaskqRef *found, int *n);
+extern bool taskq_store_pick_lane(int leaf, int32 lane, pg_uuid_t *from,
+								  TimestampTz cutoff, int max,
+								  TaskqRef *found, int *n);
 extern bool taskq_store_ends(int leaf, TimestampTz now, pg_uuid_t *oldest,
 							 pg_uuid_t *newest);
 extern void taskq_store_truncate(int leaf);

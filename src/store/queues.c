@@ -52,9 +52,19 @@ queue_from_row(TaskqQueue *queue, HeapTuple tuple, TupleDesc desc)
 	queue->defined = true;
 	queue->limit = taskq_limit_read(values, nulls, Anum_queue_max_running,
 									Anum_queue_rate, Anum_queue_rate_period);
+	queue->retention_us = nulls[Anum_queue_retention - 1]
+		? 0
+		: taskq_interval_us(DatumGetIntervalP(values[Anum_queue_retention - 1]));
 	queue->reserved = nulls[Anum_queue_reserved - 1]
 		? 0
 		: DatumGetInt32(values[Anum_queue_reserved - 1]);
+}
+
+/* taskq_queues_retained - which ones have a retention of their own? 0: none */
+uint64
+taskq_queues_retained(void)
+{
+	return taskq_defs_sign(TASKQ_REL_QUEUE, Anum_queue_retention);
 }
 
 /*

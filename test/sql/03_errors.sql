@@ -45,10 +45,10 @@ SELECT taskq.kind_drop('errors_x');
 \echo :SQLSTATE
 SELECT count(*) FROM taskq.kind WHERE name = 'errors_x';
 
--- options of kinds that are not there yet are refused, not ignored
+-- options of kinds that mean nothing are refused, not ignored
 SELECT taskq.kind_define('errors_x', 'errors_work(jsonb)', max_running => 0);
 \echo :SQLSTATE
-SELECT taskq.kind_define('errors_x', 'errors_work(jsonb)', retention => '1 day');
+SELECT taskq.kind_define('errors_x', 'errors_work(jsonb)', retention => '1 s');
 \echo :SQLSTATE
 SELECT taskq.kind_define('errors_x', 'errors_work(jsonb)', retry_on => ARRAY['no state']);
 \echo :SQLSTATE
