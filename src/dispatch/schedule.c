@@ -153,7 +153,7 @@ taskq_fire_schedules(void)
 	/* the clock was set just now: first they have to follow it */
 	if (taskq_clock_was_set(db->clock_offset))
 	{
-		taskq_look_again_in(0);
+		taskq_look_again_in(TASKQ_RETRY_MS);
 		return;
 	}
 
