@@ -601,7 +601,9 @@ forget_database(void)
 		taskq_dispatcher.db->next_sweep = DT_NOEND;
 		taskq_dispatcher.db->loaded = false;
 		taskq_dispatcher.db->renewed = false;
+		/* ... and nobody shall wait for this database's bits */
 		taskq_dispatcher.db->look = true;
+		taskq_dispatcher.db->awaited = false;
 		taskq_waiting_drop(MyDatabaseId);
 		taskq_event_drop(MyDatabaseId);
 		if (!slots_in_use() && taskq_dispatcher.db->blocked == 0 &&
