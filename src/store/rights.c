@@ -796,7 +796,8 @@ taskq_kind_check_scheduled(const TaskqKind *kind, const char *schedule,
 {
 	if (kind->owner_id == owner &&
 		(kind->handler == NULL || kind->version == version ||
-		 can_act_as(kind->handler_by, role)))
+		 (can_act_as(kind->handler_by, role) &&
+		  (!kind->hooked || can_act_as(kind->hooks_by, role)))))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

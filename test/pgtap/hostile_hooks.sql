@@ -1,6 +1,6 @@
 -- Hooks get nobody's tasks submitted, or run, as somebody who did not choose it.
 \ir include/prologue.psql
-SELECT plan(27);
+SELECT plan(29);
 
 CREATE ROLE hh_op LOGIN;			-- owns kinds; nobody's member
 CREATE ROLE hh_op2 LOGIN;			-- likewise
@@ -119,6 +119,14 @@ SELECT as_role('hh_op', $$SELECT taskq.kind_grant('hh_kind_as', 'hh_web')$$) \g 
 SELECT as_role('hh_web', $$SELECT taskq.task_submit('hh_kind_as')$$) AS id \gset
 SELECT is(ended(:'id'), 'completed, hook as hh_op', 'a task of a role that can''t log in: the hook runs as the task did');
 SELECT is((t.submitted_by, t.run_as)::text, '(hh_web,hh_op)', '... and is its submitter''s') FROM taskq.task t WHERE t.parent = :'id';
+
+-- a schedule's owner has chosen what runs as its role
+GRANT taskq_developer TO hh_app;
+SELECT as_role('hh_op', $$SELECT taskq.kind_define('hh_sched', 'hh_hook(jsonb)')$$), taskq.kind_define('hh_sched', 'hh_good(jsonb)') \g /dev/null
+SELECT as_role('hh_app', $$SELECT taskq.schedule_define('hh_sched', 'hh_sched', every => '1 day', starts_at => now() + interval '1 day')$$) \g /dev/null
+SELECT isnt(as_role('hh_app', $$SELECT taskq.schedule_run('hh_sched')$$), '42501', 'a schedule of a kind whose handler a superuser chose');
+SELECT as_role('hh_op', $$SELECT taskq.kind_define('hh_sched', 'hh_good(jsonb)', on_success => 'hh_hook')$$) \g /dev/null
+SELECT is(as_role('hh_app', $$SELECT taskq.schedule_run('hh_sched')$$), '42501', '... does not run with a hook that the kind''s owner chose after that');
 
 -- superusers
 SELECT taskq.kind_define('hh_supers', 'hh_good(jsonb)', on_success => 'hh_hook') \g /dev/null
