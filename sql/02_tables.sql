@@ -126,6 +126,7 @@ CREATE TABLE taskq_internal.task (
 	parent uuid,
 	retry_of uuid,
 	workflow uuid,
+	step text,					-- of the workflow; null: a child of one
 	claims jsonb,
 	tenant text,
 	options jsonb,				-- of the submit, where there is no column for them

@@ -46,6 +46,7 @@ SELECT
 	s.parent,
 	s.retry_of,
 	s.workflow,
+	s.step,
 	s.tags,
 	s.metadata,
 	coalesce(s.live_cancel, s.state_name = 'cancelled') AS cancel_requested,
@@ -124,7 +125,7 @@ SELECT a.id, a.kind, a.queue, a.state, a.celery_state, a.ready, a.successful, a.
 	a.failed_steps, a.message, a.info, a.payload, a.result, a.error, a.attempt, a.max_attempts, a.worker, a.run_at,
 	a.created_at, a.started_at, a.updated_at, a.finished_at, a.duration, a.estimated_completion, a.submitted_by, a.run_as,
 	a.tenant, a.parent, a.retry_of, a.workflow, a.tags, a.metadata, a.cancel_requested, a.cancel_reason, a.timeout,
-	a.concurrency_key, a.unique_key, a.options, a.depends_on, a.category
+	a.concurrency_key, a.unique_key, a.options, a.depends_on, a.category, a.step
 FROM taskq_internal.task_all a
 WHERE (taskq_internal.role_visible(a.submitted_by, a.submitted_by_oid, a.submitted_by_system)
 	OR taskq_internal.role_visible(a.run_as, a.run_as_oid, a.run_as_system))
@@ -166,7 +167,7 @@ COMMENT ON COLUMN taskq.task.run_as IS 'role that it runs as';
 COMMENT ON COLUMN taskq.task.tenant IS 'tenant by the claims of a trusted gateway, or as the submit named it; null: none';
 COMMENT ON COLUMN taskq.task.parent IS 'task inside of which it was submitted, or that argument parent named';
 COMMENT ON COLUMN taskq.task.retry_of IS 'finished task that task_retry made this one of';
-COMMENT ON COLUMN taskq.task.workflow IS 'not used by this version';
+COMMENT ON COLUMN taskq.task.workflow IS 'workflow that it belongs to, as a step or as a child of one';
 COMMENT ON COLUMN taskq.task.tags IS 'argument tags of the submit';
 COMMENT ON COLUMN taskq.task.metadata IS 'argument metadata of the submit';
 COMMENT ON COLUMN taskq.task.cancel_requested IS 'somebody asked to cancel it';
@@ -177,6 +178,7 @@ COMMENT ON COLUMN taskq.task.unique_key IS 'argument unique_key of the submit';
 COMMENT ON COLUMN taskq.task.options IS 'what argument options of the submit said';
 COMMENT ON COLUMN taskq.task.depends_on IS 'tasks that it waits for, or has waited for: argument depends_on of the submit';
 COMMENT ON COLUMN taskq.task.category IS 'category of its kind';
+COMMENT ON COLUMN taskq.task.step IS 'which step of the workflow it is; null: none';
 
 CREATE VIEW taskq_internal.attempt_all AS
 SELECT a.task AS task_id, a.attempt, CASE a.outcome WHEN 'l' THEN 'lost' ELSE 'failed' END AS state,

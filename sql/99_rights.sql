@@ -57,6 +57,17 @@ GRANT SELECT ON taskq.task, taskq.task_attempt, taskq.queue, taskq.worker, taskq
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 GRANT SELECT ON taskq.kind
 	TO taskq_user, taskq_worker, taskq_developer, taskq_operator, taskq_monitor;
+GRANT SELECT ON taskq.template
+	TO taskq_user, taskq_developer, taskq_operator, taskq_monitor;
+GRANT EXECUTE ON FUNCTION taskq.template_define(text, jsonb, text), taskq.template_drop(text) TO taskq_developer, taskq_operator;
+GRANT EXECUTE ON FUNCTION
+	taskq.template_submit(text, jsonb, text, int, text[], jsonb), taskq.workflow_submit(jsonb, jsonb, text, int, text[], jsonb),
+	taskq.task_group(jsonb, jsonb, text), taskq.task_chain(jsonb, jsonb, text), taskq.task_chord(jsonb, jsonb, jsonb, text),
+	taskq.workflow_cancel(uuid, text, bool), taskq.workflow_retry(uuid, bool)
+	TO taskq_user, taskq_operator;
+GRANT EXECUTE ON FUNCTION
+	taskq.workflow_status(uuid), taskq.workflow_tree(uuid), taskq.workflow_tasks(uuid), taskq.workflow_steps(uuid)
+	TO taskq_user, taskq_operator, taskq_monitor;
 GRANT SELECT ON taskq.schedule
 	TO taskq_user, taskq_developer, taskq_operator, taskq_monitor;
 GRANT EXECUTE ON FUNCTION taskq_internal.role_visible(name, oid, int8), taskq_internal.tenant_visible(text) TO taskq_developer;

@@ -11,6 +11,7 @@
 
 #include "access/xact.h"
 #include "api/patience.h"
+#include "api/steer.h"
 #include "api/submit.h"
 #include "api/task.h"
 #include "base/args.h"
@@ -28,6 +29,7 @@
 #include "store/dependencies.h"
 #include "store/rights.h"
 #include "store/state.h"
+#include "store/steps.h"
 #include "store/uniques.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -153,6 +155,8 @@ copy_task(TaskqRow *new, TaskqRow *old)
 	copy_column(new, old, tags);
 	copy_column(new, old, metadata);
 	copy_column(new, old, concurrency_key);
+	copy_column(new, old, workflow);
+	copy_column(new, old, step);
 	taskq_row_set(new, retry_of, taskq_row_value(old, id));
 }
 
@@ -216,6 +220,29 @@ follow_up(const pg_uuid_t *id, const pg_uuid_t *retry)
 	taskq_note_retried(id, retry);
 }
 
+/* The new task is there: it takes the place of the old one. */
+static void
+end_retry(const pg_uuid_t *id, TaskqRow *old, const pg_uuid_t *retry)
+{
+	if (!taskq_row_isnull(old, workflow))
+		taskq_step_retried(old, retry);
+	if (taskq_row_state(old) != TASKQ_COMPLETED)
+		follow_up(id, retry);
+}
+
+/* A payload with the results that it refers to, of a step's task. */
+static Datum
+with_results(TaskqRow *old, Datum payload)
+{
+	payload = taskq_references_resolve(old, payload);
+	if (payload == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_TOO_LARGE),
+				 errmsg("payload would be larger than taskq.max_payload with the results it refers to"),
+				 errhint("Let the steps return less, or refer to parts of what they return.")));
+	return payload;
+}
+
 /* Arguments of task_retry, by their numbers. */
 enum
 {
@@ -269,6 +296,9 @@ retry_payload(FunctionCallInfo fcinfo, const TaskqKind *kind,
 	Datum		payload = taskq_row_value(old, payload);
 	Jsonb	   *merged;
 
+	/* cancelled before all that it waited for was over */
+	if (DatumGetInt16(taskq_row_value(old, attempt)) == 0)
+		payload = with_results(old, payload);
 	if (merge && !PG_ARGISNULL(RETRY_PAYLOAD))
 		taskq_invalid("payload and payload_merge cannot both be given",
 					  "Use argument \"payload\" for another payload, or argument \"payload_merge\" for other members of the old one.");
@@ -407,9 +437,47 @@ taskq_task_retry(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(RETRY_DELAY))
 		taskq_submit_at(&submit, taskq_arg_delay(fcinfo, RETRY_DELAY));
 	taskq_submit_rows(&submit, &payload, 1, new_id);
-	if (taskq_row_state(&old) != TASKQ_COMPLETED)
-		follow_up(&id, new_id);
+	end_retry(&id, &old, new_id);
 	PG_RETURN_UUID_P(new_id);
+}
+
+/*
+ * taskq_retry_step - retry a step of a workflow, with this payload, after
+ * these tasks
+ *
+ * Takes what its payload refers to from their results.  Locks and raises as
+ * task_retry.
+ */
+void
+taskq_retry_step(const pg_uuid_t *id, Jsonb *step_payload,
+				 const pg_uuid_t *depends, int n, char on_failure,
+				 pg_uuid_t *new_id)
+{
+	TaskqSubmit submit;
+	TaskqRow	old;
+	const TaskqKind *kind;
+	const TaskqLaneDef *lane;
+	Datum		payload;
+
+	taskq_submit_begin(&submit);
+	lane = lock_final(id, "retry", "Wait for it, or cancel it first.", &old);
+	check_superuser(lane);
+	kind = retry_kind(lane, &old);
+	payload = step_payload ? JsonbPGetDatum(step_payload)
+		: taskq_row_value(&old, payload);
+	copy_task(&submit.row, &old);
+	copy_column(&submit.row, &old, options);
+	taskq_submit_place(&submit, NameStr(lane->kind), kind, lane->role_oid,
+					   pstrdup(NameStr(lane->queue)), lane->priority);
+	copy_unique_key(&submit, &old);
+	copy_submitter(&submit, &old, kind, false);
+	taskq_submit_depth(&submit);
+	if (n > 0)
+		taskq_submit_depends(&submit, depends, n, on_failure);
+	if (submit.awaited == 0)
+		payload = with_results(&old, payload);
+	taskq_submit_rows(&submit, &payload, 1, new_id);
+	end_retry(id, &old, new_id);
 }
 
 #define EDGES 500				/* looked at at once */

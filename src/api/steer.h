@@ -7,6 +7,7 @@
 #include "base/id.h"
 #include "datatype/timestamp.h"
 #include "fmgr.h"
+#include "utils/jsonb.h"
 
 /* What a cancel came to. */
 typedef struct TaskqCancelled
@@ -35,6 +36,9 @@ extern void taskq_reorder_task(const pg_uuid_t *id, int priority,
 							   bool positions, TaskqReordered *reordered);
 extern void taskq_reschedule_task(const pg_uuid_t *id, TimestampTz run_at,
 								  TimestampTz until);
+extern void taskq_retry_step(const pg_uuid_t *id, Jsonb *step_payload,
+							 const pg_uuid_t *depends, int n, char on_failure,
+							 pg_uuid_t *new_id);
 extern void taskq_run_task_now(const pg_uuid_t *id, TimestampTz until);
 
 #endif

@@ -34,30 +34,6 @@
 
 #define MAX_KEY 1000
 
-/*
- * The options that all forms of submit share, in the order of their
- * arguments.
- */
-enum
-{
-	OPT_QUEUE,
-	OPT_PRIORITY,
-	OPT_RUN_AT,
-	OPT_DELAY,
-	OPT_TIMEOUT,
-	OPT_MAX_ATTEMPTS,
-	OPT_UNIQUE_KEY,
-	OPT_ON_CONFLICT,
-	OPT_UNIQUE_FOR,
-	OPT_CONCURRENCY_KEY,
-	OPT_DEPENDS_ON,
-	OPT_ON_DEPENDENCY_FAILURE,
-	OPT_PARENT,
-	OPT_TAGS,
-	OPT_METADATA,
-	OPT_OPTIONS
-};
-
 #define MAX_UNIQUE_KEY 1024
 #define MAX_TENANT 1024
 
@@ -489,10 +465,15 @@ taskq_submit_begin(TaskqSubmit *submit)
 	taskq_submit_new(submit);
 }
 
-/* Everything about the tasks but their ids and payloads. */
-static void
-submit_begin(TaskqSubmit *submit, const char *kind_name,
-			 FunctionCallInfo fcinfo, int first)
+/*
+ * taskq_submit_prepare - everything about the tasks but their ids and payloads
+ *
+ * The options are those of fcinfo from the first on, in the order of
+ * OPT_...
+ */
+void
+taskq_submit_prepare(TaskqSubmit *submit, const char *kind_name,
+					 FunctionCallInfo fcinfo, int first)
 {
 	const TaskqKind *kind = NULL;
 	const char *queue = "default";
@@ -565,7 +546,7 @@ taskq_submit(PG_FUNCTION_ARGS)
 	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
 	Datum		payload;
 
-	submit_begin(&submit, kind_arg(fcinfo), fcinfo, 2);
+	taskq_submit_prepare(&submit, kind_arg(fcinfo), fcinfo, 2);
 	payload = payload_or_default(PG_GETARG_DATUM(1), PG_ARGISNULL(1),
 								 "payload");
 	taskq_submit_rows(&submit, &payload, 1, id);
@@ -581,7 +562,7 @@ submit_set(FunctionCallInfo fcinfo, Datum *payloads, bool *nulls, int n)
 	pg_uuid_t  *ids = palloc_extended(sizeof(pg_uuid_t) * Max(n, 1),
 									  MCXT_ALLOC_HUGE);
 
-	submit_begin(&submit, kind_arg(fcinfo), fcinfo, 2);
+	taskq_submit_prepare(&submit, kind_arg(fcinfo), fcinfo, 2);
 	if (submit.unique_key != NULL && n > 1)
 		taskq_invalid("a unique_key is for one task, not for several",
 					  "Call taskq.task_submit() for each, with an argument \"unique_key\" of its own.");
@@ -693,7 +674,7 @@ taskq_submit_sql(PG_FUNCTION_ARGS)
 	payload = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 	taskq_check_size(payload, "command");
 
-	submit_begin(&submit, TASKQ_SQL_KIND, fcinfo, 1);
+	taskq_submit_prepare(&submit, TASKQ_SQL_KIND, fcinfo, 1);
 	datum = JsonbPGetDatum(payload);
 	taskq_submit_rows(&submit, &datum, 1, id);
 	PG_RETURN_UUID_P(id);

@@ -60,6 +60,7 @@
 #include "store/dependencies.h"
 #include "store/leaves.h"
 #include "store/state.h"
+#include "store/steps.h"
 #include "store/store.h"
 #include "store/uniques.h"
 #include "utils/guc.h"
@@ -991,6 +992,24 @@ sweep_edges(int leafno)
 	}
 }
 
+/* Workflows whose tasks are all gone. */
+static void
+sweep_workflows(int leafno)
+{
+	pg_uuid_t	from = {{0}};
+	bool		more = true;
+
+	while (more && !shall_leave())
+	{
+		TimestampTz start = GetCurrentTimestamp();
+
+		begin();
+		more = taskq_workflows_forget(&from, cutoff_now(), ROWS) == ROWS;
+		commit();
+		nap(start);
+	}
+}
+
 /* ---- all leaves ---- */
 
 /*
@@ -1095,6 +1114,7 @@ sweep(void)
 	{
 		try_leaf(sweep_edges, TASKQ_KEEP);
 		try_leaf(sweep_attempts, TASKQ_KEEP);
+		try_leaf(sweep_workflows, TASKQ_KEEP);
 	}
 	if (!shall_leave())
 		try_leaf(sweep_uniques, TASKQ_KEEP);

@@ -31,6 +31,7 @@
 #include "store/dependencies.h"
 #include "store/ready.h"
 #include "store/state.h"
+#include "store/steps.h"
 #include "utils/array.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -244,10 +245,24 @@ cancel_task(TaskqRow *row, const TaskqLaneDef *lane, const char *reason)
 }
 
 /*
+ * Put into a payload what it takes from the results of those that the task
+ * has waited for; false if it can't be.
+ */
+static bool
+complete_payload(TaskqRow *row)
+{
+	Datum		payload = taskq_row_value(row, payload);
+	Datum		resolved = taskq_references_resolve(row, payload);
+
+	if (resolved == 0)
+		return false;
+	if (resolved != payload)
+		taskq_row_set(row, payload, resolved);
+	return true;
+}
+
+/*
  * The task waits no more: it may run, at once or at its time.
- *
- * What a payload takes from the results of those it waited for is to be put
- * into the row here.
  */
 static void
 release_task(TaskqRow *row, const TaskqLaneDef *lane, TaskqBlocked *blocked)
@@ -256,6 +271,11 @@ release_task(TaskqRow *row, const TaskqLaneDef *lane, TaskqBlocked *blocked)
 	TaskqChange change = {.to = TASKQ_PENDING};
 	TimestampTz run_at = now;
 
+	if (!complete_payload(row))
+	{
+		cancel_task(row, lane, "payload would be larger than taskq.max_payload with the results it refers to");
+		return;
+	}
 	if (!taskq_row_isnull(row, run_at))
 		run_at = DatumGetTimestampTz(taskq_row_value(row, run_at));
 	if (run_at > now)

@@ -30,6 +30,7 @@
 #include "store/ready.h"
 #include "store/rights.h"
 #include "store/state.h"
+#include "store/steps.h"
 #include "store/timers.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -432,6 +433,37 @@ relate(TaskqSubmit *submit, const pg_uuid_t *ids, int n)
 	}
 }
 
+/*
+ * What a task of a workflow submits belongs to that, too.  True: and that is
+ * still to be noted.
+ */
+static bool
+join_workflow(TaskqSubmit *submit)
+{
+	if (!taskq_in_task() || !taskq_row_isnull(&submit->row, workflow) ||
+		taskq_row_isnull(taskq_current->row, workflow))
+		return false;
+	taskq_row_set(&submit->row, workflow,
+				  taskq_row_value(taskq_current->row, workflow));
+	return true;
+}
+
+/* n tasks are children of one of a workflow. */
+static void
+insert_children(TaskqSubmit *submit, const pg_uuid_t *ids, int n)
+{
+	TaskqStep	step = {.has_task = true,.has_parent = true};
+
+	step.workflow = *DatumGetUUIDP(taskq_row_value(&submit->row, workflow));
+	step.parent = *DatumGetUUIDP(taskq_row_value(taskq_current->row, id));
+	for (int i = 0; i < n; i++)
+	{
+		step.name = taskq_id_text(&ids[i]);
+		step.task = ids[i];
+		taskq_step_insert(&step);
+	}
+}
+
 /* Tenants take turns: their tasks are in lanes of their own. */
 static void
 settle_lane(TaskqSubmit *submit)
@@ -455,6 +487,7 @@ taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
 	TaskqRow   *rows;
 	uint32		leaves = 0;
 	bool		keyed = taskq_lane_keyed(submit->lane->id);
+	bool		child = join_workflow(submit);
 	bool		behind;
 
 	settle_lane(submit);
@@ -488,6 +521,8 @@ taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
 	}
 	taskq_store_insert(rows, n);
 	relate(submit, ids, n);
+	if (child)
+		insert_children(submit, ids, n);
 	if (submit->awaited > 0)
 		taskq_note_later(submit->lane, n);
 	else if (submit->scheduled)

@@ -48,7 +48,9 @@ static const char *const names[] = {
 	"blocked", "blocked_pkey",
 	"keyed", "keyed_pkey",
 	"unique_key", "unique_key_pkey", "unique_key_key_idx",
-	"link_task", "link_task_pkey", "link", "link_pkey", "link_object_idx"
+	"link_task", "link_task_pkey", "link", "link_pkey", "link_object_idx",
+	"template", "template_pkey",
+	"step", "step_pkey"
 };
 
 StaticAssertDecl(lengthof(names) == TASKQ_NRELS - TASKQ_REL_TIMER,
@@ -63,7 +65,7 @@ static const Oid task_types[] =
 	INT2OID, INT4OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
 	TIMESTAMPTZOID, JSONBOID, JSONBOID, TEXTOID, JSONBOID,
 	TEXTOID, INT2OID, INT2OID, TEXTARRAYOID, JSONBOID,
-	UUIDOID, UUIDOID, UUIDOID, JSONBOID, TEXTOID,
+	UUIDOID, UUIDOID, UUIDOID, TEXTOID, JSONBOID, TEXTOID,
 JSONBOID, TEXTOID, TEXTOID, UUIDARRAYOID, JSONBOID};
 static const Oid timer_types[] = {TIMESTAMPTZOID, UUIDOID, INT4OID};
 static const Oid role_types[] = {INT4OID, NAMEOID, OIDOID, INT8OID};
@@ -116,6 +118,10 @@ static const Oid unique_types[] = {UUIDOID, BYTEAOID, INT4OID, INT8OID,
 TIMESTAMPTZOID};
 static const Oid link_task_types[] = {UUIDOID, INT4OID, INT4OID, TEXTOID, TEXTOID, JSONBOID};
 static const Oid link_types[] = {UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID};
+static const Oid template_types[] = {TEXTOID, JSONBOID, TEXTOID, INT4OID,
+TEXTOID, TIMESTAMPTZOID};
+static const Oid step_types[] = {UUIDOID, TEXTOID, INT4OID, UUIDOID, UUIDOID,
+JSONBOID};
 
 static const struct
 {
@@ -144,7 +150,9 @@ static const struct
 	{TASKQ_REL_KEYED, keyed_types, lengthof(keyed_types)},
 	{TASKQ_REL_UNIQUE, unique_types, lengthof(unique_types)},
 	{TASKQ_REL_LINK_TASK, link_task_types, lengthof(link_task_types)},
-	{TASKQ_REL_LINK, link_types, lengthof(link_types)}
+	{TASKQ_REL_LINK, link_types, lengthof(link_types)},
+	{TASKQ_REL_TEMPLATE, template_types, lengthof(template_types)},
+	{TASKQ_REL_STEP, step_types, lengthof(step_types)}
 };
 
 StaticAssertDecl(lengthof(task_types) == Natts_task &&

@@ -34,6 +34,7 @@ enum
 	Anum_task_parent,
 	Anum_task_retry_of,
 	Anum_task_workflow,
+	Anum_task_step,
 	Anum_task_claims,
 	Anum_task_tenant,
 	Anum_task_options,
