@@ -190,7 +190,7 @@ main() {
 	rm -rf "$root/build/test"
 	[[ -n ${TMPDIR:-} ]] || ! memory || TMPDIR=/dev/shm
 	scratch_begin taskq-test
-	cp -rp "$root/test" "$root/examples" "$root/src" "$root/sql" "$root/Makefile" "$root/taskq.control" "$scratch/"
+	cp -rp "$root/test" "$root/docs" "$root/examples" "$root/src" "$root/sql" "$root/Makefile" "$root/taskq.control" "$scratch/"
 	mkdir "$scratch/log"
 	checks_begin
 	[[ $(id -u) != 0 ]] || chown -R "$pg_user": "$scratch"

@@ -257,7 +257,7 @@ add_dependency(Parsing *parsing, const char *name, const char *what)
 {
 	TaskqStepDef *step = parsing->step;
 	Place	   *place = strlen(name) < NAMEDATALEN
-		? hash_search(parsing->places, name, HASH_FIND, NULL) : NULL;
+	? hash_search(parsing->places, name, HASH_FIND, NULL) : NULL;
 
 	if (place == NULL)
 		invalid_step(step->name,

@@ -65,7 +65,7 @@ set_text(Options *options, int n, const char *member)
 {
 	char	   *text = taskq_step_text(options->definition, member);
 
-	if (text != NULL)
+	if (text !=NULL)
 		set_option(options, n, CStringGetTextDatum(text));
 }
 
@@ -74,7 +74,7 @@ set_interval(Options *options, int n, const char *member)
 {
 	char	   *text = taskq_step_text(options->definition, member);
 
-	if (text != NULL)
+	if (text !=NULL)
 		set_option(options, n,
 				   DirectFunctionCall3(interval_in, CStringGetDatum(text),
 									   ObjectIdGetDatum(InvalidOid),

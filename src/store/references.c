@@ -42,7 +42,7 @@ reference_path(const JsonbValue *value, const char *reference)
 }
 
 static JsonbValue *replace_in(JsonbParseState **state,
-							  JsonbContainer *container,
+							  JsonbContainer * container,
 							  Replacing *replacing);
 
 /* One element of an array, or value of an object. */
@@ -62,7 +62,7 @@ put_value(JsonbParseState **state, JsonbIteratorToken token,
 }
 
 static JsonbValue *
-replace_in(JsonbParseState **state, JsonbContainer *container,
+replace_in(JsonbParseState **state, JsonbContainer * container,
 		   Replacing *replacing)
 {
 	JsonbIterator *iterator = JsonbIteratorInit(container);

@@ -224,8 +224,8 @@ taskq_step_retried(TaskqRow *old, const pg_uuid_t *retry)
 {
 	const pg_uuid_t *workflow = DatumGetUUIDP(taskq_row_value(old, workflow));
 	const char *name = taskq_row_isnull(old, step)
-		? taskq_id_text(DatumGetUUIDP(taskq_row_value(old, id)))
-		: TextDatumGetCString(taskq_row_value(old, step));
+	? taskq_id_text(DatumGetUUIDP(taskq_row_value(old, id)))
+	: TextDatumGetCString(taskq_row_value(old, step));
 	TaskqStep	step;
 
 	taskq_workflow_lock(workflow);
