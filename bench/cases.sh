@@ -16,6 +16,7 @@ cases=(
 	waiting
 	snapshot
 	backlog
+	limits
 	keys
 	schedules
 	sweep
@@ -484,6 +485,39 @@ case_backlog() {
 	row backlog "first $n of $pending pending, tasks/s; instead of plain SQL: of 110,000" more
 	got[taskq]=" ${beside[*]}" got[floor]=" ${small[*]}"
 	row backlog "the same beside 1,000,000 of higher priority that may not run" more
+}
+
+# Plain tasks beside a million that wait behind a limit that is full; and of kinds with limits.
+case_limits() {
+	local i n=1000000
+	declare -a alone=() behind=() one=() many=()
+	workers_are 3
+	q -c 'CREATE FUNCTION nap_for_ever(p jsonb) RETURNS void LANGUAGE sql AS $$SELECT pg_sleep(86400)$$' \
+		-c "SELECT taskq.kind_define('full', 'nap_for_ever(jsonb)', queue => 'full', max_running => 1)" \
+		-c "SELECT taskq.kind_define('one_at_a_time', 'noop(jsonb)', max_running => 1)" \
+		-c "SELECT taskq.kind_define('many_at_a_time', 'noop(jsonb)', max_running => 64)" \
+		-c "SELECT taskq.task_submit('full')" >/dev/null
+	until_true 'the limit to be full' says 1 "SELECT count(*) FROM taskq.task WHERE kind = 'full' AND state = 'running'"
+	for ((i = 0; i < runs; i++)); do
+		alone+=("$(taskq_drain noop "$tasks")")
+		one+=("$(taskq_drain one_at_a_time "$tasks")")
+		many+=("$(taskq_drain many_at_a_time "$tasks")")
+	done
+	for ((i = 0; i < n; i += 250000)); do
+		submit_tasks full 250000
+	done
+	for ((i = 0; i < runs; i++)); do
+		behind+=("$(taskq_drain noop "$tasks")")
+	done
+	q -c "SELECT taskq.task_cancel(id, force => true) FROM taskq.task WHERE kind = 'full' AND state = 'running'" -c "SELECT taskq.queue_pause('full')" >/dev/null
+	clean
+	workers_are 2
+	got[taskq]=" ${behind[*]}" got[floor]=" ${alone[*]}"
+	row limits "no-op tasks/s beside 1,000,000 behind a full limit; instead of plain SQL: without these" more
+	got[taskq]=" ${many[*]}" got[floor]=" ${alone[*]}"
+	row limits "... of a kind that may have 64 at a time; instead of plain SQL: of one without a limit" more
+	got[taskq]=" ${one[*]}" got[floor]=" ${alone[*]}"
+	row limits "... one at a time" more
 }
 
 # 100 schedules with an interval of a second, whose due times are $1 apart: the 99th

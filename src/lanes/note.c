@@ -418,8 +418,10 @@ taskq_note_leases(int note)
 void
 taskq_note_leased_none(int note)
 {
-	if (note == nnotes - 1 && notes[note].leases == 0)
-		nnotes--;
+	if (note != nnotes - 1 || notes[note].leases != 0)
+		return;
+	pfree(notes[note].place);
+	nnotes--;
 }
 
 void
