@@ -114,3 +114,39 @@ SELECT
 	extract(epoch FROM t.estimated_completion - clock_timestamp())::int AS seconds_left,
 	t.payload->>'title' AS title
 FROM taskq.task t;
+
+/* ------------------------------------------------------------ a workflow */
+
+CREATE TABLE demo.model AS SELECT false AS there;
+
+-- A step: what it is called with says what to do.
+CREATE FUNCTION demo.step(job jsonb) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+BEGIN
+	CASE job->>'do'
+	WHEN 'analyse' THEN
+		RETURN (SELECT jsonb_build_object('accounts', count(*)) FROM pgbench_accounts WHERE bid = (job->>'branch')::int);
+	WHEN 'decompile' THEN
+		RETURN jsonb_build_object('lines', (job->>'accounts')::int / 100);
+	WHEN 'explain' THEN
+		IF NOT (SELECT there FROM demo.model) THEN
+			RAISE EXCEPTION 'no model to explain % lines', job->>'lines';
+		END IF;
+		RETURN jsonb_build_object('words', (job->>'lines')::int * 7);
+	ELSE
+		RETURN '{}';
+	END CASE;
+END
+$$;
+
+SELECT taskq.kind_define('step', 'demo.step(jsonb)', max_attempts => 1);
+
+-- {"$input": ...} is from what the workflow is submitted with, {"$result": ...} from what
+-- another step returned; a step that takes a result waits for it.
+SELECT taskq.template_define('analysis', '[
+	{"name": "analyse", "kind": "step", "payload": {"do": "analyse", "branch": {"$input": "branch"}}, "expected_duration": "10 s"},
+	{"name": "decompile", "kind": "step", "payload": {"do": "decompile", "accounts": {"$result": "analyse.accounts"}}, "expected_duration": "60 s"},
+	{"name": "explain", "kind": "step", "payload": {"do": "explain", "lines": {"$result": "decompile.lines"}}, "expected_duration": "20 s"},
+	{"name": "scan", "kind": "step", "depends_on": "explain", "payload": {"do": "scan"}, "expected_duration": "10 s"},
+	{"name": "say so", "kind": "step", "depends_on": "explain", "run_when": "failed", "payload": {"do": "tell"}}]',
+	'what a workflow looks like');

@@ -144,6 +144,22 @@ long_tasks() {
 	show "SELECT state, attempt, e.* FROM taskq.task_status('$audit') t, jsonb_each_text(t.error) e;"
 }
 
+workflow() {
+	title "A workflow: four steps and one for the case that something fails; of the third no model is there"
+	local id wait
+	wait="SELECT FROM taskq.task_wait_all(array(SELECT id FROM taskq.task WHERE workflow = :'id'), '60 s')"
+	id=$(ask "SELECT taskq.template_submit('analysis', '{\"branch\": 7}')")
+	typed "SELECT taskq.template_submit('analysis', '{\"branch\": 7}');"
+	psql -Xq -o /dev/null -v id="$id" <<<"$wait;"
+	show "SELECT step, state, progress, message FROM taskq.workflow_tree('$id');"
+	title "The model is there now: what failed is done again, what had completed is not"
+	show "UPDATE demo.model SET there = true;"
+	show "SELECT count(*) AS retried FROM taskq.workflow_retry('$id');"
+	psql -Xq -o /dev/null -v id="$id" <<<"$wait;"
+	show "SELECT step, state, progress FROM taskq.workflow_tree('$id');"
+	show "SELECT step, payload, result FROM taskq.task WHERE workflow = '$id' AND state = 'completed' ORDER BY started_at;"
+}
+
 any_sql() {
 	title "Any SQL as a task, also what can't run inside a transaction"
 	local id
@@ -242,6 +258,7 @@ stop)
 *)
 	prepare
 	long_tasks
+	workflow
 	any_sql
 	short_tasks
 	event
