@@ -577,6 +577,8 @@ taskq_schedule_tick(PG_FUNCTION_ARGS)
 		taskq_pgcron_set(name, NULL, NULL);
 		PG_RETURN_BOOL(false);
 	}
+	if (!may_see(&schedule))
+		PG_RETURN_BOOL(false);	/* as if it was not there */
 	require_steer(&schedule);
 	runs = tick(name, GetCurrentTimestamp(), &look_at);
 	if (look_at != DT_NOEND)

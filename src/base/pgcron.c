@@ -224,18 +224,40 @@ run_query(const char *query, int nargs, Datum *args)
 		elog(ERROR, "a query of pg_cron's failed");
 }
 
-/* Is it there, and new enough? */
+/* How many functions there are of those that are called, and are pg_cron's or not. */
+static uint64
+count_functions(const char *name, const char *are)
+{
+	run_query(psprintf("SELECT FROM pg_catalog.pg_proc p WHERE p.pronamespace = (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname = 'cron')"
+					   " AND p.proname IN (%s) AND p.oid %s (SELECT d.objid FROM pg_catalog.pg_depend d, pg_catalog.pg_extension e"
+					   " WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.refclassid = 'pg_catalog.pg_extension'::regclass"
+					   " AND d.refobjid = e.oid AND d.deptype = 'e' AND e.extname = 'pg_cron')",
+					   name, are), 0, NULL);
+	return SPI_processed;
+}
+
+/*
+ * Is it there, and new enough?
+ *
+ * We are superuser here.  A schema of that name can be anybody's who may
+ * create schemas in this database, and in that of the extension somebody may
+ * have been allowed to create functions.
+ */
 static void
 check_extension(void)
 {
-	run_query("SELECT FROM pg_catalog.pg_proc p WHERE p.pronamespace = (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname = 'cron')"
-			  " AND p.proname = 'schedule_in_database'", 0, NULL);
-	if (SPI_processed == 0)
+	if (count_functions("'schedule_in_database'", "IN") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("extension \"pg_cron\" does not exist in database \"%s\", or is older than 1.4",
 						get_database_name(MyDatabaseId)),
 				 errhint("Use CREATE EXTENSION pg_cron in that database, which cron.database_name names, or ALTER EXTENSION pg_cron UPDATE.")));
+	if (count_functions("'schedule_in_database', 'unschedule'", "NOT IN") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("schema \"cron\" of database \"%s\" has functions that are not pg_cron's",
+						get_database_name(MyDatabaseId)),
+				 errhint("Drop functions schedule_in_database and unschedule that extension pg_cron has not made.")));
 }
 
 /* All jobs of a database. */
