@@ -26,6 +26,7 @@
 #include "store/rights.h"
 #include "store/schedules.h"
 #include "store/state.h"
+#include "store/steps.h"
 #include "store/uniques.h"
 #include "utils/builtins.h"
 
@@ -90,6 +91,7 @@ delete_task(Deletion *deletion, const pg_uuid_t *id)
 	taskq_attempts_delete(id);
 	if (!taskq_row_isnull(&row, unique_key))
 		taskq_unique_forget(id);
+	taskq_step_forget(&row);
 	taskq_store_delete(&row);
 	deletion->deleted++;
 	deletion->left--;

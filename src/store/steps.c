@@ -238,6 +238,37 @@ taskq_step_retried(TaskqRow *old, const pg_uuid_t *retry)
 	replace_step(name, &step);
 }
 
+/*
+ * taskq_step_forget - a task is deleted: what it was defined as goes with it,
+ * if it was the newest of its step
+ *
+ * Its row is locked, and so nobody puts another one in its place; a lock of
+ * each workflow would be too many.
+ */
+void
+taskq_step_forget(TaskqRow *row)
+{
+	const pg_uuid_t *id = DatumGetUUIDP(taskq_row_value(row, id));
+	const pg_uuid_t *workflow;
+	const char *name;
+	TaskqStep	step;
+	ScanKeyData keys[2];
+
+	if (taskq_row_isnull(row, workflow))
+		return;
+	workflow = DatumGetUUIDP(taskq_row_value(row, workflow));
+	name = taskq_row_isnull(row, step) ? taskq_id_text(id)
+		: TextDatumGetCString(taskq_row_value(row, step));
+	if (!taskq_step_find(workflow, name, &step) || !step.has_task ||
+		!taskq_id_eq(&step.task, id))
+		return;
+	taskq_key(&keys[0], 1, F_UUID_EQ, UUIDPGetDatum(workflow));
+	taskq_key(&keys[1], 2, F_TEXTEQ, CStringGetTextDatum(name));
+	taskq_read_delete(TASKQ_REL_STEP, TASKQ_REL_STEP_PKEY, RowExclusiveLock,
+					  2, keys);
+	CommandCounterIncrement();
+}
+
 /* Has it a task that is there? */
 static bool
 workflow_needed(const pg_uuid_t *workflow)

@@ -58,6 +58,7 @@ extern bool taskq_step_find(const pg_uuid_t *workflow, const char *name,
 							TaskqStep *step);
 extern List *taskq_steps_of(const pg_uuid_t *workflow);
 extern void taskq_step_retried(TaskqRow *old, const pg_uuid_t *retry);
+extern void taskq_step_forget(TaskqRow *row);
 extern int	taskq_workflows_forget(pg_uuid_t *from, TimestampTz before,
 								   int max);
 

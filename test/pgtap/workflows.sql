@@ -1,6 +1,6 @@
 -- Workflows: templates, what payloads take from input and results, status, tree, cancel, retry.
 \ir include/prologue.psql
-SELECT plan(72);
+SELECT plan(78);
 
 CREATE TABLE broken (what text);
 CREATE FUNCTION wf_step(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -168,6 +168,14 @@ SELECT (s->'steps'->1->>'id')::uuid AS b FROM taskq.workflow_status(:'w') s \gse
 CALL wait_state(:'b', 'pending');
 SELECT is(c.payload, '{"t": "t"}', 'an external worker gets results, too') FROM taskq.task_claim('w', kinds => '{wf_out}') c;
 
+-- results that are too much
+CREATE FUNCTION wf_large(p jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT to_jsonb(repeat('x', 600 * 1024)) $$;
+SELECT taskq.kind_define('wf_large', 'wf_large(jsonb)') \g /dev/null
+SELECT taskq.workflow_submit('[{"name": "a", "kind": "wf_large"}, {"name": "b", "kind": "wf", "payload": {"one": {"$result": "a"}}}, {"name": "c", "kind": "wf", "payload": [{"$result": "a"}, {"$result": "a"}]}]') AS w \gset
+CALL wait_workflow(:'w');
+SELECT is(states(:'w'), 'a completed, b completed, c cancelled', 'a payload that would be larger than taskq.max_payload is none');
+SELECT is(length(payload->>'one'), 600 * 1024, '... but one that is not is whole') FROM taskq.task WHERE workflow = :'w' AND step = 'b';
+
 -- inputs that would be references
 SELECT is(error_of($$SELECT taskq.template_submit('analysis', '{"file": {"name": {"$result": "analyse.out"}}}')$$), '22023', 'an input refers to no result');
 SELECT is(error_of(format('SELECT taskq.workflow_submit(%L)', format('[{"kind": "wf", "payload": {"$result": "%s"}}]', :'b'))), '22023', 'nor a payload to tasks of others');
@@ -189,6 +197,25 @@ RESET ROLE;
 SET ROLE wf_developer;
 SELECT is(error_of($$SELECT taskq.template_define('analysis', '[{"kind": "wf"}]')$$) || error_of($$SELECT taskq.template_drop('analysis')$$), '4250142501', 'a template of others is not to be changed');
 RESET ROLE;
+
+-- tenants
+CREATE ROLE wf_gate LOGIN IN ROLE taskq_user, taskq_developer;
+SET taskq.trusted_gateways = 'wf_gate';
+SELECT taskq.kind_grant('wf_out', 'wf_gate') \g /dev/null
+SET SESSION AUTHORIZATION wf_gate;
+SET request.jwt.claims = '{"sub": "one"}';
+SELECT taskq.template_define('of one', '[{"name": "a", "kind": "wf_out"}]') \g /dev/null
+SELECT taskq.template_submit('of one') AS w \gset
+SELECT is(s->'counts', '{"pending": 1}', 'a tenant has templates and workflows') FROM taskq.workflow_status(:'w') s;
+SET request.jwt.claims = '{"sub": "two"}';
+SELECT is(error_of($$SELECT taskq.template_submit('of one')$$) || error_of($$SELECT taskq.template_drop('of one')$$) || (SELECT count(*) FROM taskq.template WHERE name = 'of one'),
+	'PT404PT4040', '... which are not there for others');
+SELECT is(error_of(format('SELECT taskq.workflow_status(%L)', :'w')) || error_of(format('SELECT taskq.workflow_tree(%L)', :'w')) || error_of(format('SELECT taskq.workflow_cancel(%L)', :'w')),
+	'PT404PT404PT404', '... neither are the workflows');
+RESET SESSION AUTHORIZATION;
+RESET request.jwt.claims;
+SELECT deleted FROM taskq.tenant_delete('one') \g /dev/null
+SELECT is((SELECT count(*) FROM taskq_internal.step WHERE workflow = :'w' AND name <> ''), 0::bigint, 'with a tenant goes what its steps were defined as');
 
 SELECT * FROM finish();
 DROP ROLE wf_user, wf_developer;
