@@ -210,13 +210,19 @@ CREATE VIEW taskq.kind WITH (security_barrier) AS
 SELECT k.name, k.handler, k.queue, k.priority, k.max_attempts, k.timeout, k.backoff, k.backoff_max, k.retry_on,
 	k.max_running, k.rate, k.rate_period, r.name AS run_as, k.retention, k.batch, k.description, o.name AS owner, k.updated_at,
 	g.submitters, g.workers, g.workers_for_all,
-	EXISTS (SELECT FROM taskq_internal.pause p WHERE p.scope = 'k' AND p.name = k.name) AS paused,
+	p.name IS NOT NULL AS paused,
 	coalesce(k.max_running_per_key, 1) AS max_running_per_key,
 	k.cancellable,
-	k.hooks[1] AS on_success, k.hooks[2] AS on_failure, k.hooks[3] AS on_cancel, k.settings, k.category
+	k.hooks[1] AS on_success, k.hooks[2] AS on_failure, k.hooks[3] AS on_cancel, k.settings, k.category,
+	p.since AS paused_since,
+	CASE WHEN NOT t.limited THEN pr.name END AS paused_by,
+	CASE WHEN NOT t.limited THEN p.reason END AS pause_reason
 FROM taskq_internal.kind k
+CROSS JOIN (SELECT taskq_internal.tenant_limited() AS limited) t
 JOIN taskq_internal.role o ON o.id = k.owner
 LEFT JOIN taskq_internal.role r ON r.id = k.run_as
+LEFT JOIN taskq_internal.pause p ON p.scope = 'k' AND p.name = k.name
+LEFT JOIN taskq_internal.role pr ON pr.id = p.role
 CROSS JOIN LATERAL (
 	SELECT array_agg(gr.name ORDER BY gr.name) FILTER (WHERE g.privilege = 's') AS submitters,
 		array_agg(gr.name ORDER BY gr.name) FILTER (WHERE g.privilege = 'w') AS workers,
@@ -260,6 +266,9 @@ COMMENT ON COLUMN taskq.kind.on_failure IS '... when one has failed';
 COMMENT ON COLUMN taskq.kind.on_cancel IS '... when one was cancelled';
 COMMENT ON COLUMN taskq.kind.settings IS 'settings that the handler is called with';
 COMMENT ON COLUMN taskq.kind.category IS 'word that kinds have in common';
+COMMENT ON COLUMN taskq.kind.paused_since IS 'when it was paused';
+COMMENT ON COLUMN taskq.kind.paused_by IS 'role that paused it';
+COMMENT ON COLUMN taskq.kind.pause_reason IS 'reason that kind_pause was given';
 
 -- A lane is counted for who may see its role's tasks, and for who owns its kind or works on it.
 CREATE VIEW taskq.queue WITH (security_barrier) AS
@@ -274,7 +283,7 @@ WITH lane AS (
 						WHERE g.kind = k.name AND g.privilege IN ('w', 'W') AND taskq_internal.role_visible(gr.name, gr.oid, gr.system)))))
 )
 SELECT q.name,
-	EXISTS (SELECT FROM taskq_internal.pause p WHERE p.scope = 'q' AND p.name = q.name) AS paused,
+	p.name IS NOT NULL AS paused,
 	c.max_running,
 	c.retention,
 	c.description,
@@ -282,10 +291,15 @@ SELECT q.name,
 	c.rate_period,
 	c.reserved,
 	CASE WHEN NOT t.limited THEN coalesce(s.waiting, 0) END AS waiting,
-	CASE WHEN NOT t.limited THEN coalesce(s.running, 0) END AS running
+	CASE WHEN NOT t.limited THEN coalesce(s.running, 0) END AS running,
+	p.since AS paused_since,
+	CASE WHEN NOT t.limited THEN r.name END AS paused_by,
+	CASE WHEN NOT t.limited THEN p.reason END AS pause_reason
 FROM (SELECT name FROM taskq_internal.queue UNION SELECT name FROM taskq_internal.pause WHERE scope = 'q' UNION SELECT queue FROM taskq.kind UNION SELECT queue FROM lane UNION SELECT 'default' COLLATE "C") q
 CROSS JOIN (SELECT taskq_internal.tenant_limited() AS limited) t
 LEFT JOIN taskq_internal.queue c ON c.name = q.name
+LEFT JOIN taskq_internal.pause p ON p.scope = 'q' AND p.name = q.name
+LEFT JOIN taskq_internal.role r ON r.id = p.role
 LEFT JOIN (SELECT n.queue, sum(l.waiting)::int8 AS waiting, sum(l.running)::int8 AS running
 	FROM taskq_internal.lanes() l JOIN lane n ON n.id = l.lane GROUP BY n.queue) s ON s.queue = q.name;
 COMMENT ON VIEW taskq.queue IS
@@ -302,6 +316,9 @@ COMMENT ON COLUMN taskq.queue.rate_period IS 'in so long';
 COMMENT ON COLUMN taskq.queue.reserved IS 'how many of taskq.max_workers tasks of other queues leave to it';
 COMMENT ON COLUMN taskq.queue.waiting IS 'tasks that could run now, by estimate';
 COMMENT ON COLUMN taskq.queue.running IS 'tasks that workers of the server run or have set aside';
+COMMENT ON COLUMN taskq.queue.paused_since IS 'when it was paused';
+COMMENT ON COLUMN taskq.queue.paused_by IS 'role that paused it';
+COMMENT ON COLUMN taskq.queue.pause_reason IS 'reason that queue_pause was given';
 
 CREATE VIEW taskq.worker WITH (security_barrier) AS
 SELECT w.name, w.role, CASE WHEN NOT l.limited THEN w.pid END AS pid, w.state, t.id AS task_id, t.kind, w.task_started_at,

@@ -61,3 +61,10 @@ COMMENT ON FUNCTION taskq.queue_define IS
 
 The queue "default" is always there. max_running: so many of its tasks run at a time, in workers and outside. rate: so many are started in rate_period. reserved: so many of taskq.max_workers are left to it by tasks of other queues.';
 
+CREATE FUNCTION taskq.queue_drop(name text)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_queue_drop';
+COMMENT ON FUNCTION taskq.queue_drop IS
+'Take back a queue_define
+
+Limits, reserved places and retention are those of a queue that nobody defined. Tasks that are in it still run. The queue is in view queue as long as a kind names it, a task is in it, or it is paused: that ends by queue_resume only.';
+

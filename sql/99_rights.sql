@@ -108,7 +108,7 @@ GRANT EXECUTE ON FUNCTION
 	taskq.kind_drop(text), taskq.kind_pause(text, text), taskq.kind_resume(text), taskq.kind_grant(text, regrole, text), taskq.kind_revoke(text, regrole, text)
 	TO taskq_developer, taskq_operator;
 GRANT EXECUTE ON FUNCTION
-	taskq.tenant_delete(text, int), taskq.worker_stop(text, bool), taskq.worker_restart(), taskq.queue_define(text, int, interval, text, int, interval, int), taskq.queue_pause(text, text), taskq.queue_resume(text), taskq.pause(text), taskq.resume(),
+	taskq.tenant_delete(text, int), taskq.worker_stop(text, bool), taskq.worker_restart(), taskq.queue_define(text, int, interval, text, int, interval, int), taskq.queue_drop(text), taskq.queue_pause(text, text), taskq.queue_resume(text), taskq.pause(text), taskq.resume(),
 	taskq.task_submit_sql(text, text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb)
 	TO taskq_operator;
 

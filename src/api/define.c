@@ -528,3 +528,30 @@ taskq_queue_define(PG_FUNCTION_ARGS)
 	taskq_note_wake();
 	PG_RETURN_VOID();
 }
+
+PG_FUNCTION_INFO_V1(taskq_queue_drop);
+
+/*
+ * taskq_queue_drop - queue_drop(name); PT404 if nobody defined it
+ *
+ * Locks the table of queues against other definers until the transaction
+ * ends.  A pause stays: what waits in the queue must not start by that.
+ */
+Datum
+taskq_queue_drop(PG_FUNCTION_ARGS)
+{
+	char	   *name = taskq_arg_name(fcinfo, 0, "name");
+
+	begin_change("taskq.queue_drop()");
+	if (!taskq_queue_delete(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_NOT_FOUND),
+				 errmsg("queue \"%s\" is not defined", name),
+				 errhint("View taskq.queue lists all queues, also those that are there because kinds name them.")));
+	if (taskq_shared != NULL)
+	{
+		taskq_note_reserved(name, 0);
+		taskq_note_wake();
+	}
+	PG_RETURN_VOID();
+}

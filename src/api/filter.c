@@ -59,7 +59,7 @@ pg_noreturn static void
 bad_member(const char *member, const char *what)
 {
 	taskq_invalid(psprintf("%s of filter %s", member, what),
-				  "docs/orchestration.md lists the members of argument \"filter\".");
+				  "Members of argument \"filter\" are state, kind, queue, tags, tenant, submitted_by, older_than, max_priority, metadata and payload.");
 }
 
 static char *
@@ -105,7 +105,7 @@ set_states(TaskqFilter *filter, const JsonbValue *value)
 		for (int i = 0; i < lengthof(state_words); i++)
 			known |= strcmp(state_words[i], lfirst(lc)) == 0;
 		if (!known)
-			bad_member("state", "must be one of those that view task has");
+			bad_member("state", "must be pending, reserved, scheduled, retrying, blocked, running, completed, failed or cancelled");
 	}
 }
 

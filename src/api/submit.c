@@ -249,7 +249,7 @@ set_more_option(TaskqSubmit *submit, const JsonbValue *name,
 			 errmsg("options has an unknown member \"%s\"",
 					taskq_clip_name(pnstrdup(name->val.string.val,
 											 name->val.string.len))),
-			 errhint("docs/api.md lists the members of argument \"options\".")));
+			 errhint("Members of argument \"options\" are run_when, cancel_with_parent, tenant and different_worker; queue, priority, delay and the like are arguments of their own.")));
 }
 
 /* Argument "options": an object; the task keeps it as it is. */

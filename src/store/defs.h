@@ -194,6 +194,7 @@ extern const TaskqQueue *taskq_queue_get(const char *name);
 extern List *taskq_queues_reserved(void);
 extern void taskq_queue_write(const char *name, Datum *values, bool *nulls,
 							  const bool *replace);
+extern bool taskq_queue_delete(const char *name);
 extern int32 taskq_role_id(Oid role);
 extern bool taskq_role_read(int32 id, Name name, Oid *oid);
 extern Oid	taskq_role_resolve(const char *name, Oid oid, int64 system);

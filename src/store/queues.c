@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "base/args.h"
+#include "catalog/indexing.h"
 #include "store/cache.h"
 #include "store/rows.h"
 #include "utils/builtins.h"
@@ -132,6 +133,24 @@ taskq_queue_write(const char *name, Datum *values, bool *nulls,
 {
 	taskq_defs_write(TASKQ_REL_QUEUE, TASKQ_REL_QUEUE_PKEY, name, values,
 					 nulls, replace, Natts_queue);
+}
+
+/* taskq_queue_delete - forget what was defined; false if there was nothing */
+bool
+taskq_queue_delete(const char *name)
+{
+	TaskqRead	read;
+	ScanKeyData key;
+	HeapTuple	tuple;
+
+	taskq_key(&key, 1, F_TEXTEQ, CStringGetTextDatum(name));
+	taskq_read_begin(&read, TASKQ_REL_QUEUE, TASKQ_REL_QUEUE_PKEY,
+					 ShareRowExclusiveLock, 1, &key);
+	tuple = taskq_read_next(&read);
+	if (tuple != NULL)
+		CatalogTupleDelete(read.rel, &tuple->t_self);
+	taskq_defs_changed(&read);
+	return tuple != NULL;
 }
 
 /*
