@@ -66,6 +66,7 @@ typedef struct Claim
 	ArrayType  *kinds;
 	int			n;
 	int64		lease_us;
+	bool	   *no_room;		/* set when something was passed over for that */
 } Claim;
 
 static bool
@@ -398,8 +399,8 @@ scan_and_claim(const Claim *claim, int32 lane, int wanted,
 }
 
 /*
- * Count leases for a lane; how many, at most as many as are wanted.  Whatever
- * undoes this transaction takes them back.
+ * Count leases for a lane; how many, at most as many as are wanted, or
+ * TASKQ_PLACE_NO_ROOM.  Whatever undoes this transaction takes them back.
  */
 static int
 take_leases(int32 id, TaskqLimits *limits, int wanted, int *note)
@@ -416,8 +417,6 @@ take_leases(int32 id, TaskqLimits *limits, int wanted, int *note)
 		n = lane ? taskq_place_lease(lane, limits, wanted) : 0;
 		*taskq_note_leases(*note) += Max(n, 0);
 		LWLockRelease(taskq_main_lock);
-		if (n == TASKQ_PLACE_NO_ROOM)
-			taskq_place_no_room();
 		if (n != TASKQ_PLACE_STALE)
 			return n;
 		CHECK_FOR_INTERRUPTS();
@@ -454,6 +453,11 @@ claim_from(const Claim *claim, int32 lane, int wanted, ReturnSetInfo *rsinfo)
 	int			n = take_leases(lane, &limits, wanted, &note);
 	int			claimed = 0;
 
+	if (n == TASKQ_PLACE_NO_ROOM)
+	{
+		*claim->no_room = true;
+		n = 0;
+	}
 	if (n > 0)
 		claimed = scan_and_claim(claim, lane, n, rsinfo);
 	return_leases(&limits, n - claimed, note);
@@ -627,8 +631,10 @@ PG_FUNCTION_INFO_V1(taskq_task_claim);
 Datum
 taskq_task_claim(PG_FUNCTION_ARGS)
 {
-	Claim		claim = {0};
+	bool		no_room = false;
+	Claim		claim = {.no_room = &no_room};
 	int64		wait_us = 0;
+	int			claimed;
 
 	claim.worker = taskq_arg_name(fcinfo, 0, "worker");
 	claim.queues = PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1);
@@ -648,10 +654,17 @@ taskq_task_claim(PG_FUNCTION_ARGS)
 		check_kinds(claim.kinds);
 	InitMaterializedSRF(fcinfo, 0);
 	if (wait_us > 0 && !taskq_in_task())
-		(void) claim_or_wait(&claim, taskq_steady_now() + wait_us,
-							 (ReturnSetInfo *) fcinfo->resultinfo);
+		claimed = claim_or_wait(&claim, taskq_steady_now() + wait_us,
+								(ReturnSetInfo *) fcinfo->resultinfo);
 	else
-		(void) claim_now(&claim, (ReturnSetInfo *) fcinfo->resultinfo);
+		claimed = claim_now(&claim, (ReturnSetInfo *) fcinfo->resultinfo);
+
+	/* others' kinds may be among them: that is no error of the caller's */
+	if (claimed == 0 && no_room)
+		ereport(WARNING,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("tasks were passed over: too many kinds and queues have claimed tasks"),
+				 errhint("End some of them, or increase taskq.max_lanes and restart the server.")));
 	return (Datum) 0;
 }
 

@@ -34,6 +34,8 @@
 /* Leases may have as many as workers leave. */
 #define MAX_WORKERS_KEYS (TASKQ_MAX_WORKERS * TASKQ_BATCH_KEYS)
 #define MAX_KEYS (4 * MAX_WORKERS_KEYS)
+#define MAX_LEASES_KEYS (MAX_KEYS - MAX_WORKERS_KEYS)
+#define SHARES 256				/* of roles, found by a hash */
 #define KINDS 4					/* that are told apart in an entry */
 #define NO_ROOM_MS 100			/* till the next try, when there was no room
 								 * for an entry */
@@ -47,25 +49,33 @@ typedef struct KeyEntry
 		TaskqKeyLimit limit;
 		int			n;			/* of the places */
 	}			kinds[KINDS];
+	bool		leased;			/* made for a lease */
 	bool		waited;			/* somebody passed over it */
 	TimestampTz rest_until;		/* steady time: nobody takes it before that */
 } KeyEntry;
 
 static HTAB *keys = NULL;
+static int *shares = NULL;		/* entries made for leases, by role */
 
 static Size
 keys_size(void)
 {
-	return hash_estimate_size(MAX_KEYS, sizeof(KeyEntry));
+	return add_size(hash_estimate_size(MAX_KEYS, sizeof(KeyEntry)),
+					MAXALIGN(SHARES * sizeof(int)));
 }
 
 static void
 init_keys(void)
 {
 	HASHCTL		ctl = {.keysize = sizeof(TaskqKey),.entrysize = sizeof(KeyEntry)};
+	bool		found;
 
 	keys = ShmemInitHash("taskq keys", MAX_KEYS, MAX_KEYS, &ctl,
 						 HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+	shares = ShmemInitStruct("taskq keys of roles", SHARES * sizeof(int),
+							 &found);
+	if (!found)
+		memset(shares, 0, SHARES * sizeof(int));
 }
 
 /*
@@ -161,6 +171,28 @@ taskq_key_free(const TaskqKey *key, TaskqKeyLimit limit)
 	return entry == NULL || entry_free(entry, limit);
 }
 
+static int *
+share_of(const TaskqKey *key)
+{
+	return &shares[hash_combine(murmurhash32(key->dbid),
+								murmurhash32(key->role)) % SHARES];
+}
+
+static void
+count_leased(KeyEntry *entry)
+{
+	entry->leased = true;
+	(*share_of(&entry->key))++;
+}
+
+static void
+remove_entry(KeyEntry *entry)
+{
+	if (entry->leased)
+		(*share_of(&entry->key))--;
+	(void) hash_search(keys, &entry->key, HASH_REMOVE, NULL);
+}
+
 /* Entries that nobody has, whose rest is over. */
 static void
 make_room(void)
@@ -173,21 +205,24 @@ make_room(void)
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{
 		if (entry->held == 0 && entry->rest_until <= now)
-			(void) hash_search(keys, &entry->key, HASH_REMOVE, NULL);
+			remove_entry(entry);
 	}
 }
 
 static bool
 has_room(bool lease)
 {
-	long		max = lease ? MAX_KEYS - MAX_WORKERS_KEYS : MAX_KEYS;
+	long		max = lease ? MAX_LEASES_KEYS : MAX_KEYS;
 
 	if (hash_get_num_entries(keys) >= max)
 		make_room();
 	return hash_get_num_entries(keys) < max;
 }
 
-/* An entry, a new one if there is none; NULL if there is no room. */
+/*
+ * An entry, a new one if there is none; NULL if there is no room.  One role's
+ * leases have half of it.
+ */
 static KeyEntry *
 enter(const TaskqKey *key, bool lease)
 {
@@ -195,10 +230,14 @@ enter(const TaskqKey *key, bool lease)
 
 	if (entry != NULL || !has_room(lease))
 		return entry;
+	if (lease && *share_of(key) >= MAX_LEASES_KEYS / 2)
+		return NULL;
 	entry = hash_search(keys, key, HASH_ENTER_NULL, NULL);
 	if (entry != NULL)
 		memset((char *) entry + sizeof(TaskqKey), 0,
 			   sizeof(KeyEntry) - sizeof(TaskqKey));
+	if (entry != NULL && lease)
+		count_leased(entry);
 	return entry;
 }
 
@@ -236,9 +275,12 @@ taskq_key_count(const TaskqKey *key, TaskqKeyLimit limit)
 {
 	KeyEntry   *entry = enter(key, false);
 
-	if (entry != NULL)
-		add_place(entry, limit);
-	return entry != NULL;
+	if (entry == NULL)
+		return false;
+	if (entry->held == 0 && !entry->leased)
+		count_leased(entry);
+	add_place(entry, limit);
+	return true;
 }
 
 /*
@@ -263,7 +305,7 @@ taskq_key_release(const TaskqKey *key, uint32 kind, TimestampTz rest_until)
 	waited = entry->waited;
 	entry->waited = false;
 	if (entry->held == 0 && entry->rest_until == 0)
-		(void) hash_search(keys, key, HASH_REMOVE, NULL);
+		remove_entry(entry);
 	if (waited)
 		taskq_keys_wake(key->dbid, key->role);
 	return waited;
@@ -363,6 +405,6 @@ taskq_keys_forget(Oid dbid)
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{
 		if (entry->key.dbid == dbid)
-			(void) hash_search(keys, &entry->key, HASH_REMOVE, NULL);
+			remove_entry(entry);
 	}
 }

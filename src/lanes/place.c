@@ -95,6 +95,7 @@ typedef struct GroupKey
 typedef struct Group
 {
 	GroupKey	key;
+	int32		maker;			/* owner of the kind that it was made for */
 	int			leases;
 	int64		token_ns;		/* so long it takes to get one, when one was
 								 * taken last; 0: none ever was */
@@ -168,10 +169,12 @@ group_find(Oid dbid, const TaskqPlace *place, char type)
 	return hash_search(groups, &key, HASH_FIND, NULL);
 }
 
-/* Forget those that tell nothing. */
+/* Forget those that tell nothing, but for these. */
 static void
-groups_make_room(void)
+groups_make_room(Oid dbid, const TaskqPlace *place)
 {
+	GroupKey	queue = group_key(dbid, place, 'q');
+	GroupKey	kind = group_key(dbid, place, 'k');
 	HASH_SEQ_STATUS status;
 	Group	   *group;
 	int64		now = now_ns();
@@ -179,14 +182,35 @@ groups_make_room(void)
 	hash_seq_init(&status, groups);
 	while ((group = hash_seq_search(&status)) != NULL)
 	{
-		if (group->leases == 0 && group->full_ns <= now)
+		if (group->leases == 0 && group->full_ns <= now &&
+			memcmp(&group->key, &queue, sizeof(GroupKey)) != 0 &&
+			memcmp(&group->key, &kind, sizeof(GroupKey)) != 0)
 			(void) hash_search(groups, &group->key, HASH_REMOVE, NULL);
 	}
 }
 
-/* NULL if there is no room. */
+/*
+ * May there be one more for kinds of this owner?  Half of the room is left to
+ * others.
+ */
+static bool
+has_share(Oid dbid, int32 owner)
+{
+	HASH_SEQ_STATUS status;
+	Group	   *group;
+	long		n = 0;
+
+	if (hash_get_num_entries(groups) < max_groups() / 2)
+		return true;
+	hash_seq_init(&status, groups);
+	while ((group = hash_seq_search(&status)) != NULL)
+		n += group->key.dbid == dbid && group->maker == owner;
+	return n < max_groups() / 2;
+}
+
+/* NULL if there is no room, or (share) none for kinds of this owner. */
 static Group *
-group_enter(Oid dbid, const TaskqPlace *place, char type)
+group_enter(Oid dbid, const TaskqPlace *place, char type, bool share)
 {
 	GroupKey	key = group_key(dbid, place, type);
 	Group	   *group = hash_search(groups, &key, HASH_FIND, NULL);
@@ -194,11 +218,15 @@ group_enter(Oid dbid, const TaskqPlace *place, char type)
 
 	if (group != NULL)
 		return group;
-	if (hash_get_num_entries(groups) >= max_groups())
-		groups_make_room();
+	if (hash_get_num_entries(groups) >= max_groups() / 2)
+		groups_make_room(dbid, place);
+	if (share && !has_share(dbid, place->kind_owner))
+		return NULL;
 	group = hash_search(groups, &key, HASH_ENTER_NULL, &found);
-	if (group != NULL)
-		group->leases = group->token_ns = group->full_ns = 0;
+	if (group == NULL)
+		return NULL;
+	group->maker = place->kind_owner;
+	group->leases = group->token_ns = group->full_ns = 0;
 	return group;
 }
 
@@ -207,7 +235,7 @@ static Group *
 group_for(Oid dbid, const TaskqPlace *place, char type,
 		  const TaskqLimit *limit)
 {
-	return limit->rate > 0 ? group_enter(dbid, place, type)
+	return limit->rate > 0 ? group_enter(dbid, place, type, true)
 		: group_find(dbid, place, type);
 }
 
@@ -340,8 +368,8 @@ set_leases(const List *places)
 	db->leases = 0;
 	foreach(lc, places)
 	{
-		if (group_enter(MyDatabaseId, lfirst(lc), 'q') == NULL ||
-			group_enter(MyDatabaseId, lfirst(lc), 'k') == NULL)
+		if (group_enter(MyDatabaseId, lfirst(lc), 'q', false) == NULL ||
+			group_enter(MyDatabaseId, lfirst(lc), 'k', false) == NULL)
 			return false;
 		count_leases(db, lfirst(lc), 1);
 	}
@@ -731,7 +759,7 @@ take_tokens(Oid dbid, const TaskqPlace *place, const TaskqLimit *limit,
 
 	if (limit->rate <= 0)
 		return;
-	group = group_enter(dbid, place, type);
+	group = group_enter(dbid, place, type, true);
 	if (group == NULL)
 		return;
 	group->token_ns = Max(limit->rate_us * 1000 / limit->rate, 1);
@@ -964,8 +992,8 @@ taskq_place_lease(TaskqLane *lane, const TaskqLimits *limits, int wanted)
 
 	if (db == NULL || !counted())
 		return TASKQ_PLACE_STALE;
-	if (group_enter(lane->dbid, &limits->of, 'q') == NULL ||
-		group_enter(lane->dbid, &limits->of, 'k') == NULL)
+	if (group_enter(lane->dbid, &limits->of, 'q', true) == NULL ||
+		group_enter(lane->dbid, &limits->of, 'k', true) == NULL)
 		return TASKQ_PLACE_NO_ROOM;
 	n = take(lane, limits, wanted, false);
 	if (n > 0)
