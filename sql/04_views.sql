@@ -363,7 +363,7 @@ BEGIN
 		('task', 'taskq.task_submit(), task_cancel(), task_retry() or task_delete()'),
 		('task_attempt', 'taskq.task_attempts() to look'),
 		('kind', 'taskq.kind_define() or kind_drop()'),
-		('queue', 'taskq.queue_define(), queue_pause() or queue_resume()'),
+		('queue', 'taskq.queue_define(), queue_drop(), queue_pause() or queue_resume()'),
 		('worker', 'taskq.worker_stop() or worker_restart()')
 	LOOP
 		EXECUTE pg_catalog.format('CREATE TRIGGER readonly BEFORE INSERT OR UPDATE OR DELETE ON taskq.%I

@@ -54,7 +54,7 @@ invalid_step(const char *name, const char *message)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("step \"%s\": %s", taskq_clip_name(name), message),
-			 errhint("docs/orchestration.md says what a step of a workflow is.")));
+			 errhint("Members of a step are name, kind, payload, depends_on, run_when, on_dependency_failure, queue, priority, delay, timeout, max_attempts, concurrency_key, tags, metadata, options, title and expected_duration; docs/orchestration.md says what they mean.")));
 }
 
 static bool

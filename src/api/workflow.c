@@ -430,6 +430,30 @@ not_found(const pg_uuid_t *id)
 			 errhint("Column workflow of view taskq.task has the ids of workflows.")));
 }
 
+/*
+ * The rows of view task of these steps; 0 where the caller sees none.
+ *
+ * Each is read as it is at that moment.  Steps come after those that they
+ * wait for: read from the end, none is found done that waited for one that is
+ * not.
+ */
+static Datum *
+step_rows(List *steps)
+{
+	Datum	   *rows = palloc0(list_length(steps) * sizeof(Datum));
+
+	for (int i = list_length(steps) - 1; i >= 0; i--)
+	{
+		TaskqStep  *step = list_nth(steps, i);
+		TaskqRow	row;
+
+		CHECK_FOR_INTERRUPTS();
+		if (step->name[0] != '\0' && may_see(step, &row))
+			rows[i] = taskq_task_row(&step->task);
+	}
+	return rows;
+}
+
 PG_FUNCTION_INFO_V1(taskq_workflow_tasks);
 
 /*
@@ -445,20 +469,20 @@ taskq_workflow_tasks(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	List	   *steps;
 	ListCell   *lc;
+	Datum	   *rows;
 	int			seen = 0;
 
 	taskq_defs_begin();
 	steps = taskq_steps_of(&id);
+	rows = step_rows(steps);
 	InitMaterializedSRF(fcinfo, 0);
 	foreach(lc, steps)
 	{
 		TaskqStep  *step = lfirst(lc);
 		Datum		values[5];
 		bool		nulls[5] = {false};
-		TaskqRow	row;
 
-		CHECK_FOR_INTERRUPTS();
-		if (step->name[0] != '\0' && !may_see(step, &row))
+		if (step->name[0] != '\0' && rows[foreach_current_index(lc)] == 0)
 			continue;
 		seen += step->name[0] != '\0';
 		values[0] = Int32GetDatum(step->no);
@@ -468,8 +492,7 @@ taskq_workflow_tasks(PG_FUNCTION_ARGS)
 		values[3] = PointerGetDatum(step->definition);
 		nulls[3] = step->definition == NULL;
 		nulls[4] = step->name[0] == '\0';
-		if (!nulls[4])
-			values[4] = taskq_task_row(&step->task);
+		values[4] = rows[foreach_current_index(lc)];
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	if (seen == 0)

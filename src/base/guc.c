@@ -113,7 +113,7 @@ taskq_guc_init(void)
 							NULL, &taskq_max_workers_per_role, 0, 0, TASKQ_MAX_WORKERS,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("taskq.max_running",
-							"Maximum number of tasks of one database that run at a time; 0: as many as there are workers.",
+							"Maximum number of tasks of one database that run at a time; 0: no limit.",
 							"In workers of the server and outside.",
 							&taskq_max_running, 0, 0, INT_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("taskq.default_timeout",

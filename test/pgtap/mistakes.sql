@@ -1,6 +1,6 @@
 -- The likeliest mistakes: the error, or its hint, says what to do.
 \ir include/prologue.psql
-SELECT plan(55);
+SELECT plan(59);
 
 CREATE FUNCTION message_of(command text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
@@ -118,6 +118,13 @@ FROM (VALUES ('SQL', :'sql'::uuid), ('plpgsql', :'plain')) v(n, id), LATERAL tas
 -- views are for looking
 SELECT matches(refusal(command), '^PT405 .*' || hint, 'a view names the function to call: ' || command)
 FROM (VALUES ($$UPDATE taskq.task SET priority = 1$$, 'task_cancel'), ('DELETE FROM taskq.queue', 'queue_pause')) c(command, hint);
+
+-- objects with members: what there is
+SELECT matches(refusal(command), '^22023 .*' || hint, 'a member that there is not: ' || command)
+FROM (VALUES ($$SELECT taskq.task_submit('mistake_b', options => '{"prority": 1}')$$, 'run_when.*priority, delay and the like are arguments'),
+	($$SELECT taskq.task_bulk('cancel', filter => '{"sate": "pending"}')$$, 'state, kind, queue'),
+	($$SELECT taskq.template_define('mistake', '[{"kind": "mistake_b", "dependson": "a"}]')$$, 'depends_on')) c(command, hint);
+SELECT matches(refusal($$SELECT taskq.queue_drop('nowhere')$$), '^PT404 .*taskq.queue', 'a queue that nobody defined is not dropped');
 
 SELECT taskq.task_cancel(:'waiting') \g /dev/null
 SELECT * FROM finish();
