@@ -30,6 +30,6 @@ SELECT matches(t.error->>'message', '^message message', '... is recorded') FROM 
 SELECT taskq.task_submit('limits_large', '{"size": 1000000}') AS id \gset
 SELECT is((t.state, length(t.result #>> '{}'))::text, '(completed,1000000)', 'a result of a megabyte') FROM taskq.task_wait(:'id') t;
 SELECT taskq.task_submit('limits_large', '{"size": 300000000}') AS id \gset
-SELECT is((t.state, t.result IS NULL)::text, '(failed,t)', 'one that is larger than any JSON text can be fails its task') FROM taskq.task_wait(:'id') t;
+SELECT is((t.state, t.result IS NULL)::text, '(failed,t)', 'one that is larger than any JSON text can be fails its task') FROM taskq.task_wait(:'id', '150 s') t;
 
 SELECT * FROM finish();

@@ -63,6 +63,8 @@ foreach my $case (
 	[ '', 'a statement that speaks of it', [ 'client backend', '00000', 'LOG', 'statement: SELECT $$PANIC:  TRAP: FATAL:  $$' ],
 		[ 'client backend', 'XX000', 'STATEMENT', 'x' ], "\tWARNING:  leaked" ],
 	[ '', 'a stop', $stop, $terminated, $exited, [ 'client backend', '57P01', 'FATAL', 'terminating connection due to administrator command' ] ],
+	[ '', '... that meets who has just connected', $stop, [ 'client backend', '57014', 'FATAL', 'canceling authentication due to timeout' ] ],
+	[ 'FATAL', '... but not without one', [ 'client backend', '57014', 'FATAL', 'canceling authentication due to timeout' ] ],
 	[ '', 'an immediate stop', $immediate, $recovery, $ready ],
 	[ 'FATAL', '... is over when the server is back', $stop, $ready, $terminated ],
 	[ '', 'a server that starts', [ 'client backend', '57P03', 'FATAL', 'the database system is starting up' ] ],

@@ -128,7 +128,8 @@ sub _fault
 	{
 		# a server that starts, stops or recovers says no
 		return undef if $sqlstate eq '57P03' || $message =~ /^the database system is /;
-		return undef if $state->{stopping} && ($sqlstate =~ /^57P0/ || $message =~ /due to administrator command|because of/);
+		# (one that still authenticates says it of any SIGTERM)
+		return undef if $state->{stopping} && ($sqlstate =~ /^57P0/ || $message =~ /due to administrator command|because of|^canceling authentication due to timeout/);
 		return 'FATAL';
 	}
 	return 'uncaught error' if $severity eq 'ERROR' && $entry->{backend} =~ /^taskq /;
