@@ -63,16 +63,40 @@ is_text(const JsonbValue *value)
 	return value->type == jbvString;
 }
 
+static Datum
+read_interval(const char *text)
+{
+	return DirectFunctionCall3(interval_in, CStringGetDatum(text),
+							   ObjectIdGetDatum(InvalidOid),
+							   Int32GetDatum(-1));
+}
+
 static bool
 is_interval(const JsonbValue *value)
 {
 	if (value->type != jbvString)
 		return false;
-	(void) DirectFunctionCall3(interval_in,
-							   CStringGetDatum(pnstrdup(value->val.string.val, value->val.string.len)),
-							   ObjectIdGetDatum(InvalidOid),
-							   Int32GetDatum(-1));
+	(void) read_interval(pnstrdup(value->val.string.val, value->val.string.len));
 	return true;
+}
+
+/* The sum of any number of them can be told, to whoever looks at the view. */
+static bool
+is_duration(const JsonbValue *value)
+{
+	Datum		interval;
+
+	if (value->type != jbvString)
+		return false;
+	interval = read_interval(pnstrdup(value->val.string.val, value->val.string.len));
+
+	/* its parts may be large, with other signs */
+	return abs(DatumGetIntervalP(interval)->month) <= 120 &&
+		abs(DatumGetIntervalP(interval)->day) <= 3660 &&
+		DatumGetBool(DirectFunctionCall2(interval_ge, interval,
+										 read_interval("0"))) &&
+		DatumGetBool(DirectFunctionCall2(interval_le, interval,
+										 read_interval("10 years")));
 }
 
 static bool
@@ -157,7 +181,7 @@ static const struct
 	{"metadata", is_anything, ""},
 	{"options", is_object, "an object"},
 	{"title", is_text, "a text"},
-	{"expected_duration", is_interval, "an interval"}
+	{"expected_duration", is_duration, "an interval of up to ten years"}
 };
 
 static void

@@ -26,6 +26,7 @@
 #include "store/rights.h"
 #include "store/state.h"
 #include "store/steps.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -405,6 +406,14 @@ taskq_template_submit(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_TASK_NOT_FOUND),
 				 errmsg("template \"%s\" does not exist", name),
 				 errhint("View taskq.template lists them.")));
+	if (superuser() && !(OidIsValid(template.owner) &&
+						 has_privs_of_role(template.owner, GetUserId())))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("superusers submit no workflows of template \"%s\"", name),
+				 errdetail("Its owner, role \"%s\", is not a superuser and chooses what its tasks do.",
+						   template.owner_name),
+				 errhint("Use SET ROLE and submit it as a role that its tasks shall run as, or let a superuser own the template.")));
 	taskq_check_name(title, "title");
 	submit_workflow(fcinfo, template.steps, title, name, workflow);
 	PG_RETURN_UUID_P(&workflow->id);
