@@ -25,7 +25,7 @@ run_at in the past lets it run now, infinity holds it until it is rescheduled or
 /* ---------------------------------------------------------------- many tasks */
 
 CREATE FUNCTION taskq.queue_clear(queue text DEFAULT NULL, kinds text[] DEFAULT NULL, max_priority int DEFAULT NULL,
-	older_than timestamptz DEFAULT NULL, tags text[] DEFAULT NULL, reason text DEFAULT NULL, n int DEFAULT 100000,
+	older_than timestamptz DEFAULT NULL, reason text DEFAULT NULL, tags text[] DEFAULT NULL, n int DEFAULT 100000,
 	OUT cleared bigint, OUT cleared_kinds text[], OUT running int, OUT task_ids uuid[])
 RETURNS record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_queue_clear';
 COMMENT ON FUNCTION taskq.queue_clear IS
@@ -33,8 +33,8 @@ COMMENT ON FUNCTION taskq.queue_clear IS
 
 Only tasks that the caller may cancel, of these kinds, of at most this priority, submitted before older_than, with one of these tags; at most n of them: call it again when so many were cleared. What runs, or is locked by another session, is left alone; running tells how many tasks of these workers have. Kinds that refuse a cancel are left alone.';
 
-CREATE FUNCTION taskq.task_bulk(action text, ids uuid[] DEFAULT NULL, filter jsonb DEFAULT NULL, reason text DEFAULT NULL,
-	force bool DEFAULT false, priority int DEFAULT NULL, n int DEFAULT 1000, after uuid DEFAULT NULL,
+CREATE FUNCTION taskq.task_bulk(action text, ids uuid[] DEFAULT NULL, reason text DEFAULT NULL, force bool DEFAULT false,
+	priority int DEFAULT NULL, filter jsonb DEFAULT NULL, n int DEFAULT 1000, after uuid DEFAULT NULL,
 	OUT task_id uuid, OUT success bool, OUT status text, OUT error jsonb, OUT new_task_id uuid)
 RETURNS SETOF record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_bulk';
 COMMENT ON FUNCTION taskq.task_bulk IS

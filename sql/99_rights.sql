@@ -94,8 +94,8 @@ GRANT EXECUTE ON FUNCTION
 	taskq.task_submit_batch(text, jsonb, text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb),
 	taskq.task_cancel(uuid, text, bool), taskq.task_retry, taskq.task_delete(uuid),
 	taskq.task_set_priority(uuid, int, text), taskq.task_run_now(uuid), taskq.task_reschedule(uuid, timestamptz),
-	taskq.queue_clear(text, text[], int, timestamptz, text[], text, int),
-	taskq.task_bulk(text, uuid[], jsonb, text, bool, int, int, uuid)
+	taskq.queue_clear(text, text[], int, timestamptz, text, text[], int),
+	taskq.task_bulk(text, uuid[], text, bool, int, jsonb, int, uuid)
 	TO taskq_user, taskq_operator;
 GRANT EXECUTE ON FUNCTION
 	taskq.task_claim(text, text[], text[], int, interval, interval),

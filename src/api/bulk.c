@@ -448,7 +448,7 @@ do_patiently(TaskqBulk *bulk, const pg_uuid_t *ids, int n, TakeOutcomes take,
 PG_FUNCTION_INFO_V1(taskq_task_bulk);
 
 /*
- * taskq_task_bulk - task_bulk(action, ids, filter, reason, force, priority, n,
+ * taskq_task_bulk - task_bulk(action, ids, reason, force, priority, filter, n,
  * after) returns rows of (task_id, success, status, error, new_task_id)
  *
  * Locks the tasks' rows till the transaction ends.  Raises 22023 for bad
@@ -465,12 +465,12 @@ taskq_task_bulk(PG_FUNCTION_ARGS)
 	TaskqBulk	bulk;
 	TaskqFilter filter;
 
-	if (PG_ARGISNULL(1) == PG_ARGISNULL(2))
+	if (PG_ARGISNULL(1) == PG_ARGISNULL(5))
 		taskq_invalid("either ids or filter must be given",
 					  "Pass a list of ids as argument \"ids\", or an object as argument \"filter\".");
 	if (n < 1 || n > MAX_IN_ONE)
 		taskq_invalid_argument("n", "must be between 1 and 100000");
-	bulk_args(fcinfo, action, 3, &bulk);
+	bulk_args(fcinfo, action, 2, &bulk);
 	if (!PG_ARGISNULL(7))
 		after = *PG_GETARG_UUID_P(7);
 	begin_bulk("taskq.task_bulk()");
@@ -479,7 +479,7 @@ taskq_task_bulk(PG_FUNCTION_ARGS)
 		ids = ids_arg(fcinfo, 1, &n);
 	else
 	{
-		filter_arg(fcinfo, 2, action, &filter);
+		filter_arg(fcinfo, 5, action, &filter);
 		ids = palloc(sizeof(pg_uuid_t) * n);
 		memset(&last, 0xff, sizeof(last));
 		n = find_tasks(&filter, &after, &last, n, ids);

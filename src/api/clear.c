@@ -266,10 +266,10 @@ clear_args(FunctionCallInfo fcinfo, Clear * clear)
 		clear->filter.max_priority = PG_GETARG_INT32(2);
 	if (!PG_ARGISNULL(3))
 		clear->filter.older_than = PG_GETARG_TIMESTAMPTZ(3);
-	if (!PG_ARGISNULL(4))
-		clear->filter.tags = taskq_filter_names(PG_GETARG_ARRAYTYPE_P(4), "tags");
+	if (!PG_ARGISNULL(5))
+		clear->filter.tags = taskq_filter_names(PG_GETARG_ARRAYTYPE_P(5), "tags");
 	clear->bulk.act = taskq_bulk_cancel;
-	clear->bulk.reason = taskq_arg_text(fcinfo, 5, NULL);
+	clear->bulk.reason = taskq_arg_text(fcinfo, 4, NULL);
 	clear->bulk.until = taskq_steady_now(); /* what others have is left alone */
 	clear->max = PG_ARGISNULL(6) ? DEFAULT_CLEARED : PG_GETARG_INT32(6);
 	if (clear->max < 1 || clear->max > MAX_CLEARED)
@@ -308,7 +308,7 @@ PG_FUNCTION_INFO_V1(taskq_queue_clear);
 
 /*
  * taskq_queue_clear - queue_clear(queue, kinds, max_priority, older_than,
- * tags, reason, n) returns (cleared, cleared_kinds, running, task_ids)
+ * reason, tags, n) returns (cleared, cleared_kinds, running, task_ids)
  *
  * Locks the rows of what it cancels till the transaction ends; what others
  * have locked is left alone.  Raises PT404 for a queue that there is not.

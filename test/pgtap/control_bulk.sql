@@ -1,6 +1,6 @@
 -- Many tasks at once: clearing queues, bulk actions by list and by filter.
 \ir include/prologue.psql
-SELECT plan(59);
+SELECT plan(61);
 
 CREATE ROLE bulk_alice LOGIN;
 CREATE ROLE bulk_bob LOGIN;
@@ -51,6 +51,9 @@ SELECT is(string_agg(concat_ws(' ', success, status, error->>'sqlstate'), ',' OR
 FROM taskq.task_bulk('cancel', (:'ids'::uuid[])[1:1] || '00000000-0000-7000-8000-000000000000'::uuid || :'running'::uuid || (:'ids'::uuid[])[2:2] || (:'ids'::uuid[])[2:2] || (:'ids'::uuid[])[3:3], reason => 'list') WITH ORDINALITY b;
 SELECT is((SELECT count(*) FROM taskq.task WHERE cancel_reason = 'list' AND state = 'cancelled'), 3::bigint, '... they are cancelled');
 SELECT is((SELECT count(*) FROM taskq.task_bulk('cancel', '{}')), 0::bigint, 'an empty list');
+SELECT taskq.task_submit('bulk_c', run_at => 'infinity') AS placed \gset
+SELECT is((SELECT success FROM taskq.task_bulk('cancel', ARRAY[:'placed'::uuid], 'by place', true)), true, 'reason and force by their place');
+SELECT is(cancel_reason, 'by place', '... and kept') FROM taskq.task_status(:'placed');
 SELECT taskq.task_submit('bulk_c') AS refusing \gset
 SELECT is((b.success, b.status, b.error->>'sqlstate')::text, '(f,pending,PT409)', 'a kind that refuses') FROM taskq.task_bulk('cancel', ARRAY[:'refusing'::uuid]) b;
 SELECT is((b.success, b.status, b.error)::text, '(t,cancelled,)', '... is forced') FROM taskq.task_bulk('cancel', ARRAY[:'refusing'::uuid], force => true) b;
@@ -71,7 +74,7 @@ SELECT is((SELECT count(*) FROM taskq.task WHERE retry_of = ANY (:'ids')), 2::bi
 SELECT is(error_of($$SELECT taskq.task_bulk('explode', '{}')$$), '22023', 'an unknown action');
 SELECT is(error_of($$SELECT taskq.task_bulk(NULL, '{}')$$), '22023', 'none');
 SELECT is(error_of($$SELECT taskq.task_bulk('cancel')$$), '22023', 'neither list nor filter');
-SELECT is(error_of($$SELECT taskq.task_bulk('cancel', '{}', '{}')$$), '22023', 'both');
+SELECT is(error_of($$SELECT taskq.task_bulk('cancel', '{}', filter => '{}')$$), '22023', 'both');
 SELECT is(error_of($$SELECT taskq.task_bulk('priority', '{}')$$), '22023', 'priority without one');
 SELECT is(error_of($$SELECT taskq.task_bulk('priority', '{}', priority => 101)$$), '22023', '... and a bad one');
 SELECT is(error_of($$SELECT taskq.task_bulk('cancel', '{NULL}')$$), '22023', 'null in the list');
