@@ -205,11 +205,32 @@ return_claimed(ReturnSetInfo *rsinfo, TaskqRow *row, const TaskqLaneDef *lane,
 }
 
 /*
- * Lock one task and make it the caller's; false if somebody was faster, or it
- * may not be run.
+ * Is a task, whose row is locked, still what it was found as?  What was taken
+ * for it, of its queue, its kind and its key (or NULL), is what its end gives
+ * back.
  */
 static bool
-claim_one(const Claim *claim, const pg_uuid_t *id, ReturnSetInfo *rsinfo)
+still_of(TaskqRow *row, const TaskqLaneDef *lane, int32 found_in,
+		 const TaskqSlotKey *key)
+{
+	const TaskqLaneDef *found = taskq_lane_get(found_in);
+
+	return lane != NULL && found != NULL &&
+		(lane->id == found_in ||
+		 (lane->kind_owner == found->kind_owner &&
+		  strcmp(NameStr(lane->queue), NameStr(found->queue)) == 0 &&
+		  strcmp(NameStr(lane->kind), NameStr(found->kind)) == 0)) &&
+		taskq_lane_keyed(lane->id) == (key != NULL) &&
+		(key == NULL || key->key == taskq_key_hash(row));
+}
+
+/*
+ * Lock one task that was found in this lane and make it the caller's; false
+ * if somebody was faster, or it may not be run.
+ */
+static bool
+claim_one(const Claim *claim, int32 found_in, const TaskqSlotKey *key,
+		  const pg_uuid_t *id, ReturnSetInfo *rsinfo)
 {
 	TaskqRow	row;
 	TaskqLease	lease = {.task = *id,.deadline = DT_NOEND};
@@ -223,6 +244,8 @@ claim_one(const Claim *claim, const pg_uuid_t *id, ReturnSetInfo *rsinfo)
 		taskq_row_state(&row) != TASKQ_PENDING)
 		return false;
 	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane)));
+	if (!still_of(&row, lane, found_in, key))
+		return false;
 	kind = taskq_kind_get(NameStr(lane->kind));
 	if (!taskq_row_may_work(kind, &row))
 		return false;
@@ -297,7 +320,7 @@ claim_of_key(const Claim *claim, const TaskqRound *round, int index,
 	{
 		if (!taskq_note_key_taken(lane, key->key, round->limit))
 			break;
-		if (claim_one(claim, &round->found[i].id, rsinfo))
+		if (claim_one(claim, round->lane, key, &round->found[i].id, rsinfo))
 			claimed++;
 		else
 			taskq_note_key_undo();
@@ -389,7 +412,8 @@ scan_and_claim(const Claim *claim, int32 lane, int wanted,
 		scan->max = Min(wanted - claimed, TASKQ_BATCH_MAX);
 		taskq_scan_lane(scan);
 		for (int i = 0; i < scan->nfound; i++)
-			claimed += claim_one(claim, &scan->found[i].id, rsinfo);
+			claimed += claim_one(claim, lane, NULL, &scan->found[i].id,
+								 rsinfo);
 		scan->start = scan->next;
 		scan->leaves = scan->remaining;
 		scan->ready = scan->next_ready;

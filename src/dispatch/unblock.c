@@ -69,6 +69,7 @@ static Queue later;
 static bool looking = false;	/* through all tasks that wait */
 static pg_uuid_t look_from;
 static uint32 look_generation;
+static pg_uuid_t looked_at;		/* the last one that is waited for */
 
 /* A task waits for one that has ended in this state. */
 typedef struct Ended
@@ -710,6 +711,7 @@ begin_to_look(void)
 	LWLockRelease(taskq_main_lock);
 	looking = true;
 	memset(&look_from, 0, UUID_LEN);
+	memset(&looked_at, 0, UUID_LEN);
 }
 
 /*
@@ -719,12 +721,11 @@ begin_to_look(void)
 static void
 look_at(const pg_uuid_t *id)
 {
-	static pg_uuid_t last;
 	char		state;
 
-	if (taskq_id_eq(&last, id))
+	if (taskq_id_eq(&looked_at, id))
 		return;
-	last = *id;
+	looked_at = *id;
 	expect(id);
 	state = state_of(id);
 	if (state == GONE || taskq_state_final(state))

@@ -546,12 +546,26 @@ rest_key(TaskqSlot *slot, const pg_uuid_t *id)
 	}
 }
 
+/* Is a task, whose row is locked, still in the queue it was found in? */
+static bool
+same_queue(const TaskqSlot *slot, TaskqRow *row)
+{
+	int32		id = DatumGetInt32(taskq_row_value(row, lane));
+	const TaskqLaneDef *lane;
+
+	if (id == slot->lane_id)
+		return true;
+	lane = taskq_lane_get(id);
+	return lane != NULL &&
+		strcmp(NameStr(lane->queue), NameStr(slot->place.queue)) == 0;
+}
+
 /*
- * taskq_claim_covers - has the worker a place of the task's concurrency key,
- * if it has one?
+ * taskq_claim_covers - has the worker a place of the task's queue, and of its
+ * concurrency key, if it has one?
  *
- * It has, unless the task has become another one since it was reserved.  The
- * worker has locked its row.
+ * It has, unless the task has become another one since it was reserved; then
+ * it was noted where it is now.  The worker has locked its row.
  */
 bool
 taskq_claim_covers(int slotno, TaskqRow *row)
@@ -560,6 +574,8 @@ taskq_claim_covers(int slotno, TaskqRow *row)
 	bool		found = false;
 	int64		number;
 
+	if (!same_queue(slot, row))
+		return false;
 	if (taskq_row_isnull(row, concurrency_key))
 		return true;
 	number = taskq_key_hash(row);

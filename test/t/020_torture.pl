@@ -103,15 +103,97 @@ $node->safe_psql(
 	END $$;
 	SELECT taskq.kind_define('count_limited', 'count_limited_work(jsonb)', max_attempts => 1000, backoff => '20 ms', backoff_max => '200 ms', max_running => 2);
 
+	-- one at a time of a key, inside and outside: their times don't overlap
+	CREATE TABLE key_held (key text, task uuid, during tstzrange);
+	CREATE FUNCTION count_keyed_work(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+	DECLARE
+		began timestamptz := clock_timestamp();
+	BEGIN
+		PERFORM count_work(p);
+		INSERT INTO key_held SELECT p->>'key', id, tstzrange(began, clock_timestamp(), '[]') FROM taskq.current_task();
+		RETURN p;
+	END $$;
+	SELECT taskq.kind_define('count_keyed', 'count_keyed_work(jsonb)', max_attempts => 1000, backoff => '20 ms', backoff_max => '200 ms');
+
+	-- what a task waits for has ended when it begins, and as it was asked
+	CREATE TABLE depends (task uuid, dependency uuid, policy text);
+	CREATE INDEX ON depends (task);
+	CREATE FUNCTION count_after_work(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+	BEGIN
+		IF EXISTS (SELECT FROM taskq.current_task() c JOIN depends d ON d.task = c.id JOIN taskq_internal.task t ON t.id = d.dependency
+				WHERE t.state NOT IN ('c', 'f', 'x') OR (d.policy = 'cancel' AND t.state <> 'c')) THEN
+			RAISE LOG 'a task ran before what it waits for';
+		END IF;
+		RETURN count_work(p);
+	END $$;
+	SELECT taskq.kind_define('count_after', 'count_after_work(jsonb)', max_attempts => 1000, backoff => '20 ms', backoff_max => '200 ms');
+	CREATE FUNCTION submit_after(on_what uuid[], policy text, more jsonb) RETURNS uuid LANGUAGE plpgsql AS $$
+	DECLARE
+		task uuid;
+	BEGIN
+		task := taskq.task_submit('count_after', more || jsonb_build_object('counter', (random() * 15)::int), depends_on => on_what, on_dependency_failure => policy);
+		INSERT INTO submitted VALUES (task, 'count_after');
+		INSERT INTO depends SELECT task, d, policy FROM unnest(on_what) d;
+		RETURN task;
+	END $$;
+	-- some that wait: for new ones, and for those that are about to end
+	CREATE FUNCTION submit_waiting(n int) RETURNS void LANGUAGE plpgsql AS $$
+	DECLARE
+		first uuid;
+		second uuid;
+	BEGIN
+		FOR i IN 1..n LOOP
+			BEGIN
+				first := taskq.task_submit('count', jsonb_build_object('counter', (random() * 15)::int) || CASE WHEN random() < 0.2 THEN '{"fail": 1}' ELSE '{}' END::jsonb);
+				INSERT INTO submitted VALUES (first, 'count');
+				second := submit_after(ARRAY[first] || (SELECT coalesce(array_agg(id), '{}') FROM
+						(SELECT id FROM taskq.task WHERE NOT ready AND state <> 'blocked' LIMIT (random() * 3)::int) s), CASE WHEN random() < 0.5 THEN 'cancel' ELSE 'run' END, '{}');
+				PERFORM submit_after(ARRAY[first, second], 'run', '{"again": 1}');
+				PERFORM submit_after(ARRAY[second], 'cancel', '{}');
+				IF random() < 0.05 THEN
+					RAISE EXCEPTION 'undone';
+				END IF;
+			EXCEPTION WHEN raise_exception THEN
+				NULL;
+			END;
+		END LOOP;
+	END $$;
+
+	-- of some keys there is one task that is not over, of others one that waits for one that runs
+	CREATE PROCEDURE submit_unique(n int) LANGUAGE plpgsql AS $$
+	DECLARE
+		which text;
+	BEGIN
+		FOR i IN 1..n LOOP
+			which := CASE WHEN random() < 0.5 THEN 'one' ELSE 'more' END;
+			INSERT INTO submitted SELECT taskq.task_submit('count', jsonb_build_object('counter', (random() * 15)::int, 'sleep', random() * 0.02)
+						|| CASE WHEN random() < 0.2 THEN '{"fail": 1}' ELSE '{}' END::jsonb,
+					unique_key => which || (random() * 5)::int,
+					on_conflict => CASE WHEN which = 'one' THEN 'return' ELSE (ARRAY['return', 'replace', 'queue_one'])[1 + floor(random() * 3)] END,
+					delay => CASE WHEN random() < 0.2 THEN random() * interval '300 ms' END), 'count'
+				ON CONFLICT DO NOTHING;
+			IF random() < 0.1 THEN
+				ROLLBACK;
+			ELSE
+				COMMIT;
+			END IF;
+		END LOOP;
+		IF EXISTS (SELECT FROM taskq_internal.task WHERE unique_key IS NOT NULL AND state NOT IN ('c', 'f', 'x')
+				GROUP BY unique_key HAVING count(*) > CASE WHEN unique_key LIKE 'one%' THEN 1 ELSE 3 END) THEN
+			RAISE LOG 'a key was given twice';
+		END IF;
+	END $$;
+
 	-- a mix of tasks; part of it is undone
 	CREATE FUNCTION submit_mix(n int) RETURNS void LANGUAGE plpgsql AS $$
 	DECLARE
 		payload jsonb;
 		what text;
+		key text;
 		task uuid;
 	BEGIN
 		FOR i IN 1..n LOOP
-			what := CASE WHEN random() < 0.35 THEN 'count' WHEN random() < 0.15 THEN 'count_limited' WHEN random() < 0.9 THEN 'count_together' ELSE 'count_outside' END;
+			what := CASE WHEN random() < 0.3 THEN 'count' WHEN random() < 0.15 THEN 'count_keyed' WHEN random() < 0.15 THEN 'count_limited' WHEN random() < 0.9 THEN 'count_together' ELSE 'count_outside' END;
 			payload := jsonb_build_object('counter', (random() * 15)::int, 'secret', 's3cr3t');
 			payload := payload || CASE (random() * 40)::int
 				WHEN 1 THEN jsonb_build_object('sleep', random() * 0.05)
@@ -128,7 +210,8 @@ $node->safe_psql(
 				WHEN 11 THEN jsonb_build_object('large', (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 200)))
 				ELSE '{}' END;
 			BEGIN
-				INSERT INTO submitted SELECT taskq.task_submit(what, payload, priority => (random() * 2)::int,
+				key := CASE WHEN what = 'count_keyed' OR (what = 'count_outside' AND random() < 0.3) THEN (random() * 10)::int::text END;
+				INSERT INTO submitted SELECT taskq.task_submit(what, payload || CASE WHEN key IS NULL THEN '{}' ELSE jsonb_build_object('key', key) END, concurrency_key => key, priority => (random() * 2)::int,
 					delay => CASE WHEN random() < 0.1 THEN random() * interval '300 ms'
 						WHEN random() < 0.001 THEN random() * current_setting('torture.delay')::interval END), what;
 				IF random() < 0.05 THEN
@@ -166,6 +249,7 @@ $node->safe_psql(
 	DECLARE
 		c record;
 		claimed jsonb;
+		began timestamptz;
 	BEGIN
 		SELECT jsonb_agg(to_jsonb(x)) INTO claimed FROM taskq.task_claim('outside', kinds => '{count_outside}', n => n, lease => outside.lease) x;
 		COMMIT;
@@ -179,10 +263,14 @@ $node->safe_psql(
 					PERFORM taskq.task_fail(c.id, c.token, 'not this time');
 				ELSE
 					PERFORM taskq.task_heartbeat(c.id, c.token, current => 1);
+					began := clock_timestamp();
 					UPDATE counter SET n = counter.n + 1 WHERE id = (c.payload->>'counter')::int;
 					INSERT INTO effect (task, note) VALUES (c.id, 'counted');
 					IF c.payload ? 'defer' THEN
 						INSERT INTO deferred VALUES (c.id);
+					END IF;
+					IF c.payload ? 'key' THEN
+						INSERT INTO key_held VALUES (c.payload->>'key', c.id, tstzrange(began, clock_timestamp(), '[]'));
 					END IF;
 					PERFORM taskq.task_complete(c.id, c.token, '1');
 				END IF;
@@ -247,7 +335,9 @@ my $prepared = 0;
 
 sub prepare
 {
-	try_sql("BEGIN; SELECT submit_mix(20); PREPARE TRANSACTION 'torture" . $prepared++ . "'");
+	my ($what) = @_;
+	$what //= 'submit_mix(20)';
+	try_sql("BEGIN; SELECT $what; PREPARE TRANSACTION 'torture" . $prepared++ . "'");
 	return;
 }
 
@@ -290,8 +380,10 @@ my @blows = (
 	[ 8, 'cancels', sub { try_sql('SELECT cancel_some(20, false)'); } ],
 	[ 4, 'forced cancels', sub { try_sql('SELECT cancel_some(3, true)'); } ],
 	[ 3, 'cancelled ones are run again', sub { try_sql('SELECT retry_some(5)'); } ],
+	[ 4, 'some that wait', sub { try_sql('SELECT submit_waiting(20)'); } ],
+	[ 2, 'some that wait, prepared', sub { prepare('submit_waiting(5)'); } ],
 	[ 3, 'a submit that rolls back', sub { try_sql('BEGIN; SELECT submit_mix(50); ROLLBACK'); } ],
-	[ 4, 'a submit is prepared', \&prepare ],
+	[ 4, 'a submit is prepared', sub { prepare(); } ],
 	[ 4, 'a prepared one ends', \&end_prepared ],
 	[ 2, 'a pause and a resume', sub { try_sql("SELECT taskq.queue_pause('default')"); try_sql("SELECT taskq.queue_resume('default')"); } ],
 	[ 3, 'settings are changed', \&settings ],
@@ -309,7 +401,7 @@ my @beside = map {
 	IPC::Run::start(
 		[ 'sh', '-c', "until [ -e '$stop' ]; do psql -XAtq -d '" . $node->connstr($db) . "' -c \"$_\"; sleep 0.05; done" ],
 		'<', '/dev/null', '>', '/dev/null', '2>', '/dev/null')
-} 'SELECT submit_mix(40)', q{CALL outside(20, '2 s', true)};
+} 'SELECT submit_mix(40)', 'SELECT submit_waiting(5)', 'CALL submit_unique(10)', q{CALL outside(20, '2 s', true)};
 
 my $end = time() + $seconds;
 my $kept = time();
@@ -374,6 +466,12 @@ is( sql($node, $db, q{SELECT (SELECT count(*) FROM taskq_internal.timer), (SELEC
 		(SELECT count(*) FROM taskq.worker WHERE task_id IS NOT NULL)}),
 	'0|0|0',
 	'no timer is left, no lease, no busy worker');
+is( sql($node, $db, q{SELECT (SELECT count(*) FROM taskq_internal.blocked), (SELECT count(*) FROM taskq_internal.unique_key)}), '0|0',
+	'... nobody waits for another one, and no key is taken');
+ok($node->poll_query_until($db, 'SELECT count(*) = 0 FROM taskq_internal.keyed'), '... nor is a task with a key left');
+is( sql($node, $db, q{SELECT count(*) FROM (SELECT key, task, during, lag(during) OVER w, lag(task) OVER w AS other FROM key_held WINDOW w AS (PARTITION BY key ORDER BY during)) s WHERE during && lag}),
+	'0', 'never two of a key ran at once')
+  or diag(sql($node, $db, q{SELECT * FROM (SELECT key, task, during, lag(during) OVER w, lag(task) OVER w AS other FROM key_held WINDOW w AS (PARTITION BY key ORDER BY during)) s WHERE during && lag LIMIT 10}));
 is( sql($node, $db, q{SELECT string_agg(concat_ws(' ', name, waiting, running), ', ' ORDER BY name) FROM taskq.queue}), 'default 0 0, outside 0 0', '... and the counts of the queues say so');
 $node->safe_psql($db, q{SELECT taskq.task_submit('count_outside') FROM generate_series(1, 30)});
 is( (split /\n/, sql($node, $db, q{BEGIN; SELECT count(*) FROM taskq.task_claim('outside', n => 50); ROLLBACK}))[0],
@@ -401,6 +499,8 @@ cmp_ok(sql($node, $db, q{SELECT count(*) FROM ended WHERE state = 'completed'}),
 my $log = slurp_file($node->logfile);
 unlike($log, qr/could not find tuple|unexpected result|cannot change from/, 'nothing in the log that should not be');
 unlike($log, qr/a limit was passed/, '... no limit was passed');
+unlike($log, qr/a task ran before what it waits for/, '... none ran before what it waits for');
+unlike($log, qr/a key was given twice/, '... no unique key was given twice');
 unlike($log, qr/s3cr3t/, '... and nothing of a payload');
 
 done_testing();

@@ -1,0 +1,113 @@
+# Limits, keys, dependencies: what else happens at the same moment.  Each of these once left a
+# place taken, a task blocked, or had one run where it should not.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use TaskqTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = taskq_node(
+	'orchestration_races',
+	'taskq.max_workers' => 4,
+	'taskq.worker_idle_timeout' => '60s',
+	'max_prepared_transactions' => 4);
+my $db = 'postgres';
+
+$node->safe_psql(
+	$db, q{
+	SELECT taskq.queue_define('held'), taskq.queue_pause('held'), taskq.queue_define('other'),
+		taskq.queue_define('a', max_running => 2), taskq.queue_define('b'),
+		taskq.kind_define('outside');
+	-- all leaves are locked by who calls it
+	CREATE FUNCTION lock_leaves() RETURNS void LANGUAGE plpgsql AS $$
+	DECLARE
+		leaf text;
+	BEGIN
+		FOR leaf IN SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'taskq_internal.task'::regclass LOOP
+			EXECUTE 'LOCK TABLE ' || leaf;
+		END LOOP;
+	END $$});
+
+# Somebody of this sort waits for a lock.
+sub waits
+{
+	my ($sort, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	ok($node->poll_query_until($db, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = '$sort' AND wait_event_type = 'Lock')"), $name);
+	return;
+}
+
+# --- those who wait are looked through a second time
+
+my $gate = submit($node, $db, 'gate', '{"gate": "a"}');
+ok($node->poll_query_until($db, "SELECT state = 'running' FROM taskq.task WHERE id = '$gate'"), 'a dispatcher stays');
+my @first = map { submit($node, $db, 'short', '{}', "queue => 'held'") } 1 .. 2;
+my @second = map { submit($node, $db, 'short', '{}', "depends_on => '{$_}'") } @first;
+for my $i (0, 1)
+{
+	# of what a prepared transaction has ended nobody has kept a list
+	$node->safe_psql($db, "BEGIN; SELECT taskq.task_cancel('$first[$i]'); PREPARE TRANSACTION 'cancel'");
+	$node->safe_psql($db, "COMMIT PREPARED 'cancel'");
+	is(wait_task($node, $db, $second[$i], '10 s'), 'cancelled',
+		$i == 0 ? 'those who wait are looked through' : '... and again, though what one waits for was the last one looked at before');
+}
+open_gate($node, $db, 'a');
+
+# --- a task goes to another queue, or gets another key, while it is claimed
+
+my $holder = $node->background_psql($db, on_error_stop => 1);
+my $claimer = $node->background_psql($db, on_error_stop => 1);
+
+# two are found; the claim is kept between the first and the second, which is replaced
+sub claim_while_replaced
+{
+	my ($of_first, $of_second, $of_replaced) = @_;
+	submit($node, $db, 'outside', '{"n": 1}', $of_first);
+	my $task = submit($node, $db, 'outside', '{"n": 2}', "unique_key => 'u', $of_second");
+	$holder->query_safe('BEGIN; LOCK TABLE taskq_internal.timer IN SHARE MODE');
+	$claimer->query_until(qr/begins/, q{
+		\echo begins
+		SELECT taskq.task_complete(id, token) FROM taskq.task_claim('w', queues => '{a}', n => 2);
+	});
+	waits('client backend', 'a claim is under way');
+	is(submit($node, $db, 'outside', '{"n": 3}', "unique_key => 'u', on_conflict => 'replace', $of_replaced"), $task, '... and a task is replaced');
+	$holder->query_safe('COMMIT');
+	$claimer->query_safe('SELECT 1');
+	return $task;
+}
+
+my $task = claim_while_replaced(q{queue => 'a'}, q{queue => 'a'}, q{queue => 'b'});
+task_is($node, $db, $task, 'state', 'pending', 'it is in another queue, and is not claimed from the one that was asked for');
+$node->safe_psql($db, q{SELECT taskq.task_complete(id, token) FROM taskq.task_claim('w', queues => '{b}')});
+is(wait_task($node, $db, $task), 'completed', '... but from the other');
+submit($node, $db, 'outside', '{}', q{queue => 'a'}) foreach 1 .. 3;
+is(sql($node, $db, q{WITH c AS (SELECT taskq.task_complete(id, token) FROM taskq.task_claim('w', queues => '{a}', n => 3)) SELECT count(*) FROM c}),
+	'2', '... and no place is lost');
+$node->safe_psql($db, q{SELECT taskq.task_complete(id, token) FROM taskq.task_claim('w', queues => '{a}', n => 3)});
+
+$task = claim_while_replaced(q{queue => 'a', concurrency_key => 'x'}, q{queue => 'a', concurrency_key => 'y'}, q{queue => 'a', concurrency_key => 'z'});
+$node->safe_psql($db, q{SELECT taskq.task_complete(id, token) FROM taskq.task_claim('w', queues => '{a}')});
+is(wait_task($node, $db, $task), 'completed', 'a task that gets another key is claimed with that');
+submit($node, $db, 'outside', '{}', qq{queue => 'b', concurrency_key => '$_'}) foreach 'x', 'y', 'z';
+is(sql($node, $db, q{WITH c AS (SELECT taskq.task_complete(id, token) FROM taskq.task_claim('w', queues => '{b}', n => 3)) SELECT count(*) FROM c}),
+	'3', '... and no key stays taken');
+
+# the same with a worker: what it has found is in a queue that is paused when its turn comes
+$node->safe_psql($db, q{SELECT taskq.queue_pause('other')});
+$task = submit($node, $db, 'short', '{}', q{queue => 'other', unique_key => 'u'});
+$holder->query_safe('BEGIN; SELECT lock_leaves()');
+$node->safe_psql($db, q{SELECT taskq.queue_resume('other')});
+waits('taskq worker', 'a worker looks for tasks');
+$holder->query_safe(q{SELECT taskq.task_submit('short', '{}', queue => 'held', unique_key => 'u', on_conflict => 'replace'); COMMIT});
+is(wait_task($node, $db, submit($node, $db, 'short', '{}', q{queue => 'other'})), 'completed', '... finds one that is in another queue by now');
+task_is($node, $db, $task, 'state', 'pending', '... and leaves it to whoever may run it there');
+$node->safe_psql($db, q{SELECT taskq.queue_resume('held')});
+is(wait_task($node, $db, $task), 'completed', '... when that may be');
+$node->safe_psql($db, q{SELECT taskq.queue_pause('held')});
+
+$holder->quit;
+$claimer->quit;
+
+done_testing();
