@@ -642,6 +642,22 @@ taskq_claim_skipped(int slotno, const pg_uuid_t *id)
 }
 
 /*
+ * taskq_claim_unstarted - so many reserved tasks were not run: their tokens
+ * are others'
+ */
+void
+taskq_claim_unstarted(int slotno, int n)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+
+	if (!slot->rated || n <= 0)
+		return;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	taskq_place_unstarted(slot->dbid, &slot->place, n);
+	LWLockRelease(taskq_main_lock);
+}
+
+/*
  * taskq_claim_finished - tell the lane how long a task took, in microseconds
  */
 void

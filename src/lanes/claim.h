@@ -12,6 +12,7 @@ extern bool taskq_claim(int slotno);
 extern void taskq_claim_skipped(int slotno, const pg_uuid_t *id);
 extern bool taskq_claim_runs_elsewhere(int slotno, const pg_uuid_t *id);
 extern bool taskq_claim_covers(int slotno, TaskqRow *row);
+extern void taskq_claim_unstarted(int slotno, int n);
 extern void taskq_claim_ended(int slotno);
 extern void taskq_claim_finished(int slotno, int64 run_us);
 extern void taskq_claim_give_back(int slotno);

@@ -48,6 +48,7 @@ typedef struct KeyEntry
 	{
 		TaskqKeyLimit limit;
 		int			n;			/* of the places */
+		bool		stale;		/* who takes the next one knows the limit */
 	}			kinds[KINDS];
 	bool		leased;			/* made for a lease */
 	bool		waited;			/* somebody passed over it */
@@ -104,15 +105,19 @@ find(const TaskqKey *key)
 	return hash_search(keys, key, HASH_FIND, NULL);
 }
 
-/* The least limit of those who have a place. */
+/*
+ * The least limit of those who have a place, and of who asks for one.
+ */
 static int
-least_limit(const KeyEntry *entry)
+least_limit(const KeyEntry *entry, TaskqKeyLimit limit)
 {
-	int			least = PG_INT32_MAX;
+	int			least = limit.n;
 
 	for (int i = 0; i < KINDS; i++)
 	{
-		if (entry->kinds[i].n > 0)
+		if (entry->kinds[i].n > 0 &&
+			(!entry->kinds[i].stale ||
+			 entry->kinds[i].limit.kind != limit.kind))
 			least = Min(least, entry->kinds[i].limit.n);
 	}
 	return least;
@@ -146,8 +151,9 @@ kind_enter(KeyEntry *entry, TaskqKeyLimit limit)
 	}
 	if (index < 0)
 		index = KINDS - 1;
-	if (entry->kinds[index].n == 0)
+	if (entry->kinds[index].n == 0 || entry->kinds[index].stale)
 		entry->kinds[index].limit = limit;
+	entry->kinds[index].stale = false;
 	entry->kinds[index].limit.n = Min(entry->kinds[index].limit.n, limit.n);
 	return index;
 }
@@ -155,7 +161,7 @@ kind_enter(KeyEntry *entry, TaskqKeyLimit limit)
 static bool
 entry_free(const KeyEntry *entry, TaskqKeyLimit limit)
 {
-	return entry->held < Min(limit.n, least_limit(entry)) &&
+	return entry->held < least_limit(entry, limit) &&
 		(entry->rest_until == 0 || entry->rest_until <= taskq_steady_now());
 }
 
@@ -390,6 +396,27 @@ taskq_keys_limit(Oid dbid, TaskqKeyLimit limit)
 
 		if (entry->key.dbid == dbid && index >= 0)
 			entry->kinds[index].limit = limit;
+	}
+	taskq_keys_wake(dbid, InvalidOid);
+}
+
+/*
+ * taskq_keys_limits_stale - kinds of a database may have other limits: who
+ * takes places for them from here on knows which
+ *
+ * But for what several kinds may share, whose least limit stays.
+ */
+void
+taskq_keys_limits_stale(Oid dbid)
+{
+	HASH_SEQ_STATUS status;
+	KeyEntry   *entry;
+
+	hash_seq_init(&status, keys);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		for (int i = 0; i < KINDS - 1 && entry->key.dbid == dbid; i++)
+			entry->kinds[i].stale = true;
 	}
 	taskq_keys_wake(dbid, InvalidOid);
 }

@@ -30,6 +30,7 @@ extern bool taskq_key_release(const TaskqKey *key, uint32 kind,
 extern bool taskq_key_wait(const TaskqKey *key, TaskqKeyLimit limit,
 						   TaskqLane *lane);
 extern void taskq_keys_limit(Oid dbid, TaskqKeyLimit limit);
+extern void taskq_keys_limits_stale(Oid dbid);
 extern void taskq_keys_wake(Oid dbid, Oid role);
 extern void taskq_keys_forget(Oid dbid);
 

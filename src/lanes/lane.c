@@ -851,6 +851,7 @@ taskq_db_forget(Oid dbid)
 			continue;
 		slot->state = TASKQ_SLOT_FREE;
 		slot->placed = false;
+		slot->nkeys = 0;
 	}
 	taskq_keys_forget(dbid);
 	if (db != NULL)

@@ -1124,6 +1124,9 @@ end_unknown(TaskqDb *db, const TaskqPrepared *prepared)
 	pg_atomic_fetch_add_u64(&taskq_shared->definitions, 1);
 	taskq_claim_recall(db->dbid);
 	taskq_lanes_rewind_all(db->dbid, &from);
+	/* nor whether limits have changed */
+	taskq_places_open(db);
+	taskq_keys_limits_stale(db->dbid);
 	db->look = true;
 	db->rescan = true;
 	db->next_due = DT_NOBEGIN;

@@ -187,6 +187,7 @@ run_attempt(TaskqAttempt *attempt)
 	{
 		PopActiveSnapshot();
 		CommitTransactionCommand();
+		taskq_claim_unstarted(attempt->current.slotno, 1);
 		return TASKQ_DROPPED;
 	}
 	taskq_attempt_load(attempt);

@@ -319,17 +319,20 @@ end_all(Together *together)
 	TaskqSlot  *slot = together->slot;
 	bool		full = together->done == together->size;
 	int64		us;
+	int			dropped = 0;
 
 	LWLockAcquire(taskq_slot_lock(together->slotno), LW_EXCLUSIVE);
 	for (int i = together->first; i < slot->next && together->done > 0; i++)
 	{
 		if (together->outcomes[i] != TASKQ_UNDONE)
 			taskq_attempt_count(slot, i, together->outcomes[i]);
+		dropped += together->outcomes[i] == TASKQ_DROPPED;
 	}
 	us = taskq_attempt_through(slot, together->since);
 	slot->committing = false;
 	LWLockRelease(taskq_slot_lock(together->slotno));
 	taskq_claim_ended(together->slotno);
+	taskq_claim_unstarted(together->slotno, dropped);
 	for (int i = 0; i < together->nids && together->done > 0; i++)
 		taskq_cancel_attempt_ended(&together->ids[i], true);
 	if (together->done > 0)

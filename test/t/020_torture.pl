@@ -3,6 +3,8 @@
 # if it did not complete.
 #
 # TASKQ_TORTURE_SECONDS  how long (12)      TASKQ_TORTURE_SEED  repeats a run's choices
+# TASKQ_TORTURE_DELAY    so long, in seconds, some wait for their time (5; beyond the retention in
+#                        long runs)
 use strict;
 use warnings;
 use FindBin;
@@ -290,7 +292,8 @@ $node->safe_psql(
 });
 
 # Beyond the retention, if we are there that long.
-$node->safe_psql($db, q{ALTER DATABASE postgres SET torture.delay = '150 s'}) if $seconds > 100;
+my $delay = $ENV{TASKQ_TORTURE_DELAY} // ($seconds > 100 ? 150 : 5);
+$node->safe_psql($db, "ALTER DATABASE postgres SET torture.delay = '$delay s'");
 
 # What may fail because the server is just being killed.
 sub try_sql

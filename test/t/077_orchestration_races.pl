@@ -107,6 +107,39 @@ $node->safe_psql($db, q{SELECT taskq.queue_resume('held')});
 is(wait_task($node, $db, $task), 'completed', '... when that may be');
 $node->safe_psql($db, q{SELECT taskq.queue_pause('held')});
 
+# --- limits are changed by a prepared transaction
+
+my $define = q{SELECT taskq.kind_define('rated', 'short_work(jsonb)', rate => %d, rate_period => '1 h')};
+$node->safe_psql($db, sprintf($define, 1));
+is(wait_task($node, $db, submit($node, $db, 'rated', '{}')), 'completed', 'one in an hour');
+$task = submit($node, $db, 'rated', '{}');
+is(wait_task($node, $db, submit($node, $db, 'short')), 'completed', '... and no more');
+$node->safe_psql($db, 'BEGIN; ' . sprintf($define, 1000000) . q{; PREPARE TRANSACTION 'define'});
+$node->safe_psql($db, "COMMIT PREPARED 'define'");
+is(wait_task($node, $db, $task, '10 s'), 'completed', '... until a prepared transaction that says otherwise is committed');
+
+# what is not run takes no token
+for my $batch ('false', 'true')
+{
+	$node->safe_psql($db, qq{SELECT taskq.kind_define('rated_$batch', 'short_work(jsonb)', batch => $batch, rate => 1, rate_period => '1 h'), taskq.queue_pause('other')});
+	$task = submit($node, $db, "rated_$batch", '{}', q{queue => 'other'});
+	$holder->query_safe("BEGIN; SELECT FROM taskq_internal.task WHERE id = '$task' FOR UPDATE");
+	$node->safe_psql($db, q{SELECT taskq.queue_resume('other')});
+	is(wait_task($node, $db, submit($node, $db, 'short', '{}', q{queue => 'other'})), 'completed', 'a worker has passed over a task whose row is locked');
+	$holder->query_safe('COMMIT');
+	is(wait_task($node, $db, $task, '15 s'), 'completed', "... and runs it when that is over (batch $batch)");
+}
+
+$define = q{SELECT taskq.kind_define('keyed', 'gate_work(jsonb)', max_running_per_key => %d)};
+$node->safe_psql($db, sprintf($define, 1));
+my @keyed = map { submit($node, $db, 'keyed', qq({"gate": "k$_"}), q{concurrency_key => 'k'}) } 1 .. 2;
+ok($node->poll_query_until($db, "SELECT state = 'running' FROM taskq.task WHERE id = '$keyed[0]'"), 'one of a key runs');
+open_gate($node, $db, 'k2');
+$node->safe_psql($db, 'BEGIN; ' . sprintf($define, 2) . q{; PREPARE TRANSACTION 'define'});
+$node->safe_psql($db, "COMMIT PREPARED 'define'");
+is(wait_task($node, $db, $keyed[1], '10 s'), 'completed', '... until two may');
+open_gate($node, $db, 'k1');
+
 $holder->quit;
 $claimer->quit;
 
