@@ -550,6 +550,11 @@ see_to_child(TaskqEdge *edge, char state)
 {
 	TaskqBlocked child;
 
+	if (!taskq_store_leaves_free(&edge->task))
+	{
+		put_off(edge, BUSY_MS);
+		return;
+	}
 	if (!taskq_blocked_find(&edge->task, true, &child))
 		return;
 	if (state == TASKQ_CANCELLED &&
@@ -563,6 +568,23 @@ see_to_child(TaskqEdge *edge, char state)
 /* ---- what has ended ---- */
 
 /*
+ * Somebody has the leaf of the task that has ended for himself: it is not
+ * waited for, however many wait for the task.
+ */
+static bool
+cannot_look(const Work *work)
+{
+	Work		again = *work;
+
+	if (taskq_store_leaves_free(&work->id))
+		return false;
+	again.not_before = TimestampTzPlusMilliseconds(taskq_steady_now(),
+												   BUSY_MS);
+	queue_add(&later, &again);
+	return true;
+}
+
+/*
  * Those who wait for a task go into the batch; its children are seen to.
  *
  * At most max; returns how many there were, and moves the work on.
@@ -570,11 +592,14 @@ see_to_child(TaskqEdge *edge, char state)
 static int
 do_work(Work *work, int max, bool *done)
 {
-	char		state = end_of(work);
+	char		state;
 	TaskqEdge	edges[TASKQ_PORTION];
 	int			n;
 
 	*done = true;
+	if (cannot_look(work))
+		return 1;
+	state = end_of(work);
 	if (state != GONE && !taskq_state_final(state))
 		return 1;
 	max = work->one ? 1 : max;

@@ -140,6 +140,22 @@ $node->safe_psql($db, "COMMIT PREPARED 'define'");
 is(wait_task($node, $db, $keyed[1], '10 s'), 'completed', '... until two may');
 open_gate($node, $db, 'k1');
 
+# --- somebody has the leaves for himself when a task has ended that another one waits for
+
+my $first = submit($node, $db, 'gate', '{"gate": "b"}');
+my $second = submit($node, $db, 'short', '{}', "depends_on => '{$first}'");
+ok($node->poll_query_until($db, "SELECT state = 'running' FROM taskq.task WHERE id = '$first'"), 'a task is waited for');
+my $dispatcher = sql($node, $db, q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'taskq dispatcher'});
+kill 'STOP', $dispatcher;
+open_gate($node, $db, 'b');
+ok($node->poll_query_until($db, "SELECT state = 'c' FROM taskq_internal.task WHERE id = '$first'"), '... and ends');
+$holder->query_safe('BEGIN; SELECT lock_leaves()');
+kill 'CONT', $dispatcher;
+# longer than the dispatcher would wait for a lock, twice; another part of it may
+expect_log($node, qr/^taskq dispatcher\|55P03 ERROR:  canceling statement due to lock timeout/, [ 0, undef ]);
+$holder->query_safe('SELECT pg_sleep(2.5); COMMIT');
+is(wait_task($node, $db, $second, '10 s'), 'completed', '... and the other one runs as soon as the leaves are free');
+
 $holder->quit;
 $claimer->quit;
 
