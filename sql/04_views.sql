@@ -315,7 +315,7 @@ COMMENT ON COLUMN taskq.queue.rate IS 'how many of its tasks are started in rate
 COMMENT ON COLUMN taskq.queue.rate_period IS 'in so long';
 COMMENT ON COLUMN taskq.queue.reserved IS 'how many of taskq.max_workers tasks of other queues leave to it';
 COMMENT ON COLUMN taskq.queue.waiting IS 'tasks that could run now, by estimate';
-COMMENT ON COLUMN taskq.queue.running IS 'tasks that workers of the server run or have set aside';
+COMMENT ON COLUMN taskq.queue.running IS 'tasks that workers of the server run or have set aside; not those of external workers, which count for limits too';
 COMMENT ON COLUMN taskq.queue.paused_since IS 'when it was paused';
 COMMENT ON COLUMN taskq.queue.paused_by IS 'role that paused it';
 COMMENT ON COLUMN taskq.queue.pause_reason IS 'reason that queue_pause was given';
