@@ -123,7 +123,8 @@ foreach my $mode ('fast', 'immediate')
 {
 	$node->stop($mode);
 	$node->start;
-	is(sql($node, $db, q{SELECT count(*) FROM taskq.task_claim('w', kinds => '{free,outside}', n => 50)}), '1', "leases count after a restart ($mode)");
+	# it waits until the dispatcher has found what there is
+	is(sql($node, $db, q{SELECT count(*) FROM taskq.task_claim('w', kinds => '{free,outside}', n => 50, wait => '30 s')}), '1', "leases count after a restart ($mode)");
 	is(sql($node, $db, q{SELECT count(*) FROM taskq.task_claim('w', kinds => '{free,outside}', n => 50)}), '0', '... each once');
 	adopt();
 	finish('taskq.task_complete(id, token)');
