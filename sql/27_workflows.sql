@@ -107,7 +107,7 @@ COMMENT ON FUNCTION taskq.workflow_retry IS
 What has completed is not run again, and its results are used. Returns the ids of the new tasks, which take the places of the old ones. failed_only => false does everything anew, when all is finished.';
 
 CREATE FUNCTION taskq.workflow_tasks(id uuid, OUT no int, OUT name text, OUT parent uuid, OUT definition jsonb, OUT task taskq.task)
-RETURNS SETOF record LANGUAGE c STABLE ROWS 10 AS 'MODULE_PATHNAME', 'taskq_workflow_tasks';
+RETURNS SETOF record LANGUAGE c STABLE ROWS 1000 AS 'MODULE_PATHNAME', 'taskq_workflow_tasks';
 COMMENT ON FUNCTION taskq.workflow_tasks IS
 'The tasks of a workflow, with what its steps were defined as
 
@@ -118,7 +118,7 @@ The first row, without a task, is the workflow itself. Child tasks come last, wi
 -- left_s: how long it will yet take, as far as that is known.
 CREATE FUNCTION taskq.workflow_steps(id uuid, OUT place text[], OUT level int, OUT no int, OUT name text, OUT definition jsonb,
 	OUT depends_on text[], OUT depends_no int[], OUT weight float8, OUT left_s float8, OUT task taskq.task)
-RETURNS SETOF record LANGUAGE sql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
+RETURNS SETOF record LANGUAGE sql STABLE ROWS 1000 SET search_path = pg_catalog, pg_temp AS $$
 	WITH RECURSIVE w AS MATERIALIZED (
 		SELECT w.no, w.name, w.parent, w.definition, w.task, extract(epoch FROM (w.definition->>'expected_duration')::interval)::float8 AS expected_s
 		FROM taskq.workflow_tasks($1) w
@@ -130,6 +130,11 @@ RETURNS SETOF record LANGUAGE sql STABLE ROWS 10 SET search_path = pg_catalog, p
 		FROM tree t JOIN w c ON c.parent = (t.task).id AND c.no = 0
 	), names AS MATERIALIZED (
 		SELECT (t.task).id, t.name, t.no FROM tree t
+	), waits AS MATERIALIZED (
+		SELECT (t.task).id, u AS dependency FROM tree t, unnest((t.task).depends_on) u
+	), dependencies AS MATERIALIZED (
+		SELECT w.id, array_agg(n.name ORDER BY n.no) AS names, array_agg(n.no ORDER BY n.no) AS nos
+		FROM waits w JOIN names n ON n.id = w.dependency GROUP BY w.id
 	)
 	SELECT t.place, t.level, t.no, t.name, t.definition, d.names, d.nos,
 		CASE WHEN t.no > 0 AND NOT (t.definition ? 'run_when' AND (t.task).state IN ('blocked', 'cancelled'))
@@ -143,10 +148,7 @@ RETURNS SETOF record LANGUAGE sql STABLE ROWS 10 SET search_path = pg_catalog, p
 			ELSE t.expected_s END,
 		t.task
 	FROM tree t
-	LEFT JOIN LATERAL (
-		SELECT array_agg(n.name ORDER BY n.no) AS names, array_agg(n.no ORDER BY n.no) AS nos
-		FROM unnest((t.task).depends_on) u JOIN names n ON n.id = u
-	) d ON true
+	LEFT JOIN dependencies d ON d.id = (t.task).id
 	ORDER BY t.place;
 $$;
 COMMENT ON FUNCTION taskq.workflow_steps IS
@@ -221,27 +223,31 @@ COMMENT ON FUNCTION taskq.workflow_status(uuid) IS
 state is pending, running, completed, failed or cancelled; progress that of the whole, weighted by expected_duration; steps are in order, each with the names of those it depends on, followed by its child tasks. A step that was retried shows its newest task.';
 
 CREATE FUNCTION taskq.workflow_tree(id uuid, OUT step text, OUT state text, OUT progress numeric, OUT duration interval, OUT message text)
-RETURNS SETOF record LANGUAGE sql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
-	WITH RECURSIVE s AS MATERIALIZED (
-		SELECT w.*, row_number() OVER (ORDER BY w.place) AS line FROM taskq.workflow_steps($1) w
-	), depth AS (
-		-- in order, each after those it depends on: one line a turn
-		SELECT 0::int8 AS line, '{}'::int[] AS depths
-		UNION ALL
-		SELECT d.line + 1, d.depths || CASE WHEN s.no = 0 THEN 0
-			ELSE (SELECT coalesce(max(d.depths[x.line]) + 1, 0) FROM s x WHERE x.no = ANY (s.depends_no) AND x.no > 0) END
-		FROM depth d JOIN s ON s.line = d.line + 1
-	), depths AS (
-		SELECT d.depths FROM depth d ORDER BY d.line DESC LIMIT 1
-	), indented AS (
-		SELECT s.*, max(CASE WHEN s.no > 0 THEN (d.depths)[s.line] END) OVER (PARTITION BY s.place[1]) + s.level AS indent
-		FROM s CROSS JOIN depths d
-	)
-	SELECT repeat('  ', coalesce(i.indent, i.level)) || CASE WHEN i.no > 0 THEN coalesce(i.definition->>'title', i.name) ELSE (i.task).kind END,
-		CASE WHEN i.definition ? 'run_when' AND (i.task).cancel_reason LIKE 'not needed: %' THEN 'not needed' ELSE (i.task).state END,
-		(i.task).progress, date_trunc('milliseconds', (i.task).duration),
-		coalesce((i.task).error->>'message', (i.task).cancel_reason, (i.task).message)
-	FROM indented i ORDER BY i.place;
+RETURNS SETOF record LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	s record;
+	n int;
+	depth int := 0;				-- of the step that was last: its children follow it
+	depths int[] := '{}';		-- of each step
+BEGIN
+	FOR s IN SELECT w.* FROM taskq.workflow_steps($1) w ORDER BY w.place LOOP
+		IF s.level = 0 THEN
+			depth := 0;
+			FOREACH n IN ARRAY coalesce(s.depends_no, '{}') LOOP
+				depth := CASE WHEN n > 0 AND n < s.no THEN greatest(depth, depths[n] + 1) ELSE depth END;
+			END LOOP;
+			IF s.no > 0 THEN
+				depths[s.no] := depth;
+			END IF;
+		END IF;
+		step := repeat('  ', depth + s.level) || CASE WHEN s.no > 0 THEN coalesce(s.definition->>'title', s.name) ELSE (s.task).kind END;
+		state := CASE WHEN s.definition ? 'run_when' AND (s.task).cancel_reason LIKE 'not needed: %' THEN 'not needed' ELSE (s.task).state END;
+		progress := (s.task).progress;
+		duration := date_trunc('milliseconds', (s.task).duration);
+		message := coalesce((s.task).error->>'message', (s.task).cancel_reason, (s.task).message);
+		RETURN NEXT;
+	END LOOP;
+END
 $$;
 COMMENT ON FUNCTION taskq.workflow_tree(uuid) IS
 'The steps of a workflow, indented, to read in psql

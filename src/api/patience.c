@@ -17,6 +17,7 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "miscadmin.h"
+#include "store/steps.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "utils/timeout.h"
@@ -143,4 +144,42 @@ taskq_lock_briefly(const pg_uuid_t *id, TaskqRow *row)
 	PG_END_TRY();
 	LockTimeout = saved;
 	return result;
+}
+
+/*
+ * taskq_workflow_lock_briefly - taskq_workflow_lock, with a wait for who has
+ * it that is not long
+ *
+ * Before any row of the workflow's tasks is locked: all who lock both do it
+ * in this order.  Raises PT503 after it, or in a deadlock.
+ */
+void
+taskq_workflow_lock_briefly(const pg_uuid_t *workflow)
+{
+	int			saved = LockTimeout;
+	int			ms = Max(taskq_patience_us(BUSY_WAIT_US, false) / 1000, 1);
+	MemoryContext context = CurrentMemoryContext;
+
+	LockTimeout = saved > 0 ? Min(saved, ms) : ms;
+	PG_TRY();
+	{
+		taskq_workflow_lock(workflow);
+	}
+	PG_CATCH();
+	{
+		int			sqlerrcode = geterrcode();
+
+		LockTimeout = saved;
+		if (sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
+			sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_UNAVAILABLE),
+				 errmsg("workflow %s is being changed by another session", taskq_id_text(workflow)),
+				 errhint("Try again when that session's transaction has ended.")));
+	}
+	PG_END_TRY();
+	LockTimeout = saved;
 }

@@ -12,5 +12,6 @@ extern TimestampTz taskq_busy_until(void);
 extern void taskq_busy_share(TimestampTz until);
 extern void taskq_busy_wait(const pg_uuid_t *id, TimestampTz until);
 extern TaskqLockResult taskq_lock_briefly(const pg_uuid_t *id, TaskqRow *row);
+extern void taskq_workflow_lock_briefly(const pg_uuid_t *workflow);
 
 #endif

@@ -47,13 +47,13 @@ not_found(const pg_uuid_t *id)
 }
 
 /*
- * Lock a finished task that the caller may steer; verb says for what.  Raises
- * PT404, 42501, PT409 when it is not finished, or PT503 when another session
+ * Lock a finished task that the caller may steer, and first its workflow if
+ * that is to be; verb says for what.  Raises PT404, 42501, PT409 when it is not finished, or PT503 when another session
  * has it for too long.
  */
 static const TaskqLaneDef *
-lock_final(const pg_uuid_t *id, const char *verb, const char *hint,
-		   TaskqRow *row)
+lock_final(const pg_uuid_t *id, bool workflow, const char *verb,
+		   const char *hint, TaskqRow *row)
 {
 	TaskqLive  *live = palloc(sizeof(TaskqLive));
 	const TaskqLaneDef *lane;
@@ -65,6 +65,8 @@ lock_final(const pg_uuid_t *id, const char *verb, const char *hint,
 	held = taskq_task_held(row, live);
 	if (!held && taskq_state_final(taskq_row_state(row)))
 	{
+		if (workflow && !taskq_row_isnull(row, workflow))
+			taskq_workflow_lock_briefly(DatumGetUUIDP(taskq_row_value(row, workflow)));
 		if (taskq_lock_briefly(id, row) != TASKQ_LOCKED)
 			not_found(id);
 		return lane;
@@ -413,7 +415,7 @@ taskq_task_retry(PG_FUNCTION_ARGS)
 	Datum		payload;
 
 	taskq_submit_begin(&submit);
-	lane = lock_final(&id, "retry", "Wait for it, or cancel it first.", &old);
+	lane = lock_final(&id, true, "retry", "Wait for it, or cancel it first.", &old);
 	if (!PG_ARGISNULL(RETRY_ONLY_FAILED) && PG_GETARG_BOOL(RETRY_ONLY_FAILED))
 		require_failed(&id, &old);
 	check_superuser(lane);
@@ -460,7 +462,7 @@ taskq_retry_step(const pg_uuid_t *id, Jsonb *step_payload,
 	Datum		payload;
 
 	taskq_submit_begin(&submit);
-	lane = lock_final(id, "retry", "Wait for it, or cancel it first.", &old);
+	lane = lock_final(id, true, "retry", "Wait for it, or cancel it first.", &old);
 	check_superuser(lane);
 	kind = retry_kind(lane, &old);
 	payload = step_payload ? JsonbPGetDatum(step_payload)
@@ -545,7 +547,7 @@ taskq_task_delete(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("taskq.task_delete()");
 	PreventCommandDuringRecovery("taskq.task_delete()");
 	taskq_defs_begin();
-	(void) lock_final(&id, "delete",
+	(void) lock_final(&id, false, "delete",
 					  "Cancel it first, with taskq.task_cancel().", &row);
 	check_not_awaited(&id);
 	taskq_attempts_delete(&id);

@@ -63,51 +63,73 @@ is_text(const JsonbValue *value)
 	return value->type == jbvString;
 }
 
-static Datum
-read_interval(const char *text)
+/* An interval, or NULL if the text is none. */
+static Interval *
+read_interval(const JsonbValue *value)
 {
-	return DirectFunctionCall3(interval_in, CStringGetDatum(text),
-							   ObjectIdGetDatum(InvalidOid),
-							   Int32GetDatum(-1));
+	MemoryContext context = CurrentMemoryContext;
+	Interval   *volatile read = NULL;
+
+	if (value->type != jbvString)
+		return NULL;
+	PG_TRY();
+	{
+		read = DatumGetIntervalP(DirectFunctionCall3(interval_in,
+													 CStringGetDatum(pnstrdup(value->val.string.val, value->val.string.len)),
+													 ObjectIdGetDatum(InvalidOid),
+													 Int32GetDatum(-1)));
+	}
+	PG_CATCH();
+	{
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+			PG_RE_THROW();
+		/* it has only read a text: nothing is to be undone */
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return read;
 }
 
 static bool
 is_interval(const JsonbValue *value)
 {
-	if (value->type != jbvString)
-		return false;
-	(void) read_interval(pnstrdup(value->val.string.val, value->val.string.len));
-	return true;
+	return read_interval(value) != NULL;
 }
 
 /* The sum of any number of them can be told, to whoever looks at the view. */
 static bool
 is_duration(const JsonbValue *value)
 {
-	Datum		interval;
-
-	if (value->type != jbvString)
-		return false;
-	interval = read_interval(pnstrdup(value->val.string.val, value->val.string.len));
+	Interval   *read = read_interval(value);
+	Interval	none = {0};
+	Interval	most = {.month = 120};
 
 	/* its parts may be large, with other signs */
-	return abs(DatumGetIntervalP(interval)->month) <= 120 &&
-		abs(DatumGetIntervalP(interval)->day) <= 3660 &&
-		DatumGetBool(DirectFunctionCall2(interval_ge, interval,
-										 read_interval("0"))) &&
-		DatumGetBool(DirectFunctionCall2(interval_le, interval,
-										 read_interval("10 years")));
+	return read != NULL &&
+		read->month >= -120 && read->month <= 120 &&
+		read->day >= -3660 && read->day <= 3660 &&
+		DatumGetBool(DirectFunctionCall2(interval_ge, IntervalPGetDatum(read),
+										 IntervalPGetDatum(&none))) &&
+		DatumGetBool(DirectFunctionCall2(interval_le, IntervalPGetDatum(read),
+										 IntervalPGetDatum(&most)));
 }
 
 static bool
 is_integer(const JsonbValue *value)
 {
-	return value->type == jbvNumeric &&
-		strspn(DatumGetCString(DirectFunctionCall1(numeric_out,
-												   NumericGetDatum(value->val.numeric))),
-			   "-0123456789") ==
-		strlen(DatumGetCString(DirectFunctionCall1(numeric_out,
-												   NumericGetDatum(value->val.numeric))));
+	char	   *digits;
+	char	   *end;
+	long		number;
+
+	if (value->type != jbvNumeric)
+		return false;
+	digits = DatumGetCString(DirectFunctionCall1(numeric_out,
+												 NumericGetDatum(value->val.numeric)));
+	errno = 0;
+	number = strtol(digits, &end, 10);
+	return errno == 0 && *end == '\0' && number >= PG_INT32_MIN &&
+		number <= PG_INT32_MAX;
 }
 
 static bool
@@ -482,6 +504,10 @@ taskq_template_define(PG_FUNCTION_ARGS)
 		/* replacing does not make it somebody else's */
 		if (OidIsValid(old.owner))
 			owner = old.owner_id;
+		taskq_row_set_null(&submit.row, tenant);
+		if (old.tenant != NULL)
+			taskq_row_set(&submit.row, tenant,
+						  CStringGetTextDatum(old.tenant));
 	}
 	values[Anum_template_name - 1] = CStringGetTextDatum(name);
 	values[Anum_template_steps - 1] = PG_GETARG_DATUM(1);

@@ -18,6 +18,7 @@
 #include "api/workflow.h"
 #include "base/args.h"
 #include "base/compat.h"
+#include "base/guc.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -189,11 +190,28 @@ set_options(Options *options, const Workflow *workflow,
 	set_more_options(options);
 }
 
+/* What a payload takes from the input. */
+typedef struct Input
+{
+	Jsonb	   *input;
+	Size		size;			/* of what was put in */
+}			Input;
+
 static bool
 resolve_input(const char *path, JsonbValue *value, void *arg)
 {
-	if (!taskq_reference_value(arg, path, value))
+	Input	   *input = arg;
+
+	if (!taskq_reference_value(input->input, path, value))
 		value->type = jbvNull;
+	if (value->type == jbvBinary)
+		input->size += value->val.binary.len;
+	/* not only when all of it is there: it may be taken many times */
+	if (input->size > (Size) taskq_max_payload * 1024)
+		ereport(ERROR,
+				(errcode(ERRCODE_TASK_TOO_LARGE),
+				 errmsg("payload would be larger than taskq.max_payload with what it takes from the input"),
+				 errhint("Take parts of the input, or pass a reference to the data instead.")));
 	return true;
 }
 
@@ -201,6 +219,7 @@ resolve_input(const char *path, JsonbValue *value, void *arg)
 static Jsonb *
 payload_of(const TaskqStepDef *step, Jsonb *input)
 {
+	Input		taken = {.input = input};
 	JsonbValue	value;
 	Jsonb	   *payload;
 
@@ -208,7 +227,8 @@ payload_of(const TaskqStepDef *step, Jsonb *input)
 		return DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
 												  CStringGetDatum("{}")));
 	payload = taskq_references_replace(JsonbValueToJsonb(&value),
-									   TASKQ_REF_INPUT, resolve_input, input);
+									   TASKQ_REF_INPUT, resolve_input,
+									   &taken);
 	taskq_check_size(payload, "payload");
 	return payload;
 }
@@ -267,6 +287,18 @@ submit_step(const Workflow *workflow, TaskqSteps *steps, int i, int no)
 	taskq_step_insert(&step);
 }
 
+/* The same; a payload in memory is enough, there may be 10,000. */
+static void
+submit_in(MemoryContext context, const Workflow *workflow, TaskqSteps *steps,
+		  int i, int no)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	submit_step(workflow, steps, i, no);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(context);
+}
+
 static void
 add_step_context(void *arg)
 {
@@ -322,6 +354,9 @@ static void
 submit_workflow(FunctionCallInfo fcinfo, Jsonb *array, const char *name,
 				const char *template, Workflow *workflow)
 {
+	MemoryContext one = AllocSetContextCreate(CurrentMemoryContext,
+											  "taskq step",
+											  ALLOCSET_DEFAULT_SIZES);
 	TaskqSteps	steps;
 	char	   *at = NULL;
 	ErrorContextCallback context = {.callback = add_step_context,.arg = &at,
@@ -347,9 +382,10 @@ submit_workflow(FunctionCallInfo fcinfo, Jsonb *array, const char *name,
 		CHECK_FOR_INTERRUPTS();
 		at = steps.steps[steps.order[i]].name;
 		error_context_stack = &context;
-		submit_step(workflow, &steps, steps.order[i], i + 1);
+		submit_in(one, workflow, &steps, steps.order[i], i + 1);
 		error_context_stack = context.previous;
 	}
+	MemoryContextDelete(one);
 	CommandCounterIncrement();
 }
 
@@ -509,6 +545,37 @@ taskq_workflow_tasks(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/*
+ * Who locks a workflow may steer a task of it: others are not to be kept
+ * waiting by who may only look.  Raises PT404, 42501.
+ */
+static void
+require_steer(const pg_uuid_t *id, const char *verb)
+{
+	List	   *steps = taskq_steps_of(id);
+	ListCell   *lc;
+	bool		seen = false;
+
+	foreach(lc, steps)
+	{
+		TaskqRow	row;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!may_see(lfirst(lc), &row))
+			continue;
+		seen = true;
+		if (taskq_row_may_steer(taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane))),
+								&row))
+			return;
+	}
+	if (!seen)
+		not_found(id);
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to %s workflow %s", verb, taskq_id_text(id)),
+			 errhint("That is for the role that submitted it, the roles its tasks run as, and members of taskq_operator.")));
+}
+
 static bool
 is_final(TaskqRow *row)
 {
@@ -522,7 +589,8 @@ PG_FUNCTION_INFO_V1(taskq_workflow_cancel);
  * tasks were cancelled or told to stop
  *
  * From the last step to the first, so that what waits does not begin.  What
- * refuses a cancel is left alone unless forced.  Raises PT404, 42501.
+ * refuses a cancel is left alone unless forced.  Locks the workflow.  Raises
+ * PT404, 42501, PT503.
  */
 Datum
 taskq_workflow_cancel(PG_FUNCTION_ARGS)
@@ -536,6 +604,9 @@ taskq_workflow_cancel(PG_FUNCTION_ARGS)
 	int			n = 0;
 
 	begin_submit("taskq.workflow_cancel()");
+	require_steer(&id, "cancel");
+	/* who retries at this moment makes tasks that are to be cancelled, too */
+	taskq_workflow_lock_briefly(&id);
 	steps = taskq_steps_of(&id);
 	for (int i = list_length(steps) - 1; i >= 0; i--)
 	{
@@ -605,17 +676,6 @@ to_renew(TaskqRow *row, char policy, bool after_renewed)
 		default:
 			return false;
 	}
-}
-
-static Retried *
-find_step(Retried *steps, int n, TaskqSteps *defs, int i)
-{
-	for (int j = 0; j < n; j++)
-	{
-		if (strcmp(steps[j].step->name, defs->steps[i].name) == 0)
-			return &steps[j];
-	}
-	return NULL;
 }
 
 /* Retry one step, after the newest tasks of those it depends on. */
@@ -697,7 +757,7 @@ check_finished(const pg_uuid_t *id, List *steps)
 	}
 }
 
-/* Retry those of n steps, in order, that are to be. */
+/* Retry those of n steps, in order, that are to be; so they are parsed, too. */
 static void
 retry_steps(Retried *steps, int n, bool all)
 {
@@ -719,10 +779,9 @@ retry_steps(Retried *steps, int n, bool all)
 		CHECK_FOR_INTERRUPTS();
 		for (int j = 0; j < defs.steps[i].ndepends; j++)
 		{
-			Retried    *other = find_step(steps, n, &defs,
-										  defs.steps[i].depends[j]);
+			Retried    *other = &steps[defs.steps[i].depends[j]];
 
-			if (other == NULL || !other->there)
+			if (!other->there)
 				continue;
 			after_renewed |= other->renewed;
 			depends[ndepends++] = other->task;
@@ -756,7 +815,8 @@ taskq_workflow_retry(PG_FUNCTION_ARGS)
 	int			renewed = 0;
 
 	begin_submit("taskq.workflow_retry()");
-	taskq_workflow_lock(&id);
+	require_steer(&id, "retry");
+	taskq_workflow_lock_briefly(&id);
 	list = taskq_steps_of(&id);
 	steps = palloc0(sizeof(Retried) * Max(list_length(list), 1));
 	foreach(lc, list)

@@ -424,7 +424,7 @@ new_ones(Ended *ended, int n, char policy)
 
 /* A task of which n that it waits for have ended. */
 static void
-see_to_waiting(Ended *ended, int n, TaskqBlocked *blocked)
+see_to_one(Ended *ended, int n, TaskqBlocked *blocked)
 {
 	TaskqRow	row;
 	TaskqLockResult locked;
@@ -445,6 +445,20 @@ see_to_waiting(Ended *ended, int n, TaskqBlocked *blocked)
 	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane)));
 	if (lane != NULL && !lane->foreign)
 		count_ended(ended, n, blocked, &row, lane);
+}
+
+/* The same; of payloads with results in them there is one in memory. */
+static void
+see_to_waiting(Ended *ended, int n, TaskqBlocked *blocked)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "taskq waiting",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	see_to_one(ended, n, blocked);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
 }
 
 static int

@@ -269,22 +269,32 @@ taskq_step_forget(TaskqRow *row)
 	CommandCounterIncrement();
 }
 
-/* Has it a task that is there? */
+/* Has it a task that is there?  Most often the first one read is. */
 static bool
 workflow_needed(const pg_uuid_t *workflow)
 {
-	List	   *steps = taskq_steps_of(workflow);
-	ListCell   *lc;
+	TaskqRead	read;
+	ScanKeyData key;
+	HeapTuple	tuple;
+	bool		needed = false;
 
-	foreach(lc, steps)
+	taskq_key(&key, 1, F_UUID_EQ, UUIDPGetDatum(workflow));
+	taskq_read_begin(&read, TASKQ_REL_STEP, TASKQ_REL_STEP_PKEY,
+					 AccessShareLock, 1, &key);
+	while (!needed && (tuple = taskq_read_next(&read)) != NULL)
 	{
-		TaskqStep  *step = lfirst(lc);
+		Datum		values[NATTS_STEP];
+		bool		nulls[NATTS_STEP];
 		TaskqRow	row;
 
-		if (step->has_task && taskq_store_find(&step->task, &row))
-			return true;
+		CHECK_FOR_INTERRUPTS();
+		taskq_rows_deform(tuple, RelationGetDescr(read.rel), values, nulls,
+						  NATTS_STEP);
+		needed = !nulls[3] &&
+			taskq_store_find(DatumGetUUIDP(values[3]), &row);
 	}
-	return false;
+	taskq_read_end(&read);
+	return needed;
 }
 
 /* The first workflow from this id on; false if there is none. */

@@ -56,7 +56,7 @@ SELECT is(refused('[{"name": "a", "kind": "wf", "depends_on": "b"}, {"name": "b"
 	'22023: step "a": it waits for itself, by way of others', 'a cycle, also by way of a result');
 SELECT is(refused('[{"name": "a", "kind": "wf", "payload": {"$result": "b.x"}}]'), '22023: step "a": the step that "$result" names, "b" is no step', 'a result of no step');
 SELECT is(refused('[{"name": "a", "kind": "wf", "priority": 1.5}]'), '22023: step "a": member "priority" must be an integer', 'a priority that is none');
-SELECT is(error_of($$SELECT taskq.template_define('t', '[{"name": "a", "kind": "wf", "timeout": "soon"}]')$$), '22007', 'a timeout that is none');
+SELECT is(refused('[{"name": "a", "kind": "wf", "timeout": "soon"}]'), '22023: step "a": member "timeout" must be an interval', 'a timeout that is none');
 SELECT is(refused('[{"name": "a", "kind": "wf", "run_when": "failed"}]'), '22023: step "a": what runs only when a dependency failed needs "depends_on"', 'run_when without dependency');
 SELECT is(refused('[{"name": "a", "kind": "wf", "on_dependency_failure": "pray"}]'), '22023: step "a": member "on_dependency_failure" must be "cancel", "run" or "block"', 'a policy that is none');
 
