@@ -130,7 +130,7 @@ run_pgtap() {
 	run_tap "$file" env -C "$scratch/test" PGDATABASE=pgtap
 	check_log "$root/test/$file"
 	dropdb --force pgtap || true
-	check_log --allow 'FATAL:  terminating (connection|background worker "taskq \w+") due to administrator command'
+	check_log --allow 'FATAL:  terminating (connection|autovacuum process|background worker "taskq \w+") due to administrator command'
 }
 
 # What valgrind says goes to files, which are looked at in the end.  What a sanitizer says is
