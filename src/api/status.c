@@ -30,11 +30,33 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
+#include "utils/hsearch.h"
 #include "utils/jsonb.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(taskq_live);
+
+/*
+ * Slots are read one after the other: what one worker gives back meanwhile,
+ * and the next one takes, is met twice.  Has it been?
+ */
+static bool
+met_before(HTAB **met, const pg_uuid_t *id)
+{
+	bool		found;
+
+	if (*met == NULL)
+	{
+		HASHCTL		ctl = {.keysize = UUID_LEN,.entrysize = UUID_LEN,
+		.hcxt = CurrentMemoryContext};
+
+		*met = hash_create("taskq tasks held", TASKQ_BATCH_MAX, &ctl,
+						   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	(void) hash_search(*met, id, HASH_ENTER, &found);
+	return found;
+}
 
 /* taskq_live - the tasks that workers of this database hold, for the view */
 Datum
@@ -42,6 +64,7 @@ taskq_live(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	TaskqLive  *live = palloc(sizeof(TaskqLive));
+	HTAB	   *met = NULL;
 
 	taskq_store_require();
 	InitMaterializedSRF(fcinfo, 0);
@@ -66,7 +89,7 @@ taskq_live(PG_FUNCTION_ARGS)
 			LWLockRelease(taskq_slot_lock(i));
 			if (!more)
 				break;
-			if (!held)
+			if (!held || met_before(&met, &live->id))
 				continue;
 
 			memset(nulls, false, sizeof(nulls));

@@ -57,6 +57,8 @@ typedef struct Demand
 	Oid			role;
 	int			workers;
 	int64		waiting;		/* tasks, by estimate; 0: not known */
+	int64		in_lanes;		/* ... that its lanes tell of, may they run or
+								 * not */
 	int64		work_us;		/* time that they take; -1: not known */
 	uint64		served;			/* number of the last worker that was started
 								 * for it */
@@ -276,6 +278,7 @@ demand_add(Demand *demand, const TaskqLane *lane, int room)
 {
 	demand->lanes++;
 	demand->served = Max(demand->served, lane->served);
+	demand->in_lanes += Max(lane->waiting, 0);
 	demand->waiting += room == INT_MAX
 		? Max(lane->waiting, 0)
 		: Min(Max(lane->waiting, 1), room);
@@ -539,6 +542,28 @@ note_served(Oid role)
 }
 
 /*
+ * Has all that the role's lanes told of when its demand was found been taken
+ * since, by those who have just come?  They may tell of nothing though there
+ * is something, so it is looked for again.
+ */
+static bool
+taken_meanwhile(const Demand *demand)
+{
+	int64		waiting = 0;
+
+	if (demand->in_lanes <= 0)
+		return false;
+	for (int i = 0; i < taskq_shared->nlanes && waiting <= 0; i++)
+	{
+		TaskqLane  *lane = &taskq_shared->lanes[i];
+
+		if (lane->dbid == MyDatabaseId && lane->role == demand->role)
+			waiting += Max(lane->waiting, 0);
+	}
+	return waiting <= 0;
+}
+
+/*
  * Reserve a slot for a new worker of this role; -1 if there is none, or no
  * need. As many are started at once as are at work already.
  */
@@ -559,7 +584,7 @@ allocate_slot(const Demand *demand, uint32 *generation, bool *kept)
 	else if (supply.starting >= Max(supply.busy, 1) ||
 			 (demand->waiting > 0 && supply.starting >= demand->waiting))
 		set_enough(role);		/* they say when they are there */
-	else if (soon_done(demand, &supply))
+	else if (soon_done(demand, &supply) || taken_meanwhile(demand))
 	{
 		set_enough(role);
 		taskq_look_again_in(WORTH_US / 1000);
