@@ -542,25 +542,24 @@ note_served(Oid role)
 }
 
 /*
- * Has all that the role's lanes told of when its demand was found been taken
- * since, by those who have just come?  They may tell of nothing though there
- * is something, so it is looked for again.
+ * How many of the tasks that waited when the demand was found have been taken
+ * since, by those who have just come?
  */
-static bool
+static int64
 taken_meanwhile(const Demand *demand)
 {
 	int64		waiting = 0;
 
 	if (demand->in_lanes <= 0)
-		return false;
-	for (int i = 0; i < taskq_shared->nlanes && waiting <= 0; i++)
+		return 0;
+	for (int i = 0; i < taskq_shared->nlanes; i++)
 	{
 		TaskqLane  *lane = &taskq_shared->lanes[i];
 
 		if (lane->dbid == MyDatabaseId && lane->role == demand->role)
 			waiting += Max(lane->waiting, 0);
 	}
-	return waiting <= 0;
+	return Max(demand->in_lanes - waiting, 0);
 }
 
 /*
@@ -584,7 +583,9 @@ allocate_slot(const Demand *demand, uint32 *generation, bool *kept)
 	else if (supply.starting >= Max(supply.busy, 1) ||
 			 (demand->waiting > 0 && supply.starting >= demand->waiting))
 		set_enough(role);		/* they say when they are there */
-	else if (soon_done(demand, &supply) || taken_meanwhile(demand))
+	else if (soon_done(demand, &supply) ||
+			 (demand->waiting > 0 &&
+			  supply.starting >= demand->waiting - taken_meanwhile(demand)))
 	{
 		set_enough(role);
 		taskq_look_again_in(WORTH_US / 1000);
