@@ -30,6 +30,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 
 import psycopg2
 
@@ -200,8 +201,10 @@ class Worker:
         except Fail as error:
             end = ("SELECT taskq.task_fail(%s, %s, %s, retry => false)", (str(error),))
         except Exception as error:  # whatever a handler may raise
-            details = json.dumps({"exception": type(error).__name__})
-            end = ("SELECT taskq.task_fail(%s, %s, %s, %s)", (str(error), details))
+            end = (
+                "SELECT taskq.task_fail(%s, %s, %s, type => %s, traceback => %s)",
+                (str(error), type(error).__name__, traceback.format_exc()),
+            )
         finally:
             self.task = None
             done.set()

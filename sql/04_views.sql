@@ -151,7 +151,7 @@ COMMENT ON COLUMN taskq.task.message IS 'argument message of progress()';
 COMMENT ON COLUMN taskq.task.info IS 'argument info of progress()';
 COMMENT ON COLUMN taskq.task.payload IS 'what the handler is called with';
 COMMENT ON COLUMN taskq.task.result IS 'what the handler returned';
-COMMENT ON COLUMN taskq.task.error IS 'sqlstate, type, message, detail, hint, context of the last failed attempt';
+COMMENT ON COLUMN taskq.task.error IS 'sqlstate, type, message, detail, details, hint, context, traceback, retryable of the last failed attempt';
 COMMENT ON COLUMN taskq.task.attempt IS 'number of the attempt that runs or was the last; 0 before the first';
 COMMENT ON COLUMN taskq.task.max_attempts IS 'how often it is attempted at most';
 COMMENT ON COLUMN taskq.task.worker IS 'the worker that runs it or ran it last';
@@ -204,7 +204,7 @@ COMMENT ON COLUMN taskq.task_attempt.worker IS 'who ran it';
 COMMENT ON COLUMN taskq.task_attempt.started_at IS 'when it began';
 COMMENT ON COLUMN taskq.task_attempt.finished_at IS 'when it ended; null while it runs';
 COMMENT ON COLUMN taskq.task_attempt.duration IS 'run time';
-COMMENT ON COLUMN taskq.task_attempt.error IS 'sqlstate, type, message, detail, hint, context, if it failed';
+COMMENT ON COLUMN taskq.task_attempt.error IS 'sqlstate, type, message, detail, details, hint, context, traceback, retryable, if it failed';
 
 CREATE VIEW taskq.kind WITH (security_barrier) AS
 SELECT k.name, k.handler, k.queue, k.priority, k.max_attempts, k.timeout, k.backoff, k.backoff_max, k.retry_on,

@@ -27,12 +27,13 @@ COMMENT ON FUNCTION taskq.task_complete IS
 
 Can be part of the transaction that writes what the task did: then both happen or neither. Raises PT409 when the claim is lost.';
 
-CREATE FUNCTION taskq.task_fail(id uuid, token uuid, error text DEFAULT NULL, details jsonb DEFAULT NULL, retry bool DEFAULT true)
+CREATE FUNCTION taskq.task_fail(id uuid, token uuid, error text DEFAULT NULL, details jsonb DEFAULT NULL, retry bool DEFAULT true,
+	type text DEFAULT NULL, traceback text DEFAULT NULL)
 RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_fail';
 COMMENT ON FUNCTION taskq.task_fail IS
 'The attempt at a claimed task failed
 
-Unless retry is false it is tried again, as often as max_attempts allows. Returns the task''s new state.';
+Unless retry is false it is tried again, as often as max_attempts allows. details, type (the program''s name for the error) and traceback are kept as members of the task''s error. Returns the task''s new state.';
 
 CREATE FUNCTION taskq.task_release(id uuid, token uuid, delay interval DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_release';

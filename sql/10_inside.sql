@@ -22,17 +22,17 @@ COMMENT ON FUNCTION taskq.cancel_requested IS
 
 For handlers that catch query_canceled and want to end in an orderly way; the task is then cancelled, with what the handler returns as its partial result.';
 
-CREATE FUNCTION taskq.fail(message text, details jsonb DEFAULT NULL)
+CREATE FUNCTION taskq.fail(message text, details jsonb DEFAULT NULL, type text DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_fail';
 COMMENT ON FUNCTION taskq.fail IS
 'End the running task as failed, and do not try it again
 
-Raises an error with SQLSTATE TQ001; so does RAISE ... USING ERRCODE = ''TQ001''.';
+Raises an error with SQLSTATE TQ001; so does RAISE ... USING ERRCODE = ''TQ001''. details are kept as error.details, type, the program''s own name for the error, as error.type.';
 
-CREATE FUNCTION taskq.retry(delay interval DEFAULT NULL, message text DEFAULT NULL, details jsonb DEFAULT NULL)
+CREATE FUNCTION taskq.retry(delay interval DEFAULT NULL, message text DEFAULT NULL, details jsonb DEFAULT NULL, type text DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_retry';
 COMMENT ON FUNCTION taskq.retry IS
 'End this attempt at the running task, and try again after delay
 
-As often as max_attempts allows, whatever retry_on says. Without delay the kind''s backoff counts. Raises an error with SQLSTATE TQ002.';
+As often as max_attempts allows, whatever retry_on says. Without delay the kind''s backoff counts. Raises an error with SQLSTATE TQ002; details and type as those of fail().';
 

@@ -911,8 +911,8 @@ taskq_task_complete(PG_FUNCTION_ARGS)
 PG_FUNCTION_INFO_V1(taskq_task_fail);
 
 /*
- * taskq_task_fail - (id, token, error, details, retry) returns the new state;
- * PT409 when the claim is lost
+ * taskq_task_fail - (id, token, error, details, retry, type, traceback)
+ * returns the new state; PT409 when the claim is lost
  */
 Datum
 taskq_task_fail(PG_FUNCTION_ARGS)
@@ -922,21 +922,24 @@ taskq_task_fail(PG_FUNCTION_ARGS)
 	ErrorData	error = {.sqlerrcode = ERRCODE_TASK_EXTERNAL};
 	TaskqRow	row;
 	TaskqLease	lease;
+	Jsonb	   *details = PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3);
 	char		state;
 
 	begin_external("taskq.task_fail()");
 	lock_claimed(fcinfo, &row, &lease);
 	error.message = taskq_arg_text(fcinfo, 2,
 								   "the external worker gave no reason");
-	if (!PG_ARGISNULL(3))
+	if (details != NULL)
 	{
-		taskq_check_size(PG_GETARG_JSONB_P(3), "details");
-		error.detail = JsonbToCString(NULL, &PG_GETARG_JSONB_P(3)->root, 0);
+		taskq_check_size(details, "details");
+		error.detail = JsonbToCString(NULL, &details->root, 0);
 	}
+	error.datatype_name = taskq_arg_text(fcinfo, 5, NULL);
 	failure.id = lease.task;
 	failure.started_at =
 		DatumGetTimestampTz(taskq_row_value(&row, started_at));
-	failure.error = taskq_error_jsonb(&error);
+	failure.error = taskq_error_jsonb_with(&error, details,
+										   taskq_arg_text(fcinfo, 6, NULL));
 	failure.progress = lease.progress;
 	failure.no_retry = !PG_ARGISNULL(4) && !PG_GETARG_BOOL(4);
 	failure.retry = !failure.no_retry;

@@ -141,27 +141,33 @@ taskq_cancel_requested(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(taskq_cancel_noticed());
 }
 
-/* Raise an error by which the handler ends its attempt. */
+/*
+ * Raise an error by which the handler ends its attempt: message, details and
+ * type are the arguments from the first on.  The type travels in a field that
+ * PL/pgSQL and PL/Python pass on when they catch and raise it again.
+ */
 static void
 end_attempt(FunctionCallInfo fcinfo, int first, int sqlerrcode,
 			const char *preset)
 {
 	char	   *message = taskq_arg_text(fcinfo, first, preset);
+	char	   *type = taskq_arg_text(fcinfo, first + 2, NULL);
 	char	   *details = NULL;
 
 	if (!PG_ARGISNULL(first + 1))
-		details = JsonbToCString(NULL, &PG_GETARG_JSONB_P(first + 1)->root, 0);
+		details = taskq_error_tell(PG_GETARG_JSONB_P(first + 1));
 	ereport(ERROR,
 			(errcode(sqlerrcode),
 			 errmsg("%s", message),
-			 details ? errdetail("%s", details) : 0));
+			 details ? errdetail("%s", details) : 0,
+			 type ? err_generic_string(PG_DIAG_DATATYPE_NAME, type) : 0));
 }
 
 PG_FUNCTION_INFO_V1(taskq_fail);
 
 /*
- * taskq_fail - fail(message, details) raises TQ001, inside of a task and
- * outside
+ * taskq_fail - fail(message, details, type) raises TQ001, inside of a task
+ * and outside
  */
 Datum
 taskq_fail(PG_FUNCTION_ARGS)
@@ -174,8 +180,8 @@ taskq_fail(PG_FUNCTION_ARGS)
 PG_FUNCTION_INFO_V1(taskq_retry);
 
 /*
- * taskq_retry - retry(delay, message, details) raises TQ002, inside of a task
- * and outside
+ * taskq_retry - retry(delay, message, details, type) raises TQ002, inside of
+ * a task and outside
  *
  * The delay is kept aside until the error arrives where the attempt is
  * recorded.

@@ -149,6 +149,7 @@ taskq_attempt_next(int slotno, TaskqAttempt *attempt)
 	MemoryContextReset(task_context);
 	MemoryContextSwitchTo(task_context);
 	taskq_retry_us = -1;
+	taskq_error_forget();
 	attempt->slot = slot;
 	attempt->current.slotno = slotno;
 

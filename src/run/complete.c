@@ -141,6 +141,7 @@ change_after_failure(TaskqRow *row, const TaskqFailure *failure,
 	const TaskqKind *kind = lane ? taskq_kind_get(NameStr(lane->kind)) : NULL;
 	int			attempt = taskq_row_attempt(row);
 	int			max_attempts = 1;
+	bool		retryable;
 
 	if (!taskq_row_isnull(row, max_attempts))
 		max_attempts = DatumGetInt16(taskq_row_value(row, max_attempts));
@@ -160,13 +161,15 @@ change_after_failure(TaskqRow *row, const TaskqFailure *failure,
 						   ? 0
 						   : DatumGetInt16(taskq_row_value(row, crashes))) +
 			1;
+	retryable = change->crashes < MAX_CRASHES && is_retryable(kind, failure);
+	if (change->error != 0 && !failure->cancelled)
+		change->error = taskq_error_retryable(change->error, retryable);
 	if (failure->cancelled)
 	{
 		change->to = TASKQ_CANCELLED;
 		change->cancel_reason = failure->reason;
 	}
-	else if (attempt < max_attempts && change->crashes < MAX_CRASHES &&
-			 is_retryable(kind, failure))
+	else if (attempt < max_attempts && retryable)
 	{
 		static const TaskqKind sql_commands = {.backoff_ms = 1000,
 		.backoff_max_ms = 3600000};

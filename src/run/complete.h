@@ -7,6 +7,7 @@
 #include "base/id.h"
 #include "store/defs.h"
 #include "store/tasks.h"
+#include "utils/jsonb.h"
 
 /* An attempt that did not reach its end. */
 typedef struct TaskqFailure
@@ -56,6 +57,12 @@ extern void taskq_cancel_leased(TaskqRow *row, const pg_uuid_t *id,
 
 /* error.c */
 extern Datum taskq_error_jsonb(const ErrorData *error);
+extern Datum taskq_error_jsonb_with(const ErrorData *error,
+									const Jsonb *details,
+									const char *traceback);
+extern Datum taskq_error_retryable(Datum error, bool retryable);
+extern char *taskq_error_tell(const Jsonb *details);
+extern void taskq_error_forget(void);
 extern Datum taskq_to_jsonb(Datum value, Oid type);
 
 #endif

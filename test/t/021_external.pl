@@ -124,7 +124,7 @@ SKIP:
 	task_is($node, $db, $id, 'result', '{"counted": 5}', '... with its result');
 	$id = submit($node, $db, 'example_count', '{"n": "five"}');
 	is(wait_task($node, $db, $id), 'failed', 'a handler that raises');
-	task_is($node, $db, $id, q{attempt, error->>'detail'}, '5|{"exception": "ValueError"}', '... is tried again');
+	task_is($node, $db, $id, q{attempt, error->>'type', error->>'traceback' ~ '^Traceback.*File "/.*worker.py".*\nValueError: '}, '5|ValueError|t', '... is tried again');
 	$id = submit($node, $db, 'example_count', '{"n": 100000, "pause": 0.01}');
 	ok($node->poll_query_until($db, "SELECT current > 3 AND total = 100000 FROM taskq.task_status('$id')"), 'its progress shows');
 	sql($node, $db, "SELECT taskq.task_cancel('$id')");
