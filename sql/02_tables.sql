@@ -116,6 +116,7 @@ CREATE TABLE taskq_internal.task (
 	error jsonb,
 	worker text,
 	progress jsonb,
+	resources jsonb,			-- of the attempt that was the last, if it ran for long
 	cancel_reason text,
 	crashes int2,				-- times that the server crashed because of it; 0: of several, maybe
 	-- From here on nothing changes when the task ends: the WAL of an update has what is
@@ -146,6 +147,7 @@ CREATE TABLE taskq_internal.attempt (
 	started_at timestamptz,
 	finished_at timestamptz,
 	error jsonb,
+	resources jsonb,
 	CONSTRAINT attempt_pkey PRIMARY KEY (task, attempt)
 ) USING heap;
 

@@ -57,6 +57,19 @@ SELECT
 	s.options,
 	s.depends_on,
 	k.category,
+	CASE WHEN s.state_name <> 'running' THEN s.resources END AS resources,
+	pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
+		'max_attempts', coalesce(s.max_attempts, k.max_attempts, 1::int2),
+		'timeout', coalesce(s.timeout_ms * interval '1 ms', k.timeout,
+			nullif(pg_catalog.current_setting('taskq.default_timeout', true), '0')::interval),
+		'retention', coalesce(k.retention, (SELECT q.retention FROM taskq_internal.queue q WHERE q.name = n.queue),
+			pg_catalog.current_setting('taskq.retention', true)::interval))
+		|| CASE WHEN k.owner = n.kind_owner THEN pg_catalog.jsonb_build_object(
+			'handler', k.handler, 'required_worker', CASE WHEN k.handler IS NULL THEN 'external' ELSE 'internal' END,
+			'backoff', k.backoff, 'backoff_max', k.backoff_max, 'retry_on', k.retry_on, 'batch', k.batch, 'settings', k.settings,
+			'max_running', k.max_running, 'rate', k.rate, 'rate_period', CASE WHEN k.rate IS NOT NULL THEN k.rate_period END,
+			'max_running_per_key', CASE WHEN s.concurrency_key IS NOT NULL THEN coalesce(k.max_running_per_key, 1) END,
+			'cancellable', k.cancellable) ELSE '{}' END) AS configuration,
 	s.crashes,
 	r.oid AS run_as_oid,
 	r.system AS run_as_system,
@@ -125,7 +138,7 @@ SELECT a.id, a.kind, a.queue, a.state, a.celery_state, a.ready, a.successful, a.
 	a.failed_steps, a.message, a.info, a.payload, a.result, a.error, a.attempt, a.max_attempts, a.worker, a.run_at,
 	a.created_at, a.started_at, a.updated_at, a.finished_at, a.duration, a.estimated_completion, a.submitted_by, a.run_as,
 	a.tenant, a.parent, a.retry_of, a.workflow, a.tags, a.metadata, a.cancel_requested, a.cancel_reason, a.timeout,
-	a.concurrency_key, a.unique_key, a.options, a.depends_on, a.category, a.step
+	a.concurrency_key, a.unique_key, a.options, a.depends_on, a.category, a.step, a.resources, a.configuration
 FROM taskq_internal.task_all a
 WHERE (taskq_internal.role_visible(a.submitted_by, a.submitted_by_oid, a.submitted_by_system)
 	OR taskq_internal.role_visible(a.run_as, a.run_as_oid, a.run_as_system))
@@ -178,20 +191,22 @@ COMMENT ON COLUMN taskq.task.unique_key IS 'argument unique_key of the submit';
 COMMENT ON COLUMN taskq.task.options IS 'what argument options of the submit said';
 COMMENT ON COLUMN taskq.task.depends_on IS 'tasks that it waits for, or has waited for: argument depends_on of the submit';
 COMMENT ON COLUMN taskq.task.category IS 'category of its kind';
+COMMENT ON COLUMN taskq.task.resources IS 'what the last attempt used, if it ran for at least taskq.track_resources: cpu_user, cpu_system (seconds), cpu_percent, peak_memory, memory_growth (bytes), blocks_hit, blocks_read, blocks_dirtied, blocks_written, temp_bytes, wal_bytes';
+COMMENT ON COLUMN taskq.task.configuration IS 'the options in effect: what its submit said, else its kind as it is defined now, else the server';
 COMMENT ON COLUMN taskq.task.step IS 'which step of the workflow it is; null: none';
 
 CREATE VIEW taskq_internal.attempt_all AS
 SELECT a.task AS task_id, a.attempt, CASE a.outcome WHEN 'l' THEN 'lost' ELSE 'failed' END AS state,
-	a.worker, a.started_at, a.finished_at, a.finished_at - a.started_at AS duration, a.error
+	a.worker, a.started_at, a.finished_at, a.finished_at - a.started_at AS duration, a.error, a.resources
 FROM taskq_internal.attempt a
 UNION ALL
-SELECT t.id, t.attempt, t.state, t.worker, t.started_at, t.finished_at, t.duration, t.error
+SELECT t.id, t.attempt, t.state, t.worker, t.started_at, t.finished_at, t.duration, t.error, t.resources
 FROM taskq_internal.task_all t
 WHERE t.state IN ('running', 'completed', 'failed', 'cancelled') AND t.attempt > 0
 	AND NOT EXISTS (SELECT FROM taskq_internal.attempt a WHERE a.task = t.id AND a.attempt = t.attempt);
 
 CREATE VIEW taskq.task_attempt WITH (security_barrier) AS
-SELECT a.task_id, a.attempt, a.state, a.worker, a.started_at, a.finished_at, a.duration, a.error
+SELECT a.task_id, a.attempt, a.state, a.worker, a.started_at, a.finished_at, a.duration, a.error, a.resources
 FROM taskq.task t JOIN taskq_internal.attempt_all a ON a.task_id = t.id;
 COMMENT ON VIEW taskq.task_attempt IS
 'Attempts: every execution of every task
@@ -205,6 +220,7 @@ COMMENT ON COLUMN taskq.task_attempt.started_at IS 'when it began';
 COMMENT ON COLUMN taskq.task_attempt.finished_at IS 'when it ended; null while it runs';
 COMMENT ON COLUMN taskq.task_attempt.duration IS 'run time';
 COMMENT ON COLUMN taskq.task_attempt.error IS 'sqlstate, type, message, detail, details, hint, context, traceback, retryable, if it failed';
+COMMENT ON COLUMN taskq.task_attempt.resources IS 'what it used, as in view task';
 
 CREATE VIEW taskq.kind WITH (security_barrier) AS
 SELECT k.name, k.handler, k.queue, k.priority, k.max_attempts, k.timeout, k.backoff, k.backoff_max, k.retry_on,

@@ -902,7 +902,7 @@ taskq_task_complete(PG_FUNCTION_ARGS)
 					   NULL,
 					   PG_ARGISNULL(2) ? (Datum) 0
 					   : JsonbPGetDatum(PG_GETARG_JSONB_P(2)),
-					   PG_ARGISNULL(2), lease.progress,
+					   PG_ARGISNULL(2), lease.progress, (Datum) 0,
 					   lease.cancel && lease.told, NULL);
 	note_ended(&row, state);
 	PG_RETURN_VOID();

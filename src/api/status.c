@@ -377,7 +377,8 @@ taskq_task_row(const pg_uuid_t *id)
 	" a.max_attempts, a.worker, a.run_at, a.created_at, a.started_at, a.updated_at, a.finished_at, a.duration,"
 	" a.estimated_completion, a.submitted_by, a.run_as, a.tenant, a.parent, a.retry_of, a.workflow, a.tags,"
 	" a.metadata, a.cancel_requested, a.cancel_reason, a.timeout,"
-	" a.concurrency_key, a.unique_key, a.options, a.depends_on, a.category, a.step)::taskq.task FROM taskq_internal.task_all a"
+	" a.concurrency_key, a.unique_key, a.options, a.depends_on, a.category, a.step,"
+	" a.resources, a.configuration)::taskq.task FROM taskq_internal.task_all a"
 	" WHERE a.id OPERATOR(pg_catalog.=) $1 AND a.slot OPERATOR(pg_catalog.=) ANY (ARRAY[$2, 16::pg_catalog.int2])";
 	Datum		result = 0;
 
@@ -411,7 +412,7 @@ taskq_task_attempts(PG_FUNCTION_ARGS)
 {
 	static SPIPlanPtr plan = NULL;
 	static const char *query =
-	"SELECT ROW(a.task_id, a.attempt, a.state, a.worker, a.started_at, a.finished_at, a.duration, a.error)::taskq.task_attempt"
+	"SELECT ROW(a.task_id, a.attempt, a.state, a.worker, a.started_at, a.finished_at, a.duration, a.error, a.resources)::taskq.task_attempt"
 	" FROM taskq_internal.attempt_all a WHERE a.task_id OPERATOR(pg_catalog.=) $1 AND $2 IS NOT NULL ORDER BY a.attempt";
 	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
 	TaskqRow	row;

@@ -12,6 +12,7 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "base/shmem.h"
+#include "base/usage.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -163,6 +164,11 @@ taskq_guc_init(void)
 							"A task that returns more fails.",
 							&taskq_max_result, 1024, 1, 255 * 1024,
 							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.track_resources",
+							"Attempts that run for at least so long are kept with what they used; 0: all, -1: none.",
+							"Processor time, memory, blocks, temporary files and WAL.",
+							&taskq_track_resources, 10, -1, 24 * 3600 * 1000, PGC_SIGHUP,
+							GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("taskq.warn_snapshot_age",
 							"Age of the oldest snapshot from which on the log warns of dead rows; -1: never.",
 							"The warning names who holds it, when taskq has many dead rows.",

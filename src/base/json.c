@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
 static void
@@ -55,6 +56,19 @@ taskq_json_number(JsonbParseState **state, const char *key, int64 number)
 	JsonbValue	value = {.type = jbvNumeric};
 
 	value.val.numeric = int64_to_numeric(number);
+	push_string(state, WJB_KEY, key);
+	pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+/* taskq_json_float - a member that is a number with a fraction */
+void
+taskq_json_float(JsonbParseState **state, const char *key, double number)
+{
+	JsonbValue	value = {.type = jbvNumeric};
+
+	value.val.numeric =
+		DatumGetNumeric(DirectFunctionCall1(float8_numeric,
+											Float8GetDatum(number)));
 	push_string(state, WJB_KEY, key);
 	pushJsonbValue(state, WJB_VALUE, &value);
 }

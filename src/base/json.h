@@ -12,6 +12,8 @@ extern void taskq_json_text(JsonbParseState **state, const char *key,
 							const char *text);
 extern void taskq_json_number(JsonbParseState **state, const char *key,
 							  int64 number);
+extern void taskq_json_float(JsonbParseState **state, const char *key,
+							 double number);
 extern void taskq_json_true(JsonbParseState **state, const char *key);
 extern void taskq_json_jsonb(JsonbParseState **state, const char *key,
 							 Datum jsonb);

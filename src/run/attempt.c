@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/current.h"
 #include "base/guc.h"
+#include "base/usage.h"
 #include "commands/trigger.h"
 #include "lanes/cancels.h"
 #include "lanes/live.h"
@@ -180,6 +181,7 @@ taskq_attempt_next(int slotno, TaskqAttempt *attempt)
 	slot->force = false;
 	slot->reason[0] = '\0';
 	LWLockRelease(taskq_slot_lock(slotno));
+	taskq_usage_begin(slot->task_since);
 	taskq_cancel_take(slotno, &attempt->ref.id);
 	return true;
 }
@@ -455,6 +457,7 @@ taskq_attempt_finish(TaskqAttempt *attempt, Datum result, bool isnull,
 	return taskq_complete(&attempt->row, attempt->started_at, worker_name,
 						  result, isnull,
 						  taskq_slot_progress(attempt->current.slotno),
+						  taskq_usage_end(attempt->slot->task_since),
 						  stopped, reason[0] ? reason : NULL);
 }
 
@@ -521,6 +524,7 @@ taskq_attempt_fail(TaskqAttempt *attempt, ErrorData *error, bool was_timeout)
 	failure.retry_us = failure.retry ? taskq_retry_us : -1;
 	failure.error = taskq_error_jsonb(error);
 	failure.progress = taskq_slot_progress(attempt->current.slotno);
+	failure.resources = taskq_usage_end(attempt->slot->task_since);
 	/* also when it failed before it noticed */
 	failure.cancelled = taskq_attempt_cancelled(attempt, reason);
 	failure.reason = reason[0] ? reason : NULL;

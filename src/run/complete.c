@@ -49,8 +49,8 @@ taskq_row_attempt(TaskqRow *row)
  */
 char
 taskq_complete(TaskqRow *row, TimestampTz started_at, const char *worker,
-			   Datum result, bool isnull, Datum progress, bool cancelled,
-			   const char *reason)
+			   Datum result, bool isnull, Datum progress, Datum resources,
+			   bool cancelled, const char *reason)
 {
 	TaskqChange change = {
 		.to = cancelled ? TASKQ_CANCELLED : TASKQ_COMPLETED,
@@ -62,6 +62,7 @@ taskq_complete(TaskqRow *row, TimestampTz started_at, const char *worker,
 		.result_isnull = isnull,
 		.result = result,
 		.progress = progress,
+		.resources = resources,
 		.cancel_reason = cancelled ? reason : NULL
 	};
 
@@ -153,6 +154,7 @@ change_after_failure(TaskqRow *row, const TaskqFailure *failure,
 	change->started_at = failure->started_at;
 	change->finished_at = GetCurrentTimestamp();
 	change->progress = failure->progress;
+	change->resources = failure->resources;
 	change->error = failure->error;
 	change->to = TASKQ_FAILED;
 	change->lost = failure->lost;

@@ -20,6 +20,7 @@ typedef struct TaskqFailure
 	int			sqlerrcode;
 	Datum		error;			/* jsonb, or 0 */
 	Datum		progress;		/* jsonb, or 0 */
+	Datum		resources;		/* jsonb, or 0 */
 	bool		cancelled;		/* because somebody asked to */
 	const char *reason;
 	bool		lost;			/* with its worker or its lease */
@@ -39,7 +40,8 @@ typedef struct TaskqFailure
 extern int	taskq_row_attempt(TaskqRow *row);
 extern char taskq_complete(TaskqRow *row, TimestampTz started_at,
 						   const char *worker, Datum result, bool isnull,
-						   Datum progress, bool cancelled, const char *reason);
+						   Datum progress, Datum resources, bool cancelled,
+						   const char *reason);
 extern char taskq_fail_row(TaskqRow *row, const TaskqFailure *failure);
 
 /*

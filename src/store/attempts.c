@@ -19,7 +19,7 @@
 /*
  * taskq_attempt_insert - keep an attempt that is not the task's last
  *
- * Worker and times are taken from the row, which still has them from that
+ * Worker, times and resources are taken from the row, which still has them from that
  * attempt.
  */
 void
@@ -27,20 +27,22 @@ taskq_attempt_insert(const TaskqRow *row, int attempt, char outcome,
 					 Datum error)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_ATTEMPT, RowExclusiveLock);
-	Datum		values[7] = {taskq_row_value(row, id),
+	Datum		values[8] = {taskq_row_value(row, id),
 		Int16GetDatum(attempt),
 		CharGetDatum(outcome),
 		taskq_row_value(row, worker),
 		taskq_row_value(row, started_at),
 		taskq_row_value(row, finished_at),
-	error};
-	bool		nulls[7] = {false,
+		error,
+	taskq_row_value(row, resources)};
+	bool		nulls[8] = {false,
 		false,
 		false,
 		taskq_row_isnull(row, worker),
 		taskq_row_isnull(row, started_at),
 		taskq_row_isnull(row, finished_at),
-	error == 0};
+		error == 0,
+	taskq_row_isnull(row, resources)};
 
 	taskq_rows_insert_one(rel, values, nulls, lengthof(values));
 	table_close(rel, NoLock);

@@ -208,6 +208,11 @@ set_columns(TaskqRow *row, const TaskqChange *change)
 		taskq_row_set_null(row, error);
 	if (change->progress != 0)
 		taskq_row_set(row, progress, change->progress);
+	/* those of the attempt before are none of this one's */
+	if (change->resources != 0)
+		taskq_row_set(row, resources, change->resources);
+	else if (change->attempt > 0)
+		taskq_row_set_null(row, resources);
 	if (change->cancel_reason != NULL)
 		taskq_row_set(row, cancel_reason,
 					  CStringGetTextDatum(change->cancel_reason));

@@ -21,6 +21,7 @@ typedef struct TaskqChange
 	Datum		result;			/* jsonb */
 	Datum		error;			/* jsonb, or 0 */
 	Datum		progress;		/* jsonb, or 0 */
+	Datum		resources;		/* of the attempt: jsonb, or 0 */
 	const char *cancel_reason;
 	int			crashes;		/* of the server, because of this task */
 	bool		lost;			/* the attempt ended with its worker or its

@@ -26,6 +26,7 @@ enum
 	Anum_task_error,
 	Anum_task_worker,
 	Anum_task_progress,
+	Anum_task_resources,
 	Anum_task_cancel_reason,
 	Anum_task_crashes,
 	Anum_task_depth,
