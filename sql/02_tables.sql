@@ -61,7 +61,8 @@ CREATE TABLE taskq_internal.kind (
 	settings jsonb,
 	category text,
 	max_running_per_key int4,	-- null: 1
-	cancellable bool NOT NULL	-- also without force
+	cancellable bool NOT NULL,	-- also without force
+	indexed text[]				-- members of payload and metadata by which its tasks are found
 ) USING heap;
 
 -- Who may submit tasks of a kind that runs as somebody else (s), and who may

@@ -311,6 +311,40 @@ set_category(FunctionCallInfo fcinfo, int n, Datum *values, bool *nulls)
 			CStringGetTextDatum(taskq_arg_name(fcinfo, n, "category"));
 }
 
+#define MAX_INDEXED 8
+
+/* kind_define: members by whose values its tasks are found. */
+static void
+set_indexed(FunctionCallInfo fcinfo, int n, Datum *values, bool *nulls)
+{
+	Datum	   *names;
+	bool	   *none;
+	int			nnames;
+
+	nulls[Anum_kind_indexed - 1] = true;
+	if (PG_ARGISNULL(n))
+		return;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false,
+					  TYPALIGN_INT, &names, &none, &nnames);
+	if (nnames > MAX_INDEXED)
+		taskq_invalid_argument("indexed",
+							   psprintf("must not name more than %d members",
+										MAX_INDEXED));
+	for (int i = 0; i < nnames; i++)
+	{
+		int			len = none[i] ? 0 : VARSIZE_ANY_EXHDR(DatumGetPointer(names[i]));
+
+		if (len < 1 || len >= NAMEDATALEN)
+			taskq_invalid_argument("indexed",
+								   psprintf("must list names of 1 to %d bytes",
+											NAMEDATALEN - 1));
+	}
+	if (nnames == 0)
+		return;
+	nulls[Anum_kind_indexed - 1] = false;
+	values[Anum_kind_indexed - 1] = PointerGetDatum(PG_GETARG_ARRAYTYPE_P(n));
+}
+
 PG_FUNCTION_INFO_V1(taskq_kind_define);
 
 /*
@@ -360,6 +394,7 @@ taskq_kind_define(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(15))
 		values[Anum_kind_description - 1] = PG_GETARG_DATUM(15);
 	set_category(fcinfo, 22, values, nulls);
+	set_indexed(fcinfo, 23, values, nulls);
 
 	new_hooks = taskq_policy_hooks(fcinfo, 18, name, old, owner, values,
 								   nulls);

@@ -369,7 +369,6 @@ move(int leafno, TaskqRef *refs, int n, bool over)
 {
 	TaskqLeaf  *leaf = &db->leaves[leafno];
 	TaskqRow   *rows = palloc(sizeof(TaskqRow) * Max(n, 1));
-	TaskqRow   *kept;
 	int			nrows = 0;
 	int			nbusy = 0;
 
@@ -387,17 +386,9 @@ move(int leafno, TaskqRef *refs, int n, bool over)
 	}
 	if (nrows == 0)
 		return nbusy;
-	kept = palloc(sizeof(TaskqRow) * nrows);
 	for (int i = 0; i < nrows; i++)
-	{
-		kept[i] = rows[i];
-		kept[i].leaf = TASKQ_KEEP;
-		taskq_row_set(&kept[i], slot, Int16GetDatum(TASKQ_KEEP));
-		note_moved(&kept[i]);
-	}
-	taskq_store_insert(kept, nrows);
-	for (int i = 0; i < nrows; i++)
-		taskq_store_delete(&rows[i]);
+		note_moved(&rows[i]);
+	taskq_store_move(rows, nrows);
 	leaf->moved = U64FromFullTransactionId(GetTopFullTransactionId());
 	return nbusy;
 }
@@ -549,8 +540,8 @@ truncate_leaf(int leafno)
 		why = "somebody has it locked";
 	else if (!read_holds(leaf, rel))
 		why = "something was put into it just now";
-	else
-		taskq_store_truncate(leafno);
+	else if (!taskq_store_truncate(leafno))
+		why = "somebody has locked what belongs to it";
 	table_close(rel, NoLock);
 	commit();
 	return why;

@@ -27,6 +27,7 @@
 #include "miscadmin.h"
 #include "store/dependencies.h"
 #include "store/keyed.h"
+#include "store/labels.h"
 #include "store/ready.h"
 #include "store/rights.h"
 #include "store/state.h"
@@ -250,6 +251,7 @@ taskq_submit_place(TaskqSubmit *submit, const char *kind_name,
 													concurrency_key));
 	if (submit->lane == NULL)
 		elog(ERROR, "lane not found");
+	submit->indexed = kind != NULL && kind->indexed != NIL;
 	taskq_row_set(&submit->row, lane, Int32GetDatum(submit->lane->id));
 	if (role != submit->submitter)
 		taskq_row_set(&submit->row, submitted_by,
@@ -520,6 +522,8 @@ taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
 		taskq_row_set(&rows[i], payload, payloads[i]);
 	}
 	taskq_store_insert(rows, n);
+	if (submit->indexed || taskq_labels_wants_submit(&submit->row))
+		taskq_labels_insert(rows, n);
 	relate(submit, ids, n);
 	if (child)
 		insert_children(submit, ids, n);

@@ -44,7 +44,8 @@ enum
 	Anum_kind_category,
 	Anum_kind_max_running_per_key,
 	Anum_kind_cancellable,
-	Natts_kind = Anum_kind_cancellable
+	Anum_kind_indexed,
+	Natts_kind = Anum_kind_indexed
 };
 
 /* columns of taskq_internal.queue */
@@ -137,6 +138,7 @@ typedef struct TaskqKind
 	TaskqHook	hooks[TASKQ_HOOKS];
 	Oid			hooks_by;		/* who chose them; InvalidOid */
 	Jsonb	   *settings;		/* or NULL */
+	List	   *indexed;		/* members of payload and metadata, strings */
 	List	   *grants;			/* of TaskqKindGrant */
 } TaskqKind;
 
@@ -183,6 +185,7 @@ extern void taskq_defs_doubt(void);
 extern bool taskq_defs_current(void);
 
 extern const TaskqKind *taskq_kind_get(const char *name);
+extern const TaskqKind *taskq_lane_kind(const TaskqLaneDef *lane);
 extern bool taskq_lane_cancellable(const TaskqLaneDef *lane);
 extern Oid	taskq_handler_oid(const char *handler);
 extern void taskq_kind_write(const char *name, Datum *values, bool *nulls);

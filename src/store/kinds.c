@@ -147,6 +147,9 @@ kind_from_row(TaskqKind *kind, Datum *values, bool *nulls)
 	kind->settings = nulls[Anum_kind_settings - 1]
 		? NULL
 		: DatumGetJsonbPCopy(values[Anum_kind_settings - 1]);
+	kind->indexed = nulls[Anum_kind_indexed - 1]
+		? NIL
+		: text_array_list(values[Anum_kind_indexed - 1]);
 	MemoryContextSwitchTo(old);
 }
 
@@ -271,16 +274,27 @@ taskq_kind_get(const char *name)
 }
 
 /*
+ * taskq_lane_kind - the kind of a lane's tasks; NULL if there is none of that
+ * name and owner (any more)
+ */
+const TaskqKind *
+taskq_lane_kind(const TaskqLaneDef *lane)
+{
+	const TaskqKind *kind = taskq_kind_get(NameStr(lane->kind));
+
+	return kind != NULL && kind->owner_id == lane->kind_owner ? kind : NULL;
+}
+
+/*
  * taskq_lane_cancellable - may tasks of this lane be cancelled by who does not
  * force it?
  */
 bool
 taskq_lane_cancellable(const TaskqLaneDef *lane)
 {
-	const TaskqKind *kind = taskq_kind_get(NameStr(lane->kind));
+	const TaskqKind *kind = taskq_lane_kind(lane);
 
-	return kind == NULL || kind->owner_id != lane->kind_owner ||
-		kind->cancellable;
+	return kind == NULL || kind->cancellable;
 }
 
 /* taskq_kinds_have_queue - is it the queue of a kind? */

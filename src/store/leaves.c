@@ -15,6 +15,7 @@
 #include "storage/bufmgr.h"
 #include "store/leaves.h"
 #include "store/read.h"
+#include "store/sides.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
@@ -323,16 +324,23 @@ taskq_store_ends(int leaf, TimestampTz now, pg_uuid_t *oldest,
 }
 
 /*
- * taskq_store_truncate - empty a leaf, on which the transaction has an access
- * exclusive lock
+ * taskq_store_truncate - empty a leaf, and what tables beside it have of its
+ * tasks
+ *
+ * The transaction has an access exclusive lock on the leaf.  False, and
+ * nothing is done, if somebody has locked one of the others.
  */
-void
+bool
 taskq_store_truncate(int leaf)
 {
-	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, NoLock);
+	Relation	rel;
 
+	if (!taskq_sides_truncate(leaf))
+		return false;
+	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, NoLock);
 	taskq_truncate(rel);
 	table_close(rel, NoLock);
+	return true;
 }
 
 PG_FUNCTION_INFO_V1(taskq_leaf_written_sql);

@@ -37,6 +37,6 @@ extern bool taskq_store_pick_lane(int leaf, int32 lane, pg_uuid_t *from,
 								  TaskqRef *found, int *n);
 extern bool taskq_store_ends(int leaf, TimestampTz now, pg_uuid_t *oldest,
 							 pg_uuid_t *newest);
-extern void taskq_store_truncate(int leaf);
+extern bool taskq_store_truncate(int leaf);
 
 #endif

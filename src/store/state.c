@@ -25,6 +25,7 @@
 #include "store/attempts.h"
 #include "store/dependencies.h"
 #include "store/keyed.h"
+#include "store/labels.h"
 #include "store/leases.h"
 #include "store/ready.h"
 #include "store/state.h"
@@ -266,7 +267,11 @@ taskq_state_change(TaskqRow *row, const TaskqChange *change)
 		taskq_unique_ended(&id, change->finished_at ? change->finished_at
 						   : GetCurrentTimestamp());
 	taskq_store_update(row);
-	if (taskq_state_final(change->to) && taskq_state_ended != NULL)
+	if (!taskq_state_final(change->to))
+		return;
+	if (taskq_labels_wants_end(row))
+		taskq_labels_ended(row);
+	if (taskq_state_ended != NULL)
 		taskq_state_ended(row);
 }
 
@@ -289,6 +294,7 @@ taskq_state_replace(TaskqRow *row, const TaskqRow *with)
 		leave_ready(row, &id);
 	if (DatumGetInt16(taskq_row_value(row, attempt)) > 0)
 		taskq_attempts_delete(&id);
+	taskq_labels_delete(row);
 	for (int column = 1; column <= Natts_task; column++)
 	{
 		if (column == Anum_task_id || column == Anum_task_slot)
@@ -302,6 +308,7 @@ taskq_state_replace(TaskqRow *row, const TaskqRow *with)
 	else
 		enter_ready(row, &id);
 	taskq_store_update(row);
+	taskq_labels_insert(row, 1);
 }
 
 /*

@@ -29,6 +29,20 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+/* Names of what each leaf has, with the leaf's number or "keep" inside. */
+static const struct
+{
+	const char *before;
+	const char *after;
+}			families[] = {
+	{"task_", ""}, {"task_", "_pkey"}, {"task_", "_lane_idx"},
+	{"label_", ""}, {"label_", "_idx"}
+};
+
+StaticAssertDecl(TASKQ_REL_LEAF == 0 &&
+				 lengthof(families) * TASKQ_LEAVES == TASKQ_REL_TIMER,
+				 "a name for every family");
+
 static const char *const names[] = {
 	"timer", "timer_pkey",
 	"role", "role_pkey", "role_oid_idx", "role_id_seq",
@@ -50,7 +64,8 @@ static const char *const names[] = {
 	"unique_key", "unique_key_pkey", "unique_key_key_idx",
 	"link_task", "link_task_pkey", "link", "link_pkey", "link_object_idx",
 	"template", "template_pkey",
-	"step", "step_pkey"
+	"step", "step_pkey",
+	"label_keep_id_idx"
 };
 
 StaticAssertDecl(lengthof(names) == TASKQ_NRELS - TASKQ_REL_TIMER,
@@ -80,7 +95,7 @@ static const Oid kind_types[] = {TEXTOID, TEXTOID, TEXTOID,
 	INT8OID, INT4OID, INT8ARRAYOID,
 	TEXTARRAYOID, INT4ARRAYOID, INT8ARRAYOID,
 	INT4OID, JSONBOID, TEXTOID,
-INT4OID, BOOLOID};
+INT4OID, BOOLOID, TEXTARRAYOID};
 static const Oid kind_grant_types[] = {TEXTOID, CHAROID, INT4OID};
 static const Oid queue_types[] = {TEXTOID, INT4OID, INTERVALOID, TEXTOID,
 TIMESTAMPTZOID, INT4OID, INTERVALOID, INT4OID};
@@ -122,13 +137,16 @@ static const Oid template_types[] = {TEXTOID, JSONBOID, TEXTOID, INT4OID,
 TEXTOID, TIMESTAMPTZOID};
 static const Oid step_types[] = {UUIDOID, TEXTOID, INT4OID, UUIDOID, UUIDOID,
 JSONBOID};
+static const Oid label_types[] = {TEXTOID, INT8OID, UUIDOID};
 
 static const struct
 {
-	TaskqRelation table;
+	TaskqRelation table;		/* of a family its first */
 	const Oid  *types;
 	int			n;
 }			shapes[] = {
+	{TASKQ_REL_LEAF, task_types, lengthof(task_types)},
+	{TASKQ_REL_LABEL, label_types, lengthof(label_types)},
 	{TASKQ_REL_TIMER, timer_types, lengthof(timer_types)},
 	{TASKQ_REL_ROLE, role_types, lengthof(role_types)},
 	{TASKQ_REL_LANE, lane_types, lengthof(lane_types)},
@@ -226,16 +244,16 @@ taskq_store_init(void)
 static void
 relation_name(int which, char *name)
 {
-	static const char *const suffix[] = {"", "_pkey", "_lane_idx"};
+	int			family = which / TASKQ_LEAVES;
 
 	if (which >= TASKQ_REL_TIMER)
 		strlcpy(name, names[which - TASKQ_REL_TIMER], NAMEDATALEN);
 	else if (which % TASKQ_LEAVES == TASKQ_KEEP)
-		snprintf(name, NAMEDATALEN, "task_keep%s",
-				 suffix[which / TASKQ_LEAVES]);
+		snprintf(name, NAMEDATALEN, "%skeep%s", families[family].before,
+				 families[family].after);
 	else
-		snprintf(name, NAMEDATALEN, "task_%02d%s", which % TASKQ_LEAVES,
-				 suffix[which / TASKQ_LEAVES]);
+		snprintf(name, NAMEDATALEN, "%s%02d%s", families[family].before,
+				 which % TASKQ_LEAVES, families[family].after);
 }
 
 /* Its oid by its name; false if there is no such relation. */
@@ -461,8 +479,10 @@ static void
 check_columns(TaskqRelation which, Relation rel)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
-	const Oid  *types = which < TASKQ_REL_LEAF_PKEY ? task_types : NULL;
-	int			n = types ? lengthof(task_types) : 0;
+	TaskqRelation first = which < TASKQ_REL_TIMER
+	? which - which % TASKQ_LEAVES : which;
+	const Oid  *types = NULL;
+	int			n = 0;
 
 	if (rel->rd_rel->relkind != RELKIND_RELATION ||
 		rel->rd_tableam != GetHeapamTableAmRoutine())
@@ -472,7 +492,7 @@ check_columns(TaskqRelation which, Relation rel)
 				 errhint("Use ALTER TABLE ... SET ACCESS METHOD heap.")));
 	for (int i = 0; i < lengthof(shapes) && types == NULL; i++)
 	{
-		if (shapes[i].table != which)
+		if (shapes[i].table != first)
 			continue;
 		types = shapes[i].types;
 		n = shapes[i].n;

@@ -4,8 +4,8 @@
  *		The tables: which there are, and how one is opened.
  *
  * Only files of this folder touch them, a file each: tasks.c and leaves.c,
- * ready.c, timers.c, attempts.c, leases.c, dependencies.c, kinds.c, queues.c,
- * pauses.c, roles.c, lanedefs.c.
+ * labels.c, ready.c, timers.c, attempts.c, leases.c, dependencies.c, kinds.c,
+ * queues.c, pauses.c, roles.c, lanedefs.c.
  *
  * Rows are read and written with the table and index access methods, not with
  * SQL: no plan, no trigger, no search_path, no row security and no privilege
@@ -36,13 +36,18 @@
 #define TASKQ_LIBRARY_FIRST \
 	"Restart the server with the library that belongs to that version first."
 
-/* The tables and indexes, by their place in the arrays of names in store.c */
+/*
+ * The tables and indexes, by their place in the arrays of names in store.c:
+ * first those of which each leaf has one (a family), then the others.
+ */
 typedef enum TaskqRelation
 {
 	TASKQ_REL_LEAF = 0,			/* 17 leaves */
 	TASKQ_REL_LEAF_PKEY = TASKQ_REL_LEAF + TASKQ_LEAVES,
 	TASKQ_REL_LEAF_LANE = TASKQ_REL_LEAF_PKEY + TASKQ_LEAVES,
-	TASKQ_REL_TIMER = TASKQ_REL_LEAF_LANE + TASKQ_LEAVES,
+	TASKQ_REL_LABEL = TASKQ_REL_LEAF_LANE + TASKQ_LEAVES,
+	TASKQ_REL_LABEL_IDX = TASKQ_REL_LABEL + TASKQ_LEAVES,
+	TASKQ_REL_TIMER = TASKQ_REL_LABEL_IDX + TASKQ_LEAVES,
 	TASKQ_REL_TIMER_PKEY,
 	TASKQ_REL_ROLE,
 	TASKQ_REL_ROLE_PKEY,
@@ -93,6 +98,7 @@ typedef enum TaskqRelation
 	TASKQ_REL_TEMPLATE_PKEY,
 	TASKQ_REL_STEP,
 	TASKQ_REL_STEP_PKEY,
+	TASKQ_REL_LABEL_KEEP_ID,
 	TASKQ_NRELS
 } TaskqRelation;
 

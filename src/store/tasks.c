@@ -22,6 +22,7 @@
 #include "storage/lmgr.h"
 #include "store/read.h"
 #include "store/rows.h"
+#include "store/sides.h"
 #include "store/tasks.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -433,14 +434,49 @@ taskq_store_update(TaskqRow *row)
 	CommandCounterIncrement();
 }
 
-/* taskq_store_delete - delete a task that this transaction has locked */
-void
-taskq_store_delete(TaskqRow *row)
+static void
+delete_row(TaskqRow *row)
 {
 	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + row->leaf,
 									   RowExclusiveLock);
 
 	CatalogTupleDelete(rel, &row->tid);
 	table_close(rel, NoLock);
+}
+
+/*
+ * taskq_store_delete - delete a task that this transaction has locked, with
+ * what tables beside its leaf have of it
+ */
+void
+taskq_store_delete(TaskqRow *row)
+{
+	taskq_sides_delete(row);
+	delete_row(row);
 	CommandCounterIncrement();
+}
+
+/*
+ * taskq_store_move - move tasks that this transaction has locked from a leaf
+ * of the ring to the kept ones
+ *
+ * What tables beside the leaf have of them goes along.
+ */
+void
+taskq_store_move(TaskqRow *rows, int n)
+{
+	TaskqRow   *kept = palloc(sizeof(TaskqRow) * n);
+
+	for (int i = 0; i < n; i++)
+	{
+		kept[i] = rows[i];
+		kept[i].leaf = TASKQ_KEEP;
+		taskq_row_set(&kept[i], slot, Int16GetDatum(TASKQ_KEEP));
+	}
+	taskq_store_insert(kept, n);
+	taskq_sides_move(rows, kept, n);
+	for (int i = 0; i < n; i++)
+		delete_row(&rows[i]);
+	CommandCounterIncrement();
+	pfree(kept);
 }

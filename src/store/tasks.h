@@ -101,5 +101,6 @@ extern TaskqLockResult taskq_store_lock_seen(const TaskqRef *ref,
 											 TaskqRow *row);
 extern void taskq_store_update(TaskqRow *row);
 extern void taskq_store_delete(TaskqRow *row);
+extern void taskq_store_move(TaskqRow *rows, int n);
 
 #endif
