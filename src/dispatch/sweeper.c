@@ -320,7 +320,7 @@ begin(void)
 	SetCurrentStatementStartTimestamp();
 	MemoryContextReset(context);
 	taskq_store_begin();
-	taskq_store_require();
+	taskq_defs_begin();
 	MemoryContextSwitchTo(context);
 }
 
@@ -330,6 +330,40 @@ commit(void)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
+}
+
+/*
+ * Were all lanes made here?  What is restored may have come since the
+ * dispatcher looked; it is left alone until taskq.resume(), and so is what has
+ * come before its lanes.  To be asked after the lock that keeps rows out.
+ */
+static bool
+at_home(void)
+{
+	List	   *ids;
+	ListCell   *lc;
+	bool		foreign = false;
+	bool		unknown = false;
+
+	taskq_defs_begin();
+	ids = taskq_lane_ids();
+	foreach(lc, ids)
+	{
+		const TaskqLaneDef *lane = taskq_lane_get(lfirst_int(lc));
+
+		unknown |= lane == NULL;
+		foreign |= lane != NULL && lane->foreign;
+	}
+	if (foreign)
+	{
+		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+		db->foreign = true;
+		db->rescan = true;
+		db->loaded = false;		/* the log says so */
+		taskq_wake_dispatcher(db);
+		LWLockRelease(taskq_main_lock);
+	}
+	return !foreign && !unknown && ids != NIL;
 }
 
 /* ---- one leaf ---- */
@@ -446,7 +480,7 @@ begin_to_read(int leafno)
 	if (!read_holds(leaf, rel))
 	{
 		leaf->reading = false;
-		if (ConditionalLockRelation(rel, ShareLock))
+		if (ConditionalLockRelation(rel, ShareLock) && at_home())
 		{
 			leaf->written_before = pg_atomic_read_u64(&leaf->written);
 			leaf->file = rel->rd_rel->relfilenode;
@@ -680,6 +714,16 @@ empty_leaf(int leafno)
 			(errmsg_internal("taskq emptied leaf %d", leafno)));
 }
 
+/* Was it submitted here? */
+static bool
+is_home(const TaskqRow *row)
+{
+	const TaskqLaneDef *lane =
+	taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
+
+	return lane != NULL && !lane->foreign;
+}
+
 /* Delete from the kept ones what is over. */
 static Portion
 delete_portion(void)
@@ -699,7 +743,7 @@ delete_portion(void)
 
 		CHECK_FOR_INTERRUPTS();
 		if (taskq_store_lock_seen(&refs[i], &row) != TASKQ_LOCKED ||
-			row.leaf != TASKQ_KEEP ||
+			row.leaf != TASKQ_KEEP || !is_home(&row) ||
 			!taskq_row_over(&row, &rules, leaf->cutoff) ||
 			taskq_task_needed(&refs[i].id))
 			continue;
@@ -748,7 +792,8 @@ delete_early(int leafno, const TaskqRef *refs, int n, TimestampTz cutoff)
 
 		CHECK_FOR_INTERRUPTS();
 		if (taskq_store_lock_seen(&refs[i], &row) != TASKQ_LOCKED ||
-			row.leaf != leafno || !taskq_row_over(&row, &as_told, cutoff) ||
+			row.leaf != leafno || !is_home(&row) ||
+			!taskq_row_over(&row, &as_told, cutoff) ||
 			taskq_task_needed(&refs[i].id))
 			continue;
 		taskq_store_delete(&row);
@@ -1070,6 +1115,18 @@ find_due(TimestampTz now, TimestampTz cutoff)
 	return due & ~(1u << taskq_ring_leaf(now));
 }
 
+/* Is it known of all that is in the tables where it was made? */
+static bool
+all_at_home(void)
+{
+	bool		home;
+
+	begin();
+	home = at_home();
+	commit();
+	return home;
+}
+
 static bool
 is_time(int leafno)
 {
@@ -1101,13 +1158,13 @@ sweep(void)
 			try_leaf(sweep_early, leafno);
 	}
 	next = Min(next, early_again_at(now));
-	if (!shall_leave() && !db->attempts_swept)
+	if (!shall_leave() && !db->attempts_swept && all_at_home())
 	{
 		try_leaf(sweep_edges, TASKQ_KEEP);
 		try_leaf(sweep_attempts, TASKQ_KEEP);
 		try_leaf(sweep_workflows, TASKQ_KEEP);
 	}
-	if (!shall_leave())
+	if (!shall_leave() && all_at_home())
 		try_leaf(sweep_uniques, TASKQ_KEEP);
 
 	for (int leafno = 0; leafno < TASKQ_LEAVES; leafno++)

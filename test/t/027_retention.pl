@@ -119,6 +119,28 @@ is(sql($node, 'copy', "SELECT state FROM taskq.task_status('$last')"), 'complete
 $node->safe_psql('copy', 'SELECT taskq.resume()');
 ok($node->poll_query_until('copy', "SELECT NOT EXISTS (SELECT FROM taskq.task WHERE id = '$last')"), '... until it is resumed');
 is(sql($node, 'copy', "SELECT state FROM taskq.task_status('$new_there')"), 'completed', '... and nothing else is forgotten');
+
+# ... nor is one that already had a dispatcher, which saw no tasks yet, when they were put in
+$node->safe_psql($db, 'CREATE DATABASE early');
+$node->command_ok([ 'pg_restore', '--section=pre-data', '-d', 'early', $node->basedir . '/dump' ], 'a copy without rows');
+$node->safe_psql($db, q{ALTER SYSTEM SET log_min_messages = debug1});
+$node->reload;
+my $log = -s $node->logfile;
+$node->safe_psql('early', q{SELECT taskq.queue_pause('default')});
+$node->safe_psql('early', q{SELECT taskq.queue_resume('default')});
+# the dispatcher starts it when it has read the lanes
+$node->wait_for_log(qr/starting background worker process "taskq sweeper"/, $log);
+$node->safe_psql('early', q{DELETE FROM taskq_internal.role});
+$node->command_ok([ 'pg_restore', '--section=data', '-d', 'early', $node->basedir . '/dump' ], '... and then its rows');
+$node->safe_psql($db, q{ALTER SYSTEM RESET log_min_messages});
+$node->safe_psql($db, q{ALTER SYSTEM SET taskq.retention = '23h'});
+$log = -s $node->logfile;
+$node->reload;
+$node->wait_for_log(qr/taskq leaves tasks alone that were submitted in another database/, $log);
+is(sql($node, 'early', "SELECT state FROM taskq.task_status('$last')"), 'completed', '... which are not forgotten');
+$node->safe_psql('early', 'SELECT taskq.resume()');
+ok($node->poll_query_until('early', "SELECT NOT EXISTS (SELECT FROM taskq.task WHERE id = '$last')"), '... until it is resumed');
+
 $last = submit($node, $db, 'short');
 is(wait_task($node, $db, $last), 'completed', 'one more');
 
