@@ -57,6 +57,8 @@ GRANT SELECT ON taskq.task, taskq.task_attempt, taskq.queue, taskq.worker, taskq
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 GRANT SELECT ON taskq.kind
 	TO taskq_user, taskq_worker, taskq_developer, taskq_operator, taskq_monitor;
+GRANT SELECT ON taskq.audit
+	TO taskq_user, taskq_worker, taskq_developer, taskq_operator, taskq_monitor;
 GRANT SELECT ON taskq.template
 	TO taskq_user, taskq_developer, taskq_operator, taskq_monitor;
 GRANT EXECUTE ON FUNCTION taskq.template_define(text, jsonb, text), taskq.template_drop(text) TO taskq_developer, taskq_operator;
@@ -70,7 +72,8 @@ GRANT EXECUTE ON FUNCTION
 	TO taskq_user, taskq_operator, taskq_monitor;
 GRANT SELECT ON taskq.schedule
 	TO taskq_user, taskq_developer, taskq_operator, taskq_monitor;
-GRANT EXECUTE ON FUNCTION taskq_internal.role_visible(name, oid, int8), taskq_internal.tenant_visible(text) TO taskq_developer;
+GRANT EXECUTE ON FUNCTION taskq_internal.role_visible(name, oid, int8), taskq_internal.tenant_visible(text),
+	taskq_internal.tenant_limited(), taskq_internal.id_time(uuid) TO taskq_developer;
 
 GRANT EXECUTE ON FUNCTION
 	taskq_internal.live(), taskq_internal.lanes(), taskq_internal.workers(), taskq_internal.role_visible(name, oid, int8),

@@ -116,15 +116,6 @@ call(PGFunction function, const pg_uuid_t *id, const TaskqBulk *bulk,
 }
 
 static void
-tell(const TaskqBulk *bulk, const char *verb, const pg_uuid_t *id)
-{
-	TaskqAction action = {.verb = verb,.object = "task",.task = id,
-	.reason = bulk->reason};
-
-	taskq_action(&action);
-}
-
-static void
 act_retry(const TaskqBulk *bulk, const pg_uuid_t *id, TaskqResult *outcome)
 {
 	bool		isnull;
@@ -133,7 +124,6 @@ act_retry(const TaskqBulk *bulk, const pg_uuid_t *id, TaskqResult *outcome)
 	outcome->success = outcome->has_new = true;
 	outcome->new_id = *DatumGetUUIDP(new);
 	outcome->status = status_of(id);
-	tell(bulk, "retry", id);
 }
 
 static void
@@ -144,7 +134,6 @@ act_delete(const TaskqBulk *bulk, const pg_uuid_t *id, TaskqResult *outcome)
 	(void) call(taskq_task_delete, id, bulk, &isnull);
 	outcome->success = true;
 	outcome->status = "deleted";
-	tell(bulk, "delete", id);
 }
 
 static void
@@ -211,6 +200,7 @@ try_together(const TaskqBulk *bulk, const pg_uuid_t *ids, int n,
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile error = NULL;
+	int			mark = taskq_actions_mark();
 
 	memset(outcomes, 0, n * sizeof(TaskqResult));
 	BeginInternalSubTransaction(NULL);
@@ -238,7 +228,10 @@ try_together(const TaskqBulk *bulk, const pg_uuid_t *ids, int n,
 	CurrentResourceOwner = owner;
 	/* what the subtransaction had made may be in the caches */
 	if (error != NULL)
+	{
+		taskq_actions_back(mark);
 		taskq_defs_begin();
+	}
 	return error;
 }
 
@@ -434,12 +427,15 @@ do_patiently(TaskqBulk *bulk, const pg_uuid_t *ids, int n, TakeOutcomes take,
 {
 	bulk->until = taskq_busy_until();
 	taskq_busy_share(bulk->until);
+	taskq_actions_begin(bulk->reason);
 	PG_TRY();
 	{
 		do_listed(bulk, ids, n, take, to);
+		taskq_actions_write();
 	}
 	PG_FINALLY();
 	{
+		taskq_actions_end();
 		taskq_busy_share(0);
 	}
 	PG_END_TRY();

@@ -145,8 +145,10 @@ taskq_cancel_task(const pg_uuid_t *id, char *reason, bool force,
 	memset(cancelled, 0, sizeof(*cancelled));
 	while (!try_cancel(id, reason, force, cancelled))
 		taskq_busy_wait(id, until);
-	if (cancelled->cancelled)
-		taskq_action(&action);
+	if (!cancelled->cancelled)
+		return;
+	action.outcome = cancelled->message;
+	taskq_action(&action);
 }
 
 PG_FUNCTION_INFO_V1(taskq_task_cancel);

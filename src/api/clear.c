@@ -202,6 +202,23 @@ clear_all(Clear * clear)
 	}
 }
 
+static void
+clear_and_tell(Clear * clear)
+{
+	taskq_actions_begin(clear->bulk.reason);
+	PG_TRY();
+	{
+		clear_all(clear);
+		taskq_defs_begin();
+		taskq_actions_write();
+	}
+	PG_FINALLY();
+	{
+		taskq_actions_end();
+	}
+	PG_END_TRY();
+}
+
 /* ---- what is left alone ---- */
 
 /* Ids of the tasks that this database's workers have, palloc'd. */
@@ -330,7 +347,7 @@ taskq_queue_clear(PG_FUNCTION_ARGS)
 	taskq_tenant_check();
 	taskq_defs_begin();
 	clear_args(fcinfo, clear);
-	clear_all(clear);
+	clear_and_tell(clear);
 	taskq_defs_begin();
 	values[0] = Int64GetDatum(clear->n);
 	values[1] = kinds_array(clear->kinds);

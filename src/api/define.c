@@ -9,11 +9,13 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "api/action.h"
 #include "api/policy.h"
 #include "api/signature.h"
 #include "api/submit.h"
 #include "base/args.h"
 #include "base/compat.h"
+#include "base/json.h"
 #include "base/shmem.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
@@ -364,6 +366,7 @@ taskq_kind_define(PG_FUNCTION_ARGS)
 	bool		new_handler;
 	bool		new_hooks;
 	char	   *queue;
+	Datum		changes;
 
 	begin_change("taskq.kind_define()");
 	if (strcmp(name, TASKQ_SQL_KIND) == 0)
@@ -403,7 +406,9 @@ taskq_kind_define(PG_FUNCTION_ARGS)
 	set_version(old, new_handler, new_hooks, values, nulls);
 	values[Anum_kind_updated_at - 1] =
 		TimestampTzGetDatum(GetCurrentTimestamp());
-	taskq_kind_write(name, values, nulls);
+	changes = taskq_kind_write(name, values, nulls);
+	taskq_action_named("define", "kind", name,
+					   DatumGetInt32(values[Anum_kind_owner - 1]), changes);
 	if (taskq_shared != NULL)
 	{
 		const Datum *n = &values[Anum_kind_max_running_per_key - 1];
@@ -422,17 +427,37 @@ Datum
 taskq_kind_drop(PG_FUNCTION_ARGS)
 {
 	char	   *name = taskq_arg_name(fcinfo, 0, "name");
+	const TaskqKind *kind;
+	int32		owner;
 
 	begin_change("taskq.kind_drop()");
 	require_owner(name);
+	kind = taskq_kind_get(name);
+	owner = kind ? kind->owner_id : 0;
 	if (!taskq_kind_delete(name))
 		ereport(ERROR,
 				(errcode(ERRCODE_TASK_NOT_FOUND),
 				 errmsg("kind of task \"%s\" does not exist", name),
 				 errhint("View taskq.kind lists them.")));
+	taskq_action_named("drop", "kind", name, owner, 0);
 	if (taskq_shared != NULL)
 		taskq_note_wake();
 	PG_RETURN_VOID();
+}
+
+/* Who was given a privilege, or lost it. */
+static void
+tell_grant(FunctionCallInfo fcinfo, const char *verb, const char *name)
+{
+	const TaskqKind *kind = taskq_kind_get(name);
+	JsonbParseState *state = NULL;
+
+	taskq_json_begin(&state);
+	taskq_json_text(&state, "role",
+					GetUserNameFromId(PG_GETARG_OID(1), true));
+	taskq_json_text(&state, "privilege", taskq_arg_text(fcinfo, 2, "submit"));
+	taskq_action_named(verb, "kind", name, kind ? kind->owner_id : 0,
+					   taskq_json_end(&state));
 }
 
 /*
@@ -495,7 +520,8 @@ taskq_kind_grant(PG_FUNCTION_ARGS)
 
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
 		taskq_invalid_argument("role", "does not exist");
-	(void) taskq_kind_grant_write(name, privilege, taskq_role_id(role), true);
+	if (taskq_kind_grant_write(name, privilege, taskq_role_id(role), true))
+		tell_grant(fcinfo, "grant", name);
 	note_useless_grant(taskq_kind_get(name), name, privilege);
 	if (taskq_shared != NULL)
 		taskq_note_wake();
@@ -517,7 +543,9 @@ taskq_kind_revoke(PG_FUNCTION_ARGS)
 
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
 		taskq_invalid_argument("role", "does not exist");
-	if (!taskq_kind_grant_write(name, privilege, taskq_role_id(role), false))
+	if (taskq_kind_grant_write(name, privilege, taskq_role_id(role), false))
+		tell_grant(fcinfo, "revoke", name);
+	else
 		ereport(NOTICE,
 				(errmsg("role \"%s\" had no such privilege on kind \"%s\"", GetUserNameFromId(role, false), name)));
 	if (taskq_shared != NULL)
@@ -554,7 +582,8 @@ taskq_queue_define(PG_FUNCTION_ARGS)
 					&values[Anum_queue_rate_period - 1]);
 	set_count(fcinfo, 6, "reserved", &values[Anum_queue_reserved - 1],
 			  &nulls[Anum_queue_reserved - 1]);
-	taskq_queue_write(name, values, nulls, NULL);
+	taskq_action_named("define", "queue", name, 0,
+					   taskq_queue_write(name, values, nulls, NULL));
 	if (taskq_shared == NULL)
 		PG_RETURN_VOID();
 	if (!PG_ARGISNULL(6))
@@ -583,6 +612,7 @@ taskq_queue_drop(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_TASK_NOT_FOUND),
 				 errmsg("queue \"%s\" is not defined", name),
 				 errhint("View taskq.queue lists all queues, also those that are there because kinds name them.")));
+	taskq_action_named("drop", "queue", name, 0, 0);
 	if (taskq_shared != NULL)
 	{
 		taskq_note_reserved(name, 0);

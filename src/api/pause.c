@@ -81,7 +81,15 @@ tell(const char *verb, const char *object, const char *name,
 {
 	TaskqAction action = {.verb = verb,.object = object,.name = name,
 	.reason = reason};
+	const TaskqKind *kind = NULL;
 
+	if (strcmp(object, "kind") == 0)
+		kind = taskq_kind_get(name);
+	if (kind != NULL)
+	{
+		action.kind = name;
+		action.owner = kind->owner_id;
+	}
 	taskq_action(&action);
 }
 

@@ -18,6 +18,7 @@
 #include "api/steer.h"
 #include "api/task.h"
 #include "base/args.h"
+#include "base/json.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "lanes/note.h"
@@ -92,16 +93,21 @@ begin_steering(const char *function)
 	taskq_defs_begin();
 }
 
-static void
-tell(const char *verb, const pg_uuid_t *id, const char *reason)
-{
-	TaskqAction action = {.verb = verb,.object = "task",.task = id,
-	.reason = reason};
+/* ---- priority ---- */
 
+static void
+tell_priority(const pg_uuid_t *id, int from, int to, const char *reason)
+{
+	TaskqAction action = {.verb = "priority",.object = "task",.task = id,
+	.reason = reason};
+	JsonbParseState *state = NULL;
+
+	taskq_json_begin(&state);
+	taskq_json_number(&state, "old", from);
+	taskq_json_number(&state, "new", to);
+	action.details = taskq_json_end(&state);
 	taskq_action(&action);
 }
-
-/* ---- priority ---- */
 
 /* It can be moved only where it can be run. */
 static void
@@ -176,7 +182,7 @@ taskq_reorder_task(const pg_uuid_t *id, int priority, const char *reason,
 	/* to others, and so to the estimates, it is still where it was */
 	if (reordered->new_position > 1 && priority < from->priority)
 		reordered->new_position--;
-	tell("priority", id, reason);
+	tell_priority(id, reordered->old_priority, priority, reason);
 }
 
 PG_FUNCTION_INFO_V1(taskq_task_set_priority);
@@ -218,6 +224,18 @@ taskq_task_set_priority(PG_FUNCTION_ARGS)
 }
 
 /* ---- time ---- */
+
+static void
+tell_time(const char *verb, const pg_uuid_t *id, TimestampTz run_at)
+{
+	TaskqAction action = {.verb = verb,.object = "task",.task = id};
+	JsonbParseState *state = NULL;
+
+	taskq_json_begin(&state);
+	taskq_json_text(&state, "run_at", timestamptz_to_str(run_at));
+	action.details = taskq_json_end(&state);
+	taskq_action(&action);
+}
 
 /* Pending from now on, though it was to wait for its time. */
 static void
@@ -279,7 +297,7 @@ taskq_reschedule_task(const pg_uuid_t *id, TimestampTz run_at,
 		taskq_state_reschedule(&row, run_at);
 		taskq_note_due(run_at);
 	}
-	tell("reschedule", id, NULL);
+	tell_time("reschedule", id, run_at);
 }
 
 /*
@@ -289,6 +307,7 @@ taskq_reschedule_task(const pg_uuid_t *id, TimestampTz run_at,
 void
 taskq_run_task_now(const pg_uuid_t *id, TimestampTz until)
 {
+	TaskqAction action = {.verb = "run",.object = "task",.task = id};
 	TaskqRow	row;
 
 	(void) lock_waiting(id, "run", until, &row);
@@ -297,7 +316,7 @@ taskq_run_task_now(const pg_uuid_t *id, TimestampTz until)
 		wrong_state(id, "pending", "does not wait for its time",
 					"It runs when its turn comes; taskq.task_set_priority() lets it pass others.");
 	make_pending(&row, id, GetCurrentTimestamp());
-	tell("run", id, NULL);
+	taskq_action(&action);
 }
 
 PG_FUNCTION_INFO_V1(taskq_task_run_now);

@@ -9,6 +9,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "api/action.h"
 #include "api/foreach.h"
 #include "api/schedule.h"
 #include "api/submit.h"
@@ -342,6 +343,20 @@ tell_pgcron(const TaskqSchedule *old, const TaskqSchedule *new, bool enabled)
 		taskq_pgcron_set(NameStr((new ? new : old)->name), NULL, NULL);
 }
 
+static void
+tell(const char *verb, const TaskqSchedule *schedule, Datum details)
+{
+	TaskqAction action = {.verb = verb,.object = "schedule",
+		.name = NameStr(schedule->name),.kind = schedule->kind,
+	.details = details};
+
+	if (schedule->tenant != 0)
+		action.tenant = TextDatumGetCString(schedule->tenant);
+	if (OidIsValid(schedule->owner_oid))
+		action.owner = taskq_role_id(schedule->owner_oid);
+	taskq_action(&action);
+}
+
 PG_FUNCTION_INFO_V1(taskq_schedule_define);
 
 /*
@@ -362,6 +377,7 @@ taskq_schedule_define(PG_FUNCTION_ARGS)
 	TaskqSchedule new;
 	bool		replaces;
 	Datum		tenant;
+	Datum		changes;
 
 	begin_change("taskq.schedule_define()");
 	VALUE(name) = CStringGetTextDatum(name);
@@ -382,9 +398,10 @@ taskq_schedule_define(PG_FUNCTION_ARGS)
 	else
 		taskq_schedule_state_new(&state, name);
 	set_owner(replaces ? &old : NULL, tenant, values, nulls);
-	taskq_schedule_write(name, values, nulls, NULL);
+	changes = taskq_schedule_write(name, values, nulls, NULL);
 	if (!taskq_schedule_find(name, &new))
 		elog(ERROR, "schedule not found");
+	tell("define", &new, changes);
 	set_next(fcinfo, replaces ? &old : NULL, &new, &state);
 	if (replaces)
 		taskq_schedule_state_update(&state);
@@ -408,6 +425,7 @@ taskq_schedule_drop(PG_FUNCTION_ARGS)
 
 	lock_schedule(fcinfo, "taskq.schedule_drop()", true, &schedule, &state);
 	(void) taskq_schedule_delete(NameStr(schedule.name));
+	tell("drop", &schedule, 0);
 	PG_RETURN_VOID();
 }
 
@@ -425,7 +443,9 @@ switch_schedule(FunctionCallInfo fcinfo, const char *function, bool enabled)
 	VALUE(updated_at) = TimestampTzGetDatum(GetCurrentTimestamp());
 	replace[Anum_schedule_enabled - 1] = true;
 	replace[Anum_schedule_updated_at - 1] = true;
-	taskq_schedule_write(NameStr(schedule.name), values, nulls, replace);
+	(void) taskq_schedule_write(NameStr(schedule.name), values, nulls, replace);
+	if (schedule.enabled != enabled)
+		tell(enabled ? "enable" : "disable", &schedule, 0);
 	state.look_at = DT_NOEND;
 	if (enabled && schedule.cron != NULL)
 		taskq_pgcron_require();
@@ -475,6 +495,7 @@ taskq_schedule_run(PG_FUNCTION_ARGS)
 	taskq_schedule_submit(&schedule, &state, GetCurrentTimestamp());
 	taskq_schedule_state_update(&state);
 	*id = state.last_task;
+	tell("run", &schedule, 0);
 	PG_RETURN_UUID_P(id);
 }
 

@@ -10,6 +10,7 @@
 #include <signal.h>
 
 #include "access/xact.h"
+#include "api/action.h"
 #include "api/patience.h"
 #include "api/steer.h"
 #include "api/submit.h"
@@ -222,10 +223,28 @@ follow_up(const pg_uuid_t *id, const pg_uuid_t *retry)
 	taskq_note_retried(id, retry);
 }
 
+static void
+tell_retry(const pg_uuid_t *id, TaskqRow *old, const pg_uuid_t *retry,
+		   bool other_payload)
+{
+	TaskqAction action = {.verb = "retry",.object = "task",.task = id,
+	.row = old,.outcome = "a new task was submitted"};
+	JsonbParseState *state = NULL;
+
+	taskq_json_begin(&state);
+	taskq_json_text(&state, "new_task", taskq_id_text(retry));
+	if (other_payload)
+		taskq_json_true(&state, "other_payload");
+	action.details = taskq_json_end(&state);
+	taskq_action(&action);
+}
+
 /* The new task is there: it takes the place of the old one. */
 static void
-end_retry(const pg_uuid_t *id, TaskqRow *old, const pg_uuid_t *retry)
+end_retry(const pg_uuid_t *id, TaskqRow *old, const pg_uuid_t *retry,
+		  bool other_payload)
 {
+	tell_retry(id, old, retry, other_payload);
 	if (!taskq_row_isnull(old, workflow))
 		taskq_step_retried(old, retry);
 	if (taskq_row_state(old) != TASKQ_COMPLETED)
@@ -439,7 +458,7 @@ taskq_task_retry(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(RETRY_DELAY))
 		taskq_submit_at(&submit, taskq_arg_delay(fcinfo, RETRY_DELAY));
 	taskq_submit_rows(&submit, &payload, 1, new_id);
-	end_retry(&id, &old, new_id);
+	end_retry(&id, &old, new_id, other);
 	PG_RETURN_UUID_P(new_id);
 }
 
@@ -479,7 +498,7 @@ taskq_retry_step(const pg_uuid_t *id, Jsonb *step_payload,
 	if (submit.awaited == 0)
 		payload = with_results(&old, payload);
 	taskq_submit_rows(&submit, &payload, 1, new_id);
-	end_retry(id, &old, new_id);
+	end_retry(id, &old, new_id, false);
 }
 
 #define EDGES 500				/* looked at at once */
@@ -543,6 +562,8 @@ taskq_task_delete(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
 	TaskqRow	row;
+	TaskqAction action = {.verb = "delete",.object = "task",.task = &id,
+	.row = &row};
 
 	PreventCommandIfReadOnly("taskq.task_delete()");
 	PreventCommandDuringRecovery("taskq.task_delete()");
@@ -554,6 +575,9 @@ taskq_task_delete(PG_FUNCTION_ARGS)
 	if (!taskq_row_isnull(&row, unique_key))
 		taskq_unique_forget(&id);
 	taskq_store_delete(&row);
+	action.outcome = psprintf("it was %s",
+							  taskq_state_name(taskq_row_state(&row)));
+	taskq_action(&action);
 	PG_RETURN_VOID();
 }
 
@@ -570,6 +594,16 @@ send_away(TaskqSlot *slot, bool force)
 		slot->requeue = true;
 		kill(slot->pid, SIGTERM);
 	}
+}
+
+static void
+tell_workers(const char *name, bool force, int n)
+{
+	TaskqAction action = {.verb = name ? "stop" : "restart",
+	.object = "worker",.name = name,.force = force,.count = n};
+
+	taskq_defs_begin();
+	taskq_action(&action);
 }
 
 /*
@@ -598,6 +632,8 @@ send_workers_away(const char *name, bool force)
 		n++;
 	}
 	LWLockRelease(taskq_main_lock);
+	if (n > 0)
+		tell_workers(name, force, n);
 	return n;
 }
 

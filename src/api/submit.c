@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "api/action.h"
 #include "api/submit.h"
 #include "api/task.h"
 #include "base/args.h"
@@ -531,6 +532,37 @@ kind_arg(FunctionCallInfo fcinfo)
 	return kind;
 }
 
+/* Insert them, and tell who audits submits. */
+static void
+submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
+{
+	TaskqAction action = {.verb = "submit",.object = "task",
+	.row = &submit->row};
+
+	if (!taskq_submit_rows(submit, payloads, n, ids))
+	{
+		action.row = NULL;
+		action.outcome = "a task had its unique key";
+	}
+	if (taskq_audit != TASKQ_AUDIT_ALL)
+		return;
+	taskq_actions_begin(NULL);
+	PG_TRY();
+	{
+		for (int i = 0; i < n; i++)
+		{
+			action.task = &ids[i];
+			taskq_action(&action);
+		}
+		taskq_actions_write();
+	}
+	PG_FINALLY();
+	{
+		taskq_actions_end();
+	}
+	PG_END_TRY();
+}
+
 PG_FUNCTION_INFO_V1(taskq_submit);
 
 /*
@@ -549,7 +581,7 @@ taskq_submit(PG_FUNCTION_ARGS)
 	taskq_submit_prepare(&submit, kind_arg(fcinfo), fcinfo, 2);
 	payload = payload_or_default(PG_GETARG_DATUM(1), PG_ARGISNULL(1),
 								 "payload");
-	taskq_submit_rows(&submit, &payload, 1, id);
+	submit_rows(&submit, &payload, 1, id);
 	PG_RETURN_UUID_P(id);
 }
 
@@ -570,7 +602,7 @@ submit_set(FunctionCallInfo fcinfo, Datum *payloads, bool *nulls, int n)
 		payloads[i] = payload_or_default(payloads[i],
 										 nulls != NULL && nulls[i],
 										 "payloads");
-	taskq_submit_rows(&submit, payloads, n, ids);
+	submit_rows(&submit, payloads, n, ids);
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	for (int i = 0; i < n; i++)
@@ -676,6 +708,6 @@ taskq_submit_sql(PG_FUNCTION_ARGS)
 
 	taskq_submit_prepare(&submit, TASKQ_SQL_KIND, fcinfo, 1);
 	datum = JsonbPGetDatum(payload);
-	taskq_submit_rows(&submit, &datum, 1, id);
+	submit_rows(&submit, &datum, 1, id);
 	PG_RETURN_UUID_P(id);
 }

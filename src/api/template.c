@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "api/action.h"
 #include "api/workflow.h"
 #include "base/args.h"
 #include "catalog/pg_type.h"
@@ -471,6 +472,16 @@ require_owner(const char *name, const TaskqTemplate *template)
 			 errhint("Choose another name, or let its owner drop it.")));
 }
 
+static void
+tell(const char *verb, const char *name, const char *tenant, int32 owner,
+	 Datum details)
+{
+	TaskqAction action = {.verb = verb,.object = "template",.name = name,
+	.tenant = tenant,.owner = owner,.details = details};
+
+	taskq_action(&action);
+}
+
 PG_FUNCTION_INFO_V1(taskq_template_define);
 
 /*
@@ -518,7 +529,10 @@ taskq_template_define(PG_FUNCTION_ARGS)
 	nulls[Anum_template_tenant - 1] = taskq_row_isnull(&submit.row, tenant);
 	values[Anum_template_updated_at - 1] =
 		TimestampTzGetDatum(GetCurrentTimestamp());
-	taskq_template_write(name, values, nulls);
+	tell("define", name,
+		 taskq_row_isnull(&submit.row, tenant) ? NULL
+		 : TextDatumGetCString(taskq_row_value(&submit.row, tenant)),
+		 owner, taskq_template_write(name, values, nulls));
 	PG_RETURN_VOID();
 }
 
@@ -537,7 +551,10 @@ taskq_template_drop(PG_FUNCTION_ARGS)
 	{
 		require_owner(name, &template);
 		if (taskq_template_delete(name))
+		{
+			tell("drop", name, template.tenant, template.owner_id, 0);
 			PG_RETURN_VOID();
+		}
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_TASK_NOT_FOUND),

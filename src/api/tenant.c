@@ -11,8 +11,10 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "api/action.h"
 #include "base/args.h"
 #include "base/compat.h"
+#include "base/json.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "lanes/cancels.h"
@@ -181,6 +183,22 @@ require_operator(void)
 			 errhint("That is for members of taskq_operator, not in the sessions of a gateway.")));
 }
 
+static void
+tell(const Deletion *deletion)
+{
+	TaskqAction action = {.verb = "delete",.object = "tenant",
+	.name = deletion->tenant,.count = deletion->deleted};
+	JsonbParseState *state = NULL;
+
+	taskq_json_begin(&state);
+	taskq_json_number(&state, "cancelled", deletion->cancelled);
+	taskq_json_number(&state, "running", deletion->running);
+	taskq_json_number(&state, "schedules", deletion->schedules);
+	taskq_json_number(&state, "links", deletion->links);
+	action.details = taskq_json_end(&state);
+	taskq_action(&action);
+}
+
 PG_FUNCTION_INFO_V1(taskq_tenant_delete);
 
 /*
@@ -215,6 +233,7 @@ taskq_tenant_delete(PG_FUNCTION_ARGS)
 	delete_schedules(&deletion);
 	delete_tasks(&deletion);
 	deletion.links = taskq_links_delete_tenant(deletion.tenant);
+	tell(&deletion);
 
 	values[0] = Int64GetDatum(deletion.cancelled);
 	values[1] = Int64GetDatum(deletion.deleted);

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "api/action.h"
 #include "api/patience.h"
 #include "api/steer.h"
 #include "api/submit.h"
@@ -346,6 +347,17 @@ insert_workflow(const Workflow *workflow, const char *name,
 	taskq_step_insert(&self);
 }
 
+static void
+tell(const char *verb, const pg_uuid_t *id, int n, const char *reason,
+	 bool force)
+{
+	TaskqAction action = {.verb = verb,.object = "workflow",
+		.name = taskq_id_text(id),.count = n,.reason = reason,
+	.force = force};
+
+	taskq_action(&action);
+}
+
 /*
  * Submit the steps.  The arguments of both functions are alike: 1 payload, 3
  * priority, 4 tags, 5 metadata.
@@ -387,6 +399,8 @@ submit_workflow(FunctionCallInfo fcinfo, Jsonb *array, const char *name,
 	}
 	MemoryContextDelete(one);
 	CommandCounterIncrement();
+	if (taskq_audit == TASKQ_AUDIT_ALL)
+		tell("submit", &workflow->id, steps.n, NULL, false);
 }
 
 static void
@@ -582,6 +596,34 @@ is_final(TaskqRow *row)
 	return taskq_state_final(taskq_row_state(row));
 }
 
+/* Cancel its tasks from the last one on; how many of those seen. */
+static int
+cancel_steps(const pg_uuid_t *id, const char *reason, bool force, int *seen)
+{
+	TimestampTz until = taskq_busy_until();
+	List	   *steps = taskq_steps_of(id);
+	int			n = 0;
+
+	for (int i = list_length(steps) - 1; i >= 0; i--)
+	{
+		TaskqStep  *step = list_nth(steps, i);
+		TaskqCancelled cancelled;
+		TaskqRow	row;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!may_see(step, &row))
+			continue;
+		(*seen)++;
+		if (is_final(&row) ||
+			(!force && !taskq_lane_cancellable(taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane))))))
+			continue;
+		taskq_cancel_task(&step->task, pstrdup(reason), force, until,
+						  &cancelled);
+		n += cancelled.cancelled;
+	}
+	return n;
+}
+
 PG_FUNCTION_INFO_V1(taskq_workflow_cancel);
 
 /*
@@ -598,8 +640,6 @@ taskq_workflow_cancel(PG_FUNCTION_ARGS)
 	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
 	char	   *reason = taskq_arg_text(fcinfo, 1, "its workflow was cancelled");
 	bool		force = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
-	TimestampTz until = taskq_busy_until();
-	List	   *steps;
 	int			seen = 0;
 	int			n = 0;
 
@@ -607,26 +647,20 @@ taskq_workflow_cancel(PG_FUNCTION_ARGS)
 	require_steer(&id, "cancel");
 	/* who retries at this moment makes tasks that are to be cancelled, too */
 	taskq_workflow_lock_briefly(&id);
-	steps = taskq_steps_of(&id);
-	for (int i = list_length(steps) - 1; i >= 0; i--)
+	taskq_actions_begin(reason);
+	PG_TRY();
 	{
-		TaskqStep  *step = list_nth(steps, i);
-		TaskqCancelled cancelled;
-		TaskqRow	row;
-
-		CHECK_FOR_INTERRUPTS();
-		if (!may_see(step, &row))
-			continue;
-		seen++;
-		if (is_final(&row) ||
-			(!force && !taskq_lane_cancellable(taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane))))))
-			continue;
-		taskq_cancel_task(&step->task, pstrdup(reason), force, until,
-						  &cancelled);
-		n += cancelled.cancelled;
+		n = cancel_steps(&id, reason, force, &seen);
+		taskq_actions_write();
 	}
+	PG_FINALLY();
+	{
+		taskq_actions_end();
+	}
+	PG_END_TRY();
 	if (seen == 0)
 		not_found(&id);
+	tell("cancel", &id, n, reason, force);
 	PG_RETURN_INT32(n);
 }
 
@@ -833,7 +867,17 @@ taskq_workflow_retry(PG_FUNCTION_ARGS)
 		not_found(&id);
 	if (all)
 		check_finished(&id, list);
-	retry_steps(steps, n, all);
+	taskq_actions_begin(NULL);
+	PG_TRY();
+	{
+		retry_steps(steps, n, all);
+		taskq_actions_write();
+	}
+	PG_FINALLY();
+	{
+		taskq_actions_end();
+	}
+	PG_END_TRY();
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	for (int i = 0; i < n; i++)
@@ -851,5 +895,6 @@ taskq_workflow_retry(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_TASK_WRONG_STATE),
 				 errmsg("no step of workflow %s has failed or was cancelled", taskq_id_text(&id)),
 				 errhint("With failed_only => false it is done anew as a whole.")));
+	tell("retry", &id, renewed, NULL, false);
 	return (Datum) 0;
 }

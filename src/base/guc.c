@@ -18,6 +18,8 @@
 #include "utils/memutils.h"
 #include "utils/varlena.h"
 
+int			taskq_audit = TASKQ_AUDIT_ACTIONS;
+int			taskq_audit_retention = 90 * 24 * 60;
 int			taskq_max_workers = 4;
 int			taskq_max_workers_per_role = 0;
 int			taskq_max_running = 0;
@@ -49,6 +51,13 @@ static const struct config_enum_entry notify_options[] = {
 	{"off", TASKQ_NOTIFY_OFF, false},
 	{"final", TASKQ_NOTIFY_FINAL, false},
 	{"all", TASKQ_NOTIFY_ALL, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry audit_options[] = {
+	{"off", TASKQ_AUDIT_OFF, false},
+	{"actions", TASKQ_AUDIT_ACTIONS, false},
+	{"all", TASKQ_AUDIT_ALL, false},
 	{NULL, 0, false}
 };
 
@@ -205,6 +214,14 @@ taskq_guc_init(void)
 							 "Run no tasks after the server has started until taskq.resume() is called.",
 							 "For physical copies of a server, which cannot be told from the original.",
 							 &taskq_start_paused, false, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("taskq.audit", "What is written into the audit.",
+							 "actions: who cancelled, retried, paused, defined what, and the like; all: also who submitted what.",
+							 &taskq_audit, TASKQ_AUDIT_ACTIONS, audit_options, PGC_SUSET, 0, NULL,
+							 NULL, NULL);
+	DefineCustomIntVariable("taskq.audit_retention", "How long the audit is kept; -1: for ever.",
+							"Rows are deleted in portions, so some stay longer.",
+							&taskq_audit_retention, 90 * 24 * 60, -1, 60 * 24 * 36500, PGC_SIGHUP,
+							GUC_UNIT_MIN, NULL, NULL, NULL);
 	taskq_guc_init_tenants();
 	MarkGUCPrefixReserved("taskq");
 }

@@ -11,6 +11,15 @@ typedef enum TaskqNotify
 	TASKQ_NOTIFY_ALL
 } TaskqNotify;
 
+typedef enum TaskqAuditLevel
+{
+	TASKQ_AUDIT_OFF,
+	TASKQ_AUDIT_ACTIONS,
+	TASKQ_AUDIT_ALL				/* submits, too */
+} TaskqAuditLevel;
+
+extern int	taskq_audit;
+extern int	taskq_audit_retention;	/* minutes; -1 for ever */
 extern int	taskq_max_running;
 extern int	taskq_default_timeout;
 extern int	taskq_max_workers;

@@ -57,6 +57,7 @@
 #include "storage/lmgr.h"
 #include "storage/procarray.h"
 #include "store/attempts.h"
+#include "store/audit.h"
 #include "store/dependencies.h"
 #include "store/leaves.h"
 #include "store/state.h"
@@ -1046,6 +1047,28 @@ sweep_workflows(int leafno)
 	}
 }
 
+/* ---- audit ---- */
+
+/* What was written into it for longer than that is kept. */
+static void
+sweep_audit(int leafno)
+{
+	pg_uuid_t	from = {{0}};
+	TimestampTz before = GetCurrentTimestamp() -
+	(int64) taskq_audit_retention * SECS_PER_MINUTE * USECS_PER_SEC;
+	int			n = taskq_audit_retention < 0 ? 0 : ROWS;
+
+	while (n == ROWS && !shall_leave())
+	{
+		TimestampTz start = GetCurrentTimestamp();
+
+		begin();
+		n = taskq_audit_forget(&from, before, ROWS);
+		commit();
+		nap(start);
+	}
+}
+
 /* ---- all leaves ---- */
 
 /*
@@ -1166,6 +1189,8 @@ sweep(void)
 	}
 	if (!shall_leave() && all_at_home())
 		try_leaf(sweep_uniques, TASKQ_KEEP);
+	if (!shall_leave())
+		try_leaf(sweep_audit, TASKQ_KEEP);
 
 	for (int leafno = 0; leafno < TASKQ_LEAVES; leafno++)
 	{

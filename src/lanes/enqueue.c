@@ -481,9 +481,9 @@ settle_lane(TaskqSubmit *submit)
  * taskq_submit_rows - insert n tasks, and note them; their ids go to ids
  *
  * One with a unique key may have to wait for others, and may not be inserted:
- * then its id is that of the task that has the key.
+ * then its id is that of the task that has the key, and it returns false.
  */
-void
+bool
 taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
 {
 	TaskqRow   *rows;
@@ -503,7 +503,7 @@ taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
 		taskq_id_make(&ids[i]);
 	if (submit->unique_key != NULL && n > 0 &&
 		!taskq_unique_take(submit, payloads[0], &ids[0]))
-		return;
+		return false;
 	check_pending(submit->lane->role_oid, n);
 	check_tenant_pending(submit->lane, n);
 	check_children(n);
@@ -551,4 +551,5 @@ taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
 		taskq_note_submitted(submit->lane, &ids[0], leaves, n);
 	pfree(rows);
 	CommandCounterIncrement();
+	return true;
 }

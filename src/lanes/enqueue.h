@@ -59,7 +59,7 @@ extern void taskq_submit_depends(TaskqSubmit *submit, const pg_uuid_t *ids,
 								 int n, char on_failure);
 extern void taskq_submit_depth(TaskqSubmit *submit);
 extern int	taskq_row_depth(TaskqRow *row);
-extern void taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n,
+extern bool taskq_submit_rows(TaskqSubmit *submit, Datum *payloads, int n,
 							  pg_uuid_t *ids);
 
 #endif

@@ -22,9 +22,9 @@ extern HeapTuple taskq_defs_read(TaskqRelation table, TaskqRelation index,
 								 const char *name, TupleDesc *desc);
 extern bool taskq_defs_have_text(TaskqRelation table, int column,
 								 const char *value);
-extern void taskq_defs_write(TaskqRelation table, TaskqRelation index,
-							 const char *name, Datum *values, bool *nulls,
-							 const bool *replace, int natts);
+extern Datum taskq_defs_write(TaskqRelation table, TaskqRelation index,
+							  const char *name, Datum *values, bool *nulls,
+							  const bool *replace, int natts);
 extern uint64 taskq_defs_sign(TaskqRelation table, int column);
 extern void taskq_defs_changed(TaskqRead *read);
 extern int32 taskq_defs_number(Relation rel, TaskqRelation pkey,

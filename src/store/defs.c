@@ -17,9 +17,11 @@
 
 #include "access/xact.h"
 #include "base/args.h"
+#include "base/json.h"
 #include "base/shmem.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -28,6 +30,7 @@
 #include "store/rows.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -252,17 +255,111 @@ taskq_defs_changed(TaskqRead *read)
 }
 
 /*
+ * A column's value as text; NULL where it is null, or nobody's business: roles
+ * and versions are numbers of ours, and JSON may have payloads in it.
+ */
+static char *
+value_text(Form_pg_attribute column, Datum value, bool isnull)
+{
+	Oid			output;
+	bool		varlena;
+
+	if (isnull)
+		return NULL;
+	getTypeOutputInfo(column->atttypid, &output, &varlena);
+	return OidOutputFunctionCall(output, value);
+}
+
+/* Is it told how a column has changed, or only that it has? */
+static bool
+is_told(Form_pg_attribute column)
+{
+	static const char *const numbers[] = {"run_as", "owner", "hooks_by",
+	"handler_by", "tenant"};
+
+	for (int i = 0; i < lengthof(numbers); i++)
+	{
+		if (strcmp(numbers[i], NameStr(column->attname)) == 0)
+			return false;
+	}
+	return column->atttypid != JSONBOID;
+}
+
+/* Columns that change with others. */
+static bool
+is_own_business(Form_pg_attribute column)
+{
+	static const char *const names[] = {"updated_at", "version",
+		"same_handler", "hook_owners", "hook_versions", "kind_version",
+	"kind_owner", "claims"};
+
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		if (strcmp(names[i], NameStr(column->attname)) == 0)
+			return true;
+	}
+	return column->attisdropped;
+}
+
+static void
+add_change(JsonbParseState **state, Form_pg_attribute column, const char *old,
+		   const char *new)
+{
+	if (!is_told(column))
+	{
+		taskq_json_text(state, NameStr(column->attname), "changed");
+		return;
+	}
+	taskq_json_key(state, NameStr(column->attname));
+	taskq_json_begin(state);
+	taskq_json_text(state, "old", old);
+	taskq_json_text(state, "new", new);
+	(void) taskq_json_end(state);
+}
+
+/* Which columns have other values than before, as jsonb. */
+static Datum
+changes_of(Relation rel, HeapTuple tuple, Datum *values, bool *nulls,
+		   const bool *replace, int natts)
+{
+	JsonbParseState *state = NULL;
+	Datum	   *old = palloc0(sizeof(Datum) * natts);
+	bool	   *old_nulls = palloc0(sizeof(bool) * natts);
+
+	taskq_rows_deform(tuple, RelationGetDescr(rel), old, old_nulls, natts);
+	taskq_json_begin(&state);
+	for (int i = 0; i < natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(rel), i);
+		char	   *before;
+		char	   *after;
+
+		if ((replace != NULL && !replace[i]) || is_own_business(column))
+			continue;
+		before = value_text(column, old[i], old_nulls[i]);
+		after = value_text(column, values[i], nulls[i]);
+		if (before == after || (before && after && strcmp(before, after) == 0))
+			continue;
+		add_change(&state, column, before, after);
+	}
+	return taskq_json_end(&state);
+}
+
+/*
  * taskq_defs_write - insert the row, or replace the one of that name
  *
- * replace tells which columns; NULL means all.
+ * replace tells which columns; NULL means all.  Returns a jsonb object that
+ * tells, for who audits it, which have changed and how, or 0 where the row is
+ * new.
  */
-void
+Datum
 taskq_defs_write(TaskqRelation table, TaskqRelation index, const char *name,
 				 Datum *values, bool *nulls, const bool *replace, int natts)
 {
 	TaskqRead	read;
 	ScanKeyData key;
 	HeapTuple	tuple;
+	Datum		changes = 0;
 
 	/* one writer at a time: definitions are rare, and none is lost to a race */
 	taskq_key(&key, 1, F_TEXTEQ, CStringGetTextDatum(name));
@@ -270,6 +367,7 @@ taskq_defs_write(TaskqRelation table, TaskqRelation index, const char *name,
 	tuple = taskq_read_next(&read);
 	if (tuple != NULL)
 	{
+		changes = changes_of(read.rel, tuple, values, nulls, replace, natts);
 		tuple = taskq_rows_modify(read.rel, tuple, values, nulls, replace,
 								  natts);
 		taskq_rows_update(read.rel, &tuple->t_self, tuple, natts);
@@ -277,6 +375,7 @@ taskq_defs_write(TaskqRelation table, TaskqRelation index, const char *name,
 	else
 		taskq_rows_insert_one(read.rel, values, nulls, natts);
 	taskq_defs_changed(&read);
+	return changes;
 }
 
 /* Is there a row of this number, also one that is not committed yet? */

@@ -188,15 +188,15 @@ extern const TaskqKind *taskq_kind_get(const char *name);
 extern const TaskqKind *taskq_lane_kind(const TaskqLaneDef *lane);
 extern bool taskq_lane_cancellable(const TaskqLaneDef *lane);
 extern Oid	taskq_handler_oid(const char *handler);
-extern void taskq_kind_write(const char *name, Datum *values, bool *nulls);
+extern Datum taskq_kind_write(const char *name, Datum *values, bool *nulls);
 extern bool taskq_kind_delete(const char *name);
 extern bool taskq_kind_grant_write(const char *kind, char privilege,
 								   int32 role, bool grant);
 extern bool taskq_kinds_have_queue(const char *queue);
 extern const TaskqQueue *taskq_queue_get(const char *name);
 extern List *taskq_queues_reserved(void);
-extern void taskq_queue_write(const char *name, Datum *values, bool *nulls,
-							  const bool *replace);
+extern Datum taskq_queue_write(const char *name, Datum *values, bool *nulls,
+							   const bool *replace);
 extern bool taskq_queue_delete(const char *name);
 extern int32 taskq_role_id(Oid role);
 extern bool taskq_role_read(int32 id, Name name, Oid *oid);

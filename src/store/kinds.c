@@ -327,12 +327,14 @@ taskq_setting_text(const JsonbValue *value)
 
 /*
  * taskq_kind_write - create or replace a kind; values as the table's columns
+ *
+ * Returns what has changed: see taskq_defs_write.
  */
-void
+Datum
 taskq_kind_write(const char *name, Datum *values, bool *nulls)
 {
-	taskq_defs_write(TASKQ_REL_KIND, TASKQ_REL_KIND_PKEY, name, values, nulls,
-					 NULL, Natts_kind);
+	return taskq_defs_write(TASKQ_REL_KIND, TASKQ_REL_KIND_PKEY, name, values,
+							nulls, NULL, Natts_kind);
 }
 
 static void

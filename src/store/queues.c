@@ -125,14 +125,14 @@ taskq_queue_get(const char *name)
 
 /*
  * taskq_queue_write - create a queue, or replace the columns told of the one
- * that is there
+ * that is there; returns what has changed
  */
-void
+Datum
 taskq_queue_write(const char *name, Datum *values, bool *nulls,
 				  const bool *replace)
 {
-	taskq_defs_write(TASKQ_REL_QUEUE, TASKQ_REL_QUEUE_PKEY, name, values,
-					 nulls, replace, Natts_queue);
+	return taskq_defs_write(TASKQ_REL_QUEUE, TASKQ_REL_QUEUE_PKEY, name,
+							values, nulls, replace, Natts_queue);
 }
 
 /* taskq_queue_delete - forget what was defined; false if there was nothing */

@@ -115,14 +115,14 @@ taskq_schedules_lock(void)
 
 /*
  * taskq_schedule_write - create a schedule, or replace the columns told (NULL:
- * all) of the one that is there
+ * all) of the one that is there; returns what has changed
  */
-void
+Datum
 taskq_schedule_write(const char *name, Datum *values, bool *nulls,
 					 const bool *replace)
 {
-	taskq_defs_write(TASKQ_REL_SCHEDULE, TASKQ_REL_SCHEDULE_PKEY, name,
-					 values, nulls, replace, Natts_schedule);
+	return taskq_defs_write(TASKQ_REL_SCHEDULE, TASKQ_REL_SCHEDULE_PKEY, name,
+							values, nulls, replace, Natts_schedule);
 }
 
 /*

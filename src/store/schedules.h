@@ -106,8 +106,8 @@ typedef struct TaskqScheduleObject
 
 extern void taskq_schedules_lock(void);
 extern bool taskq_schedule_find(const char *name, TaskqSchedule *schedule);
-extern void taskq_schedule_write(const char *name, Datum *values, bool *nulls,
-								 const bool *replace);
+extern Datum taskq_schedule_write(const char *name, Datum *values, bool *nulls,
+								  const bool *replace);
 extern bool taskq_schedule_delete(const char *name);
 extern List *taskq_schedules_of_tenant(const char *tenant);
 extern List *taskq_schedules_take_over(void);

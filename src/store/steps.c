@@ -56,15 +56,16 @@ taskq_template_find(const char *name, TaskqTemplate *template)
 }
 
 /*
- * taskq_template_write - create a template, or replace the one that is there
+ * taskq_template_write - create a template, or replace the one that is there;
+ * returns what has changed
  *
  * Locks the table against other definers until the transaction ends.
  */
-void
+Datum
 taskq_template_write(const char *name, Datum *values, bool *nulls)
 {
-	taskq_defs_write(TASKQ_REL_TEMPLATE, TASKQ_REL_TEMPLATE_PKEY, name,
-					 values, nulls, NULL, Natts_template);
+	return taskq_defs_write(TASKQ_REL_TEMPLATE, TASKQ_REL_TEMPLATE_PKEY, name,
+							values, nulls, NULL, Natts_template);
 }
 
 /* taskq_template_delete - false if there is none */

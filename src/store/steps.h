@@ -48,8 +48,8 @@ typedef struct TaskqStep
 } TaskqStep;
 
 extern bool taskq_template_find(const char *name, TaskqTemplate *template);
-extern void taskq_template_write(const char *name, Datum *values,
-								 bool *nulls);
+extern Datum taskq_template_write(const char *name, Datum *values,
+								  bool *nulls);
 extern bool taskq_template_delete(const char *name);
 
 extern void taskq_workflow_lock(const pg_uuid_t *workflow);

@@ -65,7 +65,8 @@ static const char *const names[] = {
 	"link_task", "link_task_pkey", "link", "link_pkey", "link_object_idx",
 	"template", "template_pkey",
 	"step", "step_pkey",
-	"label_keep_id_idx"
+	"label_keep_id_idx",
+	"audit", "audit_pkey", "audit_task_idx"
 };
 
 StaticAssertDecl(lengthof(names) == TASKQ_NRELS - TASKQ_REL_TIMER,
@@ -138,6 +139,10 @@ TEXTOID, TIMESTAMPTZOID};
 static const Oid step_types[] = {UUIDOID, TEXTOID, INT4OID, UUIDOID, UUIDOID,
 JSONBOID};
 static const Oid label_types[] = {TEXTOID, INT8OID, UUIDOID};
+static const Oid audit_types[] = {UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+	UUIDOID, UUIDARRAYOID, INT8OID, INT4OID, INT4OID, TEXTOID, INT4OID,
+	TEXTOID, UUIDOID, JSONBOID, INETOID, TEXTOID, INT4OID, BOOLOID, TEXTOID,
+TEXTOID, JSONBOID};
 
 static const struct
 {
@@ -170,7 +175,8 @@ static const struct
 	{TASKQ_REL_LINK_TASK, link_task_types, lengthof(link_task_types)},
 	{TASKQ_REL_LINK, link_types, lengthof(link_types)},
 	{TASKQ_REL_TEMPLATE, template_types, lengthof(template_types)},
-	{TASKQ_REL_STEP, step_types, lengthof(step_types)}
+	{TASKQ_REL_STEP, step_types, lengthof(step_types)},
+	{TASKQ_REL_AUDIT, audit_types, lengthof(audit_types)}
 };
 
 StaticAssertDecl(lengthof(task_types) == Natts_task &&

@@ -1,0 +1,96 @@
+/* ---------------------------------------------------------------- audit */
+
+-- Who did what.  Whose the task, or kind, was stands in the row, since the row is for
+-- who may see that, also when it is gone.  The id has the moment.
+CREATE TABLE taskq_internal.audit (
+	id uuid NOT NULL CONSTRAINT audit_pkey PRIMARY KEY,
+	verb text NOT NULL,
+	object text NOT NULL,
+	name text,
+	kind text,
+	task uuid,
+	tasks uuid[],				-- of many, the first ones
+	count int8 NOT NULL,
+	role int4,					-- that the tasks run as, or that owns it; taskq_internal.role
+	submitted_by int4,
+	tenant text,				-- of the tasks, or of who acts
+	by_role int4 NOT NULL,
+	by_session text,
+	by_task uuid,
+	claims jsonb,				-- only those that are believed
+	client inet,
+	application text,
+	pid int4 NOT NULL,
+	force bool NOT NULL,
+	reason text,
+	outcome text,
+	details jsonb
+) USING heap;
+CREATE INDEX audit_task_idx ON taskq_internal.audit (task);
+SELECT pg_catalog.pg_extension_config_dump('taskq_internal.audit', '');
+COMMENT ON TABLE taskq_internal.audit IS 'who did what; look at it in view taskq.audit';
+
+CREATE VIEW taskq.audit WITH (security_barrier) AS
+SELECT taskq_internal.id_time(a.id) AS created_at,
+	CASE WHEN w.mine OR NOT l.limited THEN b.name END AS role,
+	CASE WHEN w.mine THEN a.by_session END AS session_role,
+	a.verb AS action,
+	a.object,
+	a.name,
+	a.kind,
+	a.task AS task_id,
+	a.tasks AS task_ids,
+	a.count,
+	a.reason,
+	a.force,
+	a.outcome,
+	a.details,
+	r.name AS run_as,
+	s.name AS submitted_by,
+	a.tenant,
+	CASE WHEN w.mine THEN a.claims END AS claims,
+	CASE WHEN w.mine THEN a.by_task END AS by_task,
+	CASE WHEN w.mine THEN a.client END AS client_addr,
+	CASE WHEN w.mine THEN a.application END AS application_name,
+	CASE WHEN w.mine THEN a.pid END AS pid,
+	a.id
+FROM taskq_internal.audit a
+JOIN taskq_internal.role b ON b.id = a.by_role
+LEFT JOIN taskq_internal.role r ON r.id = a.role
+LEFT JOIN taskq_internal.role s ON s.id = a.submitted_by
+CROSS JOIN (SELECT taskq_internal.tenant_limited() AS limited) l
+CROSS JOIN LATERAL (SELECT taskq_internal.role_visible(b.name, b.oid, b.system) AS mine) w
+WHERE (w.mine OR taskq_internal.role_visible(r.name, r.oid, r.system) OR taskq_internal.role_visible(s.name, s.oid, s.system))
+	AND taskq_internal.tenant_visible(a.tenant)
+	AND (a.tenant IS NOT NULL OR a.object = 'task' OR NOT l.limited);
+COMMENT ON VIEW taskq.audit IS
+'Audit: who did what
+
+One row for each thing that was done, by a function of taskq and in the transaction that committed it; one for many tasks of the same roles, tenant and kind. Shown is what the caller''s roles did, and what was done to tasks and definitions that it may see, or could when they were there. Setting taskq.audit says what is written, taskq.audit_retention how long it is kept.';
+COMMENT ON COLUMN taskq.audit.created_at IS 'when it was done';
+COMMENT ON COLUMN taskq.audit.role IS 'role that did it';
+COMMENT ON COLUMN taskq.audit.session_role IS 'role that the session was authenticated as; shown, as what follows of the session, to members of role';
+COMMENT ON COLUMN taskq.audit.action IS 'cancel, retry, delete, priority, reschedule, run, clear, pause, resume, define, drop, grant, revoke, enable, disable, stop, restart, submit';
+COMMENT ON COLUMN taskq.audit.object IS 'task, workflow, queue, kind, schedule, template, worker, tenant or database';
+COMMENT ON COLUMN taskq.audit.name IS 'name of the queue, kind, schedule, ...';
+COMMENT ON COLUMN taskq.audit.kind IS 'kind, or kind of the tasks';
+COMMENT ON COLUMN taskq.audit.task_id IS 'id of the task';
+COMMENT ON COLUMN taskq.audit.task_ids IS 'of many tasks the first hundred';
+COMMENT ON COLUMN taskq.audit.count IS 'how many';
+COMMENT ON COLUMN taskq.audit.reason IS 'reason that was given';
+COMMENT ON COLUMN taskq.audit.force IS 'with force';
+COMMENT ON COLUMN taskq.audit.outcome IS 'what it came to';
+COMMENT ON COLUMN taskq.audit.details IS 'more of it: the values before and after, the id of a new task; never a payload';
+COMMENT ON COLUMN taskq.audit.run_as IS 'role that the tasks run as, or that owns the definition';
+COMMENT ON COLUMN taskq.audit.submitted_by IS 'role that submitted the tasks';
+COMMENT ON COLUMN taskq.audit.tenant IS 'tenant of the tasks, or else of who did it; null: none';
+COMMENT ON COLUMN taskq.audit.claims IS 'for whom the session said that it acts, where a trusted gateway said so';
+COMMENT ON COLUMN taskq.audit.by_task IS 'task whose handler did it';
+COMMENT ON COLUMN taskq.audit.client_addr IS 'address of the session''s client; null: a local one, or a worker';
+COMMENT ON COLUMN taskq.audit.application_name IS 'what the session called itself: anybody may call itself anything';
+COMMENT ON COLUMN taskq.audit.pid IS 'process of the session';
+COMMENT ON COLUMN taskq.audit.id IS 'id of the row; it rises with time';
+CREATE TRIGGER readonly BEFORE INSERT OR UPDATE OR DELETE ON taskq.audit
+	FOR EACH STATEMENT EXECUTE FUNCTION taskq_internal.view_readonly('setting taskq.audit_retention');
+CREATE TRIGGER readonly_row INSTEAD OF INSERT OR UPDATE OR DELETE ON taskq.audit
+	FOR EACH ROW EXECUTE FUNCTION taskq_internal.view_readonly('setting taskq.audit_retention');
