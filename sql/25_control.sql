@@ -40,7 +40,7 @@ RETURNS SETOF record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_bulk'
 COMMENT ON FUNCTION taskq.task_bulk IS
 'Cancel, retry, reprioritize, delete or run now many tasks: those listed, or those that a filter finds
 
-action is cancel, retry, priority, delete or run_now. One row a task: what one of them is refused does not keep the others. filter is an object of state, kind, queue, tags, tenant, submitted_by (each a string or a list), older_than, max_priority, metadata, payload; it finds at most n tasks, in the order of their ids: pass the last one as after to go on. All of it is one transaction; CALL taskq.task_bulk_all() for more.';
+action is cancel, retry, priority, delete or run_now. One row a task: what one of them is refused does not keep the others. filter is an object as for task_list; it finds at most n tasks, in the order of their ids: pass the last one as after to go on. All of it is one transaction; CALL taskq.task_bulk_all() for more.';
 
 CREATE PROCEDURE taskq.task_bulk_all(action text, filter jsonb, reason text DEFAULT NULL, force bool DEFAULT false,
 	priority int DEFAULT NULL, INOUT done bigint DEFAULT NULL, INOUT failed bigint DEFAULT NULL)

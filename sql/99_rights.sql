@@ -82,7 +82,7 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION
 	taskq.task_status(uuid), taskq.task_node(uuid), taskq.task_result(uuid), taskq.task_progress(uuid), taskq.task_wait(uuid, interval),
 	taskq.task_wait_any(uuid[], interval), taskq.task_wait_all(uuid[], interval),
-	taskq.task_attempts(uuid), taskq.task_dependencies(uuid),
+	taskq.task_attempts(uuid), taskq.task_dependencies(uuid), taskq.task_list(jsonb, text, uuid, int),
 	taskq.progress(numeric, numeric, text, int, jsonb), taskq.current_task(), taskq.cancel_requested(),
 	taskq.fail(text, jsonb, text), taskq.retry(interval, text, jsonb, text),
 	taskq.link(text, text, uuid, uuid), taskq.unlink(text, text, uuid)

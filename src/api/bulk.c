@@ -353,7 +353,7 @@ bulk_args(FunctionCallInfo fcinfo, int action, int n, TaskqBulk *bulk)
 static void
 filter_arg(FunctionCallInfo fcinfo, int n, int action, TaskqFilter *filter)
 {
-	taskq_filter_init(filter);
+	taskq_filter_init(filter, false);
 	taskq_filter_parse(filter, PG_GETARG_JSONB_P(n));
 	if (filter->states != NIL)
 		return;

@@ -273,7 +273,7 @@ static void
 clear_args(FunctionCallInfo fcinfo, Clear * clear)
 {
 	memset(clear, 0, sizeof(*clear));
-	taskq_filter_init(&clear->filter);
+	taskq_filter_init(&clear->filter, false);
 	clear->filter.states = list_make1("pending");
 	if (!PG_ARGISNULL(0))
 		clear->filter.queues = list_make1(taskq_listed_queue(fcinfo, 0, "queue"));
@@ -282,7 +282,7 @@ clear_args(FunctionCallInfo fcinfo, Clear * clear)
 	if (!PG_ARGISNULL(2))
 		clear->filter.max_priority = PG_GETARG_INT32(2);
 	if (!PG_ARGISNULL(3))
-		clear->filter.older_than = PG_GETARG_TIMESTAMPTZ(3);
+		clear->filter.created.before = PG_GETARG_TIMESTAMPTZ(3);
 	if (!PG_ARGISNULL(5))
 		clear->filter.tags = taskq_filter_names(PG_GETARG_ARRAYTYPE_P(5), "tags");
 	clear->bulk.act = taskq_bulk_cancel;

@@ -3,25 +3,29 @@
  * filter.c
  *		Which of many tasks: a filter as jsonb, and asking it of a row.
  *
- * A filter only finds tasks that the caller may see and steer: of the others
- * it says nothing.
+ * A filter only finds tasks that the caller may see, and, where it is not only
+ * to look at them, steer: of the others it says nothing.  It goes by what view
+ * task shows.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "api/filter.h"
+#include "api/task.h"
 #include "base/args.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "lanes/live.h"
-#include "api/task.h"
 #include "store/rights.h"
 #include "store/state.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/formatting.h"
 #include "utils/memutils.h"
+#include "utils/uuid.h"
 
 /* What is known of a lane. */
 typedef struct SeenLane
@@ -30,27 +34,129 @@ typedef struct SeenLane
 	bool		suits;
 }			SeenLane;
 
+/* A task that a worker holds. */
+typedef struct Held
+{
+	pg_uuid_t	id;
+	bool		running;
+	int			slot;
+	TimestampTz started_at;
+	char	   *message;		/* or NULL */
+} Held;
+
 static const char *const state_words[] = {
 	"pending", "reserved", "scheduled", "retrying", "blocked", "running",
 	"completed", "failed", "cancelled"
 };
 
-/* taskq_filter_init - one that asks nothing */
-void
-taskq_filter_init(TaskqFilter *filter)
+/* Words for several of them, from one to another. */
+static const struct
 {
-	HASHCTL		ctl = {.keysize = sizeof(int32),
+	const char *word;
+	int			first;
+	int			last;
+}			state_groups[] = {
+
+	{"waiting", 0, 4},
+	{"unfinished", 0, 5},
+	{"finished", 6, 8},
+	{"ready", 6, 8},
+};
+
+/* ---- what workers hold ---- */
+
+static void
+remember_held(void *to, const TaskqLive *live)
+{
+	TaskqFilter *filter = to;
+	bool		found;
+	Held	   *held = hash_search(filter->held, &live->id, HASH_ENTER, &found);
+
+	held->running = live->running;
+	held->slot = live->slot;
+	held->started_at = live->started_at;
+	held->message = live->has_message ? pstrdup(live->message) : NULL;
+}
+
+/* taskq_filter_held - each of the tasks that workers hold */
+void
+taskq_filter_held(const TaskqFilter *filter,
+				  void (*take) (void *to, const pg_uuid_t *id), void *to)
+{
+	HASH_SEQ_STATUS scan;
+	Held	   *held;
+
+	hash_seq_init(&scan, filter->held);
+	while ((held = hash_seq_search(&scan)) != NULL)
+		take(to, &held->id);
+}
+
+/* What holds a task that was read, if anybody does; scratch has room for it. */
+static Held *
+holder(const TaskqFilter *filter, TaskqRow *row, Held *scratch)
+{
+	static TaskqLive live;
+	Held	   *held;
+
+	if (filter->held != NULL)
+	{
+		held = hash_search(filter->held,
+						   DatumGetUUIDP(taskq_row_value(row, id)), HASH_FIND,
+						   NULL);
+		return held && (held->running ||
+						!taskq_state_final(taskq_row_state(row))) ? held
+			: NULL;
+	}
+	if (!taskq_task_held(row, &live))
+		return NULL;
+	scratch->running = live.running;
+	scratch->slot = live.slot;
+	scratch->started_at = live.started_at;
+	scratch->message = live.has_message ? live.message : NULL;
+	return scratch;
+}
+
+static const char *
+state_of(TaskqRow *row, const Held *held)
+{
+	if (held != NULL)
+		return held->running ? "running" : "reserved";
+	return taskq_task_state(row, NULL);
+}
+
+/*
+ * taskq_filter_init - one that asks nothing
+ *
+ * look: it is for looking, not for steering, and what workers hold is read
+ * now.
+ */
+void
+taskq_filter_init(TaskqFilter *filter, bool look)
+{
+	HASHCTL		lanes = {.keysize = sizeof(int32),
 		.entrysize = sizeof(SeenLane),
+	.hcxt = CurrentMemoryContext};
+	HASHCTL		held = {.keysize = UUID_LEN,.entrysize = sizeof(Held),
 	.hcxt = CurrentMemoryContext};
 
 	memset(filter, 0, sizeof(*filter));
+	filter->min_priority = PG_INT16_MIN;
 	filter->max_priority = PG_INT16_MAX;
-	filter->older_than = DT_NOEND;
-	filter->lanes = hash_create("taskq filter", 64, &ctl,
+	filter->created.from = filter->started.from = filter->finished.from =
+		DT_NOBEGIN;
+	filter->created.before = filter->started.before =
+		filter->finished.before = DT_NOEND;
+	filter->look = look;
+	filter->lanes = hash_create("taskq filter", 64, &lanes,
 								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	filter->scratch = AllocSetContextCreate(CurrentMemoryContext,
 											"taskq filter",
 											ALLOCSET_DEFAULT_SIZES);
+	if (!look)
+		return;
+	filter->held = hash_create("taskq tasks held", 64, &held,
+							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	taskq_live_each(remember_held, filter);
 }
 
 /* ---- from SQL ---- */
@@ -59,7 +165,7 @@ pg_noreturn static void
 bad_member(const char *member, const char *what)
 {
 	taskq_invalid(psprintf("%s of filter %s", member, what),
-				  "Members of argument \"filter\" are state, kind, queue, tags, tenant, submitted_by, older_than, max_priority, metadata and payload.");
+				  "Members of argument \"filter\" are state, kind, category, queue, tags, tenant, submitted_by, run_as, worker, id, parent, workflow, retry_of, created_after, created_before, older_than, started_after, started_before, finished_after, finished_before, min_priority, max_priority, metadata, payload and text.");
 }
 
 static char *
@@ -93,109 +199,161 @@ strings_of(const JsonbValue *value, const char *member)
 }
 
 static void
-set_states(TaskqFilter *filter, const JsonbValue *value)
+set_names(void *to, const JsonbValue *value, const char *member)
 {
+	*(List **) to = strings_of(value, member);
+}
+
+/* The states that a word stands for; NIL: none. */
+static List *
+states_of(const char *word)
+{
+	List	   *list = NIL;
+
+	for (int i = 0; i < lengthof(state_words); i++)
+	{
+		if (strcmp(state_words[i], word) == 0)
+			list = lappend(list, unconstify(char *, state_words[i]));
+	}
+	for (int i = 0; i < lengthof(state_groups); i++)
+	{
+		if (strcmp(state_groups[i].word, word) != 0)
+			continue;
+		for (int j = state_groups[i].first; j <= state_groups[i].last; j++)
+			list = lappend(list, unconstify(char *, state_words[j]));
+	}
+	return list;
+}
+
+static void
+set_states(void *to, const JsonbValue *value, const char *member)
+{
+	List	   *words = strings_of(value, member);
+	List	  **states = to;
 	ListCell   *lc;
 
-	filter->states = strings_of(value, "state");
-	foreach(lc, filter->states)
+	*states = NIL;
+	foreach(lc, words)
 	{
-		bool		known = strcmp(lfirst(lc), "") == 0;
+		List	   *more = states_of(lfirst(lc));
 
-		for (int i = 0; i < lengthof(state_words); i++)
-			known |= strcmp(state_words[i], lfirst(lc)) == 0;
-		if (!known)
-			bad_member("state", "must be pending, reserved, scheduled, retrying, blocked, running, completed, failed or cancelled");
+		if (more == NIL && strcmp(lfirst(lc), "") != 0)
+			bad_member(member, "must be pending, reserved, scheduled, retrying, blocked, running, completed, failed, cancelled, or waiting, unfinished, finished");
+		*states = list_concat(*states, more);
+	}
+	if (*states == NIL)
+		*states = list_make1("");
+}
+
+static void
+set_ids(void *to, const JsonbValue *value, const char *member)
+{
+	List	   *words = strings_of(value, member);
+	List	  **ids = to;
+	ListCell   *lc;
+
+	*ids = NIL;
+	foreach(lc, words)
+	{
+		pg_uuid_t  *id = palloc0(sizeof(pg_uuid_t));
+
+		if (strcmp(lfirst(lc), "") != 0)
+			id = DatumGetUUIDP(DirectFunctionCall1(uuid_in,
+												   CStringGetDatum(lfirst(lc))));
+		*ids = lappend(*ids, id);
 	}
 }
 
-static void
-set_kinds(TaskqFilter *filter, const JsonbValue *value)
+static TimestampTz
+time_of(const JsonbValue *value, const char *member)
 {
-	filter->kinds = strings_of(value, "kind");
+	return DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
+												   CStringGetDatum(string_of(value, member)),
+												   ObjectIdGetDatum(InvalidOid),
+												   Int32GetDatum(-1)));
 }
 
 static void
-set_queues(TaskqFilter *filter, const JsonbValue *value)
+set_from(void *to, const JsonbValue *value, const char *member)
 {
-	filter->queues = strings_of(value, "queue");
+	((TaskqWhen *) to)->from = Max(((TaskqWhen *) to)->from,
+								   time_of(value, member));
 }
 
 static void
-set_tags(TaskqFilter *filter, const JsonbValue *value)
+set_before(void *to, const JsonbValue *value, const char *member)
 {
-	filter->tags = strings_of(value, "tags");
+	((TaskqWhen *) to)->before = Min(((TaskqWhen *) to)->before,
+									 time_of(value, member));
 }
 
 static void
-set_tenants(TaskqFilter *filter, const JsonbValue *value)
-{
-	filter->tenants = strings_of(value, "tenant");
-}
-
-static void
-set_submitters(TaskqFilter *filter, const JsonbValue *value)
-{
-	filter->submitters = strings_of(value, "submitted_by");
-}
-
-static void
-set_older_than(TaskqFilter *filter, const JsonbValue *value)
-{
-	filter->older_than =
-		DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
-												CStringGetDatum(string_of(value, "older_than")),
-												ObjectIdGetDatum(InvalidOid),
-												Int32GetDatum(-1)));
-}
-
-static void
-set_max_priority(TaskqFilter *filter, const JsonbValue *value)
+set_number(void *to, const JsonbValue *value, const char *member)
 {
 	if (value->type != jbvNumeric)
-		bad_member("max_priority", "must be a number");
-	filter->max_priority =
+		bad_member(member, "must be a number");
+	*(int *) to =
 		DatumGetInt32(DirectFunctionCall1(numeric_int4,
 										  NumericGetDatum(value->val.numeric)));
 }
 
-static Jsonb *
-object_of(const JsonbValue *value, const char *member)
+static void
+set_object(void *to, const JsonbValue *value, const char *member)
 {
 	Jsonb	   *json = JsonbValueToJsonb(unconstify(JsonbValue *, value));
 
 	if (!JB_ROOT_IS_OBJECT(json))
 		bad_member(member, "must be an object");
-	return json;
+	*(Jsonb **) to = json;
+}
+
+static char *
+lowered(const char *text)
+{
+	return str_tolower(text, strlen(text), DEFAULT_COLLATION_OID);
 }
 
 static void
-set_metadata(TaskqFilter *filter, const JsonbValue *value)
+set_text(void *to, const JsonbValue *value, const char *member)
 {
-	filter->metadata = object_of(value, "metadata");
+	*(char **) to = lowered(string_of(value, member));
 }
 
-static void
-set_payload(TaskqFilter *filter, const JsonbValue *value)
-{
-	filter->payload = object_of(value, "payload");
-}
+#define MEMBER(name, set, field) {name, set, offsetof(TaskqFilter, field)}
 
 static const struct
 {
 	const char *name;
-	void		(*set) (TaskqFilter *filter, const JsonbValue *value);
+	void		(*set) (void *to, const JsonbValue *value, const char *member);
+	size_t		offset;
 }			members[] = {
-	{"state", set_states},
-	{"kind", set_kinds},
-	{"queue", set_queues},
-	{"tags", set_tags},
-	{"tenant", set_tenants},
-	{"submitted_by", set_submitters},
-	{"older_than", set_older_than},
-	{"max_priority", set_max_priority},
-	{"metadata", set_metadata},
-	{"payload", set_payload},
+
+	MEMBER("state", set_states, states),
+	MEMBER("kind", set_names, kinds),
+	MEMBER("category", set_names, categories),
+	MEMBER("queue", set_names, queues),
+	MEMBER("tags", set_names, tags),
+	MEMBER("tag", set_names, tags),
+	MEMBER("tenant", set_names, tenants),
+	MEMBER("submitted_by", set_names, submitters),
+	MEMBER("run_as", set_names, run_as),
+	MEMBER("worker", set_names, workers),
+	MEMBER("id", set_ids, ids),
+	MEMBER("parent", set_ids, parents),
+	MEMBER("workflow", set_ids, workflows),
+	MEMBER("retry_of", set_ids, retries_of),
+	MEMBER("created_after", set_from, created),
+	MEMBER("created_before", set_before, created),
+	MEMBER("older_than", set_before, created),
+	MEMBER("started_after", set_from, started),
+	MEMBER("started_before", set_before, started),
+	MEMBER("finished_after", set_from, finished),
+	MEMBER("finished_before", set_before, finished),
+	MEMBER("min_priority", set_number, min_priority),
+	MEMBER("max_priority", set_number, max_priority),
+	MEMBER("metadata", set_object, metadata),
+	MEMBER("payload", set_object, payload),
+	MEMBER("text", set_text, text),
 };
 
 /*
@@ -227,7 +385,7 @@ taskq_filter_parse(TaskqFilter *filter, Jsonb *json)
 			i++;
 		if (i == lengthof(members))
 			bad_member(taskq_clip_name(name), "is unknown");
-		members[i].set(filter, &value);
+		members[i].set((char *) filter + members[i].offset, &value, name);
 	}
 }
 
@@ -269,11 +427,36 @@ listed(const List *list, const char *word)
 }
 
 static bool
+category_suits(const TaskqFilter *filter, const TaskqLaneDef *lane)
+{
+	const TaskqKind *kind;
+
+	if (filter->categories == NIL)
+		return true;
+	kind = taskq_kind_get(NameStr(lane->kind));
+	return kind != NULL && kind->category != NULL &&
+		listed(filter->categories, kind->category);
+}
+
+static bool
 lane_suits(const TaskqFilter *filter, const TaskqLaneDef *lane)
 {
 	return lane != NULL && lane->priority <= filter->max_priority &&
+		lane->priority >= filter->min_priority &&
 		listed(filter->kinds, NameStr(lane->kind)) &&
-		listed(filter->queues, NameStr(lane->queue));
+		listed(filter->queues, NameStr(lane->queue)) &&
+		listed(filter->run_as, NameStr(lane->role_name)) &&
+		category_suits(filter, lane);
+}
+
+/* taskq_filter_by_lane - does it ask for what is the same in a whole lane? */
+bool
+taskq_filter_by_lane(const TaskqFilter *filter)
+{
+	return filter->kinds != NIL || filter->queues != NIL ||
+		filter->run_as != NIL || filter->categories != NIL ||
+		filter->max_priority < PG_INT16_MAX ||
+		filter->min_priority > PG_INT16_MIN;
 }
 
 /*
@@ -295,28 +478,29 @@ taskq_filter_lane(TaskqFilter *filter, int32 lane)
 	return found;
 }
 
-/* Could a task that is stored so have one of the states asked for? */
-static bool
-stored_state_suits(const TaskqFilter *filter, char state)
+/*
+ * taskq_filter_stored - could a task that is stored so have one of the states
+ * asked for?
+ *
+ * Whose end is not announced yet runs, for all that others can tell; but it is
+ * nothing to be steered any more.
+ */
+bool
+taskq_filter_stored(const TaskqFilter *filter, char state)
 {
 	if (state != TASKQ_PENDING && state != TASKQ_RUNNING)
-		return listed(filter->states, taskq_state_name(state));
+		return listed(filter->states, taskq_state_name(state)) ||
+			(filter->look && listed(filter->states, "running"));
 	return listed(filter->states, "pending") ||
 		listed(filter->states, "reserved") ||
 		listed(filter->states, "running");
 }
 
-/* ... and has it?  Workers may hold it. */
-static bool
-state_suits(const TaskqFilter *filter, TaskqRow *row)
+/* taskq_filter_state - is it one of the states asked for? */
+bool
+taskq_filter_state(const TaskqFilter *filter, const char *state)
 {
-	static TaskqLive live;
-	bool		held;
-
-	if (filter->states == NIL)
-		return true;
-	held = taskq_task_held(row, &live);
-	return listed(filter->states, taskq_task_state(row, held ? &live : NULL));
+	return listed(filter->states, state);
 }
 
 static bool
@@ -366,29 +550,162 @@ contains(Jsonb *wanted, Datum value, bool isnull)
 }
 
 static bool
+name_suits(const List *names, TaskqRow *row, int column)
+{
+	return names == NIL ||
+		(!row->nulls[column - 1] &&
+		 listed(names, TextDatumGetCString(row->values[column - 1])));
+}
+
+static bool
+id_suits(const List *ids, TaskqRow *row, int column)
+{
+	ListCell   *lc;
+
+	if (ids == NIL)
+		return true;
+	if (row->nulls[column - 1])
+		return false;
+	foreach(lc, ids)
+	{
+		if (taskq_id_eq(lfirst(lc), DatumGetUUIDP(row->values[column - 1])))
+			return true;
+	}
+	return false;
+}
+
+static bool
+when_suits(const TaskqWhen *when, bool known, TimestampTz at)
+{
+	return (when->from == DT_NOBEGIN && when->before == DT_NOEND) ||
+		(known && at >= when->from && at < when->before);
+}
+
+/* Has it begun, as view task shows it, and when? */
+static bool
+started_at(TaskqRow *row, const Held *held, TimestampTz *at)
+{
+	char		state = taskq_row_state(row);
+
+	*at = 0;
+	if (held != NULL)
+	{
+		*at = held->started_at;
+		return held->running && *at != 0;
+	}
+	if (taskq_row_isnull(row, started_at) ||
+		!(taskq_state_final(state) || state == TASKQ_RETRYING ||
+		  state == TASKQ_LEASED))
+		return false;
+	*at = DatumGetTimestampTz(taskq_row_value(row, started_at));
+	return true;
+}
+
+static bool
+finished_at(TaskqRow *row, const Held *held, TimestampTz *at)
+{
+	*at = 0;
+	if (held != NULL || taskq_row_isnull(row, finished_at) ||
+		!taskq_state_final(taskq_row_state(row)))
+		return false;
+	*at = DatumGetTimestampTz(taskq_row_value(row, finished_at));
+	return true;
+}
+
+static bool
+times_suit(const TaskqFilter *filter, TaskqRow *row, const Held *held)
+{
+	TimestampTz started;
+	TimestampTz finished;
+	bool		has_started = started_at(row, held, &started);
+	bool		has_finished = finished_at(row, held, &finished);
+
+	return when_suits(&filter->started, has_started, started) &&
+		when_suits(&filter->finished, has_finished, finished);
+}
+
+static bool
+worker_suits(const TaskqFilter *filter, TaskqRow *row, const Held *held)
+{
+	if (filter->workers == NIL)
+		return true;
+	if (held != NULL)
+		return listed(filter->workers, taskq_worker_name(held->slot));
+	return name_suits(filter->workers, row, Anum_task_worker);
+}
+
+static bool
+has_text(const TaskqFilter *filter, const char *text)
+{
+	return text !=NULL && strstr(lowered(text), filter->text) != NULL;
+}
+
+/* A member of jsonb that is a string, or NULL. */
+static char *
+member_of(TaskqRow *row, int column, const char *name)
+{
+	JsonbValue	key = {.type = jbvString};
+	JsonbValue *value;
+
+	if (row->nulls[column - 1])
+		return NULL;
+	key.val.string.val = unconstify(char *, name);
+	key.val.string.len = strlen(name);
+	value = findJsonbValueFromContainer(&DatumGetJsonbP(row->values[column - 1])->root,
+										JB_FOBJECT, &key);
+	return value && value->type == jbvString
+		? pnstrdup(value->val.string.val, value->val.string.len)
+		: NULL;
+}
+
+static bool
+text_suits(const TaskqFilter *filter, TaskqRow *row, const Held *held)
+{
+	if (filter->text == NULL)
+		return true;
+	return has_text(filter,
+					taskq_id_text(DatumGetUUIDP(taskq_row_value(row, id)))) ||
+		(held != NULL && has_text(filter, held->message)) ||
+		has_text(filter, member_of(row, Anum_task_progress, "message")) ||
+		has_text(filter, member_of(row, Anum_task_error, "message"));
+}
+
+static bool
+visible(const TaskqFilter *filter, const TaskqLaneDef *lane, TaskqRow *row)
+{
+	return taskq_row_may_see(lane, row) &&
+		(filter->look || taskq_row_may_steer(lane, row));
+}
+
+static bool
 row_suits(const TaskqFilter *filter, TaskqRow *row)
 {
 	const TaskqLaneDef *lane =
 	taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
+	Held		scratch;
+	Held	   *held = holder(filter, row, &scratch);
 
-	return (filter->older_than == DT_NOEND ||
-			taskq_id_time(DatumGetUUIDP(taskq_row_value(row, id))) <
-			filter->older_than) &&
-		(filter->tenants == NIL ||
-		 (!taskq_row_isnull(row, tenant) &&
-		  listed(filter->tenants,
-				 TextDatumGetCString(taskq_row_value(row, tenant))))) &&
-		taskq_row_may_see(lane, row) && taskq_row_may_steer(lane, row) &&
+	return listed(filter->states, state_of(row, held)) &&
+		when_suits(&filter->created, true,
+				   taskq_id_time(DatumGetUUIDP(taskq_row_value(row, id)))) &&
+		id_suits(filter->ids, row, Anum_task_id) &&
+		id_suits(filter->parents, row, Anum_task_parent) &&
+		id_suits(filter->workflows, row, Anum_task_workflow) &&
+		id_suits(filter->retries_of, row, Anum_task_retry_of) &&
+		name_suits(filter->tenants, row, Anum_task_tenant) &&
+		times_suit(filter, row, held) && visible(filter, lane, row) &&
 		submitter_suits(filter, lane, row) && tags_suit(filter, row) &&
+		worker_suits(filter, row, held) &&
 		contains(filter->metadata, taskq_row_value(row, metadata),
 				 taskq_row_isnull(row, metadata)) &&
 		contains(filter->payload, taskq_row_value(row, payload),
 				 taskq_row_isnull(row, payload)) &&
-		state_suits(filter, row);
+		text_suits(filter, row, held);
 }
 
 /*
- * taskq_filter_row - is the task asked for, and the caller's to steer?
+ * taskq_filter_row - is the task asked for, and the caller's to see (and
+ * steer)?
  *
  * First what costs nothing.
  */
@@ -398,7 +715,7 @@ taskq_filter_row(TaskqFilter *filter, TaskqRow *row)
 	MemoryContext old;
 	bool		suits;
 
-	if (!stored_state_suits(filter, taskq_row_state(row)) ||
+	if (!taskq_filter_stored(filter, taskq_row_state(row)) ||
 		!taskq_filter_lane(filter, DatumGetInt32(taskq_row_value(row, lane))))
 		return false;
 	old = MemoryContextSwitchTo(filter->scratch);
@@ -406,4 +723,23 @@ taskq_filter_row(TaskqFilter *filter, TaskqRow *row)
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(filter->scratch);
 	return suits;
+}
+
+/*
+ * taskq_filter_ran_us - how long a task took, or has taken so far; 0: it has
+ * not begun, or that is not known
+ */
+int64
+taskq_filter_ran_us(TaskqFilter *filter, TaskqRow *row)
+{
+	Held		scratch;
+	Held	   *held = holder(filter, row, &scratch);
+	TimestampTz started;
+	TimestampTz finished;
+
+	if (!started_at(row, held, &started))
+		return 0;
+	if (!finished_at(row, held, &finished))
+		finished = GetCurrentStatementStartTimestamp();
+	return Max(finished - started, 0);
 }

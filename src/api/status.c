@@ -9,11 +9,13 @@
 
 #include <math.h>
 
+#include "access/relation.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "api/task.h"
 #include "base/compat.h"
 #include "base/guc.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
@@ -30,99 +32,55 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
-#include "utils/hsearch.h"
+#include "utils/array.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-PG_FUNCTION_INFO_V1(taskq_live);
-
-/*
- * Slots are read one after the other: what one worker gives back meanwhile,
- * and the next one takes, is met twice.  Has it been?
- */
-static bool
-met_before(HTAB **met, const pg_uuid_t *id)
+static void
+put_live(void *to, const TaskqLive *live)
 {
-	bool		found;
+	ReturnSetInfo *rsinfo = to;
+	Datum		values[14];
+	bool		nulls[14] = {false};
 
-	if (*met == NULL)
-	{
-		HASHCTL		ctl = {.keysize = UUID_LEN,.entrysize = UUID_LEN,
-		.hcxt = CurrentMemoryContext};
-
-		*met = hash_create("taskq tasks held", TASKQ_BATCH_MAX, &ctl,
-						   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
-	(void) hash_search(*met, id, HASH_ENTER, &found);
-	return found;
+	values[0] = UUIDPGetDatum(&live->id);
+	values[1] = Int16GetDatum(taskq_id_slot(&live->id));
+	values[2] = CStringGetTextDatum(live->running ? "running" : "reserved");
+	values[3] = Int16GetDatum(live->attempt);
+	nulls[3] = live->attempt == 0;
+	values[4] = CStringGetTextDatum(taskq_worker_name(live->slot));
+	values[5] = TimestampTzGetDatum(live->started_at);
+	nulls[5] = live->started_at == 0;
+	values[6] = Float8GetDatum(live->current);
+	nulls[6] = !live->has_progress;
+	values[7] = Float8GetDatum(live->total);
+	nulls[7] = !live->has_progress || !live->has_total;
+	values[8] = Int32GetDatum(live->failed_steps);
+	nulls[8] = live->failed_steps < 0;
+	nulls[9] = !live->has_message;
+	values[9] = nulls[9] ? (Datum) 0 : CStringGetTextDatum(live->message);
+	nulls[10] = live->info_len == 0;
+	values[10] = nulls[10] ? (Datum) 0 : taskq_live_info(live);
+	values[11] = TimestampTzGetDatum(live->updated_at);
+	nulls[11] = live->updated_at == 0;
+	values[12] = BoolGetDatum(live->cancel);
+	nulls[13] = !live->cancel || live->reason[0] == '\0';
+	values[13] = nulls[13] ? (Datum) 0 : CStringGetTextDatum(live->reason);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
+
+PG_FUNCTION_INFO_V1(taskq_live);
 
 /* taskq_live - the tasks that workers of this database hold, for the view */
 Datum
 taskq_live(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	TaskqLive  *live = palloc(sizeof(TaskqLive));
-	HTAB	   *met = NULL;
-
 	taskq_store_require();
 	InitMaterializedSRF(fcinfo, 0);
-	for (int i = 0; taskq_shared != NULL && i < taskq_shared->nslots; i++)
-	{
-		TaskqSlot  *slot = &taskq_shared->slots[i];
-
-		for (int j = 0;; j++)
-		{
-			Datum		values[14];
-			bool		nulls[14];
-			bool		more;
-			bool		held = false;
-
-			if (slot->dbid != MyDatabaseId || slot->state < TASKQ_SLOT_BUSY)
-				break;
-			LWLockAcquire(taskq_slot_lock(i), LW_SHARED);
-			j = Max(j, slot->announced);
-			more = j < slot->nitems;
-			if (more && (held = taskq_live_held(slot, j)))
-				taskq_live_copy(i, j, live);
-			LWLockRelease(taskq_slot_lock(i));
-			if (!more)
-				break;
-			if (!held || met_before(&met, &live->id))
-				continue;
-
-			memset(nulls, false, sizeof(nulls));
-			values[0] = UUIDPGetDatum(&live->id);
-			values[1] = Int16GetDatum(taskq_id_slot(&live->id));
-			values[2] = CStringGetTextDatum(live->running ? "running"
-											: "reserved");
-			values[3] = Int16GetDatum(live->attempt);
-			nulls[3] = live->attempt == 0;
-			values[4] = CStringGetTextDatum(taskq_worker_name(i));
-			values[5] = TimestampTzGetDatum(live->started_at);
-			nulls[5] = live->started_at == 0;
-			values[6] = Float8GetDatum(live->current);
-			nulls[6] = !live->has_progress;
-			values[7] = Float8GetDatum(live->total);
-			nulls[7] = !live->has_progress || !live->has_total;
-			values[8] = Int32GetDatum(live->failed_steps);
-			nulls[8] = live->failed_steps < 0;
-			nulls[9] = !live->has_message;
-			values[9] = nulls[9] ? (Datum) 0
-				: CStringGetTextDatum(live->message);
-			nulls[10] = live->info_len == 0;
-			values[10] = nulls[10] ? (Datum) 0 : taskq_live_info(live);
-			values[11] = TimestampTzGetDatum(live->updated_at);
-			nulls[11] = live->updated_at == 0;
-			values[12] = BoolGetDatum(live->cancel);
-			nulls[13] = !live->cancel || live->reason[0] == '\0';
-			values[13] = nulls[13] ? (Datum) 0
-				: CStringGetTextDatum(live->reason);
-			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
-								 nulls);
-		}
-	}
+	taskq_live_each(put_live, fcinfo->resultinfo);
 	return (Datum) 0;
 }
 
@@ -302,42 +260,74 @@ taskq_task_state(TaskqRow *row, const TaskqLive *live)
 	return taskq_state_name(taskq_row_state(row));
 }
 
+/* A query of ours about tasks, with two arguments; its plan is kept. */
+typedef struct TaskQuery
+{
+	const char *text;			/* %s: the columns of view taskq.task */
+	Oid			types[2];
+	SPIPlanPtr	plan;
+} TaskQuery;
+
+/* The columns of view taskq.task, in its order, from alias a. */
+static char *
+task_columns(void)
+{
+	Oid			view = get_relname_relid("task",
+										 get_namespace_oid("taskq", false));
+	Relation	rel = relation_open(view, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	StringInfoData columns;
+
+	initStringInfo(&columns);
+	for (int i = 0; i < desc->natts; i++)
+		appendStringInfo(&columns, "%sa.%s", i > 0 ? ", " : "",
+						 quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)));
+	relation_close(rel, AccessShareLock);
+	return columns.data;
+}
+
+static void
+prepare_query(TaskQuery *query)
+{
+	char	   *text = unconstify(char *, query->text);
+
+	if (query->plan != NULL)
+		return;
+	if (strstr(text, "%s") != NULL)
+		text = psprintf(text, task_columns());
+
+	query->plan = SPI_prepare_cursor(text, 2, query->types,
+									 CURSOR_OPT_GENERIC_PLAN);
+	if (query->plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s",
+			 SPI_result_code_string(SPI_result));
+	SPI_keepplan(query->plan);
+}
+
 /*
- * Run a query of ours about one task and give each row's only column, a
- * composite, to put.
+ * Run a query of ours and give each row's only column, a composite, to put.
  *
- * The plan is kept.  It runs as the extension's owner, who alone may read the
- * tables; whether the caller may see this task has been checked.
+ * It runs as the extension's owner, who alone may read the tables; whether the
+ * caller may see these tasks has been checked.
  */
 static uint64
-query_task(SPIPlanPtr *plan, const char *query, const pg_uuid_t *id,
-		   void (*put) (void *to, HeapTupleHeader row), void *to)
+query_tasks(TaskQuery *query, Datum first, Datum second,
+			void (*put) (void *to, HeapTupleHeader row), void *to)
 {
-	Datum		args[2];
+	Datum		args[2] = {first, second};
 	MemoryContext caller = CurrentMemoryContext;
 	uint64		nrows;
 	Oid			user;
 	int			context;
 	bool		isnull;
 
-	args[0] = UUIDPGetDatum(id);
-	args[1] = Int16GetDatum(taskq_id_slot(id));
 	PushActiveSnapshot(GetLatestSnapshot());
 	SPI_connect();
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
 						   context | SECURITY_LOCAL_USERID_CHANGE);
-	if (*plan == NULL)
-	{
-		Oid			types[2] = {UUIDOID, INT2OID};
-
-		*plan = SPI_prepare_cursor(query, 2, types, CURSOR_OPT_GENERIC_PLAN);
-		if (*plan == NULL)
-			elog(ERROR, "SPI_prepare failed: %s",
-				 SPI_result_code_string(SPI_result));
-		SPI_keepplan(*plan);
-	}
-	if (SPI_execute_plan(*plan, args, NULL, true, 0) != SPI_OK_SELECT)
+	prepare_query(query);
+	if (SPI_execute_plan(query->plan, args, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read task");
 	SetUserIdAndSecContext(user, context);
 	nrows = SPI_processed;
@@ -370,23 +360,50 @@ put_datum(void *to, HeapTupleHeader row)
 Datum
 taskq_task_row(const pg_uuid_t *id)
 {
-	static SPIPlanPtr plan = NULL;
-	static const char *query =
-	"SELECT ROW(a.id, a.kind, a.queue, a.state, a.celery_state, a.ready, a.successful, a.priority,"
-	" a.progress, a.current, a.total, a.failed_steps, a.message, a.info, a.payload, a.result, a.error, a.attempt,"
-	" a.max_attempts, a.worker, a.run_at, a.created_at, a.started_at, a.updated_at, a.finished_at, a.duration,"
-	" a.estimated_completion, a.submitted_by, a.run_as, a.tenant, a.parent, a.retry_of, a.workflow, a.tags,"
-	" a.metadata, a.cancel_requested, a.cancel_reason, a.timeout,"
-	" a.concurrency_key, a.unique_key, a.options, a.depends_on, a.category, a.step,"
-	" a.resources, a.configuration)::taskq.task FROM taskq_internal.task_all a"
-	" WHERE a.id OPERATOR(pg_catalog.=) $1 AND a.slot OPERATOR(pg_catalog.=) ANY (ARRAY[$2, 16::pg_catalog.int2])";
+	static TaskQuery query = {
+		"SELECT ROW(%s)::taskq.task FROM taskq_internal.task_all a"
+		" WHERE a.id OPERATOR(pg_catalog.=) $1 AND a.slot OPERATOR(pg_catalog.=) ANY (ARRAY[$2, 16::pg_catalog.int2])",
+	{UUIDOID, INT2OID}};
 	Datum		result = 0;
 
-	if (query_task(&plan, query, id, put_datum, &result) == 0)
+	if (query_tasks(&query, UUIDPGetDatum(id),
+					Int16GetDatum(taskq_id_slot(id)), put_datum,
+					&result) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_TASK_NOT_FOUND),
 				 errmsg("task %s does not exist", taskq_id_text(id))));
 	return result;
+}
+
+/*
+ * taskq_task_rows - the rows of view taskq.task for tasks that the caller may
+ * see, in this order; those that are not there any more are left out
+ */
+void
+taskq_task_rows(const pg_uuid_t *ids, int n,
+				void (*put) (void *to, HeapTupleHeader row), void *to)
+{
+	/* by OFFSET the id becomes a parameter, so each is one probe of its leaf */
+	static TaskQuery query = {
+		"SELECT ROW(%s)::taskq.task"
+		" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY i (id, slot, n)"
+		" CROSS JOIN LATERAL (SELECT t.* FROM taskq_internal.task_all t WHERE t.id OPERATOR(pg_catalog.=) i.id"
+		" AND t.slot OPERATOR(pg_catalog.=) ANY (ARRAY[i.slot, 16::pg_catalog.int2]) OFFSET 0) a ORDER BY i.n",
+	{UUIDARRAYOID, INT2ARRAYOID}};
+	Datum	   *uuids = palloc(sizeof(Datum) * Max(n, 1));
+	Datum	   *slots = palloc(sizeof(Datum) * Max(n, 1));
+
+	if (n == 0)
+		return;
+	for (int i = 0; i < n; i++)
+	{
+		uuids[i] = UUIDPGetDatum(&ids[i]);
+		slots[i] = Int16GetDatum(taskq_id_slot(&ids[i]));
+	}
+	(void) query_tasks(&query,
+					   PointerGetDatum(construct_array(uuids, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR)),
+					   PointerGetDatum(construct_array(slots, n, INT2OID, sizeof(int16), true, TYPALIGN_SHORT)),
+					   put, to);
 }
 
 static void
@@ -410,17 +427,19 @@ PG_FUNCTION_INFO_V1(taskq_task_attempts);
 Datum
 taskq_task_attempts(PG_FUNCTION_ARGS)
 {
-	static SPIPlanPtr plan = NULL;
-	static const char *query =
-	"SELECT ROW(a.task_id, a.attempt, a.state, a.worker, a.started_at, a.finished_at, a.duration, a.error, a.resources)::taskq.task_attempt"
-	" FROM taskq_internal.attempt_all a WHERE a.task_id OPERATOR(pg_catalog.=) $1 AND $2 IS NOT NULL ORDER BY a.attempt";
+	static TaskQuery query = {
+		"SELECT ROW(a.task_id, a.attempt, a.state, a.worker, a.started_at, a.finished_at, a.duration, a.error, a.resources)::taskq.task_attempt"
+		" FROM taskq_internal.attempt_all a WHERE a.task_id OPERATOR(pg_catalog.=) $1 AND $2 IS NOT NULL ORDER BY a.attempt",
+	{UUIDOID, INT2OID}};
 	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
 	TaskqRow	row;
 
 	taskq_defs_begin();
 	taskq_task_require(&id, &row);
 	InitMaterializedSRF(fcinfo, 0);
-	(void) query_task(&plan, query, &id, put_tuple, fcinfo->resultinfo);
+	(void) query_tasks(&query, UUIDPGetDatum(&id),
+					   Int16GetDatum(taskq_id_slot(&id)), put_tuple,
+					   fcinfo->resultinfo);
 	return (Datum) 0;
 }
 

@@ -197,6 +197,18 @@ taskq_id_next(pg_uuid_t *id)
 	memset(id->data, 0xff, UUID_LEN);
 }
 
+/* taskq_id_previous - the next less uuid, in place; the least stays */
+void
+taskq_id_previous(pg_uuid_t *id)
+{
+	for (int i = UUID_LEN - 1; i >= 0; i--)
+	{
+		if (id->data[i]-- != 0)
+			return;
+	}
+	memset(id->data, 0, UUID_LEN);
+}
+
 /* taskq_id_last - the greatest uuid of a time */
 void
 taskq_id_last(TimestampTz when, pg_uuid_t *id)

@@ -39,6 +39,7 @@ extern int	taskq_id_slot(const pg_uuid_t *id);
 extern int	taskq_id_node(const pg_uuid_t *id);
 extern TimestampTz taskq_id_time(const pg_uuid_t *id);
 extern void taskq_id_next(pg_uuid_t *id);
+extern void taskq_id_previous(pg_uuid_t *id);
 extern void taskq_id_last(TimestampTz when, pg_uuid_t *id);
 extern char *taskq_id_text(const pg_uuid_t *id);
 

@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
+#include "utils/hsearch.h"
 #include "utils/jsonb.h"
 
 /* taskq_worker_name - palloc'd name of the worker in a slot */
@@ -156,6 +157,66 @@ taskq_task_held(TaskqRow *row, TaskqLive *live)
 {
 	return taskq_live_find(DatumGetUUIDP(taskq_row_value(row, id)), live) &&
 		(live->running || !taskq_state_final(taskq_row_state(row)));
+}
+
+/*
+ * Slots are read one after the other: what one worker gives back meanwhile,
+ * and the next one takes, is met twice.  Has it been?
+ */
+static bool
+met_before(HTAB **met, const pg_uuid_t *id)
+{
+	bool		found;
+
+	if (*met == NULL)
+	{
+		HASHCTL		ctl = {.keysize = UUID_LEN,.entrysize = UUID_LEN,
+		.hcxt = CurrentMemoryContext};
+
+		*met = hash_create("taskq tasks held", TASKQ_BATCH_MAX, &ctl,
+						   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	(void) hash_search(*met, id, HASH_ENTER, &found);
+	return found;
+}
+
+/*
+ * taskq_live_each - each of the tasks that workers of this database hold, once
+ *
+ * Takes the slots' locks one after the other; none is held in the call.
+ */
+void
+taskq_live_each(TaskqTakeLive take, void *to)
+{
+	TaskqLive  *live = palloc(sizeof(TaskqLive));
+	HTAB	   *met = NULL;
+
+	for (int i = 0; taskq_shared != NULL && i < taskq_shared->nslots; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+
+		for (int j = 0;; j++)
+		{
+			bool		more;
+			bool		held = false;
+
+			if (slot->dbid != MyDatabaseId || slot->state < TASKQ_SLOT_BUSY)
+				break;
+			LWLockAcquire(taskq_slot_lock(i), LW_SHARED);
+			j = Max(j, slot->announced);
+			more = j < slot->nitems;
+			if (more && (held = taskq_live_held(slot, j)))
+				taskq_live_copy(i, j, live);
+			LWLockRelease(taskq_slot_lock(i));
+			if (!more)
+				break;
+			if (held && !met_before(&met, &live->id))
+				take(to, live);
+		}
+	}
+	if (met != NULL)
+		hash_destroy(met);
+	pfree(live);
 }
 
 /* taskq_live_info - what was told as info, as jsonb */

@@ -34,6 +34,10 @@ typedef struct TaskqLive
 	char		reason[TASKQ_MESSAGE_SIZE];
 } TaskqLive;
 
+/* Called with each task that workers hold. */
+typedef void (*TaskqTakeLive) (void *to, const TaskqLive *live);
+
+extern void taskq_live_each(TaskqTakeLive take, void *to);
 extern void taskq_live_copy(int slotno, int item, TaskqLive *live);
 extern bool taskq_live_held(const TaskqSlot *slot, int item);
 extern Datum taskq_live_info(const TaskqLive *live);

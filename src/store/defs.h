@@ -106,6 +106,7 @@ typedef struct TaskqKind
 {
 	NameData	name;
 	char	   *handler;		/* NULL: run by external workers */
+	char	   *category;		/* or NULL */
 	NameData	queue;
 	int16		priority;
 	int16		max_attempts;

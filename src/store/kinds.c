@@ -115,6 +115,9 @@ kind_from_row(TaskqKind *kind, Datum *values, bool *nulls)
 	kind->handler = nulls[Anum_kind_handler - 1]
 		? NULL
 		: TextDatumGetCString(values[Anum_kind_handler - 1]);
+	kind->category = nulls[Anum_kind_category - 1]
+		? NULL
+		: TextDatumGetCString(values[Anum_kind_category - 1]);
 	namestrcpy(&kind->queue, TextDatumGetCString(values[Anum_kind_queue - 1]));
 	kind->priority = DatumGetInt16(values[Anum_kind_priority - 1]);
 	kind->max_attempts = DatumGetInt16(values[Anum_kind_max_attempts - 1]);

@@ -47,6 +47,13 @@ taskq_read_next(TaskqRead *read)
 		: systable_getnext(read->scan);
 }
 
+/* The same in a direction of the index; all calls in the same one. */
+static inline HeapTuple
+taskq_read_next_to(TaskqRead *read, ScanDirection direction)
+{
+	return systable_getnext_ordered(read->scan, direction);
+}
+
 /* A column of it that is never null. */
 static inline Datum
 taskq_read_column(const TaskqRead *read, HeapTuple tuple, int column)

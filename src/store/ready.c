@@ -108,6 +108,26 @@ read_rows(int32 lane, const TaskqDue *from, Snapshot snapshot, int max,
 	return n;
 }
 
+/*
+ * taskq_ready_next - rows of a lane from *from on, in order; how many of at
+ * most max
+ *
+ * *from is moved past the last.  Whether they are claimable is the caller's to
+ * ask.
+ */
+int
+taskq_ready_next(int32 lane, TaskqDue *from, int max, TaskqDue *rows)
+{
+	int			n = read_rows(lane, from, NULL, max, rows);
+
+	if (n > 0)
+	{
+		*from = rows[n - 1];
+		taskq_id_next(&from->id);
+	}
+	return n;
+}
+
 /* What a scan of the leaves would say of it. */
 static bool
 passes(TaskqRow *row, TaskqStoreFilter filter)

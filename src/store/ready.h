@@ -22,6 +22,8 @@ extern void taskq_ready_insert(int32 lane, TimestampTz due,
 							   const pg_uuid_t *id);
 extern void taskq_ready_delete(int32 lane, TimestampTz due,
 							   const pg_uuid_t *id);
+extern int	taskq_ready_next(int32 lane, TaskqDue *from, int max,
+							 TaskqDue *rows);
 extern int	taskq_ready_scan(int32 lane, const TaskqDue *from,
 							 Snapshot snapshot, TaskqStoreFilter filter,
 							 int max, TaskqRef *found, TaskqDue *dues,

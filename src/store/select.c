@@ -21,7 +21,7 @@ typedef struct Source
 	TaskqRead	read;
 	HeapTuple	tuple;			/* the next one, or NULL */
 	pg_uuid_t	id;				/* of that */
-}			Source;
+} Source;
 
 struct TaskqSelect
 {
@@ -31,7 +31,7 @@ struct TaskqSelect
 };
 
 static void
-advance(Source * source)
+advance(Source *source)
 {
 	source->tuple = taskq_read_next(&source->read);
 	if (source->tuple != NULL)

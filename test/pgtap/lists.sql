@@ -1,0 +1,120 @@
+-- task_list: filters, orders, pages.
+\ir include/prologue.psql
+SELECT plan(67);
+
+CREATE ROLE list_alice LOGIN;
+CREATE ROLE list_bob LOGIN;
+GRANT taskq_user TO list_alice, list_bob;
+GRANT ALL ON SCHEMA public TO list_alice, list_bob;
+CREATE FUNCTION list_fail(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'The pump of % is broken', p->>'house'; END $$;
+CREATE FUNCTION list_slow(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep((p->>'s')::float); RETURN NULL; END $$;
+SELECT taskq.kind_define('list_a', 'echo(jsonb)', queue => 'list', category => 'family'), taskq.kind_define('list_b', 'echo(jsonb)', queue => 'list_other', category => 'family'),
+	taskq.kind_define('list_fail', 'list_fail(jsonb)', queue => 'list', max_attempts => 1), taskq.kind_define('list_gate', 'wait_at_gate(jsonb)', queue => 'list'),
+	taskq.kind_define('list_slow', 'list_slow(jsonb)', queue => 'list'), taskq.kind_define('list_outside', queue => 'list_outside') \g /dev/null
+
+-- names of tasks, which are in their metadata
+CREATE FUNCTION names(filter jsonb, order_by text DEFAULT 'oldest', after uuid DEFAULT NULL, n int DEFAULT 50) RETURNS text LANGUAGE sql AS
+	$$ SELECT coalesce(string_agg(l.metadata->>'name', ' ' ORDER BY l.ordinality), '') FROM taskq.task_list($1, $2, $3, $4) WITH ORDINALITY l $$;
+CREATE FUNCTION id_of(name text) RETURNS uuid LANGUAGE sql AS $$ SELECT id FROM taskq.task WHERE metadata->>'name' = $1 $$;
+CREATE FUNCTION submit(kind text, name text, payload jsonb DEFAULT '{}', priority int DEFAULT NULL, tags text[] DEFAULT NULL, parent uuid DEFAULT NULL, tenant text DEFAULT NULL,
+	run_at timestamptz DEFAULT NULL, key text DEFAULT NULL, depends_on uuid[] DEFAULT NULL) RETURNS uuid LANGUAGE sql AS
+	$$ SELECT taskq.task_submit(kind, payload, priority => priority, tags => tags, parent => parent, options => CASE WHEN tenant IS NOT NULL THEN jsonb_build_object('tenant', tenant) END, run_at => run_at, concurrency_key => key, depends_on => depends_on, metadata => jsonb_build_object('name', name, 'colour', left(name, 1))) $$;
+
+SELECT is((SELECT count(*) FROM taskq.task_list()), 0::bigint, 'no tasks, no rows');
+SELECT ARRAY[submit('list_a', 'a1', '{"n": 1}', 5, '{red,round}'), submit('list_a', 'a2', '{"n": 2}'), submit('list_b', 'b1', '{"n": 1}', tags => '{round}'), submit('list_fail', 'f1', '{"house": "Number 9"}'), submit('list_a', 'a3')] AS ids \gset
+SELECT count(*) FROM taskq.task_wait_all(:'ids') \g /dev/null
+SELECT is(names('{}'), 'a1 a2 b1 f1 a3', 'oldest');
+SELECT is(names('{}', 'newest'), 'a3 f1 b1 a2 a1', 'newest');
+SELECT is((SELECT string_agg(metadata->>'name', ' ') FROM taskq.task_list()), 'a3 f1 b1 a2 a1', '... which is what is meant');
+SELECT is(names('{}', 'priority'), 'a1 a2 b1 f1 a3', 'priority');
+SELECT is(names('{}', 'newest', n => 2), 'a3 f1', 'a page');
+SELECT is(names('{}', 'newest', id_of('f1'), 2), 'b1 a2', '... the next one');
+SELECT is(names('{}', 'newest', id_of('a2'), 2), 'a1', '... and the last one');
+SELECT is(names('{}', 'newest', id_of('a1'), 2), '', '... nothing comes after it');
+SELECT is(names('{}', 'oldest', id_of('b1'), 2), 'f1 a3', 'a page of the oldest');
+SELECT is(names('{}', 'priority', id_of('a1'), 2), 'a2 b1', 'a page by priority');
+SELECT is((SELECT count(*) FROM taskq.task_list() l JOIN taskq.task t USING (id) WHERE to_jsonb(l) = to_jsonb(t)), 5::bigint, 'its rows are those of the view');
+
+-- filters
+SELECT is(names('{"kind": "list_a"}'), 'a1 a2 a3', 'kind');
+SELECT is(names('{"kind": ["list_b", "list_fail"]}'), 'b1 f1', 'kinds');
+SELECT is(names('{"queue": "list_other"}'), 'b1', 'queue');
+SELECT is(names('{"category": "family"}'), 'a1 a2 b1 a3', 'category');
+SELECT is(names('{"category": "nobody"}'), '', '... that there is not');
+SELECT is(names('{"tag": "red"}'), 'a1', 'tag');
+SELECT is(names('{"tags": ["red", "round"]}'), 'a1 b1', 'tags');
+SELECT is(names('{"tags": ["red", "round"]}', 'newest', n => 1), 'b1', '... a page');
+SELECT is(names('{"state": "failed"}'), 'f1', 'state');
+SELECT is(names('{"state": "completed", "kind": "list_a"}', 'newest'), 'a3 a2 a1', 'state and kind');
+SELECT is(names('{"state": "finished"}'), 'a1 a2 b1 f1 a3', 'a word for several states');
+SELECT is(names('{"state": "waiting"}'), '', '... for others');
+SELECT is(names('{"payload": {"n": 1}}'), 'a1 b1', 'a member of the payload');
+SELECT is(names('{"metadata": {"colour": "f"}}'), 'f1', '... of the metadata');
+SELECT is(names('{"min_priority": 1}'), 'a1', 'priority at least');
+SELECT is(names('{"max_priority": 0, "kind": "list_a"}'), 'a2 a3', '... at most');
+SELECT is(names('{"text": "NUMBER 9"}'), 'f1', 'a text in the error');
+SELECT is(names(jsonb_build_object('text', left(id_of('a2')::text, 30))), 'a2', '... in the id');
+SELECT is(names(jsonb_build_object('id', id_of('a2'))), 'a2', 'an id');
+SELECT is(names(jsonb_build_object('id', jsonb_build_array(id_of('f1'), id_of('a2'), id_of('a2')))), 'a2 f1', 'ids');
+SELECT is(names(jsonb_build_object('created_after', (SELECT created_at FROM taskq.task WHERE id = id_of('b1')))), 'b1 f1 a3', 'created after, itself too');
+SELECT is(names(jsonb_build_object('created_before', (SELECT created_at FROM taskq.task WHERE id = id_of('b1')))), 'a1 a2', '... before');
+SELECT is(names(jsonb_build_object('older_than', (SELECT created_at FROM taskq.task WHERE id = id_of('b1')))), 'a1 a2', '... by its other name');
+SELECT is(names(jsonb_build_object('finished_before', (SELECT max(finished_at) FROM taskq.task), 'started_after', (SELECT min(started_at) FROM taskq.task))),
+	(SELECT string_agg(metadata->>'name', ' ' ORDER BY id) FROM taskq.task WHERE finished_at < (SELECT max(finished_at) FROM taskq.task)), 'by beginning and end');
+SELECT is(names(jsonb_build_object('worker', (SELECT worker FROM taskq.task WHERE id = id_of('b1')), 'kind', 'list_b')), 'b1', 'worker');
+SELECT is(names(jsonb_build_object('submitted_by', current_user, 'run_as', current_user, 'kind', 'list_b')), 'b1', 'roles');
+SELECT is(names('{"submitted_by": "list_alice"}'), '', '... another one');
+SELECT is(names('{"kind": []}'), '', 'none of no kinds');
+
+-- what is not over
+SELECT submit('list_gate', 'running', '{"gate": "list"}', tenant => 'acme') AS running \gset
+CALL wait_state(:'running', 'running');
+SELECT taskq.queue_pause('list') \g /dev/null
+SELECT submit('list_a', 'low', priority => -5), submit('list_a', 'high', priority => 9), submit('list_b', 'later', run_at => now() + interval '1 h'), submit('list_a', 'held', run_at => 'infinity'),
+	submit('list_a', 'keyed', key => 'k'), submit('list_a', 'child', parent => :'running', tenant => 'acme') \g /dev/null
+SELECT submit('list_b', 'blocked', depends_on => ARRAY[:'running'::uuid]) \g /dev/null
+SELECT submit('list_outside', 'leased') AS leased \gset
+SELECT count(*) FROM taskq.task_claim('somebody', kinds => '{list_outside}') \g /dev/null
+SELECT is(names('{"state": "running"}'), 'running leased', 'running, here and outside');
+SELECT is(names('{"state": ["running", "reserved"]}', 'newest', :'leased'), 'running', '... a page');
+SELECT is(names('{"state": "running", "worker": "somebody"}'), 'leased', '... by worker');
+SELECT is(names('{"state": "pending"}'), 'low high keyed child', 'pending');
+SELECT is(names('{"state": "pending"}', 'priority'), 'high keyed child low', '... by priority');
+SELECT is(names('{"state": "pending"}', 'priority', id_of('keyed'), 2), 'child low', '... a page of that');
+SELECT is(names('{"state": "scheduled"}'), 'later held', 'scheduled, and held');
+SELECT is(names('{"state": "blocked"}'), 'blocked', 'blocked');
+SELECT is(names('{"state": "waiting"}'), 'low high later held keyed child blocked', 'waiting');
+SELECT is(names('{"state": "unfinished"}', 'newest', n => 3), 'leased blocked child', 'unfinished');
+SELECT is(names('{"tenant": "acme"}'), 'running child', 'tenant');
+SELECT is(names(jsonb_build_object('parent', :'running')), 'child', 'children');
+SELECT taskq.task_cancel(id_of('low'), 'not needed') \g /dev/null
+SELECT is(names('{"state": "cancelled"}'), 'low', 'cancelled');
+SELECT is(names('{"state": ["failed", "cancelled"]}', 'newest'), 'low f1', 'failed and cancelled');
+SELECT is(names('{"state": ["failed", "cancelled"], "queue": "list"}', 'newest', id_of('low')), 'f1', '... of a queue, a page');
+INSERT INTO gate VALUES ('list');
+SELECT taskq.queue_resume('list') \g /dev/null
+SELECT count(*) FROM taskq.task_wait_all(ARRAY[id_of('high'), id_of('keyed'), id_of('child'), id_of('blocked')]) \g /dev/null
+SELECT is(names('{"state": "unfinished"}'), 'later held leased', 'what is left');
+
+-- the longest
+SELECT ARRAY[submit('list_slow', 's1', '{"s": 0.15}'), submit('list_slow', 's2', '{"s": 0.4}'), submit('list_slow', 's3', '{"s": 0.25}')] AS ids \gset
+SELECT count(*) FROM taskq.task_wait_all(:'ids') \g /dev/null
+SELECT is(names('{"kind": "list_slow"}', 'duration'), 's2 s3 s1', 'the longest first');
+SELECT is(names('{"kind": "list_slow"}', 'duration', id_of('s2'), 1), 's3', '... a page');
+
+-- whose
+SET ROLE list_alice;
+SELECT is(names('{}'), '', 'others'' tasks are not shown');
+SELECT submit('list_b', 'mine', tags => '{round}') \g /dev/null
+SELECT is(names('{"queue": ["list", "list_other"]}') || '|' || names('{"tag": "round"}') || '|' || names('{}', 'priority'), 'mine|mine|mine', '... one''s own are');
+SELECT is(error_of(format('SELECT * FROM taskq.task_list(order_by => ''priority'', after => %L)', :'leased')), 'PT404', '... nor can a page begin there');
+RESET ROLE;
+
+-- mistakes
+SELECT is(error_of($$SELECT * FROM taskq.task_list('{"colour": 1}')$$), '22023', 'an unknown member');
+SELECT is(error_of($$SELECT * FROM taskq.task_list('{"state": "lost"}')$$), '22023', '... state');
+SELECT is(error_of($$SELECT * FROM taskq.task_list('[]')$$), '22023', 'no object');
+SELECT is(error_of($$SELECT * FROM taskq.task_list(order_by => 'colour')$$), '22023', 'an unknown order');
+SELECT is(error_of($$SELECT * FROM taskq.task_list(n => 0)$$), '22023', 'no rows');
+SELECT is(error_of($$SELECT * FROM taskq.task_list('{"id": "7"}')$$), '22P02', 'no id');
+SELECT * FROM finish();
