@@ -36,7 +36,7 @@ clean() {
 	done
 	# an older build has not all of them (compare.sh)
 	q -c "TRUNCATE $(q -c "SELECT string_agg(oid::regclass::text, ', ') FROM pg_class WHERE relnamespace = 'taskq_internal'::regnamespace
-		AND relkind = 'r' AND relname IN ('dependency', 'blocked', 'timer', 'ready')")"
+		AND relkind = 'r' AND relname ~ '^(dependency|blocked|timer|ready|label_.*)\$'")"
 	q -c 'TRUNCATE floor_task, floor_plain, pgmq_task, pgmq_archive, written' -c CHECKPOINT
 }
 

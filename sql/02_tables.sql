@@ -62,7 +62,8 @@ CREATE TABLE taskq_internal.kind (
 	category text,
 	max_running_per_key int4,	-- null: 1
 	cancellable bool NOT NULL,	-- also without force
-	indexed text[]				-- members of payload and metadata by which its tasks are found
+	indexed text[],				-- members of payload and metadata by which its tasks are found ...
+	indexed_since timestamptz	-- ... that were submitted since all of them are named
 ) USING heap;
 
 -- Who may submit tasks of a kind that runs as somebody else (s), and who may

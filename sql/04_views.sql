@@ -229,7 +229,7 @@ SELECT k.name, k.handler, k.queue, k.priority, k.max_attempts, k.timeout, k.back
 	p.name IS NOT NULL AS paused,
 	coalesce(k.max_running_per_key, 1) AS max_running_per_key,
 	k.cancellable,
-	k.hooks[1] AS on_success, k.hooks[2] AS on_failure, k.hooks[3] AS on_cancel, k.settings, k.category, k.indexed,
+	k.hooks[1] AS on_success, k.hooks[2] AS on_failure, k.hooks[3] AS on_cancel, k.settings, k.category, k.indexed, k.indexed_since,
 	p.since AS paused_since,
 	CASE WHEN NOT t.limited THEN pr.name END AS paused_by,
 	CASE WHEN NOT t.limited THEN p.reason END AS pause_reason
@@ -283,6 +283,7 @@ COMMENT ON COLUMN taskq.kind.on_cancel IS '... when one was cancelled';
 COMMENT ON COLUMN taskq.kind.settings IS 'settings that the handler is called with';
 COMMENT ON COLUMN taskq.kind.category IS 'word that kinds have in common';
 COMMENT ON COLUMN taskq.kind.indexed IS 'members of payload and metadata by whose values its tasks are found quickly';
+COMMENT ON COLUMN taskq.kind.indexed_since IS 'tasks that were submitted since then are found so';
 COMMENT ON COLUMN taskq.kind.paused_since IS 'when it was paused';
 COMMENT ON COLUMN taskq.kind.paused_by IS 'role that paused it';
 COMMENT ON COLUMN taskq.kind.pause_reason IS 'reason that kind_pause was given';

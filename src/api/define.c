@@ -315,36 +315,61 @@ set_category(FunctionCallInfo fcinfo, int n, Datum *values, bool *nulls)
 
 #define MAX_INDEXED 8
 
-/* kind_define: members by whose values its tasks are found. */
+/* Was each of these members named before, too? */
+static bool
+all_indexed(const TaskqKind *old, Datum *names, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		ListCell   *lc;
+		bool		found = false;
+
+		foreach(lc, old->indexed)
+			found |= strcmp(lfirst(lc), TextDatumGetCString(names[i])) == 0;
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * kind_define: members by whose values its tasks are found, of those that are
+ * submitted from now on, or from when all of them were named.
+ */
 static void
-set_indexed(FunctionCallInfo fcinfo, int n, Datum *values, bool *nulls)
+set_indexed(FunctionCallInfo fcinfo, int n, const TaskqKind *old,
+			Datum *values, bool *nulls)
 {
 	Datum	   *names;
 	bool	   *none;
-	int			nnames;
+	int			nnames = 0;
+	TimestampTz since = GetCurrentTimestamp();
 
-	nulls[Anum_kind_indexed - 1] = true;
-	if (PG_ARGISNULL(n))
+	if (!PG_ARGISNULL(n))
+		deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false,
+						  TYPALIGN_INT, &names, &none, &nnames);
+	nulls[Anum_kind_indexed - 1] = nnames == 0;
+	nulls[Anum_kind_indexed_since - 1] = nnames == 0;
+	if (nnames == 0)
 		return;
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false,
-					  TYPALIGN_INT, &names, &none, &nnames);
 	if (nnames > MAX_INDEXED)
 		taskq_invalid_argument("indexed",
 							   psprintf("must not name more than %d members",
 										MAX_INDEXED));
 	for (int i = 0; i < nnames; i++)
 	{
-		int			len = none[i] ? 0 : VARSIZE_ANY_EXHDR(DatumGetPointer(names[i]));
+		int			len = none[i] ? 0
+		: VARSIZE_ANY_EXHDR(DatumGetPointer(names[i]));
 
 		if (len < 1 || len >= NAMEDATALEN)
 			taskq_invalid_argument("indexed",
 								   psprintf("must list names of 1 to %d bytes",
 											NAMEDATALEN - 1));
 	}
-	if (nnames == 0)
-		return;
-	nulls[Anum_kind_indexed - 1] = false;
+	if (old != NULL && all_indexed(old, names, nnames))
+		since = old->indexed_since;
 	values[Anum_kind_indexed - 1] = PointerGetDatum(PG_GETARG_ARRAYTYPE_P(n));
+	values[Anum_kind_indexed_since - 1] = TimestampTzGetDatum(since);
 }
 
 PG_FUNCTION_INFO_V1(taskq_kind_define);
@@ -397,7 +422,7 @@ taskq_kind_define(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(15))
 		values[Anum_kind_description - 1] = PG_GETARG_DATUM(15);
 	set_category(fcinfo, 22, values, nulls);
-	set_indexed(fcinfo, 23, values, nulls);
+	set_indexed(fcinfo, 23, old, values, nulls);
 
 	new_hooks = taskq_policy_hooks(fcinfo, 18, name, old, owner, values,
 								   nulls);

@@ -45,7 +45,8 @@ enum
 	Anum_kind_max_running_per_key,
 	Anum_kind_cancellable,
 	Anum_kind_indexed,
-	Natts_kind = Anum_kind_indexed
+	Anum_kind_indexed_since,
+	Natts_kind = Anum_kind_indexed_since
 };
 
 /* columns of taskq_internal.queue */
@@ -140,6 +141,9 @@ typedef struct TaskqKind
 	Oid			hooks_by;		/* who chose them; InvalidOid */
 	Jsonb	   *settings;		/* or NULL */
 	List	   *indexed;		/* members of payload and metadata, strings */
+	TimestampTz indexed_since;	/* all of them are named since then; what was
+								 * submitted before, or by a transaction that
+								 * was under way, may have no label */
 	List	   *grants;			/* of TaskqKindGrant */
 } TaskqKind;
 

@@ -153,6 +153,9 @@ kind_from_row(TaskqKind *kind, Datum *values, bool *nulls)
 	kind->indexed = nulls[Anum_kind_indexed - 1]
 		? NIL
 		: text_array_list(values[Anum_kind_indexed - 1]);
+	kind->indexed_since = nulls[Anum_kind_indexed_since - 1]
+		? DT_NOEND
+		: DatumGetTimestampTz(values[Anum_kind_indexed_since - 1]);
 	MemoryContextSwitchTo(old);
 }
 

@@ -56,6 +56,21 @@ lock_at_once(TaskqRelation table, LOCKMODE lockmode)
 }
 
 /*
+ * taskq_sides_free - may this transaction write to the tables beside a leaf
+ * without waiting?  If so they are locked for that
+ */
+bool
+taskq_sides_free(int leaf)
+{
+	for (int i = 0; i < lengthof(sides); i++)
+	{
+		if (!lock_at_once(sides[i].table + leaf, RowExclusiveLock))
+			return false;
+	}
+	return true;
+}
+
+/*
  * Lock one that has something in it, and its TOAST table, against everybody.
  * False if that can't be had at once.
  */

@@ -28,6 +28,7 @@ typedef struct TaskqSide
 } TaskqSide;
 
 extern bool taskq_side_empty(TaskqRelation table);
+extern bool taskq_sides_free(int leaf);
 extern bool taskq_sides_truncate(int leaf);
 extern void taskq_sides_move(TaskqRow *from, TaskqRow *to, int n);
 extern void taskq_sides_delete(TaskqRow *row);

@@ -344,9 +344,9 @@ taskq_store_lock(const pg_uuid_t *id, bool wait, TaskqRow *row)
  * taskq_store_leaves_free - may this transaction look for a task without
  * waiting for a leaf?
  *
- * If so both leaves that the task may be in are locked as a change of it
- * needs.  False while somebody has one of them for himself (VACUUM FULL, LOCK
- * TABLE).
+ * If so both leaves that the task may be in, and the tables beside them, are
+ * locked as a change of it needs.  False while somebody has one of them for
+ * himself (VACUUM FULL, LOCK TABLE).
  */
 bool
 taskq_store_leaves_free(const pg_uuid_t *id)
@@ -357,7 +357,8 @@ taskq_store_leaves_free(const pg_uuid_t *id)
 	{
 		Oid			oid = taskq_store_oid(TASKQ_REL_LEAF + leaves[i]);
 
-		if (!ConditionalLockRelationOid(oid, RowExclusiveLock))
+		if (!ConditionalLockRelationOid(oid, RowExclusiveLock) ||
+			!taskq_sides_free(leaves[i]))
 			return false;
 	}
 	return true;

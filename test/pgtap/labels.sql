@@ -1,7 +1,7 @@
 -- Labels: an ordered index of what is rare or was asked for.  A plain task that
 -- completes has none; the others have theirs with the transaction that makes them true.
 \ir include/prologue.psql
-SELECT plan(35);
+SELECT plan(39);
 
 -- ids are unique all over, so all leaves can be read as one
 DO $$ BEGIN
@@ -52,6 +52,14 @@ SELECT is((SELECT string_agg(labels(t), ' ') FROM taskq.task_submit_many('lb_ind
 SELECT taskq.kind_define('lb_indexed', 'echo(jsonb)', indexed => '{other}');
 SELECT taskq.task_submit('lb_indexed', '{"customer": "c1", "other": 1}', queue => 'lb_held') AS later \gset
 SELECT is(labels(:'later'), 'm:other=1', 'another choice is for later tasks');
+SELECT indexed_since AS since FROM taskq.kind WHERE name = 'lb_indexed' \gset
+SELECT ok(taskq_internal.id_time(:'id') < :'since' AND taskq_internal.id_time(:'later') >= :'since', '... which the view says');
+SELECT taskq.kind_define('lb_indexed', 'echo(jsonb)', indexed => '{other}', description => 'again');
+SELECT is(indexed_since, :'since', 'the same again is as before') FROM taskq.kind WHERE name = 'lb_indexed';
+SELECT taskq.kind_define('lb_indexed', 'echo(jsonb)', indexed => '{other,one_more}');
+SELECT ok(indexed_since > :'since', '... one more is not') FROM taskq.kind WHERE name = 'lb_indexed';
+SELECT taskq.kind_define('lb_indexed', 'echo(jsonb)', indexed => '{}');
+SELECT ok(indexed IS NULL AND indexed_since IS NULL, '... and none is none') FROM taskq.kind WHERE name = 'lb_indexed';
 SELECT throws_ok($$SELECT taskq.kind_define('lb_x', 'echo(jsonb)', indexed => '{a,NULL}')$$, '22023', NULL, 'a member has a name');
 SELECT throws_ok($$SELECT taskq.kind_define('lb_x', 'echo(jsonb)', indexed => ARRAY[repeat('x', 64)])$$, '22023', NULL, '... that is not too long');
 SELECT throws_ok($$SELECT taskq.kind_define('lb_x', 'echo(jsonb)', indexed => '{1,2,3,4,5,6,7,8,9}')$$, '22023', NULL, '... and they are few');
