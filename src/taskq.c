@@ -32,6 +32,7 @@
 #include "dispatch/launcher.h"
 #include "dispatch/utility.h"
 #include "fmgr.h"
+#include "lanes/counts.h"
 #include "lanes/keys.h"
 #include "lanes/lane.h"
 #include "lanes/note.h"
@@ -60,6 +61,7 @@ _PG_init(void)
 	taskq_lane_init();
 	taskq_keys_init();
 	taskq_place_init();
+	taskq_counts_init();
 	taskq_shmem_init();
 	taskq_note_init();
 	taskq_pgcron_init();

@@ -36,6 +36,7 @@ int			taskq_notify = TASKQ_NOTIFY_FINAL;
 int			taskq_max_payload = 1024;
 int			taskq_max_result = 1024;
 int			taskq_retention = 24 * 60;
+int			taskq_statistics_retention = 400;
 int			taskq_warn_snapshot_age = 10 * 60 * 1000;
 int			taskq_max_pending_per_role = 1000000;
 int			taskq_max_pending_per_tenant = 0;
@@ -187,6 +188,11 @@ taskq_guc_init(void)
 							"Tasks are removed in large portions, so some stay longer, by up to half of it.",
 							&taskq_retention, 24 * 60, 1, 60 * 24 * 3650, PGC_SIGHUP,
 							GUC_UNIT_MIN, NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.statistics_retention",
+							"How many days statistics are kept.",
+							"Numbers of each day; those of hours and minutes are kept for 15 days and 3 hours.",
+							&taskq_statistics_retention, 400, 1, 36500, PGC_SIGHUP, 0, NULL, NULL,
+							NULL);
 	DefineCustomIntVariable("taskq.max_pending_per_role",
 							"Maximum number of tasks of one role that wait to be run.",
 							"Counted by estimate in shared memory. 0 is no limit; it does not hold for superusers.",

@@ -36,6 +36,7 @@ extern int	taskq_notify;
 extern int	taskq_max_payload;	/* kB */
 extern int	taskq_max_result;	/* kB */
 extern int	taskq_retention;
+extern int	taskq_statistics_retention;
 extern int	taskq_warn_snapshot_age;	/* minutes */
 extern int	taskq_max_pending_per_role;
 extern int	taskq_max_pending_per_tenant;

@@ -27,7 +27,7 @@ LWLock	   *taskq_main_lock = NULL;
 
 static LWLockPadded *locks = NULL;
 
-#define MAX_PARTS 8
+#define MAX_PARTS 16
 
 /* What others have there. */
 static struct

@@ -649,7 +649,8 @@ enum
 	CHORE_LIMITS,
 	CHORE_WORKERS,
 	CHORE_SWEEPER,
-	CHORE_SAVE
+	CHORE_SAVE,
+	CHORE_TALLY
 };
 
 static bool has_work;			/* found by the last pass */
@@ -679,7 +680,8 @@ taskq_settle_suspects},
 [CHORE_LIMITS] = {"see to tasks that were held back", open_lanes},
 [CHORE_WORKERS] = {"start workers", start_workers},
 [CHORE_SWEEPER] = {"start a sweeper", taskq_start_sweeper},
-[CHORE_SAVE] = {"save how far the lanes have come", taskq_save}};
+[CHORE_SAVE] = {"save how far the lanes have come", taskq_save},
+[CHORE_TALLY] = {"write what was counted", taskq_tally}};
 
 static void
 find_wanted(void)

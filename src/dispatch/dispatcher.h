@@ -29,6 +29,9 @@ extern bool taskq_start_workers(void);
 /* save.c: how far the lanes have come */
 extern void taskq_save(void);
 
+/* tally.c: what was counted */
+extern void taskq_tally(void);
+
 /* watch.c */
 extern void taskq_watch_snapshots(void);
 

@@ -10,6 +10,7 @@
 #include "access/xlog.h"
 #include "base/shmem.h"
 #include "lanes/announce.h"
+#include "lanes/counts.h"
 #include "lanes/event.h"
 #include "miscadmin.h"
 #include "replication/syncrep.h"
@@ -60,6 +61,7 @@ taskq_announce(int slotno)
 	if (until == first)
 		return;
 
+	taskq_counts_hand_over();
 	taskq_flush(flush_to);
 	taskq_event_wait_for_room(slot->dbid, until - first);
 
@@ -96,6 +98,7 @@ taskq_announce_task(const pg_uuid_t *id, char state)
 {
 	TaskqDb    *db;
 
+	taskq_counts_hand_over();
 	taskq_flush(XactLastCommitEnd);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	db = taskq_db_find(MyDatabaseId);

@@ -22,6 +22,7 @@
 #include "base/shmem.h"
 #include "lanes/announce.h"
 #include "lanes/claim.h"
+#include "lanes/counts.h"
 #include "lanes/lane.h"
 #include "lanes/round.h"
 #include "lanes/turn.h"
@@ -218,6 +219,7 @@ taskq_worker_main(Datum arg)
 	slot = &taskq_shared->slots[my_slotno];
 	taskq_session_init();
 	taskq_execute_init(my_slotno);
+	taskq_counts_batch();
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	slot->connected = true;
 	slot->state = TASKQ_SLOT_IDLE;

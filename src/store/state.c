@@ -56,6 +56,13 @@ static const StateInfo states[] = {
 /* is told of each task that comes to its end, after its row is written */
 void		(*taskq_state_ended) (TaskqRow *row) = NULL;
 
+/*
+ * is told of each attempt, or task, that comes to its end, before its row is
+ * changed
+ */
+void		(*taskq_state_counted) (TaskqRow *row, char from,
+									const TaskqChange *change) = NULL;
+
 static const StateInfo *
 state_info(char state)
 {
@@ -240,6 +247,10 @@ taskq_state_change(TaskqRow *row, const TaskqChange *change)
 	if (info == NULL || strchr(info->next, change->to) == NULL)
 		elog(ERROR, "task %s cannot change from \"%c\" to \"%c\"",
 			 taskq_id_text(&id), from, change->to);
+
+	if (taskq_state_counted != NULL &&
+		(taskq_state_final(change->to) || change->to == TASKQ_RETRYING))
+		taskq_state_counted(row, from, change);
 
 	/*
 	 * what the row tells of the attempt before is kept before it is

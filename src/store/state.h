@@ -35,6 +35,8 @@ extern const char *taskq_state_name(char state);
 extern void taskq_state_change(TaskqRow *row, const TaskqChange *change);
 extern void taskq_state_replace(TaskqRow *row, const TaskqRow *with);
 extern void (*taskq_state_ended) (TaskqRow *row);
+extern void (*taskq_state_counted) (TaskqRow *row, char from,
+									const TaskqChange *change);
 extern void taskq_state_reschedule(TaskqRow *row, TimestampTz run_at);
 extern void taskq_state_move(TaskqRow *row, int32 lane);
 

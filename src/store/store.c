@@ -66,7 +66,8 @@ static const char *const names[] = {
 	"template", "template_pkey",
 	"step", "step_pkey",
 	"label_keep_id_idx",
-	"audit", "audit_pkey", "audit_task_idx"
+	"audit", "audit_pkey", "audit_task_idx",
+	"rollup", "rollup_pkey"
 };
 
 StaticAssertDecl(lengthof(names) == TASKQ_NRELS - TASKQ_REL_TIMER,
@@ -143,6 +144,10 @@ static const Oid audit_types[] = {UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
 	UUIDOID, UUIDARRAYOID, INT8OID, INT4OID, INT4OID, TEXTOID, INT4OID,
 	TEXTOID, UUIDOID, JSONBOID, INETOID, TEXTOID, INT4OID, BOOLOID, TEXTOID,
 TEXTOID, JSONBOID};
+static const Oid rollup_types[] = {CHAROID, TIMESTAMPTZOID, INT8OID,
+	CHAROID, CHAROID, INT4OID, TEXTOID, TEXTOID,
+	INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
+INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID};
 
 static const struct
 {
@@ -176,7 +181,8 @@ static const struct
 	{TASKQ_REL_LINK, link_types, lengthof(link_types)},
 	{TASKQ_REL_TEMPLATE, template_types, lengthof(template_types)},
 	{TASKQ_REL_STEP, step_types, lengthof(step_types)},
-	{TASKQ_REL_AUDIT, audit_types, lengthof(audit_types)}
+	{TASKQ_REL_AUDIT, audit_types, lengthof(audit_types)},
+	{TASKQ_REL_ROLLUP, rollup_types, lengthof(rollup_types)}
 };
 
 StaticAssertDecl(lengthof(task_types) == Natts_task &&

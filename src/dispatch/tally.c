@@ -1,0 +1,120 @@
+/*-------------------------------------------------------------------------
+ *
+ * tally.c
+ *		Writing what was counted: once a minute, and before the dispatcher leaves.
+ *
+ * Part of the dispatcher's pass.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "base/clock.h"
+#include "base/guc.h"
+#include "base/shmem.h"
+#include "dispatch/dispatcher.h"
+#include "dispatch/pass.h"
+#include "lanes/counts.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#define IDLE_MS 1000			/* between two of them when nothing runs */
+#define KEEP_MINUTES (3 * USECS_PER_HOUR)
+#define KEEP_HOURS (15 * USECS_PER_DAY)
+#define FORGET 500				/* rows deleted in a transaction */
+
+static TimestampTz minute_ends = 0; /* steady time; 0: not known */
+static TimestampTz wrote_at = 0;	/* steady time */
+
+/* Is a worker of this database there? */
+static bool
+workers_here(void)
+{
+	for (int i = 0; i < taskq_shared->nslots; i++)
+	{
+		if (taskq_shared->slots[i].dbid == MyDatabaseId &&
+			taskq_shared->slots[i].state != TASKQ_SLOT_FREE)
+			return true;
+	}
+	return false;
+}
+
+/* What nobody asks for any more. */
+static void
+forget_old(TimestampTz now)
+{
+	(void) taskq_rollup_forget(TASKQ_SPAN_MINUTE, now - KEEP_MINUTES, FORGET);
+	(void) taskq_rollup_forget(TASKQ_SPAN_HOUR, now - KEEP_HOURS, FORGET);
+	(void) taskq_rollup_forget(TASKQ_SPAN_DAY, now -
+							   taskq_statistics_retention * USECS_PER_DAY,
+							   FORGET);
+}
+
+/* Write what was counted in the minute of this moment. */
+static void
+write_counts(TimestampTz at)
+{
+	TaskqCounted *counted;
+	int			n = taskq_counts_copy(&counted);
+
+	if (n == 0)
+		return;
+	taskq_pass_begin();
+	for (int i = 0; i < n; i++)
+	{
+		static const char spans[] = {TASKQ_SPAN_MINUTE, TASKQ_SPAN_HOUR,
+		TASKQ_SPAN_DAY};
+
+		for (int j = 0; j < lengthof(spans); j++)
+			taskq_rollup_add(spans[j], taskq_counts_floor(at, spans[j]),
+							 &counted[i]);
+		taskq_rollup_add(TASKQ_SPAN_ALL, DT_NOBEGIN, &counted[i]);
+	}
+	forget_old(at);
+	taskq_counts_written(counted, n);
+	taskq_pass_commit_async();
+}
+
+/* When the minute that is under way is over, in steady time. */
+static TimestampTz
+end_of_minute(TimestampTz now)
+{
+	TimestampTz clock = GetCurrentTimestamp();
+
+	return now + USECS_PER_MINUTE -
+		(clock - taskq_counts_floor(clock, TASKQ_SPAN_MINUTE));
+}
+
+/*
+ * taskq_tally - write what was counted, if it is time
+ *
+ * While workers are there, when a minute is over: what was counted up to now
+ * was so in that minute.  Without them as soon as there is something, but not
+ * each time, so that nothing is left when the dispatcher leaves.
+ */
+void
+taskq_tally(void)
+{
+	TimestampTz now = taskq_steady_now();
+	bool		over = minute_ends != 0 && now >= minute_ends;
+	bool		here = workers_here();
+
+	if (minute_ends == 0 || over)
+		minute_ends = end_of_minute(now);
+	if (over)
+		write_counts(GetCurrentTimestamp() - USECS_PER_SEC);
+	else if (taskq_counts_many() ||
+			 (!here && now - wrote_at >= IDLE_MS * INT64CONST(1000)))
+		write_counts(GetCurrentTimestamp());
+	else
+	{
+		if (here)
+			taskq_look_again_steady(minute_ends);
+		else if (taskq_counts_any())
+			taskq_look_again_in(IDLE_MS);
+		return;
+	}
+	wrote_at = now;
+	if (here)
+		taskq_look_again_steady(minute_ends);
+}

@@ -1,0 +1,939 @@
+/*-------------------------------------------------------------------------
+ *
+ * counts.c
+ *		How many tasks ended how, how long they waited and ran.
+ *
+ * Each attempt that comes to its end is a sample of the transaction that
+ * says so, and counts when that commits.  A worker keeps samples until its
+ * batch is announced; whoever else ends tasks hands them over at once.  What
+ * is in shared memory goes into table "rollup" once a minute, by the
+ * database's dispatcher, in one step with being taken away here: whoever
+ * reads both counts nothing twice, and misses nothing.
+ *
+ * Shared memory has room for so many groups.  What finds none is counted
+ * with the others, whose group has no name; it is never an error, nor does
+ * anybody wait.
+ *
+ * A crash of the server loses what was not written: a minute's.  So does
+ * PREPARE TRANSACTION, whose samples nobody keeps.
+ *
+ * Locks: a lock of its own, which is the last that anybody takes, but for
+ * the dispatcher's commit, which holds it and may take the main lock: so
+ * nobody takes it who holds that.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "base/clock.h"
+#include "base/guc.h"
+#include "base/shmem.h"
+#include "catalog/pg_type.h"
+#include "lanes/counts.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+#include "store/defs.h"
+#include "store/state.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#define SLOW_US 1000			/* who has run for so long can hand over by
+								 * himself */
+#define SAMPLES 1024
+#define NAMES 10000				/* that a transaction remembers */
+#define OTHERS 64				/* places kept for groups without name */
+
+/* An attempt that came to its end, or several that are alike. */
+typedef struct Sample
+{
+	char		type;			/* of its group; a lane's is its worker's too */
+	char		outcome;
+	bool		started;
+	uint8		wait_bucket;
+	uint8		run_bucket;
+	int			level;			/* of the subtransaction */
+	int32		lane;
+	int32		role;
+	const char *tenant;			/* "": none; NULL: too long, or too many */
+	const char *name;			/* of a worker, tag, or member */
+	int64		n;
+	int64		wait_us;
+	int64		run_us;
+	int64		max_us;
+} Sample;
+
+/* A group in shared memory. */
+typedef struct EntryKey
+{
+	Oid			dbid;
+	TaskqGroup	group;
+} EntryKey;
+
+typedef struct Entry
+{
+	EntryKey	key;
+	TaskqCounts counts;
+} Entry;
+
+typedef struct Shared
+{
+	LWLock		lock;
+	int			tranche;
+	uint64		taken;			/* counts how often something was taken away */
+	int			n;				/* entries */
+	bool		told;			/* dispatchers know that there are many */
+} Shared;
+
+static Shared *shared = NULL;
+static HTAB *entries = NULL;
+
+/*
+ * samples[0..ncommitted) are of transactions that have committed, the others
+ * of the one that is open; in order of levels
+ */
+static Sample *samples = NULL;
+static int	nsamples = 0;
+static int	ncommitted = 0;
+static int	room = 0;
+static HTAB *names = NULL;
+static MemoryContext context = NULL;
+static bool batched = false;	/* this is a worker */
+static bool slow = false;
+static bool registered = false;
+static int64 used[TASKQ_RESOURCES];
+static bool has_used = false;
+
+/* of the transaction that writes them */
+static const TaskqCounted *written = NULL;
+static int	nwritten;
+static bool locked = false;
+
+/* ---- shared memory ---- */
+
+static long
+max_entries(void)
+{
+	return Min(taskq_max_lanes, 8192) + OTHERS;
+}
+
+static Size
+table_size(void)
+{
+	return add_size(MAXALIGN(sizeof(Shared)),
+					hash_estimate_size(max_entries(), sizeof(Entry)));
+}
+
+static void
+table_init(void)
+{
+	HASHCTL		ctl = {.keysize = sizeof(EntryKey),.entrysize = sizeof(Entry)};
+	bool		found;
+
+	shared = ShmemInitStruct("taskq counts", sizeof(Shared), &found);
+	if (!found)
+	{
+		memset(shared, 0, sizeof(*shared));
+		shared->tranche = LWLockNewTrancheId();
+		LWLockInitialize(&shared->lock, shared->tranche);
+	}
+	LWLockRegisterTranche(shared->tranche, "taskq_counts");
+	entries = ShmemInitHash("taskq counted groups", max_entries(),
+							max_entries(), &ctl,
+							HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+}
+
+static void count_change(TaskqRow *row, char from, const TaskqChange *change);
+
+/*
+ * taskq_counts_init - ask for room in shared memory; before taskq_shmem_init
+ */
+void
+taskq_counts_init(void)
+{
+	taskq_shmem_part(table_size, table_init);
+	taskq_state_counted = count_change;
+}
+
+/* Forget a group's names: it is one of the others. */
+static void
+make_other(TaskqGroup *group)
+{
+	group->of = 0;
+	memset(group->tenant, 0, sizeof(group->tenant));
+	memset(group->name, 0, sizeof(group->name));
+}
+
+/*
+ * The entry of a group, or of the others if there is no room; NULL if there
+ * is none for these either.  Caller holds the lock.
+ */
+static Entry *
+enter_group(const TaskqGroup *group)
+{
+	EntryKey	key;
+	Entry	   *entry;
+	bool		found;
+
+	memset(&key, 0, sizeof(key));
+	key.dbid = MyDatabaseId;
+	key.group = *group;
+	entry = hash_search(entries, &key, HASH_FIND, NULL);
+	if (entry != NULL)
+		return entry;
+	if (shared->n >= max_entries() - OTHERS)
+		make_other(&key.group);
+	entry = hash_search(entries, &key, HASH_ENTER_NULL, &found);
+	if (entry == NULL || found)
+		return entry;
+	memset(&entry->counts, 0, sizeof(entry->counts));
+	shared->n++;
+	return entry;
+}
+
+static void
+add_counts(const TaskqGroup *group, const TaskqCounts *counts)
+{
+	Entry	   *entry = enter_group(group);
+
+	if (entry != NULL)
+		taskq_counts_sum(&entry->counts, counts);
+}
+
+/* ---- samples ---- */
+
+/*
+ * A name, to be kept with samples: one pointer for each.  NULL if it is too
+ * long, or one too many.
+ */
+static const char *
+intern(const char *name)
+{
+	char		key[TASKQ_GROUP_NAME];
+	bool		found;
+
+	if (name == NULL || name[0] == '\0')
+		return "";
+	if (strlen(name) >= TASKQ_GROUP_NAME)
+		return NULL;
+	if (names == NULL)
+	{
+		HASHCTL		ctl = {.keysize = TASKQ_GROUP_NAME,
+			.entrysize = TASKQ_GROUP_NAME,
+		.hcxt = context};
+
+		names = hash_create("taskq counted names", 64, &ctl,
+							HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	}
+	strlcpy(key, name, sizeof(key));
+	if (hash_get_num_entries(names) >= NAMES)
+		return hash_search(names, key, HASH_FIND, NULL);
+	return hash_search(names, key, HASH_ENTER, &found);
+}
+
+static int
+compare_samples(const void *pa, const void *pb)
+{
+	const Sample *a = pa;
+	const Sample *b = pb;
+
+#define COMPARE(field) \
+	if (a->field != b->field) \
+		return a->field < b->field ? -1 : 1
+	COMPARE(level);
+	COMPARE(type);
+	COMPARE(outcome);
+	COMPARE(lane);
+	COMPARE(role);
+	COMPARE(tenant);
+	COMPARE(name);
+	COMPARE(started);
+	COMPARE(wait_bucket);
+	COMPARE(run_bucket);
+	return 0;
+#undef COMPARE
+}
+
+/* Samples of the open transaction that are alike become one. */
+static void
+merge_samples(void)
+{
+	int			n = ncommitted;
+
+	qsort(samples + ncommitted, nsamples - ncommitted, sizeof(Sample),
+		  compare_samples);
+	for (int i = ncommitted; i < nsamples; i++)
+	{
+		Sample	   *last = n > ncommitted ? &samples[n - 1] : NULL;
+
+		if (last == NULL || compare_samples(last, &samples[i]) != 0)
+		{
+			samples[n++] = samples[i];
+			continue;
+		}
+		last->n += samples[i].n;
+		last->wait_us += samples[i].wait_us;
+		last->run_us += samples[i].run_us;
+		last->max_us = Max(last->max_us, samples[i].max_us);
+	}
+	nsamples = n;
+}
+
+static void on_xact_end(XactEvent event, void *arg);
+static void on_subxact_end(SubXactEvent event, SubTransactionId mySubid,
+						   SubTransactionId parentSubid, void *arg);
+
+static void
+begin_samples(void)
+{
+	if (!registered)
+	{
+		RegisterXactCallback(on_xact_end, NULL);
+		RegisterSubXactCallback(on_subxact_end, NULL);
+		registered = true;
+	}
+	if (context == NULL)
+		context = AllocSetContextCreate(TopMemoryContext, "taskq counts",
+										ALLOCSET_DEFAULT_SIZES);
+	if (samples == NULL)
+	{
+		samples = MemoryContextAlloc(context, SAMPLES * sizeof(Sample));
+		room = SAMPLES;
+	}
+}
+
+static void
+add_sample(const Sample *sample)
+{
+	if (nsamples == room)
+	{
+		merge_samples();
+		if (nsamples > room / 2)
+		{
+			samples = repalloc_huge(samples, 2 * room * sizeof(Sample));
+			room *= 2;
+		}
+	}
+	samples[nsamples++] = *sample;
+}
+
+/* Nothing is kept: what was allocated for much goes. */
+static void
+forget_samples(void)
+{
+	nsamples = ncommitted = 0;
+	slow = false;
+	if (room <= SAMPLES && (names == NULL ||
+							hash_get_num_entries(names) < SAMPLES))
+		return;
+	MemoryContextReset(context);
+	samples = NULL;
+	names = NULL;
+	room = 0;
+}
+
+/* ---- an attempt ends ---- */
+
+static void
+count_tags(TaskqRow *row, Sample *sample)
+{
+	Datum	   *tags;
+	bool	   *nulls;
+	int			n;
+
+	deconstruct_array(DatumGetArrayTypeP(taskq_row_value(row, tags)), TEXTOID,
+					  -1, false, TYPALIGN_INT, &tags, &nulls, &n);
+	sample->type = TASKQ_GROUP_TAG;
+	for (int i = 0; i < n; i++)
+	{
+		char	   *tag = nulls[i] ? NULL : TextDatumGetCString(tags[i]);
+
+		if (tag == NULL || tag[0] == '\0')
+			continue;
+		sample->name = intern(tag);
+		add_sample(sample);
+	}
+}
+
+/* When it ran, and since when it could have. */
+static void
+set_times(TaskqRow *row, char from, const TaskqChange *change, Sample *sample)
+{
+	bool		stored = from == TASKQ_RUNNING || from == TASKQ_LEASED;
+	TimestampTz started = change->started_at;
+	TimestampTz finished = change->finished_at;
+	TimestampTz ready;
+
+	if (started == 0 && stored && !taskq_row_isnull(row, started_at))
+		started = DatumGetTimestampTz(taskq_row_value(row, started_at));
+	if (started == 0)
+		return;
+	if (finished == 0)
+		finished = GetCurrentTimestamp();
+	ready = taskq_row_isnull(row, run_at)
+		? taskq_id_time(DatumGetUUIDP(taskq_row_value(row, id)))
+		: DatumGetTimestampTz(taskq_row_value(row, run_at));
+	sample->started = true;
+	sample->wait_us = Max(0, started - Min(ready, started));
+	sample->run_us = sample->max_us = Max(0, finished - started);
+	sample->wait_bucket = taskq_bucket(sample->wait_us);
+	sample->run_bucket = taskq_bucket(sample->run_us);
+	slow |= sample->run_us >= SLOW_US;
+}
+
+/* Who ran it. */
+static const char *
+worker_of(TaskqRow *row, const Sample *sample, const TaskqChange *change)
+{
+	if (!sample->started)
+		return "";
+	if (change->worker != NULL)
+		return intern(change->worker);
+	if (taskq_row_isnull(row, worker))
+		return "";
+	return intern(TextDatumGetCString(taskq_row_value(row, worker)));
+}
+
+/* An attempt, or a task that did not run, comes to its end. */
+static void
+count_change(TaskqRow *row, char from, const TaskqChange *change)
+{
+	Sample		sample;
+	const TaskqLaneDef *lane;
+
+	if (shared == NULL)
+		return;
+	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
+	if (lane == NULL)
+		return;
+	begin_samples();
+	memset(&sample, 0, sizeof(sample));
+	sample.type = TASKQ_GROUP_LANE;
+	sample.outcome = change->to;
+	sample.level = GetCurrentTransactionNestLevel();
+	sample.lane = lane->id;
+	sample.role = lane->role;
+	sample.n = 1;
+	set_times(row, from, change, &sample);
+	sample.tenant = taskq_row_isnull(row, tenant) ? "" :
+		intern(TextDatumGetCString(taskq_row_value(row, tenant)));
+	sample.name = worker_of(row, &sample, change);
+	add_sample(&sample);
+	if (!taskq_row_isnull(row, tags))
+		count_tags(row, &sample);
+}
+
+/* ---- handing over ---- */
+
+static void
+sample_counts(const Sample *sample, TaskqCounts *counts)
+{
+	counts->n += sample->n;
+	if (!sample->started)
+		return;
+	counts->started += sample->n;
+	counts->wait_us += sample->wait_us;
+	counts->run_us += sample->run_us;
+	counts->max_us = Max(counts->max_us, sample->max_us);
+	counts->waits[sample->wait_bucket] += sample->n;
+	counts->runs[sample->run_bucket] += sample->n;
+}
+
+static bool
+same_group(const Sample *a, const Sample *b)
+{
+	return a->type == b->type && a->outcome == b->outcome &&
+		a->lane == b->lane && a->tenant == b->tenant && a->name == b->name;
+}
+
+static void
+make_group(TaskqGroup *group, char type, char outcome, int32 of,
+		   const char *tenant, const char *name)
+{
+	memset(group, 0, sizeof(*group));
+	group->type = type;
+	group->outcome = outcome;
+	if (tenant == NULL || name == NULL)
+		return;
+	group->of = of;
+	strlcpy(group->tenant, tenant, TASKQ_GROUP_NAME);
+	strlcpy(group->name, name, TASKQ_GROUP_NAME);
+}
+
+/* What the samples of a group come to, to where it is counted. */
+static void
+hand_over_group(const Sample *sample, TaskqCounts *counts)
+{
+	TaskqGroup	group;
+
+	if (sample->type != TASKQ_GROUP_LANE)
+	{
+		make_group(&group, sample->type, sample->outcome, sample->role,
+				   sample->tenant, sample->name);
+		add_counts(&group, counts);
+		return;
+	}
+	if (has_used)
+		memcpy(counts->resources, used, sizeof(used));
+	has_used = false;
+	make_group(&group, TASKQ_GROUP_LANE, sample->outcome, sample->lane,
+			   sample->tenant, "");
+	add_counts(&group, counts);
+	if (!sample->started)
+		return;
+	make_group(&group, TASKQ_GROUP_WORKER, sample->outcome, sample->role, "",
+			   sample->name);
+	add_counts(&group, counts);
+}
+
+/*
+ * taskq_counts_used - what the tasks that this worker has run since it last
+ * said so have used: goes with what is handed over next
+ */
+void
+taskq_counts_used(const int64 *resources)
+{
+	for (int i = 0; i < TASKQ_PEAK_MEMORY; i++)
+		used[i] = resources[i] + (has_used ? used[i] : 0);
+	used[TASKQ_PEAK_MEMORY] = Max(resources[TASKQ_PEAK_MEMORY],
+								  has_used ? used[TASKQ_PEAK_MEMORY] : 0);
+	has_used = true;
+}
+
+/* There is not much room left: the dispatcher shall write before its time. */
+static void
+call_dispatcher(void)
+{
+	TaskqDb    *db;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	db = taskq_db_find(MyDatabaseId);
+	if (db != NULL)
+		taskq_wake_dispatcher(db);
+	LWLockRelease(taskq_main_lock);
+}
+
+/*
+ * taskq_counts_hand_over - what this process has counted in transactions that
+ * have committed goes to shared memory
+ *
+ * Never fails, allocates nothing.  The caller holds no lock of taskq's.
+ */
+void
+taskq_counts_hand_over(void)
+{
+	static TaskqCounts counts;
+	bool		call;
+
+	if (ncommitted == 0)
+		return;
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < ncommitted; i++)
+	{
+		if (i == 0 || !same_group(&samples[i - 1], &samples[i]))
+			memset(&counts, 0, sizeof(counts));
+		sample_counts(&samples[i], &counts);
+		if (i + 1 == ncommitted || !same_group(&samples[i], &samples[i + 1]))
+			hand_over_group(&samples[i], &counts);
+	}
+	call = !shared->told && shared->n > max_entries() * 3 / 4;
+	shared->told |= call;
+	LWLockRelease(&shared->lock);
+	if (call)
+		call_dispatcher();
+	memmove(samples, samples + ncommitted,
+			(nsamples - ncommitted) * sizeof(Sample));
+	nsamples -= ncommitted;
+	ncommitted = 0;
+	slow = false;
+	if (nsamples == 0)
+		forget_samples();
+}
+
+static void
+worker_ends(int code, Datum arg)
+{
+	taskq_counts_hand_over();
+}
+
+/*
+ * taskq_counts_batch - this process hands over when it announces, or ends
+ */
+void
+taskq_counts_batch(void)
+{
+	batched = true;
+	before_shmem_exit(worker_ends, (Datum) 0);
+}
+
+/* ---- the transaction ends ---- */
+
+/*
+ * What was written is taken away, so that it is in one of both places for
+ * everybody.
+ */
+static void
+take_away(void)
+{
+	for (int i = 0; i < nwritten; i++)
+	{
+		const TaskqCounts *gone = &written[i].counts;
+		EntryKey	key;
+		Entry	   *entry;
+
+		memset(&key, 0, sizeof(key));
+		key.dbid = MyDatabaseId;
+		key.group = written[i].group;
+		entry = hash_search(entries, &key, HASH_FIND, NULL);
+		if (entry == NULL)
+			continue;
+		if (entry->counts.n == gone->n &&
+			entry->counts.wait_us == gone->wait_us)
+		{
+			(void) hash_search(entries, &key, HASH_REMOVE, NULL);
+			shared->n--;
+			continue;
+		}
+		entry->counts.n -= gone->n;
+		entry->counts.started -= gone->started;
+		entry->counts.wait_us -= gone->wait_us;
+		entry->counts.run_us -= gone->run_us;
+		for (int j = 0; j < TASKQ_PEAK_MEMORY; j++)
+			entry->counts.resources[j] -= gone->resources[j];
+		for (int j = 0; j < TASKQ_BUCKETS; j++)
+		{
+			entry->counts.waits[j] -= gone->waits[j];
+			entry->counts.runs[j] -= gone->runs[j];
+		}
+	}
+	shared->taken++;
+	shared->told = false;
+}
+
+static void
+on_xact_end(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+			if (written != NULL)
+			{
+				LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+				locked = true;
+			}
+			break;
+		case XACT_EVENT_COMMIT:
+			if (locked)
+			{
+				take_away();
+				LWLockRelease(&shared->lock);
+			}
+			written = NULL;
+			locked = false;
+			ncommitted = nsamples;
+			if (!batched || slow || ncommitted >= SAMPLES / 2)
+				taskq_counts_hand_over();
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			/* an abort gives back all locks of this kind */
+			written = NULL;
+			locked = false;
+			nsamples = ncommitted;
+			if (nsamples == 0 && context != NULL)
+				forget_samples();
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+on_subxact_end(SubXactEvent event, SubTransactionId mySubid,
+			   SubTransactionId parentSubid, void *arg)
+{
+	int			level = GetCurrentTransactionNestLevel();
+
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
+		while (nsamples > ncommitted && samples[nsamples - 1].level >= level)
+			nsamples--;
+	}
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+	{
+		for (int i = nsamples - 1;
+			 i >= ncommitted && samples[i].level >= level; i--)
+			samples[i].level = level - 1;
+	}
+}
+
+/* ---- for the dispatcher ---- */
+
+static int
+copy_entries(TaskqCounted *counted, int max)
+{
+	HASH_SEQ_STATUS status;
+	Entry	   *entry;
+	int			n = 0;
+
+	hash_seq_init(&status, entries);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->key.dbid != MyDatabaseId || n >= max)
+			continue;
+		counted[n].group = entry->key.group;
+		counted[n++].counts = entry->counts;
+	}
+	return n;
+}
+
+/* taskq_counts_any - has something been counted here that is not written? */
+bool
+taskq_counts_any(void)
+{
+	HASH_SEQ_STATUS status;
+	Entry	   *entry;
+	bool		any = false;
+
+	if (shared->n == 0)
+		return false;
+	LWLockAcquire(&shared->lock, LW_SHARED);
+	hash_seq_init(&status, entries);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		any |= entry->key.dbid == MyDatabaseId;
+	LWLockRelease(&shared->lock);
+	return any;
+}
+
+/* taskq_counts_many - are there so many that they are to be written now? */
+bool
+taskq_counts_many(void)
+{
+	return shared->told;
+}
+
+/*
+ * taskq_counts_copy - all that is in shared memory of this database; returns
+ * how many groups
+ */
+int
+taskq_counts_copy(TaskqCounted **counted)
+{
+	int			max = shared->n + OTHERS;
+	int			n;
+
+	*counted = palloc_extended(max * sizeof(TaskqCounted), MCXT_ALLOC_HUGE);
+	LWLockAcquire(&shared->lock, LW_SHARED);
+	n = copy_entries(*counted, max);
+	LWLockRelease(&shared->lock);
+	return n;
+}
+
+/*
+ * taskq_counts_written - these, from taskq_counts_copy, have been written by
+ * the transaction that is open: when it commits they are gone here
+ */
+void
+taskq_counts_written(const TaskqCounted *counted, int n)
+{
+	begin_samples();
+	written = counted;
+	nwritten = n;
+}
+
+/* taskq_counts_sample - count something that is no task's */
+void
+taskq_counts_sample(const TaskqCounted *counted, int n)
+{
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < n; i++)
+		add_counts(&counted[i].group, &counted[i].counts);
+	LWLockRelease(&shared->lock);
+}
+
+/* ---- reading ---- */
+
+typedef struct Reading
+{
+	HTAB	   *table;
+	const char *types;
+} Reading;
+
+static void
+read_counted(TimestampTz at, const TaskqCounted *counted, void *arg)
+{
+	Reading    *reading = arg;
+	TaskqCounted *sum;
+	bool		found;
+
+	if (reading->types != NULL &&
+		strchr(reading->types, counted->group.type) == NULL)
+		return;
+	sum = hash_search(reading->table, &counted->group, HASH_ENTER, &found);
+	if (!found)
+		memset(&sum->counts, 0, sizeof(sum->counts));
+	taskq_counts_sum(&sum->counts, &counted->counts);
+}
+
+/*
+ * What is not written, and a snapshot that shows all that is.  If something
+ * went from here to there in between, both are had anew.
+ */
+static Snapshot
+read_unwritten(TaskqCounted **counted, int *n)
+{
+	int			max = shared->n + OTHERS;
+
+	*counted = palloc_extended(max * sizeof(TaskqCounted), MCXT_ALLOC_HUGE);
+	for (;;)
+	{
+		uint64		before = shared->taken;
+		Snapshot	snapshot;
+		bool		same;
+
+		pg_memory_barrier();
+		snapshot = RegisterSnapshot(GetLatestSnapshot());
+		LWLockAcquire(&shared->lock, LW_SHARED);
+		same = shared->taken == before;
+		*n = copy_entries(*counted, max);
+		LWLockRelease(&shared->lock);
+		if (same)
+			return snapshot;
+		UnregisterSnapshot(snapshot);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* taskq_counts_floor - the minute, hour or day (of UTC) that a moment is in */
+TimestampTz
+taskq_counts_floor(TimestampTz when, char grain)
+{
+	int64		us = grain == TASKQ_SPAN_MINUTE ? USECS_PER_MINUTE :
+	grain == TASKQ_SPAN_HOUR ? USECS_PER_HOUR : USECS_PER_DAY;
+	int64		rest;
+
+	if (when == DT_NOBEGIN || when == DT_NOEND)
+		return when;
+	rest = when % us;
+	return when - (rest < 0 ? rest + us : rest);
+}
+
+/* The same, of the first one that begins at or after it. */
+static TimestampTz
+ceiling(TimestampTz when, char grain)
+{
+	TimestampTz floor = taskq_counts_floor(when, grain);
+
+	if (floor == when)
+		return when;
+	return floor + (grain == TASKQ_SPAN_DAY ? USECS_PER_DAY : USECS_PER_HOUR);
+}
+
+HTAB *
+taskq_counts_read(TimestampTz since, TimestampTz until, char grain,
+				  const char *types)
+{
+	HASHCTL		ctl = {.keysize = sizeof(TaskqGroup),
+		.entrysize = sizeof(TaskqCounted),
+	.hcxt = CurrentMemoryContext};
+	Reading		reading = {.types = types};
+	TaskqCounted *unwritten = NULL;
+	int			n = 0;
+	Snapshot	snapshot = NULL;
+
+	reading.table = hash_create("taskq counted", 256, &ctl,
+								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	if (shared != NULL && until == DT_NOEND)
+		snapshot = read_unwritten(&unwritten, &n);
+	if (grain == TASKQ_SPAN_HOUR)
+	{
+		TimestampTz day = ceiling(since, TASKQ_SPAN_DAY);
+		TimestampTz last = taskq_counts_floor(until, TASKQ_SPAN_DAY);
+
+		if (day >= last)
+			taskq_rollup_visit(TASKQ_SPAN_HOUR, since, until, snapshot,
+							   read_counted, &reading);
+		else
+		{
+			taskq_rollup_visit(TASKQ_SPAN_HOUR, since, day, snapshot,
+							   read_counted, &reading);
+			taskq_rollup_visit(TASKQ_SPAN_DAY, day, last, snapshot,
+							   read_counted, &reading);
+			if (until != DT_NOEND)
+				taskq_rollup_visit(TASKQ_SPAN_HOUR, last, until, snapshot,
+								   read_counted, &reading);
+		}
+	}
+	else
+		taskq_rollup_visit(grain, since, until, snapshot, read_counted,
+						   &reading);
+	for (int i = 0; i < n; i++)
+		read_counted(0, &unwritten[i], &reading);
+	if (snapshot != NULL)
+		UnregisterSnapshot(snapshot);
+	if (unwritten != NULL)
+		pfree(unwritten);
+	return reading.table;
+}
+
+static void
+add_lately(TaskqLately *lately, TaskqCounts *sum, const TaskqCounted *counted)
+{
+	switch (counted->group.outcome)
+	{
+		case TASKQ_COMPLETED:
+			lately->completed += counted->counts.n;
+			lately->runs += counted->counts.started;
+			taskq_counts_sum(sum, &counted->counts);
+			break;
+		case TASKQ_FAILED:
+			lately->failed += counted->counts.n;
+			break;
+		case TASKQ_CANCELLED:
+			lately->cancelled += counted->counts.n;
+			break;
+		case TASKQ_RETRYING:
+			lately->retried += counted->counts.n;
+			break;
+	}
+}
+
+void
+taskq_counts_lately(const char *kind, const char *queue, int minutes,
+					TaskqLately *lately)
+{
+	TimestampTz since =
+	taskq_counts_floor(GetCurrentTimestamp() - minutes * USECS_PER_MINUTE,
+					   TASKQ_SPAN_MINUTE);
+	HTAB	   *table = taskq_counts_read(since, DT_NOEND, TASKQ_SPAN_MINUTE,
+										  "l");
+	TaskqCounts *sum = palloc0(sizeof(TaskqCounts));
+	HASH_SEQ_STATUS status;
+	TaskqCounted *counted;
+
+	memset(lately, 0, sizeof(*lately));
+	hash_seq_init(&status, table);
+	while ((counted = hash_seq_search(&status)) != NULL)
+	{
+		const TaskqLaneDef *lane = taskq_lane_get(counted->group.of);
+
+		if (lane == NULL ||
+			(kind != NULL && strcmp(NameStr(lane->kind), kind) != 0) ||
+			(queue != NULL && strcmp(NameStr(lane->queue), queue) != 0))
+			continue;
+		add_lately(lately, sum, counted);
+	}
+	lately->run_mean_us = sum->started > 0
+		? (double) sum->run_us / sum->started : -1;
+	lately->run_p50_us = taskq_histogram_quantile(sum->runs, 0.5);
+	lately->run_p95_us = taskq_histogram_quantile(sum->runs, 0.95);
+	lately->wait_p50_us = taskq_histogram_quantile(sum->waits, 0.5);
+	lately->wait_p95_us = taskq_histogram_quantile(sum->waits, 0.95);
+	hash_destroy(table);
+	pfree(sum);
+}

@@ -1,0 +1,300 @@
+/*-------------------------------------------------------------------------
+ *
+ * rollups.c
+ *		Table "rollup": what was counted, by minute, hour and day.
+ *
+ * The database's dispatcher alone writes it.  Whatever is counted goes at
+ * once into the rows of its minute, its hour, its day, and of all time, so
+ * nothing has to be rolled up later, and a long time is read by its days.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "store/read.h"
+#include "store/rollups.h"
+#include "store/rows.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+enum
+{
+	Anum_rollup_span = 1,
+	Anum_rollup_at,
+	Anum_rollup_key,
+	Anum_rollup_type,
+	Anum_rollup_outcome,
+	Anum_rollup_of,
+	Anum_rollup_tenant,
+	Anum_rollup_name,
+	Anum_rollup_n,
+	Anum_rollup_started,
+	Anum_rollup_wait_us,
+	Anum_rollup_run_us,
+	Anum_rollup_max_us,
+	Anum_rollup_waits,
+	Anum_rollup_runs,
+	Anum_rollup_resources,
+	Natts_rollup = Anum_rollup_resources
+};
+
+/* taskq_counts_sum - add what was counted elsewhere */
+void
+taskq_counts_sum(TaskqCounts *sum, const TaskqCounts *counts)
+{
+	sum->n += counts->n;
+	sum->started += counts->started;
+	sum->wait_us += counts->wait_us;
+	sum->run_us += counts->run_us;
+	sum->max_us = Max(sum->max_us, counts->max_us);
+	for (int i = 0; i < TASKQ_PEAK_MEMORY; i++)
+		sum->resources[i] += counts->resources[i];
+	sum->resources[TASKQ_PEAK_MEMORY] =
+		Max(sum->resources[TASKQ_PEAK_MEMORY],
+			counts->resources[TASKQ_PEAK_MEMORY]);
+	for (int i = 0; i < TASKQ_BUCKETS; i++)
+	{
+		sum->waits[i] += counts->waits[i];
+		sum->runs[i] += counts->runs[i];
+	}
+}
+
+/* ---- rows ---- */
+
+/*
+ * taskq_counts_array - numbers that are mostly zero, as an array of int8: each
+ * that is not, after its place
+ */
+Datum
+taskq_counts_array(const int64 *numbers, int n)
+{
+	Datum	   *items = palloc(sizeof(Datum) * 2 * n);
+	int			nitems = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (numbers[i] == 0)
+			continue;
+		items[nitems++] = Int64GetDatum(i);
+		items[nitems++] = Int64GetDatum(numbers[i]);
+	}
+	return PointerGetDatum(construct_array(items, nitems, INT8OID, 8,
+										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/*
+ * taskq_counts_from_array - ... added to numbers; places that are none are
+ * passed over
+ */
+void
+taskq_counts_from_array(Datum datum, int64 *numbers, int n)
+{
+	ArrayType  *array = DatumGetArrayTypeP(datum);
+	int			nitems = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	int64	   *items = (int64 *) ARR_DATA_PTR(array);
+
+	if (!ARR_HASNULL(array))
+	{
+		for (int i = 0; i + 1 < nitems; i += 2)
+		{
+			if (items[i] >= 0 && items[i] < n)
+				numbers[items[i]] += items[i + 1];
+		}
+	}
+	if ((Pointer) array != DatumGetPointer(datum))
+		pfree(array);
+}
+
+static int64
+group_key(const TaskqGroup *group)
+{
+	return (int64) hash_bytes_extended((const unsigned char *) group,
+									   sizeof(*group), 0);
+}
+
+static void
+row_values(char span, TimestampTz at, int64 key, const TaskqCounted *counted,
+		   Datum *values)
+{
+	const TaskqGroup *group = &counted->group;
+	const TaskqCounts *counts = &counted->counts;
+
+	values[Anum_rollup_span - 1] = CharGetDatum(span);
+	values[Anum_rollup_at - 1] = TimestampTzGetDatum(at);
+	values[Anum_rollup_key - 1] = Int64GetDatum(key);
+	values[Anum_rollup_type - 1] = CharGetDatum(group->type);
+	values[Anum_rollup_outcome - 1] = CharGetDatum(group->outcome);
+	values[Anum_rollup_of - 1] = Int32GetDatum(group->of);
+	values[Anum_rollup_tenant - 1] = CStringGetTextDatum(group->tenant);
+	values[Anum_rollup_name - 1] = CStringGetTextDatum(group->name);
+	values[Anum_rollup_n - 1] = Int64GetDatum(counts->n);
+	values[Anum_rollup_started - 1] = Int64GetDatum(counts->started);
+	values[Anum_rollup_wait_us - 1] = Int64GetDatum(counts->wait_us);
+	values[Anum_rollup_run_us - 1] = Int64GetDatum(counts->run_us);
+	values[Anum_rollup_max_us - 1] = Int64GetDatum(counts->max_us);
+	values[Anum_rollup_waits - 1] = taskq_counts_array(counts->waits,
+													   TASKQ_BUCKETS);
+	values[Anum_rollup_runs - 1] = taskq_counts_array(counts->runs, TASKQ_BUCKETS);
+	values[Anum_rollup_resources - 1] = taskq_counts_array(counts->resources,
+														   TASKQ_RESOURCES);
+}
+
+static void
+read_text(Datum datum, char *into)
+{
+	char	   *name = TextDatumGetCString(datum);
+
+	strlcpy(into, name, TASKQ_GROUP_NAME);
+	pfree(name);
+}
+
+static TimestampTz
+read_row(const TaskqRead *read, HeapTuple tuple, TaskqCounted *counted)
+{
+	Datum		values[Natts_rollup];
+	bool		nulls[Natts_rollup];
+	TaskqGroup *group = &counted->group;
+	TaskqCounts *counts = &counted->counts;
+
+	memset(counted, 0, sizeof(*counted));
+	taskq_rows_deform(tuple, RelationGetDescr(read->rel), values, nulls,
+					  Natts_rollup);
+	group->type = DatumGetChar(values[Anum_rollup_type - 1]);
+	group->outcome = DatumGetChar(values[Anum_rollup_outcome - 1]);
+	group->of = DatumGetInt32(values[Anum_rollup_of - 1]);
+	read_text(values[Anum_rollup_tenant - 1], group->tenant);
+	read_text(values[Anum_rollup_name - 1], group->name);
+	counts->n = DatumGetInt64(values[Anum_rollup_n - 1]);
+	counts->started = DatumGetInt64(values[Anum_rollup_started - 1]);
+	counts->wait_us = DatumGetInt64(values[Anum_rollup_wait_us - 1]);
+	counts->run_us = DatumGetInt64(values[Anum_rollup_run_us - 1]);
+	counts->max_us = DatumGetInt64(values[Anum_rollup_max_us - 1]);
+	taskq_counts_from_array(values[Anum_rollup_waits - 1], counts->waits, TASKQ_BUCKETS);
+	taskq_counts_from_array(values[Anum_rollup_runs - 1], counts->runs, TASKQ_BUCKETS);
+	taskq_counts_from_array(values[Anum_rollup_resources - 1], counts->resources,
+							TASKQ_RESOURCES);
+	return DatumGetTimestampTz(values[Anum_rollup_at - 1]);
+}
+
+/*
+ * taskq_rollup_add - add to the row of a group and time, which is made if
+ * there is none
+ *
+ * In the caller's transaction.  Two groups may have the same key: then one of
+ * them has the next.
+ */
+void
+taskq_rollup_add(char span, TimestampTz at, const TaskqCounted *counted)
+{
+	TaskqCounted *sum = palloc(sizeof(TaskqCounted));
+	int64		key = group_key(&counted->group);
+	Datum		values[Natts_rollup];
+	bool		nulls[Natts_rollup] = {false};
+
+	for (;; key = (int64) ((uint64) key + 1))
+	{
+		TaskqRead	read;
+		ScanKeyData keys[3];
+		HeapTuple	tuple;
+		ItemPointerData tid;
+
+		taskq_key(&keys[0], Anum_rollup_span, F_CHAREQ, CharGetDatum(span));
+		taskq_key(&keys[1], Anum_rollup_at, F_TIMESTAMPTZ_EQ,
+				  TimestampTzGetDatum(at));
+		taskq_key(&keys[2], Anum_rollup_key, F_INT8EQ, Int64GetDatum(key));
+		taskq_read_begin(&read, TASKQ_REL_ROLLUP, TASKQ_REL_ROLLUP_PKEY,
+						 RowExclusiveLock, 3, keys);
+		tuple = taskq_read_next(&read);
+		if (tuple == NULL)
+		{
+			row_values(span, at, key, counted, values);
+			taskq_rows_insert_one(read.rel, values, nulls, Natts_rollup);
+			taskq_read_end(&read);
+			/* the next group may have the same key */
+			CommandCounterIncrement();
+			break;
+		}
+		tid = tuple->t_self;
+		(void) read_row(&read, tuple, sum);
+		if (memcmp(&sum->group, &counted->group, sizeof(TaskqGroup)) != 0)
+		{
+			taskq_read_end(&read);
+			continue;
+		}
+		taskq_counts_sum(&sum->counts, &counted->counts);
+		row_values(span, at, key, sum, values);
+		taskq_rows_update_one(read.rel, &tid, values, nulls, Natts_rollup);
+		taskq_read_end(&read);
+		break;
+	}
+	pfree(sum);
+}
+
+static void
+begin_range(TaskqRead *read, char span, TimestampTz from, TimestampTz until,
+			Snapshot snapshot, ScanKey keys)
+{
+	taskq_key(&keys[0], Anum_rollup_span, F_CHAREQ, CharGetDatum(span));
+	taskq_key_from(&keys[1], Anum_rollup_at, F_TIMESTAMPTZ_GE,
+				   TimestampTzGetDatum(from));
+	ScanKeyInit(&keys[2], Anum_rollup_at, BTLessStrategyNumber,
+				F_TIMESTAMPTZ_LT, TimestampTzGetDatum(until));
+	taskq_read_begin_ordered(read, TASKQ_REL_ROLLUP, TASKQ_REL_ROLLUP_PKEY,
+							 snapshot, 3, keys);
+}
+
+/*
+ * taskq_rollup_visit - all rows of a span with from <= at < until, in order
+ * of time; snapshot NULL: one of this moment
+ */
+void
+taskq_rollup_visit(char span, TimestampTz from, TimestampTz until,
+				   Snapshot snapshot, TaskqRollupVisit visit, void *arg)
+{
+	TaskqCounted *counted = palloc(sizeof(TaskqCounted));
+	TaskqRead	read;
+	ScanKeyData keys[3];
+	HeapTuple	tuple;
+
+	begin_range(&read, span, from, until, snapshot, keys);
+	while ((tuple = taskq_read_next(&read)) != NULL)
+	{
+		TimestampTz at = read_row(&read, tuple, counted);
+
+		CHECK_FOR_INTERRUPTS();
+		visit(at, counted, arg);
+	}
+	taskq_read_end(&read);
+	pfree(counted);
+}
+
+/*
+ * taskq_rollup_forget - delete at most so many of the oldest rows of a span
+ * before a moment; returns how many
+ */
+int
+taskq_rollup_forget(char span, TimestampTz before, int max)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_ROLLUP, RowExclusiveLock);
+	TaskqRead	read;
+	ScanKeyData keys[3];
+	HeapTuple	tuple;
+	int			n = 0;
+
+	begin_range(&read, span, DT_NOBEGIN, before, NULL, keys);
+	while (n < max && (tuple = taskq_read_next(&read)) != NULL)
+	{
+		CatalogTupleDelete(rel, &tuple->t_self);
+		n++;
+	}
+	taskq_read_end(&read);
+	table_close(rel, NoLock);
+	return n;
+}

@@ -1,0 +1,58 @@
+# What is counted is written, once, by whoever is there, and nothing of it is lost but by a crash.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use TaskqTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = taskq_node('statistics', 'taskq.max_workers' => 2, 'taskq.worker_idle_timeout' => '200ms');
+my $db = 'postgres';
+
+sub counted
+{
+	my ($grain) = @_;
+	my $since = $grain eq 'a' ? 'NULL' : "now() - interval '2 days'";
+	return sql($node, $db, "SELECT coalesce(sum(n), 0) FROM taskq_internal.counted($since, NULL, '$grain', 'l')");
+}
+
+sub written
+{
+	return sql($node, $db, "SELECT string_agg(format('%s %s', span, n), ', ' ORDER BY span)
+		FROM (SELECT span, sum(n) AS n FROM taskq_internal.rollup WHERE type = 'l' GROUP BY span) s");
+}
+
+sql($node, $db, "CREATE FUNCTION work(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS 'BEGIN RETURN p; END'");
+sql($node, $db, "SELECT taskq.kind_define('work', 'work(jsonb)')");
+
+sub run_tasks
+{
+	my ($n) = @_;
+	sql($node, $db, "CREATE TEMP TABLE s AS SELECT id FROM taskq.task_submit_many('work', array_fill('{}'::jsonb, ARRAY[$n])) id;
+		SELECT count(*) FROM taskq.task_wait_all((SELECT array_agg(id) FROM s), '60 s')");
+	return;
+}
+
+sub wait_alone
+{
+	$node->poll_query_until($db, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type IN ('taskq worker', 'taskq dispatcher')")
+	  or die 'the processes stay';
+	return;
+}
+
+run_tasks(1000);
+is(counted('m'), 1000, 'counted before it is written');
+wait_alone();
+is(written(), 'a 1000, d 1000, h 1000, m 1000', 'written for the minute, the hour, the day and all time when nothing is left to do');
+is(counted($_), 1000, "and counted once: $_") for qw(m h d a);
+
+run_tasks(500);
+wait_alone();
+is(written(), 'a 1500, d 1500, h 1500, m 1500', 'more is added');
+is(sql($node, $db, "SELECT count(*) FROM taskq_internal.rollup WHERE type = 'l' AND span = 'a'"), 1, '... to the row that is there');
+
+$node->restart;
+is(counted('d'), 1500, 'a restart loses nothing that was written');
+
+done_testing();
