@@ -13,7 +13,7 @@ COMMENT ON FUNCTION taskq_internal.script_version() IS
 CREATE FUNCTION taskq_internal.live(
 	OUT id uuid, OUT slot int2, OUT state text, OUT attempt int2, OUT worker text, OUT started_at timestamptz,
 	OUT current float8, OUT total float8, OUT failed int4, OUT message text, OUT info jsonb,
-	OUT updated_at timestamptz, OUT cancel_requested bool, OUT cancel_reason text)
+	OUT updated_at timestamptz, OUT cancel_requested bool, OUT cancel_reason text, OUT phase text, OUT failure_details jsonb)
 RETURNS SETOF record LANGUAGE c VOLATILE STRICT ROWS 100 AS 'MODULE_PATHNAME', 'taskq_live';
 COMMENT ON FUNCTION taskq_internal.live() IS 'tasks that workers of this database hold now, from shared memory';
 

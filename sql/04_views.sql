@@ -70,6 +70,30 @@ SELECT
 			'max_running', k.max_running, 'rate', k.rate, 'rate_period', CASE WHEN k.rate IS NOT NULL THEN k.rate_period END,
 			'max_running_per_key', CASE WHEN s.concurrency_key IS NOT NULL THEN coalesce(k.max_running_per_key, 1) END,
 			'cancellable', k.cancellable) ELSE '{}' END) AS configuration,
+	p.phase,
+	greatest(p.current - coalesce(p.failed, 0), 0) AS completed_steps,
+	w.success_rate,
+	p.failures AS failure_details,
+	pg_catalog.round((60 * p.current / w.seconds)::numeric, 1) AS throughput,
+	CASE WHEN p.current >= 1 THEN w.spent / p.current END AS step_duration,
+	pg_catalog.round(w.success_rate / 10 / greatest(coalesce(s.live_attempt, s.attempt), 1), 1) AS efficiency,
+	CASE WHEN pg_catalog.jsonb_typeof(p.info) = 'object' AND coalesce(pg_catalog.jsonb_typeof(s.metadata), 'object') = 'object'
+		 THEN coalesce(s.metadata, '{}') || p.info ELSE s.metadata END AS live_metadata,
+	coalesce(nullif(pg_catalog.split_part(k.description, E'\n', 1), ''),
+		CASE WHEN n.kind = 'sql' THEN 'SQL command' END,
+		nullif(pg_catalog.initcap(pg_catalog.translate(pg_catalog.regexp_replace(n.kind, '^.*[.]', ''), '_-', '  ')), ''),
+		n.kind) AS title,
+	CASE s.state_name
+		WHEN 'completed' THEN 'Task completed successfully'
+		WHEN 'failed' THEN 'Failed: ' || coalesce(s.error->>'message', 'no reason was given')
+		WHEN 'cancelled' THEN 'Cancelled' || coalesce(': ' || s.cancel_reason, '')
+		WHEN 'running' THEN 'Running' || coalesce(' on ' || coalesce(s.live_worker, s.worker), '') || coalesce(': ' || p.message, '')
+		WHEN 'reserved' THEN 'Next on ' || s.live_worker
+		WHEN 'retrying' THEN 'Failed, to be tried again: ' || coalesce(s.error->>'message', 'no reason was given')
+		WHEN 'scheduled' THEN CASE WHEN s.run_at = 'infinity' THEN 'Held until it is released'
+			ELSE 'Scheduled for ' || coalesce(s.run_at::timestamptz(0)::text, 'later') END
+		WHEN 'blocked' THEN 'Waiting for other tasks'
+		ELSE 'Waiting for a worker' END AS summary,
 	s.crashes,
 	r.oid AS run_as_oid,
 	r.system AS run_as_system,
@@ -79,66 +103,82 @@ FROM (
 	SELECT t.*, 'completed'::text AS state_name, NULL::int2 AS live_attempt, NULL::text AS live_worker,
 		NULL::timestamptz AS live_started, NULL::float8 AS live_current, NULL::float8 AS live_total,
 		NULL::int4 AS live_failed, NULL::text AS live_message, NULL::jsonb AS live_info,
-		NULL::timestamptz AS live_updated, NULL::bool AS live_cancel, NULL::text AS live_reason
+		NULL::timestamptz AS live_updated, NULL::bool AS live_cancel, NULL::text AS live_reason,
+		NULL::text AS live_phase, NULL::jsonb AS live_failures
 	FROM taskq_internal.task t WHERE t.state = 'c' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id AND l.state = 'running')
 	UNION ALL
-	SELECT t.*, 'failed', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+	SELECT t.*, 'failed', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 	FROM taskq_internal.task t WHERE t.state = 'f' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id AND l.state = 'running')
 	UNION ALL
-	SELECT t.*, 'cancelled', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+	SELECT t.*, 'cancelled', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 	FROM taskq_internal.task t WHERE t.state = 'x' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id AND l.state = 'running')
 	UNION ALL
 	-- 'r' that no worker holds: its worker is gone and it will be claimed again
-	SELECT t.*, 'pending', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+	SELECT t.*, 'pending', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 	FROM taskq_internal.task t WHERE t.state IN ('p', 'r') AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
 	UNION ALL
-	SELECT t.*, 'scheduled', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+	SELECT t.*, 'scheduled', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 	FROM taskq_internal.task t WHERE t.state = 's' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
 	UNION ALL
-	SELECT t.*, 'blocked', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+	SELECT t.*, 'blocked', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 	FROM taskq_internal.task t WHERE t.state = 'b'
 	UNION ALL
-	SELECT t.*, 'retrying', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+	SELECT t.*, 'retrying', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 	FROM taskq_internal.task t WHERE t.state = 't' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
 	UNION ALL
 	SELECT t.*, 'running', l.attempt, l.worker, l.started_at, l.current, l.total, l.failed, l.message, l.info,
-		l.updated_at, l.cancel_requested, l.cancel_reason
+		l.updated_at, l.cancel_requested, l.cancel_reason, l.phase, l.failure_details
 	FROM live l JOIN taskq_internal.task t ON t.id = l.id WHERE l.state = 'running'
 	UNION ALL
 	-- held by an external worker
 	SELECT t.*, 'running', NULL, NULL, t.started_at,
-		(e.progress->>'current')::float8, (e.progress->>'total')::float8, NULL, e.progress->>'message', e.progress->'info',
-		e.updated_at, e.cancel, t.cancel_reason
+		(e.progress->>'current')::float8, (e.progress->>'total')::float8, (e.progress->>'failed')::int4,
+		e.progress->>'message', e.progress->'info', e.updated_at, e.cancel, t.cancel_reason,
+		e.progress->>'phase', e.progress->'failure_details'
 	FROM taskq_internal.task t JOIN taskq_internal.lease e ON e.task = t.id WHERE t.state = 'e'
 	UNION ALL
-	SELECT t.*, 'reserved', l.attempt, l.worker, NULL, NULL, NULL, NULL, NULL, NULL, NULL, l.cancel_requested, l.cancel_reason
+	SELECT t.*, 'reserved', l.attempt, l.worker, NULL, NULL, NULL, NULL, NULL, NULL, NULL, l.cancel_requested, l.cancel_reason, NULL, NULL
 	FROM live l JOIN taskq_internal.task t ON t.id = l.id WHERE l.state = 'reserved' AND t.state NOT IN ('c', 'f', 'x')
 ) s
 JOIN taskq_internal.lane n ON n.id = s.lane
 JOIN taskq_internal.role r ON r.id = n.role
 JOIN taskq_internal.role sub ON sub.id = coalesce(s.submitted_by, n.role)
 LEFT JOIN taskq_internal.kind k ON k.name = n.kind
+-- of an attempt before the one that runs nothing is shown
+CROSS JOIN LATERAL (SELECT CASE WHEN s.state_name <> 'running' THEN s.progress END AS progress) kept
 CROSS JOIN LATERAL (
 	SELECT
-		coalesce(s.live_current, (s.progress->>'current')::float8) AS current,
-		coalesce(s.live_total, (s.progress->>'total')::float8) AS total,
-		coalesce(s.live_failed, (s.progress->>'failed')::int4) AS failed,
-		coalesce(s.live_message, s.progress->>'message') AS message,
-		coalesce(s.live_info, s.progress->'info') AS info
+		coalesce(s.live_current, (kept.progress->>'current')::float8) AS current,
+		coalesce(s.live_total, (kept.progress->>'total')::float8) AS total,
+		coalesce(s.live_failed, (kept.progress->>'failed')::int4) AS failed,
+		coalesce(s.live_message, kept.progress->>'message') AS message,
+		coalesce(s.live_info, kept.progress->'info') AS info,
+		coalesce(s.live_phase, kept.progress->>'phase') AS phase,
+		coalesce(s.live_failures, kept.progress->'failure_details') AS failures
 ) p
 CROSS JOIN LATERAL (
 	SELECT
 		CASE WHEN s.state_name = 'running' THEN s.live_started
 			 WHEN s.state_name IN ('completed', 'failed', 'cancelled', 'retrying') THEN s.started_at END AS started_at,
 		CASE WHEN s.state_name IN ('completed', 'failed', 'cancelled') THEN s.finished_at END AS finished_at
-) t;
+) t
+CROSS JOIN LATERAL (
+	SELECT
+		CASE WHEN p.failed IS NOT NULL AND p.current > 0
+			 THEN pg_catalog.round((100 * greatest(p.current - p.failed, 0) / p.current)::numeric, 1) END AS success_rate,
+		CASE WHEN s.state_name = 'running' THEN s.live_updated ELSE s.finished_at END - t.started_at AS spent,
+		CASE WHEN p.current > 0
+			 THEN nullif(greatest(extract(epoch FROM CASE WHEN s.state_name = 'running' THEN s.live_updated ELSE s.finished_at END - t.started_at), 0), 0) END AS seconds
+) w;
 
 CREATE VIEW taskq.task WITH (security_barrier) AS
 SELECT a.id, a.kind, a.queue, a.state, a.celery_state, a.ready, a.successful, a.priority, a.progress, a.current, a.total,
 	a.failed_steps, a.message, a.info, a.payload, a.result, a.error, a.attempt, a.max_attempts, a.worker, a.run_at,
 	a.created_at, a.started_at, a.updated_at, a.finished_at, a.duration, a.estimated_completion, a.submitted_by, a.run_as,
 	a.tenant, a.parent, a.retry_of, a.workflow, a.tags, a.metadata, a.cancel_requested, a.cancel_reason, a.timeout,
-	a.concurrency_key, a.unique_key, a.options, a.depends_on, a.category, a.step, a.resources, a.configuration
+	a.concurrency_key, a.unique_key, a.options, a.depends_on, a.category, a.step, a.resources, a.configuration,
+	a.phase, a.completed_steps, a.success_rate, a.failure_details, a.throughput, a.step_duration, a.efficiency,
+	a.live_metadata, a.title, a.summary
 FROM taskq_internal.task_all a
 WHERE (taskq_internal.role_visible(a.submitted_by, a.submitted_by_oid, a.submitted_by_system)
 	OR taskq_internal.role_visible(a.run_as, a.run_as_oid, a.run_as_system))
@@ -159,8 +199,8 @@ COMMENT ON COLUMN taskq.task.priority IS '-100 to 100, higher ones first';
 COMMENT ON COLUMN taskq.task.progress IS 'percent, 0 to 100';
 COMMENT ON COLUMN taskq.task.current IS 'how much is done, as progress() said last';
 COMMENT ON COLUMN taskq.task.total IS 'of how much';
-COMMENT ON COLUMN taskq.task.failed_steps IS 'argument failed of progress()';
-COMMENT ON COLUMN taskq.task.message IS 'argument message of progress()';
+COMMENT ON COLUMN taskq.task.failed_steps IS 'how many of them failed: argument failed of progress(), and what step_failed() told; null: nothing was said of it';
+COMMENT ON COLUMN taskq.task.message IS 'what it does just now: argument message of progress()';
 COMMENT ON COLUMN taskq.task.info IS 'argument info of progress()';
 COMMENT ON COLUMN taskq.task.payload IS 'what the handler is called with';
 COMMENT ON COLUMN taskq.task.result IS 'what the handler returned';
@@ -193,6 +233,16 @@ COMMENT ON COLUMN taskq.task.depends_on IS 'tasks that it waits for, or has wait
 COMMENT ON COLUMN taskq.task.category IS 'category of its kind';
 COMMENT ON COLUMN taskq.task.resources IS 'what the last attempt used, if it ran for at least taskq.track_resources: cpu_user, cpu_system (seconds), cpu_percent, peak_memory, memory_growth (bytes), blocks_hit, blocks_read, blocks_dirtied, blocks_written, temp_bytes, wal_bytes';
 COMMENT ON COLUMN taskq.task.configuration IS 'the options in effect: what its submit said, else its kind as it is defined now, else the server';
+COMMENT ON COLUMN taskq.task.phase IS 'argument phase of progress()';
+COMMENT ON COLUMN taskq.task.completed_steps IS 'steps that are through and did not fail: current less failed_steps';
+COMMENT ON COLUMN taskq.task.success_rate IS 'completed_steps in percent of current; null: nothing was said of failed ones';
+COMMENT ON COLUMN taskq.task.failure_details IS 'array of the last steps that failed: step, error, timestamp and what else step_failed() was told';
+COMMENT ON COLUMN taskq.task.throughput IS 'steps a minute, from the begin of the attempt to its last report or its end';
+COMMENT ON COLUMN taskq.task.step_duration IS 'mean time of a step';
+COMMENT ON COLUMN taskq.task.efficiency IS '0 to 10: how much of what was tried counted, success_rate / 10 / attempt; null like success_rate';
+COMMENT ON COLUMN taskq.task.live_metadata IS 'metadata, with the members of info over it';
+COMMENT ON COLUMN taskq.task.title IS 'first line of its kind''s description, or the last part of its kind''s name, readable';
+COMMENT ON COLUMN taskq.task.summary IS 'how it is, in one sentence';
 COMMENT ON COLUMN taskq.task.step IS 'which step of the workflow it is; null: none';
 
 CREATE VIEW taskq_internal.attempt_all AS

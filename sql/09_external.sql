@@ -12,13 +12,14 @@ COMMENT ON FUNCTION taskq.task_claim IS
 At most n tasks of kinds without handler that the caller may work on (kind_grant, privilege work). Each is the caller''s until its lease ends; heartbeats extend it. The token proves the claim in task_heartbeat, task_complete, task_fail and task_release. Without a task it waits as long as wait, at most taskq.max_wait. previous tells of the attempt before, as current_task() does. Commit before starting to work.';
 
 CREATE FUNCTION taskq.task_heartbeat(id uuid, token uuid, lease interval DEFAULT NULL, current numeric DEFAULT NULL,
-	total numeric DEFAULT NULL, message text DEFAULT NULL, info jsonb DEFAULT NULL,
+	total numeric DEFAULT NULL, message text DEFAULT NULL, info jsonb DEFAULT NULL, failed int DEFAULT NULL, phase text DEFAULT NULL,
+	failure_details jsonb DEFAULT NULL,
 	OUT cancel_requested bool, OUT lease_until timestamptz)
 RETURNS record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_heartbeat';
 COMMENT ON FUNCTION taskq.task_heartbeat IS
 'Keep a claimed task, and report its progress
 
-Tells whether somebody asked to cancel it: then stop, and end it with task_fail, or with task_complete and a partial result. Raises PT409 when the claim is lost: then drop the work.';
+What is null stays as it was told last. failure_details are steps that failed since then, an object with step, error and whatever else, or an array of these; each counts as failed, unless failed says how many have. Tells whether somebody asked to cancel it: then stop, and end it with task_fail, or with task_complete and a partial result. Raises PT409 when the claim is lost: then drop the work.';
 
 CREATE FUNCTION taskq.task_complete(id uuid, token uuid, result jsonb DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_complete';

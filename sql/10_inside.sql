@@ -1,11 +1,18 @@
 /* ---------------------------------------------------------------- inside a running task */
 
-CREATE FUNCTION taskq.progress(current numeric, total numeric DEFAULT 100, message text DEFAULT NULL, failed int DEFAULT NULL, info jsonb DEFAULT NULL)
+CREATE FUNCTION taskq.progress(current numeric, total numeric DEFAULT 100, message text DEFAULT NULL, failed int DEFAULT NULL, info jsonb DEFAULT NULL, phase text DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_progress';
 COMMENT ON FUNCTION taskq.progress IS
 'Report the progress of the running task
 
-Everybody sees it at once, before the task commits. Outside a task it only says so in a notice, to PostgREST as PT409.';
+current of total steps are through, failed ones included. message is what it does just now. failed, message, info and phase that are null stay as they were. Everybody sees it at once, before the task commits. Outside a task it only says so in a notice, to PostgREST as PT409.';
+
+CREATE FUNCTION taskq.step_failed(step text, error text DEFAULT NULL, details jsonb DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_step_failed';
+COMMENT ON FUNCTION taskq.step_failed IS
+'A step of the running task failed, and the task goes on
+
+Counts it in failed_steps, and keeps step, error, the time and the members of details in failure_details: of many the last ones, in 4 kB. Everybody sees it at once, and it stays when the task is rolled back.';
 
 CREATE FUNCTION taskq.current_task(OUT id uuid, OUT kind text, OUT queue text, OUT payload jsonb, OUT attempt int, OUT max_attempts int,
 	OUT submitted_by name, OUT worker text, OUT claims jsonb, OUT tenant text, OUT metadata jsonb, OUT dependencies jsonb, OUT previous jsonb)

@@ -83,7 +83,7 @@ GRANT EXECUTE ON FUNCTION
 	taskq.task_status(uuid), taskq.task_node(uuid), taskq.task_result(uuid), taskq.task_progress(uuid), taskq.task_wait(uuid, interval),
 	taskq.task_wait_any(uuid[], interval), taskq.task_wait_all(uuid[], interval),
 	taskq.task_attempts(uuid), taskq.task_dependencies(uuid), taskq.task_list(jsonb, text, uuid, int),
-	taskq.progress(numeric, numeric, text, int, jsonb), taskq.current_task(), taskq.cancel_requested(),
+	taskq.progress(numeric, numeric, text, int, jsonb, text), taskq.step_failed(text, text, jsonb), taskq.current_task(), taskq.cancel_requested(),
 	taskq.fail(text, jsonb, text), taskq.retry(interval, text, jsonb, text),
 	taskq.link(text, text, uuid, uuid), taskq.unlink(text, text, uuid)
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
@@ -102,7 +102,7 @@ GRANT EXECUTE ON FUNCTION
 	TO taskq_user, taskq_operator;
 GRANT EXECUTE ON FUNCTION
 	taskq.task_claim(text, text[], text[], int, interval, interval),
-	taskq.task_heartbeat(uuid, uuid, interval, numeric, numeric, text, jsonb),
+	taskq.task_heartbeat(uuid, uuid, interval, numeric, numeric, text, jsonb, int, text, jsonb),
 	taskq.task_complete(uuid, uuid, jsonb), taskq.task_fail(uuid, uuid, text, jsonb, bool, text, text), taskq.task_release(uuid, uuid, interval)
 	TO taskq_worker;
 GRANT EXECUTE ON FUNCTION taskq.sitrep() TO taskq_monitor, taskq_operator;

@@ -24,11 +24,13 @@
 #include "base/compat.h"
 #include "base/current.h"
 #include "base/guc.h"
+#include "base/json.h"
 #include "base/shmem.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "lanes/claim.h"
+#include "lanes/failures.h"
 #include "lanes/fair.h"
 #include "lanes/lane.h"
 #include "lanes/live.h"
@@ -779,14 +781,60 @@ lock_claimed(FunctionCallInfo fcinfo, TaskqRow *row, TaskqLease *lease)
 			 errhint("Drop the work. Shorter intervals between heartbeats, or a longer lease, keep a claim.")));
 }
 
+static bool
+tells_progress(FunctionCallInfo fcinfo)
+{
+	for (int i = 3; i < PG_NARGS(); i++)
+	{
+		if (!PG_ARGISNULL(i))
+			return true;
+	}
+	return false;
+}
+
+/* A step that failed, as the worker tells of it. */
+static void
+update_failure(TaskqLive *live, Jsonb *told)
+{
+	char	   *step = NULL;
+	char	   *error = NULL;
+
+	if (JB_ROOT_IS_OBJECT(told))
+	{
+		step = taskq_json_get_text(told, "step");
+		error = taskq_json_get_text(told, "error");
+	}
+	if (step == NULL)
+		taskq_invalid_argument("failure_details",
+							   "must be objects with a member \"step\"");
+	taskq_failures_add(&live->failures,
+					   taskq_failure_text(step, error,
+										  JsonbPGetDatum(told)));
+}
+
+/* Steps that failed since the last heartbeat: one, or an array of them. */
+static void
+update_failures(TaskqLive *live, Jsonb *told)
+{
+	bool		many = JB_ROOT_IS_ARRAY(told) && !JB_ROOT_IS_SCALAR(told);
+	int			n = many ? JB_ROOT_COUNT(told) : 1;
+
+	taskq_check_size(told, "failure_details");
+	for (int i = 0; i < n; i++)
+		update_failure(live, many
+					   ? JsonbValueToJsonb(getIthJsonbValueFromContainer(&told->root, i))
+					   : told);
+	live->failed_steps =
+		Min((int64) Max(live->failed_steps, 0) + n, PG_INT32_MAX);
+}
+
 /* What the worker says of its progress, over what it said before. */
 static void
 update_progress(FunctionCallInfo fcinfo, TaskqLease *lease)
 {
 	TaskqLive  *live;
 
-	if (PG_ARGISNULL(3) && PG_ARGISNULL(4) && PG_ARGISNULL(5) &&
-		PG_ARGISNULL(6))
+	if (!tells_progress(fcinfo))
 		return;
 	live = palloc0(sizeof(TaskqLive));
 	live->failed_steps = -1;
@@ -816,14 +864,24 @@ update_progress(FunctionCallInfo fcinfo, TaskqLease *lease)
 											TASKQ_INFO_SIZE));
 		memcpy(live->info, info, live->info_len);
 	}
+	if (!PG_ARGISNULL(8))
+	{
+		live->has_phase = true;
+		taskq_clip_phase(live->phase,
+						 text_to_cstring(PG_GETARG_TEXT_PP(8)));
+	}
+	if (!PG_ARGISNULL(9))
+		update_failures(live, PG_GETARG_JSONB_P(9));
+	if (!PG_ARGISNULL(7))
+		live->failed_steps = PG_GETARG_INT32(7);
 	lease->progress = taskq_progress_jsonb(live, NULL);
 }
 
 PG_FUNCTION_INFO_V1(taskq_task_heartbeat);
 
 /*
- * taskq_task_heartbeat - (id, token, lease, current, total, message, info)
- * returns (cancel_requested, lease_until)
+ * taskq_task_heartbeat - (id, token, lease, current, total, message, info,
+ * failed, phase, failure_details) returns (cancel_requested, lease_until)
  */
 Datum
 taskq_task_heartbeat(PG_FUNCTION_ARGS)

@@ -15,6 +15,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "lanes/cancels.h"
+#include "lanes/failures.h"
 #include "lanes/live.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -64,11 +65,11 @@ outside_of_task(const char *function)
 PG_FUNCTION_INFO_V1(taskq_progress);
 
 /*
- * taskq_progress - progress(current, total, message, failed, info)
+ * taskq_progress - progress(current, total, message, failed, info, phase)
  *
  * Writes to the worker's slot in shared memory, under its lock.  A message is
- * cut at 255 bytes; raises 22023 for info of more than 2 kB.  Null for
- * message, failed or info leaves what was told last.
+ * cut at 255 bytes, a phase at 63; raises 22023 for info of more than 2 kB.
+ * Null for message, failed, info or phase leaves what was told last.
  */
 Datum
 taskq_progress(PG_FUNCTION_ARGS)
@@ -77,6 +78,7 @@ taskq_progress(PG_FUNCTION_ARGS)
 	double		current;
 	double		total = 0;
 	char	   *message = NULL;
+	char	   *phase = NULL;
 	char	   *info = NULL;
 	int			info_len = 0;
 
@@ -104,6 +106,9 @@ taskq_progress(PG_FUNCTION_ARGS)
 					 errhint("Put large data into the task's result.")));
 	}
 
+	if (!PG_ARGISNULL(5))
+		phase = text_to_cstring(PG_GETARG_TEXT_PP(5));
+
 	slot = &taskq_shared->slots[taskq_current->slotno];
 	LWLockAcquire(taskq_slot_lock(taskq_current->slotno), LW_EXCLUSIVE);
 	if (!slot->has_progress)
@@ -121,6 +126,50 @@ taskq_progress(PG_FUNCTION_ARGS)
 		memcpy(slot->info, info, info_len);
 		slot->info_len = info_len;
 	}
+	if (phase != NULL)
+		taskq_clip_phase(slot->phase, phase);
+	slot->updated_at = GetCurrentTimestamp();
+	LWLockRelease(taskq_slot_lock(taskq_current->slotno));
+	CHECK_FOR_INTERRUPTS();
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(taskq_step_failed);
+
+/*
+ * taskq_step_failed - step_failed(step, error, details)
+ *
+ * Counts a failed step of the running task and keeps why, in its worker's
+ * slot.  Raises 22023 for a step that is null and for details of more than 1
+ * kB.
+ */
+Datum
+taskq_step_failed(PG_FUNCTION_ARGS)
+{
+	TaskqSlot  *slot;
+	char	   *failure;
+
+	if (outside_of_task("taskq.step_failed()"))
+		PG_RETURN_VOID();
+	if (PG_ARGISNULL(0))
+		taskq_invalid_argument("step", "must not be null");
+	failure = taskq_failure_text(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+							  taskq_arg_text(fcinfo, 1, NULL),
+							  PG_ARGISNULL(2) ? (Datum) 0
+							  : PG_GETARG_DATUM(2));
+
+	slot = &taskq_shared->slots[taskq_current->slotno];
+	LWLockAcquire(taskq_slot_lock(taskq_current->slotno), LW_EXCLUSIVE);
+	if (!slot->has_progress)
+	{
+		slot->has_progress = true;
+		slot->current = 0;
+		slot->has_total = false;
+		slot->failed_steps = -1;
+	}
+	if (slot->failed_steps < PG_INT32_MAX)
+		slot->failed_steps = Max(slot->failed_steps, 0) + 1;
+	taskq_failures_add(&slot->failures, failure);
 	slot->updated_at = GetCurrentTimestamp();
 	LWLockRelease(taskq_slot_lock(taskq_current->slotno));
 	CHECK_FOR_INTERRUPTS();

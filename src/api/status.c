@@ -22,6 +22,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "lanes/failures.h"
 #include "lanes/lane.h"
 #include "lanes/live.h"
 #include "mb/pg_wchar.h"
@@ -43,8 +44,8 @@ static void
 put_live(void *to, const TaskqLive *live)
 {
 	ReturnSetInfo *rsinfo = to;
-	Datum		values[14];
-	bool		nulls[14] = {false};
+	Datum		values[16];
+	bool		nulls[16] = {false};
 
 	values[0] = UUIDPGetDatum(&live->id);
 	values[1] = Int16GetDatum(taskq_id_slot(&live->id));
@@ -69,6 +70,10 @@ put_live(void *to, const TaskqLive *live)
 	values[12] = BoolGetDatum(live->cancel);
 	nulls[13] = !live->cancel || live->reason[0] == '\0';
 	values[13] = nulls[13] ? (Datum) 0 : CStringGetTextDatum(live->reason);
+	nulls[14] = !live->has_phase;
+	values[14] = nulls[14] ? (Datum) 0 : CStringGetTextDatum(live->phase);
+	nulls[15] = live->failures.len == 0;
+	values[15] = nulls[15] ? (Datum) 0 : taskq_failures_jsonb(&live->failures);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

@@ -122,3 +122,16 @@ taskq_json_end(JsonbParseState **state)
 	return *state == NULL ? JsonbPGetDatum(JsonbValueToJsonb(value))
 		: (Datum) 0;
 }
+
+/* taskq_json_get_text - a member that is a string, palloc'd; NULL: none */
+char *
+taskq_json_get_text(Jsonb *object, const char *key)
+{
+	JsonbValue	value;
+
+	if (getKeyJsonValueFromContainer(&object->root, key, strlen(key),
+									 &value) == NULL ||
+		value.type != jbvString)
+		return NULL;
+	return pnstrdup(value.val.string.val, value.val.string.len);
+}

@@ -20,5 +20,6 @@ extern void taskq_json_jsonb(JsonbParseState **state, const char *key,
 extern void taskq_json_texts(JsonbParseState **state, const char *key,
 							 Datum array);
 extern Datum taskq_json_end(JsonbParseState **state);
+extern char *taskq_json_get_text(Jsonb *object, const char *key);
 
 #endif

@@ -45,6 +45,9 @@
 #define TASKQ_SAVE_TASKS 2000	/* watermarks are saved after so many */
 #define TASKQ_MESSAGE_SIZE 256
 #define TASKQ_INFO_SIZE 2048
+#define TASKQ_PHASE_SIZE 64
+#define TASKQ_FAILURE_SIZE 2048 /* one of them */
+#define TASKQ_FAILURES_SIZE 4096
 #define TASKQ_LEAF_BUSY 8
 
 /*
@@ -256,6 +259,13 @@ typedef struct TaskqSlotKey
 								 * left alone until then, 0: it is not */
 } TaskqSlotKey;
 
+/* Steps of a task that failed, the last ones: see failures.c. */
+typedef struct TaskqFailures
+{
+	int			len;
+	char		text[TASKQ_FAILURES_SIZE];
+} TaskqFailures;
+
 /*
  * A worker.  Its batch is items[0..nitems); those before next have been
  * started.
@@ -321,6 +331,8 @@ typedef struct TaskqSlot
 	char		message[TASKQ_MESSAGE_SIZE];
 	int			info_len;
 	char		info[TASKQ_INFO_SIZE];	/* jsonb as text */
+	char		phase[TASKQ_PHASE_SIZE];
+	TaskqFailures failures;
 
 	bool		committing;		/* tasks that share a transaction; in_task is
 								 * false then */

@@ -9,7 +9,9 @@
 
 #include <math.h>
 
+#include "base/json.h"
 #include "fmgr.h"
+#include "lanes/failures.h"
 #include "lanes/live.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -64,6 +66,8 @@ taskq_live_copy(int slotno, int item, TaskqLive *live)
 	live->info_len = 0;
 	live->cancel = false;
 	live->has_message = false;
+	live->has_phase = false;
+	live->failures.len = 0;
 	if (!slot->in_task || item != slot->next - 1)
 	{
 		live->started_at = live->updated_at = slot->task_started_at;
@@ -85,6 +89,10 @@ taskq_live_copy(int slotno, int item, TaskqLive *live)
 	strlcpy(live->message, slot->message, sizeof(live->message));
 	live->info_len = slot->info_len;
 	memcpy(live->info, slot->info, slot->info_len);
+	live->has_phase = slot->phase[0] != '\0';
+	strlcpy(live->phase, slot->phase, sizeof(live->phase));
+	live->failures.len = slot->failures.len;
+	memcpy(live->failures.text, slot->failures.text, slot->failures.len);
 }
 
 /*
@@ -100,6 +108,15 @@ taskq_live_held(const TaskqSlot *slot, int item)
 	return outcome == TASKQ_UNDONE || taskq_state_final(outcome);
 }
 
+static void
+clip(char *to, const char *from, int size)
+{
+	int			len = pg_mbcliplen(from, strlen(from), size - 1);
+
+	memcpy(to, from, len);
+	to[len] = '\0';
+}
+
 /*
  * taskq_clip - copy a message into TASKQ_MESSAGE_SIZE bytes, cut between
  * characters
@@ -107,10 +124,14 @@ taskq_live_held(const TaskqSlot *slot, int item)
 void
 taskq_clip(char *to, const char *from)
 {
-	int			len = pg_mbcliplen(from, strlen(from), TASKQ_MESSAGE_SIZE - 1);
+	clip(to, from, TASKQ_MESSAGE_SIZE);
+}
 
-	memcpy(to, from, len);
-	to[len] = '\0';
+/* taskq_clip_phase - the same with the name of a phase, TASKQ_PHASE_SIZE */
+void
+taskq_clip_phase(char *to, const char *from)
+{
+	clip(to, from, TASKQ_PHASE_SIZE);
 }
 
 /*
@@ -267,8 +288,8 @@ push_number(JsonbParseState **state, const char *key, double number)
 /*
  * taskq_progress_jsonb - progress as it is kept with a finished attempt
  *
- * An object of current, total, failed, message, info: those that were told.
- * With a state, it comes first, and percent too.
+ * An object of current, total, failed, message, phase, info,
+ * failure_details: those that were told.  With a state, it comes first, and percent too.
  */
 Datum
 taskq_progress_jsonb(const TaskqLive *live, const char *state_name)
@@ -295,17 +316,13 @@ taskq_progress_jsonb(const TaskqLive *live, const char *state_name)
 			push_number(&state, "failed", live->failed_steps);
 		if (live->has_message)
 			push_string(&state, "message", live->message);
+		if (live->has_phase)
+			push_string(&state, "phase", live->phase);
 		if (live->info_len > 0)
-		{
-			Jsonb	   *info = DatumGetJsonbP(taskq_live_info(live));
-			JsonbValue	value;
-
-			push_key(&state, "info");
-			JsonbToJsonbValue(info, &value);
-			if (value.type == jbvBinary && JB_ROOT_IS_SCALAR(info))
-				(void) JsonbExtractScalar(&info->root, &value);
-			pushJsonbValue(&state, WJB_VALUE, &value);
-		}
+			taskq_json_jsonb(&state, "info", taskq_live_info(live));
+		if (live->failures.len > 0)
+			taskq_json_jsonb(&state, "failure_details",
+					   taskq_failures_jsonb(&live->failures));
 	}
 	object = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	return JsonbPGetDatum(JsonbValueToJsonb(object));
@@ -367,6 +384,8 @@ taskq_progress_read(Datum progress, TaskqLive *live)
 	char	   *failed = kept_field(kept, "failed", false);
 	char	   *message = kept_field(kept, "message", false);
 	char	   *info = kept_field(kept, "info", true);
+	char	   *phase = kept_field(kept, "phase", false);
+	char	   *failures = kept_field(kept, "failure_details", true);
 
 	live->has_progress = true;
 	live->current = current ? strtod(current, NULL) : 0;
@@ -381,4 +400,11 @@ taskq_progress_read(Datum progress, TaskqLive *live)
 		live->info_len = strlen(info);
 		memcpy(live->info, info, live->info_len);
 	}
+	live->has_phase = phase != NULL;
+	if (phase != NULL)
+		taskq_clip_phase(live->phase, phase);
+	live->failures.len = 0;
+	if (failures != NULL)
+		taskq_failures_add_all(&live->failures,
+							   DirectFunctionCall1(jsonb_in, CStringGetDatum(failures)));
 }

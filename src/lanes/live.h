@@ -30,6 +30,9 @@ typedef struct TaskqLive
 	char		message[TASKQ_MESSAGE_SIZE];
 	int			info_len;
 	char		info[TASKQ_INFO_SIZE];
+	bool		has_phase;
+	char		phase[TASKQ_PHASE_SIZE];
+	TaskqFailures failures;
 	bool		cancel;
 	char		reason[TASKQ_MESSAGE_SIZE];
 } TaskqLive;
@@ -49,6 +52,7 @@ extern Datum taskq_progress_jsonb(const TaskqLive *live,
 								  const char *state_name);
 extern void taskq_progress_read(Datum progress, TaskqLive *live);
 extern void taskq_clip(char *to, const char *from);
+extern void taskq_clip_phase(char *to, const char *from);
 extern Datum taskq_slot_progress(int slotno);
 
 #endif

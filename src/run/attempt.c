@@ -177,6 +177,8 @@ taskq_attempt_next(int slotno, TaskqAttempt *attempt)
 	slot->has_progress = false;
 	slot->message[0] = '\0';
 	slot->info_len = 0;
+	slot->phase[0] = '\0';
+	slot->failures.len = 0;
 	slot->cancel = false;
 	slot->force = false;
 	slot->reason[0] = '\0';
