@@ -263,7 +263,7 @@ typedef struct TaskqSlotKey
 typedef struct TaskqFailures
 {
 	int			len;
-	char		text[TASKQ_FAILURES_SIZE];
+	char text[	TASKQ_FAILURES_SIZE];
 } TaskqFailures;
 
 /*

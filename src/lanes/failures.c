@@ -86,6 +86,7 @@ taskq_failure_text(const char *step, const char *error, Datum details)
 		max /= 2;
 	if (given == NULL)
 		return text;
+
 	object = DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
 	object = DirectFunctionCall2(jsonb_concat, details, object);
 	return JsonbToCString(NULL, &DatumGetJsonbP(object)->root, 0);
@@ -106,10 +107,10 @@ taskq_failures_add(TaskqFailures *failures, const char *text)
 	if (size > TASKQ_FAILURE_SIZE)
 		return;
 	while (failures->len - drop + size > TASKQ_FAILURES_SIZE)
-		drop += strlen(failures->text + drop) + 1;
+		drop += strlen(failures->text +drop) + 1;
 	failures->len -= drop;
-	memmove(failures->text, failures->text + drop, failures->len);
-	memcpy(failures->text + failures->len, text, size);
+	memmove(failures->text, failures->text +drop, failures->len);
+	memcpy(failures->text +failures->len, text, size);
 	failures->len += size;
 }
 
@@ -140,8 +141,8 @@ taskq_failures_jsonb(const TaskqFailures *failures)
 	while (at < failures->len)
 	{
 		appendStringInfo(&text, "%s%s", at == 0 ? "[" : ", ",
-						 failures->text + at);
-		at += strlen(failures->text + at) + 1;
+						 failures->text +at);
+		at += strlen(failures->text +at) + 1;
 	}
 	appendStringInfoString(&text, at == 0 ? "[]" : "]");
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(text.data));

@@ -322,7 +322,7 @@ taskq_progress_jsonb(const TaskqLive *live, const char *state_name)
 			taskq_json_jsonb(&state, "info", taskq_live_info(live));
 		if (live->failures.len > 0)
 			taskq_json_jsonb(&state, "failure_details",
-					   taskq_failures_jsonb(&live->failures));
+							 taskq_failures_jsonb(&live->failures));
 	}
 	object = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	return JsonbPGetDatum(JsonbValueToJsonb(object));
