@@ -121,6 +121,9 @@ GRANT EXECUTE ON FUNCTION
 	taskq.schedule_tick(text), taskq.schedule_foreach(text, timestamptz)
 	TO taskq_developer, taskq_operator;
 
+GRANT EXECUTE ON FUNCTION taskq.task_explain(uuid)
+	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
+
 -- Everything can be defined without the library, but nothing runs.
 DO $$
 BEGIN

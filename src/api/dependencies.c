@@ -25,17 +25,9 @@
 
 #define MAX_LISTED 10000		/* that current_task() lists */
 
-/* What is told of one dependency. */
-typedef struct Dependency
-{
-	pg_uuid_t	id;				/* the retry that completed, if there is one */
-	const TaskqLaneDef *lane;	/* NULL: it is gone */
-	const char *state;			/* or NULL */
-	TaskqRow	row;
-} Dependency;
-
-static int
-ids_of(TaskqRow *row, Datum **ids)
+/* taskq_dependency_ids - what a task waits for, or has waited for; how many */
+int
+taskq_dependency_ids(TaskqRow *row, Datum **ids)
 {
 	int			n = 0;
 
@@ -46,8 +38,12 @@ ids_of(TaskqRow *row, Datum **ids)
 	return n;
 }
 
-static void
-read_dependency(const pg_uuid_t *id, Dependency *dependency)
+/*
+ * taskq_dependency_read - what became of a task that another one waits for,
+ * whoever may see it
+ */
+void
+taskq_dependency_read(const pg_uuid_t *id, TaskqDependency *dependency)
 {
 	TaskqLive  *live = palloc(sizeof(TaskqLive));
 	bool		found = taskq_store_find(id, &dependency->row);
@@ -106,7 +102,7 @@ push_jsonb(JsonbParseState **state, const char *name, bool isnull,
 }
 
 static void
-push_dependency(JsonbParseState **state, Dependency *dependency)
+push_dependency(JsonbParseState **state, TaskqDependency *dependency)
 {
 	TaskqRow   *row = &dependency->row;
 	bool		gone = dependency->lane == NULL;
@@ -134,7 +130,7 @@ taskq_dependencies_jsonb(TaskqRow *row, bool *isnull)
 {
 	JsonbParseState *state = NULL;
 	Datum	   *ids;
-	int			n = ids_of(row, &ids);
+	int			n = taskq_dependency_ids(row, &ids);
 
 	*isnull = n == 0 || n > MAX_LISTED;
 	if (*isnull)
@@ -142,10 +138,10 @@ taskq_dependencies_jsonb(TaskqRow *row, bool *isnull)
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	for (int i = 0; i < n; i++)
 	{
-		Dependency	dependency;
+		TaskqDependency dependency;
 
 		CHECK_FOR_INTERRUPTS();
-		read_dependency(DatumGetUUIDP(ids[i]), &dependency);
+		taskq_dependency_read(DatumGetUUIDP(ids[i]), &dependency);
 		push_dependency(&state, &dependency);
 	}
 	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state,
@@ -157,13 +153,13 @@ taskq_dependencies_jsonb(TaskqRow *row, bool *isnull)
 static void
 put_dependency(ReturnSetInfo *rsinfo, const pg_uuid_t *id, bool own)
 {
-	Dependency	dependency;
+	TaskqDependency dependency;
 	TaskqRow   *row = &dependency.row;
 	Datum		values[5] = {0};
 	bool		nulls[5];
 	bool		shown;
 
-	read_dependency(id, &dependency);
+	taskq_dependency_read(id, &dependency);
 	memset(nulls, true, sizeof(nulls));
 	shown = dependency.lane != NULL &&
 		(own || taskq_row_may_see(dependency.lane, row));
@@ -234,7 +230,7 @@ taskq_task_dependencies(PG_FUNCTION_ARGS)
 		taskq_task_require(&id, &row);
 	else if (!taskq_store_find(&id, &row))
 		elog(ERROR, "task %s not found", taskq_id_text(&id));
-	n = ids_of(&row, &ids);
+	n = taskq_dependency_ids(&row, &ids);
 	context = AllocSetContextCreate(CurrentMemoryContext, "taskq dependency",
 									ALLOCSET_DEFAULT_SIZES);
 	for (int i = 0; i < n; i++)

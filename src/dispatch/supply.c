@@ -26,6 +26,7 @@
 #include "dispatch/rescue.h"
 #include "lanes/announce.h"
 #include "lanes/claim.h"
+#include "lanes/crew.h"
 #include "lanes/event.h"
 #include "lanes/lane.h"
 #include "lanes/live.h"
@@ -37,6 +38,7 @@
 #include "run/complete.h"
 #include "storage/procarray.h"
 #include "store/defs.h"
+#include "store/rights.h"
 #include "store/state.h"
 #include "utils/acl.h"
 #include "utils/snapmgr.h"
@@ -45,63 +47,12 @@
 
 #define FIRST_RETRY_MS 10		/* after a process could not be started; twice
 								 * as long with each time */
-#define WORTH_US 10000			/* what takes no longer than this is left to
-								 * the workers that are there */
 #define MORE_KEYS 16			/* keys that are looked at in a lane */
 #define MORE_LANES 16			/* so many lanes of a role are looked at to
 								 * see how much waits */
 
-/* A role with something to do. */
-typedef struct Demand
-{
-	Oid			role;
-	int			workers;
-	int64		waiting;		/* tasks, by estimate; 0: not known */
-	int64		in_lanes;		/* ... that its lanes tell of, may they run or
-								 * not */
-	int64		work_us;		/* time that they take; -1: not known */
-	uint64		served;			/* number of the last worker that was started
-								 * for it */
-	int			lanes;
-} Demand;
-
 /* between passes */
 static int	retry_ms = FIRST_RETRY_MS;
-
-/*
- * Why no session of this lane's role can be had here, or NULL.  Its tasks
- * would wait for ever, so they fail with that.  External workers need none.
- */
-static const char *
-role_problem(const TaskqLaneDef *lane, const char **hint)
-{
-	Oid			role = lane->role_oid;
-	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
-	const TaskqKind *kind = taskq_kind_get(NameStr(lane->kind));
-	bool		login;
-
-	*hint = NULL;
-	if (!HeapTupleIsValid(tuple))
-	{
-		*hint = "Submit the task again as a role that is there.";
-		return "the role the task runs as does not exist any more";
-	}
-	login = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
-	ReleaseSysCache(tuple);
-	if (kind != NULL && kind->handler == NULL)
-		return NULL;
-	if (!login)
-	{
-		*hint = "Give the role LOGIN, and use taskq.task_retry().";
-		return "the role the task runs as may not log in any more";
-	}
-	if (taskq_database_aclcheck(MyDatabaseId, role) != ACLCHECK_OK)
-	{
-		*hint = "Grant CONNECT on the database to the role, and use taskq.task_retry().";
-		return "the role the task runs as may not connect to the database";
-	}
-	return NULL;
-}
 
 /*
  * Where to begin to read a lane of which no worker takes anything; false if
@@ -153,11 +104,11 @@ fail_task(const TaskqFailure *failure)
  * transaction.
  */
 static void
-fail_lane(int32 lane, const char *why, const char *hint)
+fail_lane(int32 lane, const TaskqProblem *problem)
 {
 	ErrorData	error = {.sqlerrcode = ERRCODE_INSUFFICIENT_PRIVILEGE,
-		.message = unconstify(char *, why),
-	.hint = unconstify(char *, hint)};
+		.message = unconstify(char *, problem->message),
+	.hint = unconstify(char *, problem->hint)};
 	TaskqFailure failure = {.sqlerrcode = ERRCODE_INSUFFICIENT_PRIVILEGE};
 	TaskqScan  *scan = palloc(sizeof(TaskqScan));
 	char		states[TASKQ_BATCH_MAX];
@@ -231,8 +182,8 @@ has_worker(Oid role)
 	return found;
 }
 
-static Demand *
-demand_of(Demand *demands, int n, Oid role)
+static TaskqDemand *
+demand_of(TaskqDemand *demands, int n, Oid role)
 {
 	for (int i = 0; i < n; i++)
 	{
@@ -244,7 +195,7 @@ demand_of(Demand *demands, int n, Oid role)
 
 /* Is that enough to go by? */
 static bool
-demand_is_clear(const Demand *demand)
+demand_is_clear(const TaskqDemand *demand)
 {
 	return demand->lanes >= MORE_LANES || demand->waiting >= TASKQ_MAX_WORKERS;
 }
@@ -269,41 +220,21 @@ room_for(int32 id, const TaskqLimits *limits)
 	return room;
 }
 
-/*
- * There is something in this lane, and so many may run: what is limited needs
- * no more workers than that, however much waits.
- */
-static void
-demand_add(Demand *demand, const TaskqLane *lane, int room)
-{
-	demand->lanes++;
-	demand->served = Max(demand->served, lane->served);
-	demand->in_lanes += Max(lane->waiting, 0);
-	demand->waiting += room == INT_MAX
-		? Max(lane->waiting, 0)
-		: Min(Max(lane->waiting, 1), room);
-	if (lane->average_us <= 0)
-		demand->work_us = -1;
-	else if (demand->work_us >= 0)
-		demand->work_us += Max(lane->waiting, 1) * lane->average_us;
-}
-
 /* The roles that have something to do, each once. */
 static int
-find_demand(Demand **found)
+find_demand(TaskqDemand **found)
 {
 	TaskqLane  *lanes;
 	int			nlanes = dirty_lanes(&lanes);
-	Demand	   *demands = palloc_extended(sizeof(Demand) * Max(nlanes, 1),
-										  MCXT_ALLOC_HUGE);
+	TaskqDemand *demands = palloc_extended(sizeof(TaskqDemand) * Max(nlanes, 1),
+										   MCXT_ALLOC_HUGE);
 	int			n = 0;
 
 	for (int i = 0; i < nlanes; i++)
 	{
-		Demand	   *demand = demand_of(demands, n, lanes[i].role);
+		TaskqDemand *demand = demand_of(demands, n, lanes[i].role);
 		const TaskqLaneDef *def;
-		const char *problem = NULL;
-		const char *hint = NULL;
+		const TaskqProblem *problem = NULL;
 		TaskqLimits limits;
 		bool		runnable;
 		int			keys = INT_MAX;
@@ -315,7 +246,7 @@ find_demand(Demand **found)
 		taskq_defs_begin();
 		def = taskq_lane_get(lanes[i].id);
 		if (def != NULL && !def->foreign)
-			problem = role_problem(def, &hint);
+			problem = taskq_lane_role_problem(def);
 		runnable = problem == NULL &&
 			taskq_lane_runnable(lanes[i].id, lanes[i].role);
 		if (runnable)
@@ -336,7 +267,7 @@ find_demand(Demand **found)
 			keys = taskq_round_room(MyDatabaseId, lanes[i].id, MORE_KEYS);
 		taskq_pass_commit();
 		if (problem != NULL)
-			fail_lane(lanes[i].id, problem, hint);
+			fail_lane(lanes[i].id, problem);
 		if (runnable)
 			room = Min(keys, room_for(lanes[i].id, &limits));
 		if (room == 0)
@@ -344,108 +275,15 @@ find_demand(Demand **found)
 		if (demand == NULL)
 		{
 			demand = &demands[n++];
-			*demand = (Demand)
+			*demand = (TaskqDemand)
 			{
 				.role = lanes[i].role
 			};
 		}
-		demand_add(demand, &lanes[i], room);
+		taskq_demand_add(demand, &lanes[i], room);
 	}
 	*found = demands;
 	return n;
-}
-
-typedef struct Supply
-{
-	int			in_all;
-	int			of_role;
-	int			starting;
-	int			busy;
-	int			fresh;			/* of these: not long in their task */
-	int64		longest_us;		/* so long the one that is longest in its task
-								 * is at it */
-	int			idle;			/* one of the role that is, or -1 */
-	int			idle_other;		/* slot of a worker of another role or
-								 * database that is longest idle, or -1 */
-	int			idle_elsewhere; /* of the role, but in another database, that
-								 * is idle, or -1 */
-	int			free;			/* a free slot, or -1 */
-} Supply;
-
-static void
-count_of_role(Supply *supply, int slotno, TimestampTz now)
-{
-	TaskqSlot  *slot = &taskq_shared->slots[slotno];
-	int64		at_it_us = now - slot->task_since;	/* an estimate, so without
-													 * the slot's lock */
-
-	if (slot->leave)
-		return;
-	supply->of_role++;
-	if (slot->state == TASKQ_SLOT_STARTING)
-		supply->starting++;
-	if (slot->state == TASKQ_SLOT_IDLE)
-		supply->idle = slotno;
-	if (slot->state != TASKQ_SLOT_BUSY)
-		return;
-	supply->busy++;
-	supply->fresh += !slot->in_task ||
-		(at_it_us >= 0 && at_it_us < 2 * WORTH_US);
-	if (slot->in_task)
-		supply->longest_us = Max(supply->longest_us, at_it_us);
-}
-
-/* Caller holds the main lock. */
-static Supply
-count_supply(Oid role, TimestampTz now)
-{
-	Supply		supply = {.idle = -1,
-		.idle_other = -1,
-		.idle_elsewhere = -1,
-	.free = -1};
-
-	for (int i = 0; i < TASKQ_MAX_WORKERS; i++)
-	{
-		TaskqSlot  *slot = &taskq_shared->slots[i];
-
-		if (i >= taskq_shared->nslots || slot->state == TASKQ_SLOT_FREE)
-		{
-			if (supply.free < 0)
-				supply.free = i;
-			if (i >= taskq_shared->nslots)
-				break;
-			continue;
-		}
-		supply.in_all++;
-		if (slot->dbid == MyDatabaseId && slot->role == role)
-		{
-			count_of_role(&supply, i, now);
-			continue;
-		}
-		if (slot->state != TASKQ_SLOT_IDLE || slot->leave)
-			continue;
-		if (slot->role == role)
-			supply.idle_elsewhere = i;
-		if (supply.idle_other < 0 ||
-			slot->last_active <
-			taskq_shared->slots[supply.idle_other].last_active)
-			supply.idle_other = i;
-	}
-	return supply;
-}
-
-/*
- * Is what waits soon done by those who are there?  A kind never seen: when
- * its first tasks show that they last.
- */
-static bool
-soon_done(const Demand *demand, const Supply *supply)
-{
-	if (supply->fresh == 0)
-		return false;
-	return demand->work_us >= 0
-		? demand->work_us < (int64) WORTH_US * supply->fresh
-		: supply->longest_us < WORTH_US;
 }
 
 /*
@@ -494,7 +332,7 @@ send_away(int slotno)
  * that has none.
  */
 static void
-wait_for_place(Oid role, const Supply *supply)
+wait_for_place(Oid role, const TaskqCrew *supply)
 {
 	bool		starved = supply->of_role == 0 && taskq_max_workers > 0;
 
@@ -542,140 +380,71 @@ note_served(Oid role)
 }
 
 /*
- * How many of the tasks that waited when the demand was found have been taken
- * since, by those who have just come?
- */
-static int64
-taken_meanwhile(const Demand *demand)
-{
-	int64		waiting = 0;
-
-	if (demand->in_lanes <= 0)
-		return 0;
-	for (int i = 0; i < taskq_shared->nlanes; i++)
-	{
-		TaskqLane  *lane = &taskq_shared->lanes[i];
-
-		if (lane->dbid == MyDatabaseId && lane->role == demand->role)
-			waiting += Max(lane->waiting, 0);
-	}
-	return Max(demand->in_lanes - waiting, 0);
-}
-
-/*
  * Reserve a slot for a new worker of this role; -1 if there is none, or no
- * need. As many are started at once as are at work already.
+ * need.
  */
 static int
-allocate_slot(const Demand *demand, uint32 *generation, bool *kept)
+allocate_slot(const TaskqDemand *demand, uint32 *generation, bool *kept)
 {
 	TimestampTz now = taskq_steady_now();
 	Oid			role = demand->role;
-	Supply		supply;
+	TaskqCrew	crew;
 	int			slotno = -1;
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	supply = count_supply(role, now);
+	crew = taskq_crew_count(role, now);
 	*kept = false;
-	if (supply.idle >= 0)
-		/* it calls the next one if there is more */
-		taskq_wake_proc(taskq_shared->slots[supply.idle].procno);
-	else if (supply.starting >= Max(supply.busy, 1) ||
-			 (demand->waiting > 0 && supply.starting >= demand->waiting))
-		set_enough(role);		/* they say when they are there */
-	else if (soon_done(demand, &supply) ||
-			 (demand->waiting > 0 &&
-			  supply.starting >= demand->waiting - taken_meanwhile(demand)))
+	switch (taskq_crew_need(demand, &crew))
 	{
-		set_enough(role);
-		taskq_look_again_in(WORTH_US / 1000);
-	}
-	else if (taskq_max_workers_per_role > 0 &&
-			 supply.of_role >= taskq_max_workers_per_role)
-		set_enough(role);		/* they look when they are through */
-	else if (taskq_place_kept(role))
-	{
-		/* it may have one of its own places */
-		if (supply.idle_elsewhere >= 0)
-		{
-			send_away(supply.idle_elsewhere);
-			taskq_look_again_in(TASKQ_ROOM_MS);
-		}
-		*kept = true;
-		set_enough(role);
-	}
-	else if (supply.in_all < taskq_max_workers && supply.free >= 0 &&
-			 !taskq_turn_of_other(MyDatabaseId, role))
-	{
-		slotno = supply.free;
-		fill_slot(slotno, role, now);
-		*generation = taskq_shared->slots[slotno].generation;
-	}
-	else
-	{
-		wait_for_place(role, &supply);
-		set_enough(role);
+		case TASKQ_CREW_IDLE:
+			/* it calls the next one if there is more */
+			taskq_wake_proc(taskq_shared->slots[crew.idle].procno);
+			break;
+		case TASKQ_CREW_STARTING:
+			set_enough(role);	/* they say when they are there */
+			break;
+		case TASKQ_CREW_SOON:
+			set_enough(role);
+			taskq_look_again_in(TASKQ_WORTH_US / 1000);
+			break;
+		case TASKQ_CREW_ROLE_LIMIT:
+			set_enough(role);	/* they look when they are through */
+			break;
+		case TASKQ_CREW_KEPT:
+			/* it may have one of its own places */
+			if (crew.idle_elsewhere >= 0)
+			{
+				send_away(crew.idle_elsewhere);
+				taskq_look_again_in(TASKQ_ROOM_MS);
+			}
+			*kept = true;
+			set_enough(role);
+			break;
+		case TASKQ_CREW_START:
+			slotno = crew.free;
+			fill_slot(slotno, role, now);
+			*generation = taskq_shared->slots[slotno].generation;
+			break;
+		case TASKQ_CREW_FULL:
+		case TASKQ_CREW_NOT_ITS_TURN:
+			wait_for_place(role, &crew);
+			set_enough(role);
+			break;
 	}
 	LWLockRelease(taskq_main_lock);
 	return slotno;
 }
 
-/*
- * Sessions of a role (or InvalidOid), or of this database, that background
- * workers don't count among.
- */
-static int
-count_workers(Oid role)
-{
-	int			n = 0;
-
-	LWLockAcquire(taskq_main_lock, LW_SHARED);
-	for (int i = 0; i < taskq_shared->nslots; i++)
-	{
-		TaskqSlot  *slot = &taskq_shared->slots[i];
-
-		if (slot->state != TASKQ_SLOT_FREE &&
-			(OidIsValid(role) ? slot->role == role
-			 : slot->dbid == MyDatabaseId))
-			n++;
-	}
-	LWLockRelease(taskq_main_lock);
-	return n;
-}
-
-/*
- * Would one more session keep to CONNECTION LIMIT of the role and the
- * database? PostgreSQL does not ask that of background workers.
- */
+/* Would one more session of the role keep to the limits of connections? */
 static bool
 connection_free(Oid role)
 {
-	HeapTuple	tuple;
-	int			of_role = -1;
-	int			of_database = -1;
+	bool		is_free;
 
 	taskq_pass_begin();
-	if (!superuser_arg(role))
-	{
-		tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
-		if (HeapTupleIsValid(tuple))
-		{
-			of_role = ((Form_pg_authid) GETSTRUCT(tuple))->rolconnlimit;
-			ReleaseSysCache(tuple);
-		}
-		tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
-		if (HeapTupleIsValid(tuple))
-		{
-			of_database = ((Form_pg_database) GETSTRUCT(tuple))->datconnlimit;
-			ReleaseSysCache(tuple);
-		}
-	}
+	is_free = taskq_crew_connection(role) == NULL;
 	taskq_pass_commit();
-	return (of_role < 0 ||
-			CountUserBackends(role) + count_workers(role) < of_role) &&
-		(of_database < 0 ||
-		 CountDBConnections(MyDatabaseId) + count_workers(InvalidOid) <
-		 of_database);
+	return is_free;
 }
 
 /* Once a minute say why tasks wait. */
@@ -733,7 +502,7 @@ forget_dropped_roles(void)
 static void
 note_start(Oid role, int slotno, bool started)
 {
-	Supply		supply;
+	TaskqCrew	supply;
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	if (started)
@@ -748,7 +517,7 @@ note_start(Oid role, int slotno, bool started)
 	else
 	{
 		taskq_shared->slots[slotno].state = TASKQ_SLOT_FREE;
-		supply = count_supply(role, taskq_steady_now());
+		supply = taskq_crew_count(role, taskq_steady_now());
 		wait_for_place(role, &supply);
 		set_enough(role);
 
@@ -771,7 +540,7 @@ note_start(Oid role, int slotno, bool started)
  * has no room for a process.
  */
 static bool
-start_worker(const Demand *demand, bool *full)
+start_worker(const TaskqDemand *demand, bool *full)
 {
 	TaskqProcessArgs args = {.dbid = MyDatabaseId,.role = demand->role};
 	bool		kept;
@@ -779,7 +548,7 @@ start_worker(const Demand *demand, bool *full)
 
 	if (!connection_free(demand->role))
 	{
-		if (count_workers(demand->role) == 0)
+		if (taskq_crew_sessions(demand->role) == 0)
 			warn_connections(demand->role);
 		taskq_look_again_in(TASKQ_RETRY_MS);
 		return false;
@@ -803,10 +572,10 @@ start_worker(const Demand *demand, bool *full)
 static void
 queue_up(Oid role)
 {
-	Supply		supply;
+	TaskqCrew	supply;
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	supply = count_supply(role, taskq_steady_now());
+	supply = taskq_crew_count(role, taskq_steady_now());
 	if (supply.of_role == 0 && taskq_max_workers > 0)
 		taskq_turn_ask(MyDatabaseId, role);
 	set_enough(role);
@@ -819,8 +588,8 @@ queue_up(Oid role)
 static int
 demand_cmp(const void *a, const void *b)
 {
-	const Demand *x = a;
-	const Demand *y = b;
+	const TaskqDemand *x = a;
+	const TaskqDemand *y = b;
 
 	if (x->workers != y->workers)
 		return x->workers - y->workers;
@@ -835,7 +604,7 @@ bool
 taskq_start_workers(void)
 {
 	TimestampTz begin = taskq_steady_now();
-	Demand	   *demands;
+	TaskqDemand *demands;
 	int			n;
 	bool		full = false;
 
@@ -849,11 +618,11 @@ taskq_start_workers(void)
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < n; i++)
 	{
-		demands[i].workers = count_supply(demands[i].role, 0).of_role;
+		demands[i].workers = taskq_crew_count(demands[i].role, 0).of_role;
 		taskq_place_known(taskq_dispatcher.db, demands[i].role);
 	}
 	LWLockRelease(taskq_main_lock);
-	qsort(demands, n, sizeof(Demand), demand_cmp);
+	qsort(demands, n, sizeof(TaskqDemand), demand_cmp);
 	for (int i = 0; i < n; i++)
 	{
 		if (full)

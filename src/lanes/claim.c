@@ -33,12 +33,36 @@
 
 #define BATCH_US 10000			/* a batch shall last about as long */
 
-/* Nobody keeps the tasks of this lane from running. */
-static bool
-lane_open(const TaskqLaneDef *lane)
+/*
+ * taskq_lane_shut - who keeps all tasks of this lane from running now, or
+ * TASKQ_LANE_OPEN
+ *
+ * Reads the tables, so the caller is in a transaction and called
+ * taskq_defs_begin.
+ */
+TaskqShut
+taskq_lane_shut(const TaskqLaneDef *lane)
 {
-	return !lane->foreign && !taskq_db_paused(MyDatabaseId) &&
-		!taskq_lane_paused(lane);
+	if (lane->foreign)
+		return TASKQ_LANE_FOREIGN;
+	if (taskq_db_paused(MyDatabaseId))
+		return TASKQ_LANE_START_PAUSED;
+	if (taskq_lane_pause(lane) != TASKQ_PAUSE_NONE)
+		return TASKQ_LANE_PAUSED;
+	return TASKQ_LANE_OPEN;
+}
+
+/*
+ * taskq_kind_internal - are a kind's tasks (or those of one that is gone) for
+ * workers of this server?
+ *
+ * What has no handler is left to external workers; what has no kind fails
+ * when it is run.
+ */
+bool
+taskq_kind_internal(const TaskqKind *kind)
+{
+	return kind == NULL || kind->handler != NULL;
 }
 
 /*
@@ -57,12 +81,8 @@ taskq_lane_runnable(int32 id, Oid role)
 	if (lane == NULL || lane->role_oid != role)
 		return false;
 	kind = taskq_kind_get(NameStr(lane->kind));
-
-	/*
-	 * what has no handler is left to external workers; what has no kind fails
-	 * when it is run
-	 */
-	return (kind == NULL || kind->handler != NULL) && lane_open(lane);
+	return taskq_kind_internal(kind) &&
+		taskq_lane_shut(lane) == TASKQ_LANE_OPEN;
 }
 
 /* May tasks of this lane share transactions? */
@@ -85,7 +105,8 @@ taskq_lane_claimable(const TaskqLaneDef *lane)
 	const TaskqKind *kind = lane ? taskq_kind_get(NameStr(lane->kind)) : NULL;
 
 	return kind != NULL && kind->handler == NULL &&
-		kind->owner_id == lane->kind_owner && lane_open(lane);
+		kind->owner_id == lane->kind_owner &&
+		taskq_lane_shut(lane) == TASKQ_LANE_OPEN;
 }
 
 static int

@@ -177,6 +177,26 @@ taskq_key_free(const TaskqKey *key, TaskqKeyLimit limit)
 	return entry == NULL || entry_free(entry, limit);
 }
 
+/*
+ * taskq_key_look - the same, and who would have to give way; caller holds the
+ * main lock at least shared
+ */
+bool
+taskq_key_look(const TaskqKey *key, TaskqKeyLimit limit,
+			   TaskqKeyHolders *holders)
+{
+	KeyEntry   *entry = find(key);
+
+	memset(holders, 0, sizeof(*holders));
+	holders->limit = limit.n;
+	if (entry == NULL)
+		return true;
+	holders->held = entry->held;
+	holders->limit = least_limit(entry, limit);
+	holders->rest_until = entry->rest_until;
+	return entry_free(entry, limit);
+}
+
 static int *
 share_of(const TaskqKey *key)
 {

@@ -14,6 +14,14 @@ typedef struct TaskqKey
 	int64		number;			/* see taskq_key_hash */
 } TaskqKey;
 
+/* What keeps others from a key. */
+typedef struct TaskqKeyHolders
+{
+	int			held;			/* places */
+	int			limit;			/* of so many */
+	TimestampTz rest_until;		/* steady time: nobody takes it before that */
+} TaskqKeyHolders;
+
 /*
  * All functions but the first two: the caller holds the main lock, exclusively
  * where nothing else is said, and none fails.
@@ -22,6 +30,8 @@ typedef struct TaskqKey
 extern void taskq_keys_init(void);
 extern TaskqKeyLimit taskq_key_limit(const char *kind, int n);
 extern bool taskq_key_free(const TaskqKey *key, TaskqKeyLimit limit);
+extern bool taskq_key_look(const TaskqKey *key, TaskqKeyLimit limit,
+						   TaskqKeyHolders *holders);
 extern bool taskq_key_take(const TaskqKey *key, TaskqKeyLimit limit,
 						   bool lease);
 extern bool taskq_key_count(const TaskqKey *key, TaskqKeyLimit limit);

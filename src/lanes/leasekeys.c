@@ -31,13 +31,19 @@ typedef struct LeasePlace
 	TaskqKeyLimit limit;
 } LeasePlace;
 
-static TaskqKeyLimit
-limit_of(const TaskqLaneDef *lane)
+/*
+ * taskq_lane_key_limit - so many tasks of a key may run at once, for tasks of
+ * this lane, or (NULL) of one that is gone
+ *
+ * Needs a transaction, and taskq_defs_begin.
+ */
+TaskqKeyLimit
+taskq_lane_key_limit(const TaskqLaneDef *lane)
 {
-	const TaskqKind *kind = taskq_kind_get(NameStr(lane->kind));
+	const char *name = lane ? NameStr(lane->kind) : TASKQ_SQL_KIND;
+	const TaskqKind *kind = taskq_kind_get(name);
 
-	return taskq_key_limit(NameStr(lane->kind),
-						   kind ? kind->max_running_per_key : 1);
+	return taskq_key_limit(name, kind ? kind->max_running_per_key : 1);
 }
 
 /* The place of a task's lease; false if it has none. */
@@ -54,7 +60,7 @@ place_of(TaskqRow *row, LeasePlace *place)
 	place->key.dbid = MyDatabaseId;
 	place->key.role = lane->role_oid;
 	place->key.number = taskq_key_hash(row);
-	place->limit = limit_of(lane);
+	place->limit = taskq_lane_key_limit(lane);
 	return true;
 }
 
@@ -147,5 +153,6 @@ taskq_lease_key_ended(TaskqRow *row)
 	taskq_lease_keys_count();
 	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
 	if (lane != NULL)
-		taskq_note_key_freed(lane, taskq_key_hash(row), limit_of(lane));
+		taskq_note_key_freed(lane, taskq_key_hash(row),
+							 taskq_lane_key_limit(lane));
 }

@@ -69,15 +69,9 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-/* What a lane needs that there is not. */
-#define QUEUE_ROOM 0x01
-#define KIND_ROOM 0x02
-#define ALL_ROOM 0x04
-#define QUEUE_TOKENS 0x08
-#define KIND_TOKENS 0x10
-#define WORKERS 0x20			/* others are reserved */
-#define ROOM (QUEUE_ROOM | KIND_ROOM | ALL_ROOM | WORKERS)
-#define TOKENS (QUEUE_TOKENS | KIND_TOKENS)
+#define ROOM \
+	(TASKQ_QUEUE_ROOM | TASKQ_KIND_ROOM | TASKQ_ALL_ROOM | TASKQ_WORKERS)
+#define TOKENS (TASKQ_QUEUE_TOKENS | TASKQ_KIND_TOKENS)
 
 #define CALL_US 200000			/* so long a place is kept for who was called */
 #define SOON_US 5000			/* tokens are not waited for one by one where
@@ -577,16 +571,7 @@ taskq_places_forget(TaskqDb *db)
 
 /* ---- how much room there is ---- */
 
-/* What there is, and what there is not. */
-typedef struct Room
-{
-	int			places;
-	int			tokens;
-	int			missing;
-	TimestampTz until;			/* when to look again, if nobody says so */
-} Room;
-
-/* What two places have in common: QUEUE_ROOM, KIND_ROOM. */
+/* What two places have in common: TASKQ_QUEUE_ROOM, TASKQ_KIND_ROOM. */
 static int
 common(const TaskqPlace *a, const TaskqPlace *b)
 {
@@ -594,15 +579,15 @@ common(const TaskqPlace *a, const TaskqPlace *b)
 
 	if (a->queue_hash == b->queue_hash &&
 		strcmp(NameStr(a->queue), NameStr(b->queue)) == 0)
-		in |= QUEUE_ROOM;
+		in |= TASKQ_QUEUE_ROOM;
 	if (a->kind_hash == b->kind_hash && a->kind_owner == b->kind_owner &&
 		strcmp(NameStr(a->kind), NameStr(b->kind)) == 0)
-		in |= KIND_ROOM;
+		in |= TASKQ_KIND_ROOM;
 	return in;
 }
 
 static void
-limit_places(Room *room, int max, int taken, int what)
+limit_places(TaskqRoom *room, int max, int taken, int what)
 {
 	if (max <= 0)
 		return;
@@ -612,7 +597,7 @@ limit_places(Room *room, int max, int taken, int what)
 }
 
 static void
-limit_tokens(Room *room, const TaskqLimit *limit, Group *group,
+limit_tokens(TaskqRoom *room, const TaskqLimit *limit, Group *group,
 			 int what)
 {
 	int64		period = limit->rate_us * 1000;
@@ -657,7 +642,7 @@ placed_of(const TaskqReserved *reserved)
  * reserved for others.  But for one: that is always for anybody.
  */
 static void
-limit_workers(Room *room, Oid dbid, const char *queue)
+limit_workers(TaskqRoom *room, Oid dbid, const char *queue)
 {
 	int			reserved = 0;
 	int			taken = 0;
@@ -673,14 +658,14 @@ limit_workers(Room *room, Oid dbid, const char *queue)
 		if (other->dbid != dbid || strcmp(NameStr(other->queue), queue) != 0)
 			reserved += Max(other->n - placed_of(other), 0);
 	}
-	limit_places(room, Max(taskq_max_workers - reserved, 1), taken, WORKERS);
+	limit_places(room, Max(taskq_max_workers - reserved, 1), taken, TASKQ_WORKERS);
 }
 
 /* For a worker, or for a lease, which needs none. */
-static Room
+static TaskqRoom
 count_room(Oid dbid, const TaskqLimits *limits, bool worker)
 {
-	Room		room = {.places = INT_MAX,.tokens = INT_MAX};
+	TaskqRoom	room = {.places = INT_MAX,.tokens = INT_MAX};
 	TaskqDb    *db = taskq_db_find(dbid);
 	Group	   *queue = group_for(dbid, &limits->of, 'q', &limits->queue);
 	Group	   *kind = group_for(dbid, &limits->of, 'k', &limits->kind);
@@ -696,15 +681,18 @@ count_room(Oid dbid, const TaskqLimits *limits, bool worker)
 		if (!slot->placed || slot->dbid != dbid)
 			continue;
 		in = common(&slot->place, &limits->of);
-		in_queue += (in & QUEUE_ROOM) != 0;
-		in_kind += (in & KIND_ROOM) != 0;
+		in_queue += (in & TASKQ_QUEUE_ROOM) != 0;
+		in_kind += (in & TASKQ_KIND_ROOM) != 0;
 		in_all++;
 	}
-	limit_places(&room, limits->queue.max_running, in_queue, QUEUE_ROOM);
-	limit_places(&room, limits->kind.max_running, in_kind, KIND_ROOM);
-	limit_places(&room, taskq_shared->max_running, in_all, ALL_ROOM);
-	limit_tokens(&room, &limits->queue, queue, QUEUE_TOKENS);
-	limit_tokens(&room, &limits->kind, kind, KIND_TOKENS);
+	room.in_queue = in_queue;
+	room.in_kind = in_kind;
+	room.in_all = in_all;
+	limit_places(&room, limits->queue.max_running, in_queue, TASKQ_QUEUE_ROOM);
+	limit_places(&room, limits->kind.max_running, in_kind, TASKQ_KIND_ROOM);
+	limit_places(&room, taskq_shared->max_running, in_all, TASKQ_ALL_ROOM);
+	limit_tokens(&room, &limits->queue, queue, TASKQ_QUEUE_TOKENS);
+	limit_tokens(&room, &limits->kind, kind, TASKQ_KIND_TOKENS);
 	if (worker)
 		limit_workers(&room, dbid, NameStr(limits->of.queue));
 	return room;
@@ -712,7 +700,7 @@ count_room(Oid dbid, const TaskqLimits *limits, bool worker)
 
 /* Nothing of this lane may run now. */
 static void
-hold(TaskqLane *lane, const TaskqLimits *limits, const Room *room)
+hold(TaskqLane *lane, const TaskqLimits *limits, const TaskqRoom *room)
 {
 	TaskqDb    *db = taskq_db_find(lane->dbid);
 
@@ -738,7 +726,7 @@ hold(TaskqLane *lane, const TaskqLimits *limits, const Room *room)
 int
 taskq_place_room(TaskqLane *lane, const TaskqLimits *limits)
 {
-	Room		room;
+	TaskqRoom	room;
 
 	/* where they have changed meanwhile, whoever claims looks again */
 	if (!is_limited(limits) || !taskq_defs_current() || !counted())
@@ -802,7 +790,7 @@ comes_first(const TaskqLane *other, const TaskqLane *lane,
 
 /* What there is may be kept for lanes that have been called just now. */
 static void
-keep_for_called(const TaskqLane *lane, const TaskqLimits *limits, Room *room)
+keep_for_called(const TaskqLane *lane, const TaskqLimits *limits, TaskqRoom *room)
 {
 	TimestampTz now = taskq_steady_now();
 	TaskqDb    *db = taskq_db_find(lane->dbid);
@@ -814,8 +802,34 @@ keep_for_called(const TaskqLane *lane, const TaskqLimits *limits, Room *room)
 		ahead += comes_first(&taskq_shared->lanes[i], lane, limits, now);
 	if (ahead < room->places)
 		return;
-	room->missing |= QUEUE_ROOM | KIND_ROOM | ALL_ROOM;
+	room->missing |= TASKQ_QUEUE_ROOM | TASKQ_KIND_ROOM | TASKQ_ALL_ROOM;
+	room->kept = true;
 	room->until = db->called_until;
+}
+
+/*
+ * taskq_place_look - what room there is for tasks of a lane, and what there
+ * is not
+ *
+ * Nothing is taken, nor is the lane held.  worker: for a worker of the
+ * server, and not for a lease.  False: the definitions are to be read again,
+ * or the gate to be passed, first.
+ */
+bool
+taskq_place_look(const TaskqLane *lane, const TaskqLimits *limits,
+				 bool worker, TaskqRoom *room)
+{
+	*room = (TaskqRoom)
+	{
+		.places = INT_MAX,.tokens = INT_MAX
+	};
+	if (!taskq_defs_current() || (is_limited(limits) && !counted()))
+		return false;
+	if (!is_limited(limits))
+		return true;
+	*room = count_room(lane->dbid, limits, worker);
+	keep_for_called(lane, limits, room);
+	return true;
 }
 
 /*
@@ -825,15 +839,13 @@ keep_for_called(const TaskqLane *lane, const TaskqLimits *limits, Room *room)
 static int
 take(TaskqLane *lane, const TaskqLimits *limits, int wanted, bool worker)
 {
-	Room		room;
+	TaskqRoom	room;
 	int			n;
 
-	if (!taskq_defs_current() || (is_limited(limits) && !counted()))
+	if (!taskq_place_look(lane, limits, worker, &room))
 		return TASKQ_PLACE_STALE;
 	if (!is_limited(limits))
 		return wanted;
-	room = count_room(lane->dbid, limits, worker);
-	keep_for_called(lane, limits, &room);
 	if (room.missing != 0)
 	{
 		hold(lane, limits, &room);
@@ -878,10 +890,10 @@ held_for(const TaskqLane *lane, const TaskqPlace *place, int what)
 {
 	int			held = lane->held & what;
 
-	return (held & (ALL_ROOM | WORKERS)) != 0 ||
-		((held & (QUEUE_ROOM | QUEUE_TOKENS)) != 0 &&
+	return (held & (TASKQ_ALL_ROOM | TASKQ_WORKERS)) != 0 ||
+		((held & (TASKQ_QUEUE_ROOM | TASKQ_QUEUE_TOKENS)) != 0 &&
 		 lane->queue_hash == place->queue_hash) ||
-		((held & (KIND_ROOM | KIND_TOKENS)) != 0 &&
+		((held & (TASKQ_KIND_ROOM | TASKQ_KIND_TOKENS)) != 0 &&
 		 lane->kind_hash == place->kind_hash);
 }
 
@@ -937,7 +949,7 @@ made_room_elsewhere(Oid here)
 		TaskqDb    *db = &taskq_shared->dbs[i];
 
 		if (OidIsValid(db->dbid) && db->dbid != here)
-			made_room(db, NULL, WORKERS, InvalidOid);
+			made_room(db, NULL, TASKQ_WORKERS, InvalidOid);
 	}
 }
 

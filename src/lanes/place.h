@@ -20,6 +20,27 @@ typedef struct TaskqLimits
 	TaskqLimit	kind;
 } TaskqLimits;
 
+/* What a lane needs that there is not. */
+#define TASKQ_QUEUE_ROOM 0x01
+#define TASKQ_KIND_ROOM 0x02
+#define TASKQ_ALL_ROOM 0x04
+#define TASKQ_QUEUE_TOKENS 0x08
+#define TASKQ_KIND_TOKENS 0x10
+#define TASKQ_WORKERS 0x20		/* others are reserved */
+
+/* What room there is, and what there is not. */
+typedef struct TaskqRoom
+{
+	int			places;
+	int			tokens;
+	int			missing;
+	bool		kept;			/* for lanes that have been called just now */
+	TimestampTz until;			/* when to look again, if nobody says so */
+	int			in_queue;		/* places taken */
+	int			in_kind;
+	int			in_all;
+} TaskqRoom;
+
 /*
  * In place of how many: definitions have changed, read them again; or shared
  * memory has no room to count
@@ -44,6 +65,9 @@ extern int	taskq_place_lease(TaskqLane *lane, const TaskqLimits *limits,
 							  int wanted);
 extern void taskq_place_unlease(TaskqDb *db, const TaskqPlace *place, int n,
 								bool started);
+extern bool taskq_place_look(const TaskqLane *lane,
+							 const TaskqLimits *limits, bool worker,
+							 TaskqRoom *room);
 extern int	taskq_place_room(TaskqLane *lane, const TaskqLimits *limits);
 extern void taskq_place_reserve(Oid dbid, const char *queue, int n);
 extern bool taskq_places_reserved(const List *queues);

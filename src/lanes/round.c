@@ -31,16 +31,6 @@
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
 
-static TaskqKeyLimit
-limit_of(int32 id)
-{
-	const TaskqLaneDef *lane = taskq_lane_get(id);
-	const char *name = lane ? NameStr(lane->kind) : TASKQ_SQL_KIND;
-	const TaskqKind *kind = taskq_kind_get(name);
-
-	return taskq_key_limit(name, kind ? kind->max_running_per_key : 1);
-}
-
 /*
  * taskq_round_new - a look round the keys of a lane; palloc'd, and for one
  * task until told otherwise
@@ -55,7 +45,7 @@ taskq_round_new(int32 lane)
 	taskq_lease_keys_count();
 	memset(round, 0, offsetof(TaskqRound, found));
 	round->lane = lane;
-	round->limit = limit_of(lane);
+	round->limit = taskq_lane_key_limit(taskq_lane_get(lane));
 	round->max = round->max_keys = 1;
 	round->max_of_key = TASKQ_BATCH_MAX;
 	round->nkeys = 0;

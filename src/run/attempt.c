@@ -257,17 +257,7 @@ static void
 load_handler(TaskqAttempt *attempt, const TaskqLaneDef *lane,
 			 const TaskqKind *kind)
 {
-	if (kind == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("kind of task \"%s\" does not exist any more", NameStr(lane->kind)),
-				 errhint("Define it again with taskq.kind_define() and submit the task again.")));
-	taskq_kind_check_run(kind, lane, &attempt->row);
-	if (kind->handler == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("kind of task \"%s\" has no handler any more", NameStr(lane->kind))));
-	taskq_kind_check_handler(kind, lane);
+	taskq_task_check_run(kind, lane, &attempt->row);
 	attempt->handler = pstrdup(kind->handler);
 	load_settings(attempt, kind);
 }

@@ -31,6 +31,7 @@
 #include "pgstat.h"
 #include "run/handler.h"
 #include "store/defs.h"
+#include "store/rights.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
@@ -204,12 +205,7 @@ get_handler(const char *signature)
 	}
 	if (!handler->prepared)
 	{
-		function = taskq_handler_oid(signature);
-		if (!OidIsValid(function))
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_FUNCTION),
-					 errmsg("handler %s does not exist any more", signature),
-					 errhint("Create the function, or define the kind again with taskq.kind_define().")));
+		function = taskq_handler_require(signature);
 		prepare_handler(handler, function);
 	}
 	return last = handler;
@@ -218,12 +214,8 @@ get_handler(const char *signature)
 static void
 check_execute(const Handler *handler)
 {
-	if (taskq_function_aclcheck(handler->function, GetUserId()) != ACLCHECK_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for function %s", get_func_name(handler->function)),
-				 errhint("Grant EXECUTE on handler %s to role \"%s\", which the task runs as.",
-						 handler->signature, GetUserNameFromId(GetUserId(), false))));
+	taskq_handler_check_execute(handler->signature, handler->function,
+								GetUserId());
 }
 
 /* As the executor does it. */

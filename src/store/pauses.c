@@ -88,13 +88,20 @@ taskq_paused(char scope, const char *name)
 	return false;
 }
 
-/* taskq_lane_paused - may tasks of this lane not be started now? */
-bool
-taskq_lane_paused(const TaskqLaneDef *lane)
+/*
+ * taskq_lane_pause - what is paused, so that tasks of this lane may not be
+ * started now: everything, their queue, their kind; or TASKQ_PAUSE_NONE
+ */
+char
+taskq_lane_pause(const TaskqLaneDef *lane)
 {
-	return taskq_paused(TASKQ_PAUSE_ALL, "") ||
-		taskq_paused(TASKQ_PAUSE_QUEUE, NameStr(lane->queue)) ||
-		taskq_paused(TASKQ_PAUSE_KIND, NameStr(lane->kind));
+	if (taskq_paused(TASKQ_PAUSE_ALL, ""))
+		return TASKQ_PAUSE_ALL;
+	if (taskq_paused(TASKQ_PAUSE_QUEUE, NameStr(lane->queue)))
+		return TASKQ_PAUSE_QUEUE;
+	if (taskq_paused(TASKQ_PAUSE_KIND, NameStr(lane->kind)))
+		return TASKQ_PAUSE_KIND;
+	return TASKQ_PAUSE_NONE;
 }
 
 /* Find the row, with the table locked against other writers from then on. */
@@ -108,6 +115,40 @@ find(TaskqRead *read, char scope, const char *name)
 	taskq_read_begin(read, TASKQ_REL_PAUSE, TASKQ_REL_PAUSE_PKEY,
 					 ShareRowExclusiveLock, lengthof(keys), keys);
 	return taskq_read_next(read);
+}
+
+/*
+ * taskq_pause_read - who paused this, when and why; false if it is not paused
+ *
+ * Reads the table, for whoever explains; its strings are palloc'd.
+ */
+bool
+taskq_pause_read(char scope, const char *name, TaskqPause *pause)
+{
+	ScanKeyData keys[2];
+	TaskqRead	read;
+	HeapTuple	tuple;
+	Datum		values[Natts_pause];
+	bool		nulls[Natts_pause];
+	Oid			role;
+
+	taskq_key(&keys[0], 1, F_CHAREQ, CharGetDatum(scope));
+	taskq_key(&keys[1], 2, F_TEXTEQ, CStringGetTextDatum(name));
+	taskq_read_begin(&read, TASKQ_REL_PAUSE, TASKQ_REL_PAUSE_PKEY,
+					 AccessShareLock, lengthof(keys), keys);
+	tuple = taskq_read_next(&read);
+	if (tuple != NULL)
+	{
+		taskq_rows_deform(tuple, RelationGetDescr(read.rel), values, nulls,
+						  Natts_pause);
+		pause->since = DatumGetTimestampTz(values[2]);
+		if (nulls[3] ||
+			!taskq_role_read(DatumGetInt32(values[3]), &pause->role, &role))
+			namestrcpy(&pause->role, "");
+		pause->reason = nulls[4] ? NULL : TextDatumGetCString(values[4]);
+	}
+	taskq_read_end(&read);
+	return tuple != NULL;
 }
 
 /* taskq_pause_write - remember a pause; false if there was one already */

@@ -24,6 +24,7 @@
 #include "base/guc.h"
 #include "base/shmem.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -34,6 +35,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -810,6 +812,46 @@ taskq_kind_check_scheduled(const TaskqKind *kind, const char *schedule,
 }
 
 /*
+ * taskq_lane_role_problem - why no session of this lane's role can be had
+ * here, or NULL
+ *
+ * Its tasks would wait for ever, so they fail with that.  External workers
+ * need no session.
+ */
+const TaskqProblem *
+taskq_lane_role_problem(const TaskqLaneDef *lane)
+{
+	static const TaskqProblem gone = {
+		"role_gone",
+		"the role the task runs as does not exist any more",
+	"Submit the task again as a role that is there."};
+	static const TaskqProblem no_login = {
+		"role_login",
+		"the role the task runs as may not log in any more",
+	"Give the role LOGIN, and use taskq.task_retry()."};
+	static const TaskqProblem no_connect = {
+		"role_connect",
+		"the role the task runs as may not connect to the database",
+	"Grant CONNECT on the database to the role, and use taskq.task_retry()."};
+	Oid			role = lane->role_oid;
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	const TaskqKind *kind = taskq_kind_get(NameStr(lane->kind));
+	bool		login;
+
+	if (!HeapTupleIsValid(tuple))
+		return &gone;
+	login = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	ReleaseSysCache(tuple);
+	if (kind != NULL && kind->handler == NULL)
+		return NULL;
+	if (!login)
+		return &no_login;
+	if (taskq_database_aclcheck(MyDatabaseId, role) != ACLCHECK_OK)
+		return &no_connect;
+	return NULL;
+}
+
+/*
  * taskq_kind_check_run - may this task still be run, as things are by now?
  *
  * Raises 42501.  That the role may log in, connect and execute the handler is
@@ -847,6 +889,64 @@ taskq_kind_check_run(const TaskqKind *kind, const TaskqLaneDef *lane,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("the owner of kind of task \"%s\" is not a member any more of the role its tasks run as", NameStr(kind->name)),
 				 errhint("Grant the role to the owner, or define the kind with another run_as.")));
+}
+
+/*
+ * taskq_handler_require - the function that a handler is now
+ *
+ * Raises 42883.
+ */
+Oid
+taskq_handler_require(const char *signature)
+{
+	Oid			function = taskq_handler_oid(signature);
+
+	if (!OidIsValid(function))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("handler %s does not exist any more", signature),
+				 errhint("Create the function, or define the kind again with taskq.kind_define().")));
+	return function;
+}
+
+/*
+ * taskq_handler_check_execute - may this role execute the function that a
+ * handler is?
+ *
+ * Raises 42501.
+ */
+void
+taskq_handler_check_execute(const char *signature, Oid function, Oid role)
+{
+	if (taskq_function_aclcheck(function, role) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for function %s", get_func_name(function)),
+				 errhint("Grant EXECUTE on handler %s to role \"%s\", which the task runs as.",
+						 signature, GetUserNameFromId(role, false))));
+}
+
+/*
+ * taskq_task_check_run - has a task a handler that it may run, as things are
+ * by now?
+ *
+ * kind may be NULL.  Raises 42704, 42883, 42501.
+ */
+void
+taskq_task_check_run(const TaskqKind *kind, const TaskqLaneDef *lane,
+					 TaskqRow *row)
+{
+	if (kind == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("kind of task \"%s\" does not exist any more", NameStr(lane->kind)),
+				 errhint("Define it again with taskq.kind_define() and submit the task again.")));
+	taskq_kind_check_run(kind, lane, row);
+	if (kind->handler == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("kind of task \"%s\" has no handler any more", NameStr(lane->kind))));
+	taskq_kind_check_handler(kind, lane);
 }
 
 /* ---- the tables ---- */

@@ -8,6 +8,14 @@
 #include "store/tasks.h"
 #include "utils/jsonb.h"
 
+/* Why something cannot be, in words. */
+typedef struct TaskqProblem
+{
+	const char *code;
+	const char *message;
+	const char *hint;
+} TaskqProblem;
+
 /* called when somebody writes to the tables by hand; or NULL */
 extern void (*taskq_on_dml) (void);
 
@@ -37,7 +45,14 @@ extern void taskq_kind_check_hook(const TaskqKind *kind,
 								  const TaskqLaneDef *lane, TaskqRow *row,
 								  Oid role);
 extern int32 taskq_row_hook(TaskqRow *row, int *level);
+extern const TaskqProblem *taskq_lane_role_problem(const TaskqLaneDef *lane);
 extern void taskq_kind_check_run(const TaskqKind *kind,
+								 const TaskqLaneDef *lane, TaskqRow *row);
+
+extern Oid	taskq_handler_require(const char *signature);
+extern void taskq_handler_check_execute(const char *signature, Oid function,
+										Oid role);
+extern void taskq_task_check_run(const TaskqKind *kind,
 								 const TaskqLaneDef *lane, TaskqRow *row);
 
 extern bool taskq_tenant_may_see(const char *tenant);

@@ -10,6 +10,9 @@
  */
 #include "postgres.h"
 
+#include "access/heapam.h"
+#include "access/multixact.h"
+#include "access/subtrans.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -20,6 +23,7 @@
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "storage/procarray.h"
 #include "store/read.h"
 #include "store/rows.h"
 #include "store/sides.h"
@@ -414,6 +418,69 @@ taskq_store_lock_seen(const TaskqRef *ref, TaskqRow *row)
 	if (result == TM_WouldBlock || result == TM_BeingModified)
 		return TASKQ_BUSY;
 	return taskq_store_lock(&ref->id, false, row);
+}
+
+/* One transaction that is under way, of those that a row's xmax stands for. */
+static TransactionId
+row_locker(HeapTupleHeader header)
+{
+	TransactionId xmax = HeapTupleHeaderGetRawXmax(header);
+	MultiXactMember *members;
+	int			n;
+
+	/* a key share lock is in nobody's way */
+	if ((header->t_infomask & HEAP_XMAX_INVALID) ||
+		(HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
+		 HEAP_XMAX_IS_KEYSHR_LOCKED(header->t_infomask)))
+		return InvalidTransactionId;
+	if (!(header->t_infomask & HEAP_XMAX_IS_MULTI))
+		return TransactionIdIsInProgress(xmax) ? xmax : InvalidTransactionId;
+	n = GetMultiXactIdMembers(xmax, &members,
+							  HEAP_LOCKED_UPGRADED(header->t_infomask),
+							  HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask));
+	for (int i = 0; i < n; i++)
+	{
+		if (members[i].status != MultiXactStatusForKeyShare &&
+			TransactionIdIsInProgress(members[i].xid))
+			return members[i].xid;
+	}
+	return InvalidTransactionId;
+}
+
+/*
+ * taskq_store_locker - which other transaction has a task's row locked now?
+ *
+ * False if none has, or there is no such task.  Locks nothing itself, so by
+ * the time it returns that may be over.
+ */
+bool
+taskq_store_locker(const pg_uuid_t *id, TaskqLocker *locker)
+{
+	TaskqRow	row;
+	HeapTupleData tuple;
+	Buffer		buffer;
+	Snapshot	snapshot;
+	TransactionId xid = InvalidTransactionId;
+	Relation	rel = find_and_open(id, AccessShareLock, &snapshot, &row);
+
+	if (rel == NULL)
+		return false;
+	tuple.t_self = row.tid;
+	if (heap_fetch(rel, snapshot, &tuple, &buffer, false))
+	{
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		xid = row_locker(tuple.t_data);
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+		ReleaseBuffer(buffer);
+	}
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	if (!TransactionIdIsValid(xid) ||
+		TransactionIdIsCurrentTransactionId(xid))
+		return false;
+	locker->xid = SubTransGetTopmostTransaction(xid);
+	locker->pid = BackendXidGetPid(locker->xid);
+	return true;
 }
 
 /*

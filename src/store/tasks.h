@@ -77,6 +77,13 @@ typedef struct TaskqRow
 #define taskq_row_set_null(row, column) \
 	((row)->nulls[Anum_task_##column - 1] = true)
 
+/* Who has locked a task's row. */
+typedef struct TaskqLocker
+{
+	TransactionId xid;			/* of the transaction, not of a part of it */
+	int			pid;			/* of the session, or 0: it is prepared */
+} TaskqLocker;
+
 typedef enum TaskqLockResult
 {
 	TASKQ_LOCKED,
@@ -99,6 +106,7 @@ extern TaskqLockResult taskq_store_lock(const pg_uuid_t *id, bool wait,
 										TaskqRow *row);
 extern TaskqLockResult taskq_store_lock_seen(const TaskqRef *ref,
 											 TaskqRow *row);
+extern bool taskq_store_locker(const pg_uuid_t *id, TaskqLocker *locker);
 extern void taskq_store_update(TaskqRow *row);
 extern void taskq_store_delete(TaskqRow *row);
 extern void taskq_store_move(TaskqRow *rows, int n);
