@@ -737,7 +737,8 @@ taskq_filter_ran_us(TaskqFilter *filter, TaskqRow *row)
 	TimestampTz started;
 	TimestampTz finished;
 
-	if (!started_at(row, held, &started))
+	if (!started_at(row, held, &started) ||
+		taskq_row_state(row) == TASKQ_RETRYING)
 		return 0;
 	if (!finished_at(row, held, &finished))
 		finished = GetCurrentStatementStartTimestamp();

@@ -25,17 +25,26 @@
 #include "miscadmin.h"
 #include "store/dependencies.h"
 #include "store/keyed.h"
+#include "store/labels.h"
 #include "store/leases.h"
 #include "store/merge.h"
 #include "store/ready.h"
 #include "store/rights.h"
+#include "store/tasks.h"
 #include "store/timers.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
 #define MAX_PAGE 10000
 #define MAX_LANES 2000			/* of one way */
+#define MAX_LANES_ENDED 200		/* of one that has a label for each */
 #define FIRST_TURN 256			/* rows */
+
+/*
+ * A kind's definition is taken to be committed so long after it was made: what
+ * is submitted meanwhile is looked for without its label.
+ */
+#define MEMBER_COMMITTED_US (INT64CONST(3600) * USECS_PER_SEC)
 
 typedef enum ListOrder
 {
@@ -103,7 +112,10 @@ add_way(Listing *listing, bool ordered)
 {
 	Way		   *way = palloc0(sizeof(Way));
 
-	way->merge = taskq_merge_begin(backwards(listing), tuple_suits, listing);
+	way->merge = taskq_merge_begin(backwards(listing), tuple_suits, listing,
+								   listing->ways
+								   ? ((Way *) linitial(listing->ways))->merge
+								   : NULL);
 	way->ordered = ordered;
 	way->found = palloc(sizeof(TaskqRank) * listing->n * 2);
 	listing->ways = lappend(listing->ways, way);
@@ -233,6 +245,22 @@ more_keyed(TaskqIdList *list, int max, void *arg)
 	return false;
 }
 
+/* Those that have a label, whatever its order. */
+static bool
+more_labelled(TaskqIdList *list, int max, void *arg)
+{
+	TaskqLabelScan *scan = taskq_labels_begin(list->label, NULL, false);
+	TaskqLabelled found;
+
+	while (taskq_labels_next(scan, &found))
+	{
+		CHECK_FOR_INTERRUPTS();
+		add_ranked(arg, list, &found.id);
+	}
+	taskq_labels_end(scan);
+	return false;
+}
+
 /* ---- which ways there are ---- */
 
 static bool
@@ -312,10 +340,10 @@ add_pending(Listing *listing, TaskqMerge *merge, int32 lane)
 		return;
 	if (taskq_lane_keyed(lane))
 	{
-		taskq_merge_add_ids(merge, more_keyed, lane, &range, rank);
+		taskq_merge_add_ids(merge, more_keyed, lane, NULL, &range, rank);
 		return;
 	}
-	taskq_merge_add_ids(merge, more_ready, lane, &range, rank);
+	taskq_merge_add_ids(merge, more_ready, lane, NULL, &range, rank);
 	if (taskq_watermark_read(lane, &watermark))
 	{
 		taskq_id_previous(&watermark);
@@ -325,27 +353,250 @@ add_pending(Listing *listing, TaskqMerge *merge, int32 lane)
 	taskq_merge_add_lane(merge, lane, &range, rank);
 }
 
+/* Is that one of these roles, or (NIL) one whose tasks the caller may see? */
+static bool
+is_named(const List *names, const char *name, Oid role)
+{
+	const ListCell *lc;
+
+	if (names == NIL)
+		return taskq_role_may_see(role);
+	foreach(lc, names)
+	{
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* What has a label, in the order asked for. */
+static void
+add_label(Listing *listing, TaskqMerge *merge, const char *label)
+{
+	if (by_id(listing))
+		taskq_merge_add_label(merge, label, &listing->range, 0);
+	else
+		taskq_merge_add_ids(merge, more_labelled, 0, label, &listing->range,
+							0);
+}
+
 /* What is not over, by where it waits. */
 static void
 add_unfinished(Listing *listing)
 {
-	bool		later = wants(listing, "retrying") ||
-	wants(listing, "scheduled") || wants(listing, "blocked");
+	bool		timed = wants(listing, "retrying") ||
+	wants(listing, "scheduled");
 	TaskqMerge *merge = add_way(listing, by_id(listing) ||
-								(listing->order == ORDER_PRIORITY && !later));
+								(listing->order == ORDER_PRIORITY && !timed &&
+								 !wants(listing, "blocked")));
 	ListCell   *lc;
 
 	/* also what is given back just now */
-	taskq_merge_add_ids(merge, more_held, 0, &listing->range, 0);
-	if (wants(listing, "retrying") || wants(listing, "scheduled"))
-		taskq_merge_add_ids(merge, more_timers, 0, &listing->range, 0);
+	taskq_merge_add_ids(merge, more_held, 0, NULL, &listing->range, 0);
+	if (timed)
+		taskq_merge_add_ids(merge, more_timers, 0, NULL, &listing->range, 0);
+	if (wants(listing, "scheduled"))
+		add_label(listing, merge, taskq_label_held());
 	if (wants(listing, "blocked"))
-		taskq_merge_add_ids(merge, more_blocked, 0, &listing->range, 0);
+		taskq_merge_add_ids(merge, more_blocked, 0, NULL, &listing->range, 0);
 	if (!wants(listing, "pending") && !wants(listing, "reserved"))
 		return;
 	foreach(lc, listing->lanes)
 		add_pending(listing, merge, lfirst_int(lc));
 }
+
+/* Failed and cancelled ones: of a few lanes, or all. */
+static void
+add_ended(Listing *listing)
+{
+	static const char *const words[] = {"failed", "cancelled"};
+	static const char states[] = {TASKQ_FAILED, TASKQ_CANCELLED};
+	bool		apart = listing->by_lanes &&
+	list_length(listing->lanes) <= MAX_LANES_ENDED &&
+	(taskq_filter_by_lane(&listing->filter) ||
+	 listing->order == ORDER_PRIORITY);
+	TaskqMerge *merge = add_way(listing, by_id(listing) ||
+								(apart && listing->order == ORDER_PRIORITY));
+
+	for (int i = 0; i < lengthof(words); i++)
+	{
+		ListCell   *lc;
+
+		if (!wants(listing, words[i]))
+			continue;
+		if (!apart)
+			taskq_merge_add_label(merge, taskq_label_ended(states[i], 0),
+								  &listing->range, 0);
+		foreach(lc, apart ? listing->lanes : NIL)
+		{
+			int64		rank = lane_rank(listing, lfirst_int(lc));
+			TaskqIdRange range;
+
+			if (lane_range(listing, rank, &range))
+				taskq_merge_add_label(merge,
+									  taskq_label_ended(states[i],
+														lfirst_int(lc)),
+									  &range, rank);
+		}
+	}
+}
+
+/* Those that ran for long: only they are in this order. */
+static void
+add_slow(Listing *listing)
+{
+	TaskqMerge *merge = add_way(listing, true);
+
+	taskq_merge_add_ids(merge, more_held, 0, NULL, &listing->range, 0);
+	taskq_merge_add_ranked(merge, taskq_label_slow(),
+						   listing->has_after ? &listing->after : NULL);
+}
+
+static void
+add_tags(Listing *listing)
+{
+	TaskqMerge *merge = add_way(listing, by_id(listing));
+	ListCell   *lc;
+
+	foreach(lc, listing->filter.tags)
+		taskq_merge_add_label(merge,
+							  taskq_label_tag(lfirst(lc), strlen(lfirst(lc))),
+							  &listing->range, 0);
+}
+
+static void
+add_tenants(Listing *listing, List *tenants)
+{
+	TaskqMerge *merge = add_way(listing, by_id(listing));
+	ListCell   *lc;
+
+	foreach(lc, tenants)
+		taskq_merge_add_label(merge,
+							  taskq_label_tenant(lfirst(lc),
+												 strlen(lfirst(lc))),
+							  &listing->range, 0);
+}
+
+static void
+add_children(Listing *listing)
+{
+	TaskqMerge *merge = add_way(listing, by_id(listing));
+	ListCell   *lc;
+
+	foreach(lc, listing->filter.parents)
+		taskq_merge_add_label(merge, taskq_label_parent(lfirst(lc)),
+							  &listing->range, 0);
+}
+
+/*
+ * What these roles submitted (NIL: those whose tasks the caller may see): in
+ * the lanes of each, and what runs as others.
+ */
+static void
+add_roles(Listing *listing, List *names)
+{
+	TaskqMerge *merge = add_way(listing, listing->order != ORDER_DURATION);
+	ListCell   *lc;
+
+	foreach(lc, listing->lanes)
+	{
+		const TaskqLaneDef *lane = taskq_lane_get(lfirst_int(lc));
+		int64		rank = lane_rank(listing, lane->id);
+		TaskqIdRange range;
+
+		if (is_named(names, NameStr(lane->role_name), lane->role_oid) &&
+			lane_range(listing, rank, &range))
+			taskq_merge_add_lane(merge, lane->id, &range, rank);
+	}
+	foreach(lc, taskq_role_ids())
+	{
+		NameData	name;
+		Oid			oid;
+
+		if (taskq_role_read(lfirst_int(lc), &name, &oid) &&
+			is_named(names, NameStr(name), oid))
+			add_label(listing, merge, taskq_label_submitter(lfirst_int(lc)));
+	}
+}
+
+/* ---- members that kinds name ---- */
+
+/*
+ * Since when all of the kinds asked for name this member; DT_NOEND: some do
+ * not.
+ */
+static TimestampTz
+indexed_since(const Listing *listing, const char *member)
+{
+	TimestampTz since = DT_NOBEGIN;
+	ListCell   *lc;
+
+	foreach(lc, listing->filter.kinds)
+	{
+		const TaskqKind *kind = taskq_kind_get(lfirst(lc));
+		bool		named = false;
+		ListCell   *name;
+
+		if (kind == NULL)
+			return DT_NOEND;
+		foreach(name, kind->indexed)
+			named |= strcmp(lfirst(name), member) == 0;
+		if (!named)
+			return DT_NOEND;
+		since = Max(since, kind->indexed_since);
+	}
+	return since == DT_NOBEGIN ? DT_NOEND : since;
+}
+
+/*
+ * Those in which a member has this value: by the label, and what was submitted
+ * before there was one, by its lane.
+ */
+static void
+add_member(Listing *listing, const char *label, TimestampTz since)
+{
+	TaskqMerge *merge = add_way(listing, by_id(listing));
+	TaskqIdRange before = listing->range;
+	pg_uuid_t	first;
+	ListCell   *lc;
+
+	taskq_merge_add_label(merge, label, &listing->range, 0);
+	/* the definition is committed later than it was made */
+	taskq_id_at(since + MEMBER_COMMITTED_US, &first);
+	taskq_id_lower(&before.high, &first);
+	foreach(lc, listing->lanes)
+		taskq_merge_add_lane(merge, lfirst_int(lc), &before, 0);
+}
+
+static void
+add_members(Listing *listing, Jsonb *object)
+{
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	key;
+	JsonbValue	value;
+
+	if (object == NULL || listing->filter.kinds == NIL)
+		return;
+	iterator = JsonbIteratorInit(&object->root);
+	while ((token = JsonbIteratorNext(&iterator, &key, true)) != WJB_DONE)
+	{
+		char	   *name;
+		char	   *label;
+		TimestampTz since;
+
+		if (token != WJB_KEY)
+			continue;
+		(void) JsonbIteratorNext(&iterator, &value, true);
+		name = pnstrdup(key.val.string.val, key.val.string.len);
+		label = taskq_label_value(name, &value);
+		since = label ? indexed_since(listing, name) : DT_NOEND;
+		if (since != DT_NOEND)
+			add_member(listing, label, since);
+	}
+}
+
+/* ---- all of them ---- */
 
 static void
 find_lanes(Listing *listing)
@@ -364,25 +615,56 @@ find_lanes(Listing *listing)
 	listing->by_lanes = n <= MAX_LANES;
 }
 
+/* Ways of labels that are for one member of the filter each. */
+static void
+add_labelled(Listing *listing)
+{
+	const TaskqFilter *filter = &listing->filter;
+	const char *tenant = taskq_tenant_only();
+
+	if (filter->parents != NIL)
+		add_children(listing);
+	if (filter->tags != NIL)
+		add_tags(listing);
+	if (filter->tenants != NIL)
+		add_tenants(listing, filter->tenants);
+	else if (tenant != NULL)
+		add_tenants(listing, list_make1(unconstify(char *, tenant)));
+	if (!listing->by_lanes)
+		return;
+	add_members(listing, filter->payload);
+	add_members(listing, filter->metadata);
+	if (filter->submitters != NIL)
+		add_roles(listing, filter->submitters);
+	else if (!taskq_role_may_see(InvalidOid))
+		add_roles(listing, NIL);
+}
+
 /* All ways for the filter, at least one. */
 static void
 add_ways(Listing *listing)
 {
 	static const char *const held[] = {"running", "reserved"};
 	static const char *const unfinished[] = {"running", "reserved", "pending",
-	"retrying", "blocked"};
+	"scheduled", "retrying", "blocked"};
+	static const char *const ended[] = {"failed", "cancelled"};
 
 	if (listing->filter.ids != NIL)
-		taskq_merge_add_ids(add_way(listing, true), more_asked, 0,
+		taskq_merge_add_ids(add_way(listing, true), more_asked, 0, NULL,
 							&listing->range, 0);
 	else if (only(listing, lengthof(held), held))
-		taskq_merge_add_ids(add_way(listing, true), more_held, 0,
+		taskq_merge_add_ids(add_way(listing, true), more_held, 0, NULL,
 							&listing->range, 0);
 	if (listing->ways != NIL)
 		return;
 	find_lanes(listing);
+	if (listing->order == ORDER_DURATION)
+		add_slow(listing);
+	if (only(listing, lengthof(ended), ended))
+		add_ended(listing);
 	if (listing->by_lanes && only(listing, lengthof(unfinished), unfinished))
 		add_unfinished(listing);
+	add_labelled(listing);
 	if (listing->by_lanes && (taskq_filter_by_lane(&listing->filter) ||
 							  listing->order == ORDER_PRIORITY))
 		add_lanes(listing);
@@ -413,6 +695,18 @@ keep_first(Listing *listing, Way *way)
 	way->nfound = Min(n, listing->n);
 }
 
+/* A task that ends just now may come as running and as slow. */
+static bool
+was_found(const Way *way, const pg_uuid_t *id)
+{
+	for (int i = 0; i < way->nfound; i++)
+	{
+		if (taskq_id_eq(&way->found[i].id, id))
+			return true;
+	}
+	return false;
+}
+
 static void
 take(Listing *listing, Way *way, TaskqRow *row)
 {
@@ -420,7 +714,8 @@ take(Listing *listing, Way *way, TaskqRow *row)
 
 	place.id = *DatumGetUUIDP(taskq_row_value(row, id));
 	place.rank = rank_of(listing, row);
-	if (listing->order == ORDER_DURATION && place.rank == 0)
+	if (listing->order == ORDER_DURATION &&
+		(place.rank > -TASKQ_SLOW_US || was_found(way, &place.id)))
 		return;
 	if (listing->has_after &&
 		taskq_rank_cmp(&place, &listing->after, backwards(listing)) <= 0)

@@ -204,6 +204,7 @@ extern Datum taskq_queue_write(const char *name, Datum *values, bool *nulls,
 							   const bool *replace);
 extern bool taskq_queue_delete(const char *name);
 extern int32 taskq_role_id(Oid role);
+extern List *taskq_role_ids(void);
 extern bool taskq_role_read(int32 id, Name name, Oid *oid);
 extern Oid	taskq_role_resolve(const char *name, Oid oid, int64 system);
 extern const TaskqLaneDef *taskq_lane_get(int32 id);

@@ -7,6 +7,9 @@
  *
  *		t:<tag>, n:<tenant>, p:<parent>, m:<member>=<value>
  *				written with the submit
+ *		s:<number of a role>
+ *				likewise, of who submitted what runs as another role
+ *		h		held: it has no timer
  *		f, x, f:<lane>, x:<lane>
  *				written with the end of a task that failed or was cancelled
  *		d		ran for a tenth of a second or more: rank is -microseconds
@@ -42,6 +45,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 #include "utils/varlena.h"
 
 /* columns of taskq_internal.label_NN */
@@ -141,6 +145,20 @@ taskq_label_slow(void)
 	return pstrdup("d");
 }
 
+/* taskq_label_submitter - of what a role submitted that runs as another one */
+char *
+taskq_label_submitter(int32 role)
+{
+	return psprintf("s:%d", role);
+}
+
+/* taskq_label_held - of those whose time never comes */
+char *
+taskq_label_held(void)
+{
+	return pstrdup("h");
+}
+
 /* ---- the labels of a task ---- */
 
 typedef struct Label
@@ -199,13 +217,25 @@ scalar_text(const JsonbValue *value)
 		case jbvString:
 			return pnstrdup(value->val.string.val, value->val.string.len);
 		case jbvNumeric:
-			return DatumGetCString(DirectFunctionCall1(numeric_out,
-													   NumericGetDatum(value->val.numeric)));
+			/* equal numbers are written in one way */
+			return numeric_normalize(value->val.numeric);
 		case jbvBool:
 			return pstrdup(value->val.boolean ? "true" : "false");
 		default:
 			return NULL;
 	}
+}
+
+/*
+ * taskq_label_value - of tasks in whose payload or metadata a member has this
+ * value; NULL if there are none for such values
+ */
+char *
+taskq_label_value(const char *member, const JsonbValue *value)
+{
+	char	   *text = scalar_text(value);
+
+	return text ? taskq_label_member(member, text, strlen(text)) : NULL;
 }
 
 /* The members of an object that the kind names. */
@@ -222,16 +252,14 @@ add_members(Labels *labels, const List *names, Datum object)
 		char	   *name = lfirst(lc);
 		JsonbValue	key = {.type = jbvString};
 		JsonbValue *value;
-		char	   *text = NULL;
+		char	   *label;
 
 		key.val.string.val = name;
 		key.val.string.len = strlen(name);
 		value = findJsonbValueFromContainer(&jsonb->root, JB_FOBJECT, &key);
-		if (value != NULL)
-			text = scalar_text(value);
-
-		if (text !=NULL)
-			add(labels, taskq_label_member(name, text, strlen(text)), 0);
+		label = value ? taskq_label_value(name, value) : NULL;
+		if (label != NULL)
+			add(labels, label, 0);
 	}
 }
 
@@ -253,6 +281,12 @@ add_of_submit(Labels *labels, TaskqRow *row)
 	if (!taskq_row_isnull(row, parent))
 		add(labels, taskq_label_parent(DatumGetUUIDP(taskq_row_value(row, parent))),
 			0);
+	if (!taskq_row_isnull(row, submitted_by))
+		add(labels,
+			taskq_label_submitter(DatumGetInt32(taskq_row_value(row, submitted_by))),
+			0);
+	if (taskq_row_is_held(row))
+		add(labels, taskq_label_held(), 0);
 	if (kind == NULL || kind->indexed == NIL)
 		return;
 	if (!taskq_row_isnull(row, payload))
@@ -411,6 +445,22 @@ taskq_labels_ended(TaskqRow *row)
 	add_of_end(&labels, row);
 	for (int i = 0; i < labels.n; i++)
 		write_label(writing, row, &labels.items[i]);
+	finish(writing);
+	pfree(writing);
+}
+
+/*
+ * taskq_labels_held - write that of a task that is held from now on
+ *
+ * The caller's transaction has locked its row.
+ */
+void
+taskq_labels_held(TaskqRow *row)
+{
+	Writing    *writing = palloc0(sizeof(Writing));
+	Label		label = {.text = taskq_label_held()};
+
+	write_label(writing, row, &label);
 	finish(writing);
 	pfree(writing);
 }

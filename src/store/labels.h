@@ -9,6 +9,8 @@
 
 #include "base/id.h"
 #include "store/tasks.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
 #include "utils/timestamp.h"
 
 /* Tasks that ran for so long are labelled as slow. */
@@ -26,6 +28,7 @@ typedef struct TaskqLabelScan TaskqLabelScan;
 /* writing: rows as they are in the table, their leaves locked */
 extern void taskq_labels_insert(TaskqRow *rows, int n);
 extern void taskq_labels_ended(TaskqRow *row);
+extern void taskq_labels_held(TaskqRow *row);
 extern void taskq_labels_move(TaskqRow *from, TaskqRow *to, int n);
 extern void taskq_labels_delete(TaskqRow *row);
 
@@ -37,6 +40,9 @@ extern char *taskq_label_member(const char *member, const char *value,
 								int len);
 extern char *taskq_label_ended(char state, int32 lane);
 extern char *taskq_label_slow(void);
+extern char *taskq_label_submitter(int32 role);
+extern char *taskq_label_held(void);
+extern char *taskq_label_value(const char *member, const JsonbValue *value);
 
 /* reading */
 extern int	taskq_labels_scan(int leaf, const char *label,
@@ -48,12 +54,24 @@ extern TaskqLabelScan *taskq_labels_begin(const char *label,
 extern bool taskq_labels_next(TaskqLabelScan *scan, TaskqLabelled *found);
 extern void taskq_labels_end(TaskqLabelScan *scan);
 
+/* Does a task that waits for its time wait for ever? */
+static inline bool
+taskq_row_is_held(const TaskqRow *row)
+{
+	char		state = DatumGetChar(taskq_row_value(row, state));
+
+	return (state == TASKQ_SCHEDULED || state == TASKQ_BLOCKED) &&
+		!taskq_row_isnull(row, run_at) &&
+		DatumGetTimestampTz(taskq_row_value(row, run_at)) == DT_NOEND;
+}
+
 /* Are there labels to write with the submit of such a task, but members? */
 static inline bool
 taskq_labels_wants_submit(const TaskqRow *row)
 {
 	return !taskq_row_isnull(row, tags) || !taskq_row_isnull(row, tenant) ||
-		!taskq_row_isnull(row, parent);
+		!taskq_row_isnull(row, parent) ||
+		!taskq_row_isnull(row, submitted_by) || taskq_row_is_held(row);
 }
 
 /* How long the last attempt at a task that is over took; 0: unknown. */

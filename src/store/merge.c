@@ -28,6 +28,7 @@ typedef enum SourceType
 {
 	SOURCE_LEAF,				/* all tasks of a leaf */
 	SOURCE_LANE,				/* those of a lane in it */
+	SOURCE_LABEL,				/* those that have a label */
 	SOURCE_IDS					/* a list */
 } SourceType;
 
@@ -39,9 +40,14 @@ typedef struct Source
 	TaskqIdRange range;			/* what is left of it to be read */
 	TaskqRank	place;			/* nothing of it comes before that */
 	int			portion;
-	bool		exhausted;		/* there is nothing but what has been read */
-	HeapTuple  *tuples;			/* that, and its ids, or */
+	bool		exhausted;		/* there is nothing but what was read: */
+	HeapTuple  *tuples;			/* that, with its ids, or */
 	pg_uuid_t  *ids;
+	const char *label;
+	bool		ranked;			/* the label's ranks count */
+	bool		begun;			/* at is where to go on */
+	TaskqRank	at;
+	TaskqRank  *found;			/* or */
 	TaskqIdList list;
 	TaskqIdsMore more;
 	int64		n;
@@ -56,7 +62,6 @@ struct TaskqMerge
 	TaskqTupleSuits suits;
 	void	   *arg;
 	TupleDesc	descs[TASKQ_LEAVES];	/* of those read, or NULL */
-	bool		bounded;		/* are these known? */
 	bool		empty[TASKQ_LEAVES];
 	TaskqIdRange bounds[TASKQ_LEAVES];	/* a leaf's ids, with both ends */
 	Source	   *sources;
@@ -100,57 +105,6 @@ source_cmp(Datum a, Datum b, void *arg)
 }
 
 /* ---- sources ---- */
-
-/*
- * taskq_merge_begin - an empty one
- *
- * backwards: ids from the highest to the lowest; ranks rise all the same.
- * Rows that suits refuses are passed over.  End it with taskq_merge_end under
- * the same resource owner.
- */
-TaskqMerge *
-taskq_merge_begin(bool backwards, TaskqTupleSuits suits, void *arg)
-{
-	TaskqMerge *merge = palloc0(sizeof(TaskqMerge));
-
-	merge->context = AllocSetContextCreate(CurrentMemoryContext,
-										   "taskq merge",
-										   ALLOCSET_DEFAULT_SIZES);
-	merge->found = AllocSetContextCreate(merge->context, "taskq merge row",
-										 ALLOCSET_DEFAULT_SIZES);
-	merge->backwards = backwards;
-	merge->suits = suits;
-	merge->arg = arg;
-	merge->snapshot = taskq_store_snapshot();
-	return merge;
-}
-
-/* A new source, with nothing that comes before the range's first id. */
-static Source *
-add_source(TaskqMerge *merge, SourceType type, const TaskqIdRange *range,
-		   int64 rank)
-{
-	Source	   *source;
-
-	if (merge->nsources == merge->room)
-	{
-		MemoryContext old = MemoryContextSwitchTo(merge->context);
-
-		merge->room = Max(32, merge->room * 2);
-		merge->sources = merge->sources
-			? repalloc(merge->sources, merge->room * sizeof(Source))
-			: palloc(merge->room * sizeof(Source));
-		MemoryContextSwitchTo(old);
-	}
-	source = &merge->sources[merge->nsources++];
-	memset(source, 0, sizeof(*source));
-	source->type = type;
-	source->range = *range;
-	source->portion = PORTION_MIN;
-	source->place.rank = rank;
-	source->place.id = merge->backwards ? range->high : range->low;
-	return source;
-}
 
 static ScanDirection
 direction(const TaskqMerge *merge)
@@ -199,21 +153,78 @@ leaf_end(TaskqMerge *merge, int leaf, bool highest, pg_uuid_t *id)
 static void
 find_bounds(TaskqMerge *merge)
 {
-	if (merge->bounded)
-		return;
 	for (int leaf = 0; leaf < TASKQ_LEAVES; leaf++)
 		merge->empty[leaf] =
 			!leaf_end(merge, leaf, false, &merge->bounds[leaf].low) ||
 			!leaf_end(merge, leaf, true, &merge->bounds[leaf].high);
-	merge->bounded = true;
+}
+
+/*
+ * taskq_merge_begin - an empty one
+ *
+ * backwards: ids from the highest to the lowest; ranks rise all the same.
+ * Rows that suits refuses are passed over.  What is known of the leaves, and
+ * the snapshot, are those of another one, if there is one beside it.  End it
+ * with taskq_merge_end under the same resource owner.
+ */
+TaskqMerge *
+taskq_merge_begin(bool backwards, TaskqTupleSuits suits, void *arg,
+				  TaskqMerge *beside)
+{
+	TaskqMerge *merge = palloc0(sizeof(TaskqMerge));
+
+	merge->context = AllocSetContextCreate(CurrentMemoryContext,
+										   "taskq merge",
+										   ALLOCSET_DEFAULT_SIZES);
+	merge->found = AllocSetContextCreate(merge->context, "taskq merge row",
+										 ALLOCSET_DEFAULT_SIZES);
+	merge->backwards = backwards;
+	merge->suits = suits;
+	merge->arg = arg;
+	merge->snapshot = beside ? RegisterSnapshot(beside->snapshot)
+		: taskq_store_snapshot();
+	if (beside == NULL)
+		find_bounds(merge);
+	else
+	{
+		memcpy(merge->empty, beside->empty, sizeof(merge->empty));
+		memcpy(merge->bounds, beside->bounds, sizeof(merge->bounds));
+	}
+	return merge;
+}
+
+/* A new source, with nothing that comes before the range's first id. */
+static Source *
+add_source(TaskqMerge *merge, SourceType type, const TaskqIdRange *range,
+		   int64 rank)
+{
+	Source	   *source;
+
+	if (merge->nsources == merge->room)
+	{
+		MemoryContext old = MemoryContextSwitchTo(merge->context);
+
+		merge->room = Max(32, merge->room * 2);
+		merge->sources = merge->sources
+			? repalloc(merge->sources, merge->room * sizeof(Source))
+			: palloc(merge->room * sizeof(Source));
+		MemoryContextSwitchTo(old);
+	}
+	source = &merge->sources[merge->nsources++];
+	memset(source, 0, sizeof(*source));
+	source->type = type;
+	source->range = *range;
+	source->portion = PORTION_MIN;
+	source->place.rank = rank;
+	source->place.id = merge->backwards ? range->high : range->low;
+	return source;
 }
 
 /* One source for each leaf that has ids of the range. */
 static void
-add_leaves(TaskqMerge *merge, SourceType type, int32 lane,
+add_leaves(TaskqMerge *merge, SourceType type, int32 lane, const char *label,
 		   const TaskqIdRange *range, int64 rank)
 {
-	find_bounds(merge);
 	for (int leaf = 0; leaf < TASKQ_LEAVES; leaf++)
 	{
 		const TaskqIdRange *bounds = &merge->bounds[leaf];
@@ -226,6 +237,7 @@ add_leaves(TaskqMerge *merge, SourceType type, int32 lane,
 		source = add_source(merge, type, range, rank);
 		source->leaf = leaf;
 		source->lane = lane;
+		source->label = label;
 		if (merge->backwards &&
 			taskq_id_cmp(&bounds->high, &range->high) < 0)
 			source->place.id = bounds->high;
@@ -239,7 +251,7 @@ void
 taskq_merge_add_leaves(TaskqMerge *merge, const TaskqIdRange *range,
 					   int64 rank)
 {
-	add_leaves(merge, SOURCE_LEAF, 0, range, rank);
+	add_leaves(merge, SOURCE_LEAF, 0, NULL, range, rank);
 }
 
 /* taskq_merge_add_lane - the tasks of a lane */
@@ -247,7 +259,39 @@ void
 taskq_merge_add_lane(TaskqMerge *merge, int32 lane, const TaskqIdRange *range,
 					 int64 rank)
 {
-	add_leaves(merge, SOURCE_LANE, lane, range, rank);
+	add_leaves(merge, SOURCE_LANE, lane, NULL, range, rank);
+}
+
+/* taskq_merge_add_label - the tasks that have a label whose ranks are equal */
+void
+taskq_merge_add_label(TaskqMerge *merge, const char *label,
+					  const TaskqIdRange *range, int64 rank)
+{
+	add_leaves(merge, SOURCE_LABEL, 0, label, range, rank);
+}
+
+/*
+ * taskq_merge_add_ranked - those that have a label, in the order of its ranks,
+ * from a place on (or NULL)
+ */
+void
+taskq_merge_add_ranked(TaskqMerge *merge, const char *label,
+					   const TaskqRank *after)
+{
+	TaskqIdRange all = {{{0}}};
+	int			n = merge->nsources;
+
+	memset(&all.high, 0xff, UUID_LEN);
+	add_leaves(merge, SOURCE_LABEL, 0, label, &all, PG_INT64_MIN);
+	for (; n < merge->nsources; n++)
+	{
+		Source	   *source = &merge->sources[n];
+
+		source->ranked = true;
+		source->begun = after != NULL;
+		if (after != NULL)
+			source->at = source->place = *after;
+	}
 }
 
 /*
@@ -255,13 +299,14 @@ taskq_merge_add_lane(TaskqMerge *merge, int32 lane, const TaskqIdRange *range,
  */
 void
 taskq_merge_add_ids(TaskqMerge *merge, TaskqIdsMore more, int32 lane,
-					const TaskqIdRange *range, int64 rank)
+					const char *label, const TaskqIdRange *range, int64 rank)
 {
 	Source	   *source = add_source(merge, SOURCE_IDS, range, rank);
 
 	source->more = more;
 	source->portion = PORTION_MAX;
 	source->list.lane = lane;
+	source->list.label = label;
 	source->list.rank = rank;
 	source->place.rank = PG_INT64_MIN;
 	taskq_due_first(&source->list.from);
@@ -325,6 +370,65 @@ fill_from_leaf(TaskqMerge *merge, Source *source, int64 *budget)
 	source->portion = Min(source->portion * 2, PORTION_MAX);
 }
 
+/* Where to go on with a label: outside of the range is nothing for us. */
+static const TaskqRank *
+label_from(const TaskqMerge *merge, Source *source)
+{
+	if (!source->begun && !source->ranked)
+	{
+		source->at.rank = 0;
+		source->at.id = merge->backwards ? source->range.high
+			: source->range.low;
+		source->begun = true;
+	}
+	return source->begun ? &source->at : NULL;
+}
+
+static bool
+in_range(const TaskqIdRange *range, const pg_uuid_t *id)
+{
+	return taskq_id_cmp(id, &range->low) > 0 &&
+		taskq_id_cmp(id, &range->high) < 0;
+}
+
+/*
+ * Tasks that are not in the snapshot may have labels by now: their leaf's
+ * source may have been passed.
+ */
+static void
+fill_from_label(TaskqMerge *merge, Source *source, int64 *budget)
+{
+	const TaskqIdRange *bounds = &merge->bounds[source->leaf];
+	int64		rank = source->place.rank;
+	int			n;
+
+	if (source->found == NULL)
+		source->found = palloc(sizeof(TaskqRank) * PORTION_MAX);
+	source->portion = Max(source->portion, 16);
+	n = taskq_labels_scan(source->leaf, source->label,
+						  label_from(merge, source), merge->backwards,
+						  source->portion, source->found);
+	source->exhausted = n < source->portion;
+	source->n = source->next = 0;
+	if (n > 0)
+		source->at = source->found[n - 1];
+	source->begun = true;
+	for (int i = 0; i < n; i++)
+	{
+		const pg_uuid_t *id = &source->found[i].id;
+
+		if (!in_range(&source->range, id))
+			source->exhausted |= !source->ranked;
+		else if (taskq_id_cmp(id, &bounds->low) >= 0 &&
+				 taskq_id_cmp(id, &bounds->high) <= 0)
+			source->found[source->n++] = source->found[i];
+	}
+	for (int i = 0; i < source->n && !source->ranked; i++)
+		source->found[i].rank = rank;
+	*budget -= 1 + n / 4;
+	source->portion = Min(source->portion * 2, PORTION_MAX);
+}
+
 /* Leave out what is not in the range, and what is there twice. */
 static void
 sort_list(TaskqMerge *merge, Source *source)
@@ -335,8 +439,7 @@ sort_list(TaskqMerge *merge, Source *source)
 	qsort_arg(items, source->list.n, sizeof(TaskqRank), rank_cmp, merge);
 	for (int64 i = 0; i < source->list.n; i++)
 	{
-		if (taskq_id_cmp(&items[i].id, &source->range.low) > 0 &&
-			taskq_id_cmp(&items[i].id, &source->range.high) < 0 &&
+		if (in_range(&source->range, &items[i].id) &&
 			(n == 0 || !taskq_id_eq(&items[i].id, &items[n - 1].id)))
 			items[n++] = items[i];
 	}
@@ -367,6 +470,8 @@ set_place(Source *source)
 		return;
 	if (source->type == SOURCE_IDS)
 		source->place = source->list.items[source->next];
+	else if (source->type == SOURCE_LABEL)
+		source->place = source->found[source->next];
 	else
 		source->place.id = source->ids[source->next];
 }
@@ -378,7 +483,7 @@ take(TaskqMerge *merge, Source *source, TaskqRow *row)
 	MemoryContext old;
 	bool		found;
 
-	if (source->type != SOURCE_IDS)
+	if (source->tuples != NULL)
 	{
 		merge->current = source->tuples[source->next++];
 		row->leaf = source->leaf;
@@ -434,10 +539,12 @@ next_row(TaskqMerge *merge, int64 *budget, TaskqRow *row, TaskqRank *place)
 		{
 			*place = source->place;
 			taken = take(merge, source, row);
-			*budget -= source->type == SOURCE_IDS;
+			*budget -= source->tuples == NULL;
 		}
 		else if (source->type == SOURCE_IDS)
 			fill_from_list(merge, source, budget);
+		else if (source->type == SOURCE_LABEL)
+			fill_from_label(merge, source, budget);
 		else
 			fill_from_leaf(merge, source, budget);
 		settle(merge, source);

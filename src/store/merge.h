@@ -6,6 +6,7 @@
 
 #include "postgres.h"
 
+#include "store/labels.h"
 #include "store/tasks.h"
 
 /* Ids between these two, without them. */
@@ -16,11 +17,7 @@ typedef struct TaskqIdRange
 } TaskqIdRange;
 
 /* A place in the order. */
-typedef struct TaskqRank
-{
-	int64		rank;
-	pg_uuid_t	id;
-} TaskqRank;
+typedef TaskqLabelled TaskqRank;
 
 /*
  * A list of tasks, read bit by bit: a function appends at most so many, more
@@ -33,6 +30,7 @@ typedef struct TaskqIdList
 	int64		room;
 	TaskqDue	from;			/* where to go on; at first that is the least */
 	int32		lane;			/* of these, where that is asked for */
+	const char *label;
 	int64		rank;			/* the source's */
 } TaskqIdList;
 
@@ -56,14 +54,18 @@ extern int	taskq_rank_cmp(const TaskqRank *a, const TaskqRank *b,
 						   bool backwards);
 
 extern TaskqMerge *taskq_merge_begin(bool backwards, TaskqTupleSuits suits,
-									 void *arg);
+									 void *arg, TaskqMerge *beside);
 extern void taskq_merge_add_leaves(TaskqMerge *merge,
 								   const TaskqIdRange *range, int64 rank);
 extern void taskq_merge_add_lane(TaskqMerge *merge, int32 lane,
 								 const TaskqIdRange *range, int64 rank);
+extern void taskq_merge_add_label(TaskqMerge *merge, const char *label,
+								  const TaskqIdRange *range, int64 rank);
+extern void taskq_merge_add_ranked(TaskqMerge *merge, const char *label,
+								   const TaskqRank *after);
 extern void taskq_merge_add_ids(TaskqMerge *merge, TaskqIdsMore more,
-								int32 lane, const TaskqIdRange *range,
-								int64 rank);
+								int32 lane, const char *label,
+								const TaskqIdRange *range, int64 rank);
 extern TaskqMergeResult taskq_merge_next(TaskqMerge *merge, int64 *budget,
 										 TaskqRow *row, TaskqRank *place);
 extern void taskq_merge_end(TaskqMerge *merge);

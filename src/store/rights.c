@@ -324,6 +324,18 @@ taskq_tenant_is_limited(void)
 	return tenant_limit(&tenant) != LIMIT_NONE;
 }
 
+/*
+ * taskq_tenant_only - the tenant whose tasks alone the caller may see, or NULL
+ * if it may see others', or nobody's
+ */
+const char *
+taskq_tenant_only(void)
+{
+	const char *tenant;
+
+	return tenant_limit(&tenant) == LIMIT_TENANT ? tenant : NULL;
+}
+
 PG_FUNCTION_INFO_V1(taskq_tenant_limited);
 
 /* taskq_tenant_limited - tenant_limited() returns bool, for the views */

@@ -63,6 +63,7 @@ extern void taskq_kind_check_scheduled(const TaskqKind *kind,
 
 extern void taskq_tenant_check(void);
 extern bool taskq_tenant_is_limited(void);
+extern const char *taskq_tenant_only(void);
 extern bool taskq_tenant_may_name(void);
 extern Jsonb *taskq_caller_claims(void);
 extern const char *taskq_claims_tenant(Jsonb *claims);

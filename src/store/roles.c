@@ -185,3 +185,19 @@ taskq_roles_take_over(void)
 	}
 	taskq_read_end(&read);
 }
+
+/* taskq_role_ids - taskq's numbers of all roles, as a list of int */
+List *
+taskq_role_ids(void)
+{
+	TaskqRead	read;
+	HeapTuple	tuple;
+	List	   *ids = NIL;
+
+	taskq_read_begin_all(&read, TASKQ_REL_ROLE, AccessShareLock);
+	while ((tuple = taskq_read_next(&read)) != NULL)
+		ids = lappend_int(ids,
+						  DatumGetInt32(taskq_read_column(&read, tuple, 1)));
+	taskq_read_end(&read);
+	return ids;
+}

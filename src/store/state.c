@@ -336,6 +336,8 @@ taskq_state_reschedule(TaskqRow *row, TimestampTz run_at)
 	taskq_timer_insert(run_at, &id, DatumGetInt32(taskq_row_value(row, lane)));
 	taskq_row_set(row, run_at, TimestampTzGetDatum(run_at));
 	taskq_store_update(row);
+	if (taskq_row_is_held(row))
+		taskq_labels_held(row);
 }
 
 /*

@@ -1,6 +1,6 @@
 -- task_list: filters, orders, pages.
 \ir include/prologue.psql
-SELECT plan(67);
+SELECT plan(94);
 
 CREATE ROLE list_alice LOGIN;
 CREATE ROLE list_bob LOGIN;
@@ -108,6 +108,59 @@ SELECT is(names('{}'), '', 'others'' tasks are not shown');
 SELECT submit('list_b', 'mine', tags => '{round}') \g /dev/null
 SELECT is(names('{"queue": ["list", "list_other"]}') || '|' || names('{"tag": "round"}') || '|' || names('{}', 'priority'), 'mine|mine|mine', '... one''s own are');
 SELECT is(error_of(format('SELECT * FROM taskq.task_list(order_by => ''priority'', after => %L)', :'leased')), 'PT404', '... nor can a page begin there');
+RESET ROLE;
+
+-- what runs as another role is its submitter's, too
+SELECT taskq.kind_define('list_shared', 'echo(jsonb)', run_as => 'list_bob', queue => 'list') \g /dev/null
+SELECT taskq.kind_grant('list_shared', 'list_alice', 'submit') \g /dev/null
+SET ROLE list_alice;
+SELECT submit('list_shared', 'shared') \g /dev/null
+SELECT is(names('{}') || '|' || names('{"submitted_by": "list_alice"}', 'newest') || '|' || names('{"run_as": "list_bob"}'), 'mine shared|shared mine|shared', 'to its submitter it is shown');
+SET ROLE list_bob;
+SELECT is(names('{}') || '|' || names('{"submitted_by": "list_bob"}') || '|' || names('{"submitted_by": "list_alice"}', 'priority'), 'shared||shared', '... and to whom it runs as');
+RESET ROLE;
+SELECT is(names('{"submitted_by": ["list_alice", "list_bob"], "kind": "list_shared"}', 'newest'), 'shared', 'who is an operator finds it by its submitter');
+
+-- tenants
+SELECT set_config('taskq.trusted_gateways', 'list_web', false) \g /dev/null
+SET request.jwt.claims = '{"tenant": "acme"}';
+SET ROLE list_alice;
+SELECT submit('list_b', 'claimed') \g /dev/null
+SELECT is(names('{"tenant": "acme"}'), '', 'who states claims elsewhere has no tenant''s tasks');
+RESET ROLE;
+RESET request.jwt.claims;
+
+-- a member that the kind names
+SELECT taskq.kind_define('list_named', 'echo(jsonb)', queue => 'list') \g /dev/null
+SELECT submit('list_named', 'n1', '{"customer": 1.50}'), submit('list_named', 'n2', '{"customer": "1.5"}') \g /dev/null
+SELECT taskq.kind_define('list_named', 'echo(jsonb)', queue => 'list', indexed => '{customer}') \g /dev/null
+SELECT submit('list_named', 'n3', '{"customer": 1.5}'), submit('list_named', 'n4', '{"customer": 2}'), submit('list_named', 'n5', '{"customer": 1.500, "more": true}') \g /dev/null
+SELECT is(names('{"kind": "list_named", "payload": {"customer": 1.5}}'), 'n1 n3 n5', 'found by its value, also what was submitted before');
+SELECT is(names('{"kind": "list_named", "payload": {"customer": 1.5}}', 'newest', n => 2), 'n5 n3', '... a page');
+SELECT is(names('{"kind": "list_named", "payload": {"customer": "1.5"}}'), 'n2', 'a string is no number');
+
+-- a page reads about as many tasks as it shows
+SELECT taskq.kind_define('list_many', 'echo(jsonb)', batch => true, queue => 'list_many'), taskq.kind_define('list_many_named', 'echo(jsonb)', batch => true, indexed => '{n}') \g /dev/null
+SELECT submit('list_many', 'first', tags => '{rare}') \g /dev/null
+SELECT count(*) FROM taskq.task_submit_many('list_many', array_fill('{}'::jsonb, ARRAY[20000]), tags => '{frequent}') \g /dev/null
+SELECT count(*) FROM taskq.task_submit_many('list_many_named', ARRAY(SELECT jsonb_build_object('n', n) FROM generate_series(1, 3000) n)) \g /dev/null
+SELECT submit('list_many', 'last') AS id \gset
+SELECT taskq.task_wait(:'id') \g /dev/null
+CREATE FUNCTION blocks_of(filter text, order_by text, after uuid DEFAULT NULL) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+	plan jsonb;
+BEGIN
+	EXECUTE format('EXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT json) SELECT * FROM taskq.task_list(%L, %L, %L, 20)', filter, order_by, after) INTO plan;
+	RETURN (plan->0->'Plan'->>'Shared Hit Blocks')::int + (plan->0->'Plan'->>'Shared Read Blocks')::int;
+END $$;
+SELECT names('{}', n => 1), blocks_of('{}', 'newest') \g /dev/null
+SELECT cmp_ok(blocks_of(filter, order_by), '<', 3000, format('%s by %s', filter, order_by))
+FROM (VALUES ('{}', 'newest'), ('{}', 'oldest'), ('{}', 'priority'), ('{}', 'duration'), ('{"state": "completed", "kind": "list_many"}', 'newest'), ('{"kind": "list_a"}', 'newest'), ('{"state": "failed"}', 'newest'),
+	('{"state": "cancelled", "kind": "list_many"}', 'newest'), ('{"tag": "rare"}', 'newest'), ('{"tag": "frequent"}', 'newest'), ('{"tenant": "acme"}', 'oldest'), ('{"state": "unfinished"}', 'newest'),
+	('{"state": "pending"}', 'priority'), ('{"state": "scheduled"}', 'newest'), ('{"submitted_by": "list_alice"}', 'newest'), ('{"category": "family"}', 'newest'),
+	('{"kind": "list_many_named", "payload": {"n": 7}}', 'oldest'), ('{"state": "failed", "tag": "frequent"}', 'newest'), ('{"text": "broken", "state": "failed"}', 'newest')) v (filter, order_by);
+SET ROLE list_alice;
+SELECT cmp_ok(blocks_of('{}', 'newest'), '<', 3000, 'a page of one''s own among many others''');
 RESET ROLE;
 
 -- mistakes
