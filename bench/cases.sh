@@ -22,6 +22,7 @@ cases=(
 	sweep
 	restart
 	depends
+	labels
 	idle
 )
 
@@ -705,6 +706,58 @@ case_depends() {
 		done
 		row depends "one that waits for 100,000 $kind, tasks/s" more
 	done
+}
+
+# Submits at once with these arguments, tasks/s; nothing runs.
+labelled_rate() {
+	local start
+	start=$(now)
+	q -c "SELECT count(*) FROM taskq.task_submit_many('$1', array_fill('{\"customer\": \"c1\", \"n\": 1}'::jsonb, ARRAY[$2]) ${3:+, $3})" >/dev/null
+	rate "$2" "$start" "$(now)"
+}
+
+# What has labels beside what has none.
+case_labels() {
+	local i start n=50000
+	q -c "SELECT taskq.kind_define('fails', 'fails(jsonb)', max_attempts => 1), taskq.kind_define('fans', 'fans(jsonb)')"
+	q -c "SELECT taskq.kind_define('indexed', 'noop(jsonb)', indexed => '{customer}')" >/dev/null 2>&1 ||
+		q -c "SELECT taskq.kind_define('indexed', 'noop(jsonb)')" # a build without (compare.sh)
+	submit_row() {
+		for ((i = 0; i < runs; i++)); do
+			pause
+			add taskq "$(labelled_rate "$2" "$tasks" "$3")"
+			clean
+			resume
+		done
+		row labels "$1" more
+	}
+	submit_row "$tasks at once without labels, tasks/s" noop ''
+	submit_row '… with a tag' noop "tags => '{one}'"
+	submit_row '… with two tags and a tenant' noop "tags => '{one,two}', options => '{\"tenant\": \"acme\"}'"
+	submit_row '… with a member that is indexed' indexed ''
+	for ((i = 0; i < runs; i++)); do
+		add taskq "$(taskq_drain fails "$n")"
+		clean
+	done
+	row labels "$n that fail, 2 workers, tasks/s" more
+	for ((i = 0; i < runs; i++)); do
+		pause
+		submit_tasks noop "$n"
+		start=$(now)
+		q -c "SELECT taskq.queue_clear('default', n => $n)" >/dev/null
+		add taskq "$(rate "$n" "$start" "$(now)")"
+		clean
+		resume
+	done
+	row labels "$n cancelled by queue_clear, tasks/s" more
+	for ((i = 0; i < runs; i++)); do
+		submit_tasks fans 1
+		start=$(now)
+		until_true 'the children' says $((n + 1)) "SELECT count(*) FROM taskq_internal.task WHERE state = 'c'"
+		add taskq "$(rate "$n" "$start" "$(now)")"
+		clean
+	done
+	row labels "$n children of one task, submitted and run, 2 workers, tasks/s" more
 }
 
 case_idle() {

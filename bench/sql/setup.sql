@@ -11,6 +11,8 @@ CREATE FUNCTION mixed(p jsonb) RETURNS void LANGUAGE plpgsql AS $$BEGIN
 END$$;
 CREATE FUNCTION nap(p jsonb) RETURNS void LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.01); END$$;
 CREATE FUNCTION nap_long(p jsonb) RETURNS void LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(3600); END$$;
+CREATE FUNCTION fails(p jsonb) RETURNS void LANGUAGE plpgsql AS $$BEGIN RAISE 'failed'; END$$;
+CREATE FUNCTION fans(p jsonb) RETURNS void LANGUAGE plpgsql AS $$BEGIN PERFORM count(*) FROM taskq.task_submit_many('noop', array_fill('{}'::jsonb, ARRAY[50000])); END$$;
 SELECT taskq.kind_define('nap', 'nap(jsonb)'), taskq.kind_define('nap_long', 'nap_long(jsonb)', max_attempts => 1);
 SELECT taskq.kind_define('noop', 'noop(jsonb)'), taskq.kind_define('noop_batch', 'noop(jsonb)', batch => true),
 	taskq.kind_define('write_row', 'write_row(jsonb)'), taskq.kind_define('write_row_batch', 'write_row(jsonb)', batch => true),

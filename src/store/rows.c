@@ -330,7 +330,15 @@ insert_plainly(Relation rel, HeapTuple *tuples, int n,
 {
 	TupleTableSlot **slots = palloc(n * sizeof(TupleTableSlot *));
 	HeapTuple  *together = palloc(n * sizeof(HeapTuple));
+	TupleDesc	desc = NULL;
 	int			collected = 0;
+
+	/*
+	 * one that is not counted: a resource owner finds it hard to remember the
+	 * same thing a thousand times
+	 */
+	if (n > 1)
+		desc = CreateTupleDescCopy(RelationGetDescr(rel));
 
 	for (int i = 0; i < n; i++)
 	{
@@ -339,8 +347,7 @@ insert_plainly(Relation rel, HeapTuple *tuples, int n,
 			CatalogTupleInsertWithInfo(rel, tuples[i], indexes);
 			continue;
 		}
-		slots[collected] = MakeSingleTupleTableSlot(RelationGetDescr(rel),
-													&TTSOpsHeapTuple);
+		slots[collected] = MakeSingleTupleTableSlot(desc, &TTSOpsHeapTuple);
 		ExecStoreHeapTuple(tuples[i], slots[collected], false);
 		together[collected++] = tuples[i];
 	}
@@ -351,6 +358,8 @@ insert_plainly(Relation rel, HeapTuple *tuples, int n,
 		together[i]->t_self = slots[i]->tts_tid;
 		ExecDropSingleTupleTableSlot(slots[i]);
 	}
+	if (desc != NULL)
+		FreeTupleDesc(desc);
 	pfree(together);
 	pfree(slots);
 }
