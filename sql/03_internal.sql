@@ -24,9 +24,16 @@ COMMENT ON FUNCTION taskq_internal.lanes() IS 'lanes of this database in shared 
 
 CREATE FUNCTION taskq_internal.workers(
 	OUT name text, OUT role name, OUT role_oid oid, OUT pid int4, OUT state text, OUT task_id uuid, OUT task_started_at timestamptz,
-	OUT reserved int4, OUT completed int8, OUT failed int8, OUT busy interval, OUT started_at timestamptz, OUT last_active timestamptz)
+	OUT reserved int4, OUT completed int8, OUT failed int8, OUT busy interval, OUT started_at timestamptz, OUT last_active timestamptz,
+	OUT cpu interval, OUT memory int8, OUT peak_memory int8, OUT limits jsonb)
 RETURNS SETOF record LANGUAGE c VOLATILE STRICT ROWS 4 AS 'MODULE_PATHNAME', 'taskq_workers';
 COMMENT ON FUNCTION taskq_internal.workers() IS 'workers of this database, from shared memory';
+
+CREATE FUNCTION taskq_internal.outsiders(
+	OUT name text, OUT role name, OUT role_oid oid, OUT first_at timestamptz, OUT last_at timestamptz, OUT online bool,
+	OUT queues text[], OUT kinds text[], OUT most int4, OUT completed int8, OUT failed int8, OUT busy interval, OUT silence interval)
+RETURNS SETOF record LANGUAGE c VOLATILE STRICT ROWS 10 AS 'MODULE_PATHNAME', 'taskq_outsiders';
+COMMENT ON FUNCTION taskq_internal.outsiders() IS 'workers outside of the server that were heard of in this database, from shared memory';
 
 CREATE FUNCTION taskq_internal.role_visible(name name, oid oid, system int8) RETURNS bool
 LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'taskq_role_visible';

@@ -359,7 +359,7 @@ SELECT q.name,
 	c.rate_period,
 	c.reserved,
 	CASE WHEN NOT t.limited THEN coalesce(s.waiting, 0) END AS waiting,
-	CASE WHEN NOT t.limited THEN coalesce(s.running, 0) END AS running,
+	CASE WHEN NOT t.limited THEN coalesce(s.running, 0) + coalesce(x.n, 0) END AS running,
 	p.since AS paused_since,
 	CASE WHEN NOT t.limited THEN r.name END AS paused_by,
 	CASE WHEN NOT t.limited THEN p.reason END AS pause_reason
@@ -369,7 +369,11 @@ LEFT JOIN taskq_internal.queue c ON c.name = q.name
 LEFT JOIN taskq_internal.pause p ON p.scope = 'q' AND p.name = q.name
 LEFT JOIN taskq_internal.role r ON r.id = p.role
 LEFT JOIN (SELECT n.queue, sum(l.waiting)::int8 AS waiting, sum(l.running)::int8 AS running
-	FROM taskq_internal.lanes() l JOIN lane n ON n.id = l.lane GROUP BY n.queue) s ON s.queue = q.name;
+	FROM taskq_internal.lanes() l JOIN lane n ON n.id = l.lane GROUP BY n.queue) s ON s.queue = q.name
+-- the timer of a lease knows its lane
+LEFT JOIN (SELECT n.queue, count(*) AS n
+	FROM taskq_internal.lease e JOIN taskq_internal.timer m ON m.due = e.timer AND m.id = e.task JOIN lane n ON n.id = m.lane
+	GROUP BY n.queue) x ON x.queue = q.name;
 COMMENT ON VIEW taskq.queue IS
 'Queues: paused or not, what waits and what runs
 
@@ -383,40 +387,112 @@ COMMENT ON COLUMN taskq.queue.rate IS 'how many of its tasks are started in rate
 COMMENT ON COLUMN taskq.queue.rate_period IS 'in so long';
 COMMENT ON COLUMN taskq.queue.reserved IS 'how many of taskq.max_workers tasks of other queues leave to it';
 COMMENT ON COLUMN taskq.queue.waiting IS 'tasks that could run now, by estimate';
-COMMENT ON COLUMN taskq.queue.running IS 'tasks that workers of the server run or have set aside; not those of external workers, which count for limits too';
+COMMENT ON COLUMN taskq.queue.running IS 'tasks that workers of the server run or have set aside, and those that external workers have';
 COMMENT ON COLUMN taskq.queue.paused_since IS 'when it was paused';
 COMMENT ON COLUMN taskq.queue.paused_by IS 'role that paused it';
 COMMENT ON COLUMN taskq.queue.pause_reason IS 'reason that queue_pause was given';
 
+-- A worker outside of the server is shown to members of its role, and to who owns a kind
+-- that it asked for and may work on; to the latter without what it does for others.
 CREATE VIEW taskq.worker WITH (security_barrier) AS
-SELECT w.name, w.role, CASE WHEN NOT l.limited THEN w.pid END AS pid, w.state, t.id AS task_id, t.kind, w.task_started_at,
-	CASE WHEN NOT l.limited THEN w.reserved END AS reserved, CASE WHEN NOT l.limited THEN w.completed END AS completed,
-	CASE WHEN NOT l.limited THEN w.failed END AS failed, CASE WHEN NOT l.limited THEN w.busy END AS busy,
-	CASE WHEN NOT l.limited THEN w.started_at END AS started_at, CASE WHEN NOT l.limited THEN w.last_active END AS last_active
-FROM taskq_internal.workers() w
-CROSS JOIN (SELECT taskq_internal.tenant_limited() AS limited) l
-LEFT JOIN LATERAL (
-	SELECT t.id, n.kind FROM taskq_internal.task t JOIN taskq_internal.lane n ON n.id = t.lane
-	WHERE t.id = w.task_id AND taskq_internal.tenant_visible(t.tenant)
-) t ON true
-WHERE taskq_internal.role_visible(w.role, w.role_oid, 0) AND (t.id IS NOT NULL OR NOT l.limited);
+WITH l AS (SELECT taskq_internal.tenant_limited() AS limited),
+kind AS (
+	SELECT k.name, k.handler, taskq_internal.role_visible(o.name, o.oid, o.system) AS own,
+		ARRAY(SELECT p.oid FROM pg_catalog.pg_roles p WHERE p.rolname = o.name OR p.rolname IN (
+			SELECT gr.name FROM taskq_internal.kind_grant g JOIN taskq_internal.role gr ON gr.id = g.role
+			WHERE g.kind = k.name AND g.privilege IN ('w', 'W'))) AS workers,
+		EXISTS (SELECT FROM taskq_internal.kind_grant g JOIN taskq_internal.role gr ON gr.id = g.role
+			WHERE g.kind = k.name AND g.privilege IN ('w', 'W') AND taskq_internal.role_visible(gr.name, gr.oid, gr.system)) AS works
+	FROM taskq_internal.kind k JOIN taskq_internal.role o ON o.id = k.owner
+),
+held AS (
+	SELECT t.worker, t.id, t.started_at, n.kind
+	FROM taskq_internal.lease e
+	JOIN taskq_internal.task t ON t.id = e.task AND t.slot IN (taskq_internal.id_slot(e.task), 16)
+	JOIN taskq_internal.lane n ON n.id = t.lane
+	JOIN taskq_internal.role r ON r.id = n.role
+	LEFT JOIN kind k ON k.name = n.kind
+	WHERE (k.own OR k.works OR taskq_internal.role_visible(r.name, r.oid, r.system)) AND taskq_internal.tenant_visible(t.tenant)
+),
+every AS (
+	SELECT w.name, w.role, w.pid, w.state, t.id AS task_id, t.kind, w.task_started_at, w.reserved, w.completed, w.failed, w.busy,
+		w.started_at, w.last_active, 'internal' AS type, (w.task_id IS NOT NULL)::int4 AS running, w.cpu, w.memory, w.peak_memory,
+		NULL::text[] AS queues,
+		ARRAY(SELECT k.name::text FROM taskq.kind k WHERE k.handler IS NOT NULL AND (k.run_as IS NULL OR k.run_as = w.role) ORDER BY k.name) AS kinds,
+		coalesce(w.last_active, w.started_at) AS last_heartbeat, w.limits, true AS own
+	FROM taskq_internal.workers() w
+	CROSS JOIN l
+	LEFT JOIN LATERAL (
+		SELECT t.id, n.kind FROM taskq_internal.task t JOIN taskq_internal.lane n ON n.id = t.lane
+		WHERE t.id = w.task_id AND taskq_internal.tenant_visible(t.tenant)
+	) t ON true
+	WHERE taskq_internal.role_visible(w.role, w.role_oid, 0) AND (t.id IS NOT NULL OR NOT l.limited)
+	UNION ALL
+	SELECT o.name, o.role, NULL, CASE WHEN h.n > 0 THEN 'busy' WHEN o.online THEN 'idle' ELSE 'offline' END, h.id, h.kind, h.started_at,
+		NULL, o.completed, o.failed, o.busy, o.first_at, o.last_at, 'external', h.n::int4, NULL, NULL, NULL,
+		o.queues, CASE WHEN v.own THEN k.may ELSE k.own END, o.last_at,
+		pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('max_concurrent_tasks', o.most, 'offline_after', o.silence)), v.own
+	FROM taskq_internal.outsiders() o
+	CROSS JOIN l
+	CROSS JOIN LATERAL (SELECT taskq_internal.role_visible(o.role, o.role_oid, 0) AS own) v
+	CROSS JOIN LATERAL (
+		SELECT coalesce(array_agg(k.name::text ORDER BY k.name), '{}') AS may, array_agg(k.name::text ORDER BY k.name) FILTER (WHERE k.own) AS own
+		FROM kind k
+		WHERE k.handler IS NULL AND (o.kinds IS NULL OR k.name = ANY (o.kinds))
+			AND EXISTS (SELECT FROM pg_catalog.unnest(k.workers) r WHERE pg_catalog.pg_has_role(o.role_oid, r, 'USAGE'))
+	) k
+	CROSS JOIN LATERAL (
+		SELECT count(*) AS n, (array_agg(h.id ORDER BY h.started_at))[1] AS id, (array_agg(h.kind ORDER BY h.started_at))[1] AS kind,
+			min(h.started_at) AS started_at
+		FROM held h WHERE h.worker = o.name AND h.kind = ANY (k.may)
+	) h
+	WHERE (v.own OR k.own IS NOT NULL) AND (h.n > 0 OR NOT l.limited)
+)
+SELECT e.name, e.role, CASE WHEN f.shown THEN e.pid END AS pid, e.state, e.task_id, e.kind, e.task_started_at,
+	CASE WHEN f.shown THEN e.reserved END AS reserved, CASE WHEN f.shown THEN e.completed END AS completed,
+	CASE WHEN f.shown THEN e.failed END AS failed, CASE WHEN f.shown THEN e.busy END AS busy,
+	CASE WHEN f.shown THEN e.started_at END AS started_at, CASE WHEN f.shown THEN e.last_active END AS last_active,
+	e.type, e.running,
+	CASE WHEN f.shown THEN e.busy / nullif(e.completed + e.failed, 0) END AS average_run,
+	CASE WHEN f.shown THEN pg_catalog.round(100.0 * e.completed / nullif(e.completed + e.failed, 0), 1) END AS success_rate,
+	CASE WHEN f.shown THEN e.cpu END AS cpu,
+	CASE WHEN f.shown THEN pg_catalog.round((100 * EXTRACT(epoch FROM e.cpu)
+		/ nullif(EXTRACT(epoch FROM pg_catalog.clock_timestamp() - e.started_at), 0))::numeric, 1) END AS cpu_percent,
+	CASE WHEN f.shown THEN e.memory END AS memory, CASE WHEN f.shown THEN e.peak_memory END AS peak_memory,
+	CASE WHEN f.shown THEN e.queues END AS queues, CASE WHEN NOT l.limited THEN e.kinds END AS kinds,
+	CASE WHEN NOT l.limited THEN e.last_heartbeat END AS last_heartbeat, CASE WHEN f.shown THEN e.limits END AS limits
+FROM every e
+CROSS JOIN l
+CROSS JOIN LATERAL (SELECT e.own AND NOT l.limited AS shown) f;
 COMMENT ON VIEW taskq.worker IS
 'Workers of this database and what they do
 
-A worker is a background process with a session of its role; it comes when there is work and leaves after taskq.worker_idle_timeout. Who acts for one tenant sees those that run its tasks, without what they did for others.';
-COMMENT ON COLUMN taskq.worker.name IS 'name for worker_stop';
-COMMENT ON COLUMN taskq.worker.role IS 'role of its session; it runs that role''s tasks only';
+Those of the server are background processes with a session of their role; they come when there is work and leave after taskq.worker_idle_timeout. Those outside are programs that claim tasks, as they were heard of last: since the server''s start, and until an hour after they fell silent. They are shown to members of their role, and with less to who owns a kind that they work on. Who acts for one tenant sees those that run its tasks, without what they did for others.';
+COMMENT ON COLUMN taskq.worker.name IS 'name for worker_stop; of one outside, what it gave to task_claim';
+COMMENT ON COLUMN taskq.worker.role IS 'role of its session; a worker of the server runs that role''s tasks only';
 COMMENT ON COLUMN taskq.worker.pid IS 'process, as in pg_stat_activity';
-COMMENT ON COLUMN taskq.worker.state IS 'starting, idle or busy';
-COMMENT ON COLUMN taskq.worker.task_id IS 'task that it runs';
+COMMENT ON COLUMN taskq.worker.state IS 'starting, idle or busy; one outside is offline when it was silent for longer than its lease';
+COMMENT ON COLUMN taskq.worker.task_id IS 'task that it runs; of several the oldest';
 COMMENT ON COLUMN taskq.worker.kind IS 'kind of that task';
 COMMENT ON COLUMN taskq.worker.task_started_at IS 'since when';
 COMMENT ON COLUMN taskq.worker.reserved IS 'tasks it has set aside to run next';
 COMMENT ON COLUMN taskq.worker.completed IS 'tasks it has completed';
 COMMENT ON COLUMN taskq.worker.failed IS 'attempts that failed';
 COMMENT ON COLUMN taskq.worker.busy IS 'time it has spent on tasks';
-COMMENT ON COLUMN taskq.worker.started_at IS 'when the process was started';
-COMMENT ON COLUMN taskq.worker.last_active IS 'when it last had a task';
+COMMENT ON COLUMN taskq.worker.started_at IS 'when the process was started, or first heard of';
+COMMENT ON COLUMN taskq.worker.last_active IS 'when it last had a task, or was heard of';
+COMMENT ON COLUMN taskq.worker.type IS 'internal: of the server; external: a program outside';
+COMMENT ON COLUMN taskq.worker.running IS 'tasks that it has in hand now';
+COMMENT ON COLUMN taskq.worker.average_run IS 'time that it has spent on a task, on average';
+COMMENT ON COLUMN taskq.worker.success_rate IS 'percent of its attempts that completed';
+COMMENT ON COLUMN taskq.worker.cpu IS 'processor time of its process';
+COMMENT ON COLUMN taskq.worker.cpu_percent IS 'the same by the time since it was started';
+COMMENT ON COLUMN taskq.worker.memory IS 'bytes resident now, shared buffers that it touched included; null where the system does not tell (it does on Linux)';
+COMMENT ON COLUMN taskq.worker.peak_memory IS 'the most that it had, in bytes';
+COMMENT ON COLUMN taskq.worker.queues IS 'queues that it serves; null: all';
+COMMENT ON COLUMN taskq.worker.kinds IS 'kinds that it may run';
+COMMENT ON COLUMN taskq.worker.last_heartbeat IS 'when it was last heard of';
+COMMENT ON COLUMN taskq.worker.limits IS 'max_concurrent_tasks, and what else limits it: of the server default_timeout, work_mem, temp_file_limit, max_tasks, idle_timeout; outside offline_after';
 
 -- The API is functions; who tries to write to a view is told which one.
 CREATE FUNCTION taskq_internal.view_readonly() RETURNS trigger

@@ -76,8 +76,8 @@ GRANT EXECUTE ON FUNCTION taskq_internal.role_visible(name, oid, int8), taskq_in
 	taskq_internal.tenant_limited(), taskq_internal.id_time(uuid) TO taskq_developer;
 
 GRANT EXECUTE ON FUNCTION
-	taskq_internal.live(), taskq_internal.lanes(), taskq_internal.workers(), taskq_internal.role_visible(name, oid, int8),
-	taskq_internal.tenant_visible(text), taskq_internal.tenant_limited(), taskq_internal.id_time(uuid)
+	taskq_internal.live(), taskq_internal.lanes(), taskq_internal.workers(), taskq_internal.outsiders(), taskq_internal.role_visible(name, oid, int8),
+	taskq_internal.tenant_visible(text), taskq_internal.tenant_limited(), taskq_internal.id_time(uuid), taskq_internal.id_slot(uuid)
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 GRANT EXECUTE ON FUNCTION
 	taskq.task_status(uuid), taskq.task_node(uuid), taskq.task_result(uuid), taskq.task_progress(uuid), taskq.task_wait(uuid, interval),
@@ -105,6 +105,7 @@ GRANT EXECUTE ON FUNCTION
 	taskq.task_heartbeat(uuid, uuid, interval, numeric, numeric, text, jsonb, int, text, jsonb),
 	taskq.task_complete(uuid, uuid, jsonb), taskq.task_fail(uuid, uuid, text, jsonb, bool, text, text), taskq.task_release(uuid, uuid, interval)
 	TO taskq_worker;
+GRANT EXECUTE ON FUNCTION taskq.cluster_summary() TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 GRANT EXECUTE ON FUNCTION taskq.sitrep() TO taskq_monitor, taskq_operator;
 GRANT EXECUTE ON FUNCTION
 	taskq.kind_define,

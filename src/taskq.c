@@ -36,6 +36,7 @@
 #include "lanes/keys.h"
 #include "lanes/lane.h"
 #include "lanes/note.h"
+#include "lanes/outside.h"
 #include "lanes/place.h"
 #include "miscadmin.h"
 #include "run/hooks.h"
@@ -62,6 +63,7 @@ _PG_init(void)
 	taskq_keys_init();
 	taskq_place_init();
 	taskq_counts_init();
+	taskq_outside_init();
 	taskq_shmem_init();
 	taskq_note_init();
 	taskq_pgcron_init();

@@ -35,6 +35,7 @@
 #include "lanes/lane.h"
 #include "lanes/live.h"
 #include "lanes/note.h"
+#include "lanes/outside.h"
 #include "lanes/place.h"
 #include "lanes/round.h"
 #include "lanes/scan.h"
@@ -546,6 +547,7 @@ claim_now(const Claim *claim, ReturnSetInfo *rsinfo)
 static void
 claimer_leaves(int code, Datum arg)
 {
+	taskq_outside_waits(false);
 	pg_atomic_fetch_sub_u32(&taskq_shared->claimers, 1);
 }
 
@@ -559,6 +561,7 @@ claim_or_wait(const Claim *claim, TimestampTz deadline, ReturnSetInfo *rsinfo)
 	volatile int claimed = 0;
 
 	pg_atomic_fetch_add_u32(&taskq_shared->claimers, 1);
+	taskq_outside_waits(true);
 	PG_ENSURE_ERROR_CLEANUP(claimer_leaves, (Datum) 0);
 	{
 		ConditionVariablePrepareToSleep(&taskq_shared->claimable);
@@ -580,6 +583,17 @@ claim_or_wait(const Claim *claim, TimestampTz deadline, ReturnSetInfo *rsinfo)
 	PG_END_ENSURE_ERROR_CLEANUP(claimer_leaves, (Datum) 0);
 	claimer_leaves(0, (Datum) 0);
 	return claimed;
+}
+
+/* Who claims is heard of. */
+static void
+tell_claim(const Claim *claim)
+{
+	TaskqOutsiderClaim told = {.n = claim->n,.lease_us = claim->lease_us};
+
+	taskq_capabilities(&told.queues, claim->queues);
+	taskq_capabilities(&told.kinds, claim->kinds);
+	taskq_outside_claims(claim->worker, &told);
 }
 
 static int64
@@ -678,6 +692,7 @@ taskq_task_claim(PG_FUNCTION_ARGS)
 	begin_external("taskq.task_claim()");
 	if (claim.kinds != NULL)
 		check_kinds(claim.kinds);
+	tell_claim(&claim);
 	InitMaterializedSRF(fcinfo, 0);
 	if (wait_us > 0 && !taskq_in_task())
 		claimed = claim_or_wait(&claim, taskq_steady_now() + wait_us,
@@ -828,6 +843,26 @@ update_failures(TaskqLive *live, Jsonb *told)
 		Min((int64) Max(live->failed_steps, 0) + n, PG_INT32_MAX);
 }
 
+/* Whoever has this lease is heard of; its name. */
+static const char *
+tell_lease(TaskqRow *row, const TaskqLease *lease)
+{
+	const char *worker = TextDatumGetCString(taskq_row_value(row, worker));
+
+	taskq_outside_heard(worker, lease->lease_ms * 1000);
+	return worker;
+}
+
+/* ... and its attempt is over, if this transaction commits. */
+static void
+tell_end(TaskqRow *row, const TaskqLease *lease, bool completed)
+{
+	TimestampTz since = DatumGetTimestampTz(taskq_row_value(row, started_at));
+
+	taskq_note_outside(GetUserId(), tell_lease(row, lease), completed,
+					   GetCurrentTimestamp() - since);
+}
+
 /* What the worker says of its progress, over what it said before. */
 static void
 update_progress(FunctionCallInfo fcinfo, TaskqLease *lease)
@@ -900,6 +935,7 @@ taskq_task_heartbeat(PG_FUNCTION_ARGS)
 	lock_claimed(fcinfo, &row, &lease);
 	if (!PG_ARGISNULL(2))
 		lease.lease_ms = lease_arg(fcinfo, 2) / 1000;
+	(void) tell_lease(&row, &lease);
 	lease.until = taskq_steady_now() + lease.lease_ms * 1000;
 	lease.updated_at = now;
 	lease.told |= lease.cancel;
@@ -954,6 +990,7 @@ taskq_task_complete(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(2))
 		taskq_check_result(PG_GETARG_JSONB_P(2));
 	lock_claimed(fcinfo, &row, &lease);
+	tell_end(&row, &lease, true);
 	state =
 		taskq_complete(&row,
 					   DatumGetTimestampTz(taskq_row_value(&row, started_at)),
@@ -1002,6 +1039,7 @@ taskq_task_fail(PG_FUNCTION_ARGS)
 	failure.no_retry = !PG_ARGISNULL(4) && !PG_GETARG_BOOL(4);
 	failure.retry = !failure.no_retry;
 	failure.cancelled = lease.cancel;
+	tell_end(&row, &lease, false);
 	state = taskq_fail_row(&row, &failure);
 	note_ended(&row, state);
 	PG_RETURN_TEXT_P(cstring_to_text(taskq_state_name(state)));
@@ -1020,6 +1058,7 @@ taskq_task_release(PG_FUNCTION_ARGS)
 
 	begin_external("taskq.task_release()");
 	lock_claimed(fcinfo, &row, &lease);
+	(void) tell_lease(&row, &lease);
 	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane)));
 	if (lease.cancel)
 		change.to = TASKQ_CANCELLED;	/* somebody waits for that */

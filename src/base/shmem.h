@@ -20,6 +20,7 @@
 #include "access/xact.h"
 #include "access/xlogdefs.h"
 #include "base/id.h"
+#include "base/usage.h"
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
@@ -345,6 +346,9 @@ typedef struct TaskqSlot
 	int64		completed;
 	int64		failed;
 	int64		busy_us;
+	TaskqUsage	usage;			/* of its process, when its last batch ended */
+	int			work_mem;		/* kB: settings of its session */
+	int			temp_file_limit;	/* kB; -1: none */
 
 	/*
 	 * read by the worker's signal handler, so no lock; and 32 bits, which are

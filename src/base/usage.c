@@ -17,12 +17,14 @@
 
 #include <math.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "access/xlog.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/usage.h"
 #include "executor/instrument.h"
+#include "storage/fd.h"
 
 int			taskq_track_resources = 10;
 
@@ -70,6 +72,44 @@ taskq_usage_read(TaskqUsage *usage)
 	memset(usage, 0, sizeof(*usage));
 	read_rusage(usage);
 	read_counters(usage);
+}
+
+/*
+ * taskq_usage_of - processor time of another process as it is now, and the
+ * memory that it has resident, in bytes
+ *
+ * Where the system tells (Linux does); else false.
+ */
+bool
+taskq_usage_of(pid_t pid, TaskqUsage *usage, int64 *memory)
+{
+	char		path[64];
+	char		line[1024];
+	char	   *fields;
+	unsigned long user;
+	unsigned long system;
+	long		pages;
+	int64		tick = USECS_PER_SEC / Max(sysconf(_SC_CLK_TCK), 1);
+	bool		read;
+	FILE	   *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int) pid);
+	file = AllocateFile(path, "r");
+	if (file == NULL)
+		return false;
+	read = fgets(line, sizeof(line), file) != NULL;
+	FreeFile(file);
+	/* the name of the program comes second, in parentheses */
+	fields = read ? strrchr(line, ')') : NULL;
+	if (fields == NULL ||
+		sscanf(fields + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu"
+			   " %*d %*d %*d %*d %*d %*d %*u %*u %ld",
+			   &user, &system, &pages) != 3)
+		return false;
+	usage->user_us = user * tick;
+	usage->system_us = system * tick;
+	*memory = (int64) pages * sysconf(_SC_PAGESIZE);
+	return true;
 }
 
 /*

@@ -86,6 +86,11 @@ expire(TaskqRow *row, TaskqLease *lease)
 	failure.error = expired_error(timed_out, &failure.sqlerrcode);
 	if (failure.cancelled)
 		failure.error = (Datum) 0;
+	if (!taskq_row_isnull(row, worker))
+		taskq_note_outside(InvalidOid,
+						   TextDatumGetCString(taskq_row_value(row, worker)),
+						   false,
+						   GetCurrentTimestamp() - failure.started_at);
 	state = taskq_fail_row(row, &failure);
 	if (lane != NULL && taskq_state_final(state))
 		taskq_note_final(lane, &lease->task, TASKQ_LEASED, state);

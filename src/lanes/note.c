@@ -32,6 +32,7 @@
 #include "lanes/keys.h"
 #include "lanes/lane.h"
 #include "lanes/note.h"
+#include "lanes/outside.h"
 #include "lanes/place.h"
 #include "lanes/waiting.h"
 #include "miscadmin.h"
@@ -50,6 +51,7 @@ typedef enum NoteType
 	NOTE_CLAIMED,
 	NOTE_LEASED,
 	NOTE_UNLEASED,
+	NOTE_OUTSIDE,
 	NOTE_RESERVED,
 	NOTE_TOUCHED,
 	NOTE_MOVED,
@@ -89,6 +91,7 @@ typedef struct Note
 	char	   *reason;
 	TaskqKeyLimit limit;
 	TaskqPlace *place;
+	char	   *name;
 	int64		key;
 } Note;
 
@@ -428,6 +431,24 @@ void
 taskq_note_unleased(const TaskqPlace *place)
 {
 	note_leases(NOTE_UNLEASED, place)->leases++;
+}
+
+void
+taskq_note_outside(Oid role, const char *name, bool completed, int64 us)
+{
+	char		state = completed ? TASKQ_COMPLETED : TASKQ_FAILED;
+	Note	   *note = note_recent(NOTE_OUTSIDE, 0);
+
+	if (note == NULL || note->state != state || note->role != role ||
+		strcmp(note->name, name) != 0)
+	{
+		note = note_add(NOTE_OUTSIDE, NULL);
+		note->state = state;
+		note->role = role;
+		note->name = MemoryContextStrdup(TopTransactionContext, name);
+	}
+	note->slot++;
+	note->count += Max(us, 0);
 }
 
 void
@@ -775,6 +796,14 @@ apply_key_freed(TaskqDb *db, const Note *note)
 }
 
 static void
+apply_outside(TaskqDb *db, const Note *note)
+{
+	taskq_outside_ended(note->role, note->name,
+						note->state == TASKQ_COMPLETED, note->slot,
+						note->count);
+}
+
+static void
 apply_key_limit(TaskqDb *db, const Note *note)
 {
 	taskq_keys_limit(db->dbid, note->limit);
@@ -876,6 +905,7 @@ static void (*const apply_committed[]) (TaskqDb *db, const Note *note) =
 		[NOTE_CLAIMED] = apply_claimed,
 		[NOTE_LEASED] = apply_nothing,
 		[NOTE_UNLEASED] = apply_unleased,
+		[NOTE_OUTSIDE] = apply_outside,
 		[NOTE_RESERVED] = apply_reserved,
 		[NOTE_LATER] = apply_later,
 		[NOTE_DUE] = apply_due,

@@ -52,6 +52,13 @@ extern int *taskq_note_leases(int note);
 extern void taskq_note_leased_none(int note);
 extern void taskq_note_unleased(const TaskqPlace *place);
 
+/*
+ * an attempt of an external worker that has ended after so long, in
+ * microseconds; role: of its session, if that is known
+ */
+extern void taskq_note_outside(Oid role, const char *name, bool completed,
+							   int64 us);
+
 /* a queue that has so many reserved places from now on */
 extern void taskq_note_reserved(const char *queue, int n);
 

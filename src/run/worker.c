@@ -38,6 +38,7 @@
 #include "run/worker.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -110,6 +111,8 @@ worker_attach(const TaskqProcessArgs *args)
 		slot->last_active = 0;
 		slot->connected = false;
 		slot->completed = slot->failed = slot->busy_us = 0;
+		memset(&slot->usage, 0, sizeof(slot->usage));
+		slot->work_mem = slot->temp_file_limit = 0;
 		my_slotno = args->slot;
 	}
 	LWLockRelease(taskq_main_lock);
@@ -147,6 +150,18 @@ should_leave(TaskqSlot *slot, bool idle)
 	return leave || ShutdownRequestPending;
 }
 
+/* What the process has used so far, for others to see. */
+static void
+tell_usage(TaskqSlot *slot)
+{
+	TaskqUsage	usage;
+
+	taskq_usage_read(&usage);
+	LWLockAcquire(taskq_slot_lock(my_slotno), LW_EXCLUSIVE);
+	slot->usage = usage;
+	LWLockRelease(taskq_slot_lock(my_slotno));
+}
+
 static void
 run_batch(TaskqSlot *slot)
 {
@@ -170,6 +185,7 @@ run_batch(TaskqSlot *slot)
 	}
 	taskq_relief_end();
 	taskq_round_tidy(slot);
+	tell_usage(slot);
 	pgstat_report_activity(STATE_IDLE, "");
 	taskq_announce(my_slotno);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
@@ -223,6 +239,8 @@ taskq_worker_main(Datum arg)
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	slot->connected = true;
 	slot->state = TASKQ_SLOT_IDLE;
+	slot->work_mem = work_mem;
+	slot->temp_file_limit = temp_file_limit;
 	db = taskq_db_find(slot->dbid);
 	if (db != NULL && db->dispatcher > 0)
 		taskq_wake_dispatcher(db);	/* it may start another one now */
