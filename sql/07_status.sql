@@ -24,7 +24,7 @@ Raises PT409 when the task is not finished, failed, or was cancelled without a p
 CREATE FUNCTION taskq.task_progress(id uuid)
 RETURNS jsonb LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_task_progress';
 COMMENT ON FUNCTION taskq.task_progress IS
-'Progress of one task: state, percent, current, total, failed, message, info
+'Progress of one task: state, percent, current, total, failed, message, phase, info, failure_details
 
 Live while the task runs, the last report afterwards.';
 
@@ -34,6 +34,13 @@ COMMENT ON FUNCTION taskq.task_wait IS
 'Wait until a task is finished, at most as long as timeout, and return its status
 
 Sleeps without polling, at most taskq.max_wait, and ends before statement_timeout. Look at ready to know whether it finished or the time ran out.';
+
+CREATE FUNCTION taskq.task_watch(id uuid, seen jsonb DEFAULT NULL, timeout interval DEFAULT '30 s')
+RETURNS jsonb LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_watch';
+COMMENT ON FUNCTION taskq.task_watch IS
+'Wait until state or progress of a task is not what was seen, and return it
+
+Returns what task_progress does; pass that as seen to the next call, null to the first. At once when the task has come to its end; the same as seen when timeout, or taskq.max_wait, is over. Sleeps without polling.';
 
 CREATE PROCEDURE taskq.task_wait_long(id uuid, timeout interval DEFAULT '1 h', INOUT state text DEFAULT NULL)
 LANGUAGE c AS 'MODULE_PATHNAME', 'taskq_task_wait_long';

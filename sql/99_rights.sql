@@ -80,7 +80,7 @@ GRANT EXECUTE ON FUNCTION
 	taskq_internal.tenant_visible(text), taskq_internal.tenant_limited(), taskq_internal.id_time(uuid), taskq_internal.id_slot(uuid)
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 GRANT EXECUTE ON FUNCTION
-	taskq.task_status(uuid), taskq.task_node(uuid), taskq.task_result(uuid), taskq.task_progress(uuid), taskq.task_wait(uuid, interval),
+	taskq.task_status(uuid), taskq.task_node(uuid), taskq.task_result(uuid), taskq.task_progress(uuid), taskq.task_wait(uuid, interval), taskq.task_watch(uuid, jsonb, interval),
 	taskq.task_wait_any(uuid[], interval), taskq.task_wait_all(uuid[], interval),
 	taskq.task_attempts(uuid), taskq.task_dependencies(uuid), taskq.task_list(jsonb, text, uuid, int),
 	taskq.progress(numeric, numeric, text, int, jsonb, text), taskq.step_failed(text, text, jsonb), taskq.current_task(), taskq.cancel_requested(),

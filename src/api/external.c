@@ -26,6 +26,7 @@
 #include "base/guc.h"
 #include "base/json.h"
 #include "base/shmem.h"
+#include "base/watched.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -954,6 +955,7 @@ taskq_task_heartbeat(PG_FUNCTION_ARGS)
 		taskq_note_due(lease.timer);
 	}
 	taskq_lease_update(&lease);
+	taskq_watched_note(&lease.task);
 	values[0] = BoolGetDatum(lease.cancel);
 	values[1] = TimestampTzGetDatum(end);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));

@@ -12,6 +12,7 @@
 #include "base/args.h"
 #include "base/current.h"
 #include "base/shmem.h"
+#include "base/watched.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "lanes/cancels.h"
@@ -130,6 +131,7 @@ taskq_progress(PG_FUNCTION_ARGS)
 		taskq_clip_phase(slot->phase, phase);
 	slot->updated_at = GetCurrentTimestamp();
 	LWLockRelease(taskq_slot_lock(taskq_current->slotno));
+	taskq_watched_wake(&taskq_current->id);
 	CHECK_FOR_INTERRUPTS();
 	PG_RETURN_VOID();
 }
@@ -172,6 +174,7 @@ taskq_step_failed(PG_FUNCTION_ARGS)
 	taskq_failures_add(&slot->failures, failure);
 	slot->updated_at = GetCurrentTimestamp();
 	LWLockRelease(taskq_slot_lock(taskq_current->slotno));
+	taskq_watched_wake(&taskq_current->id);
 	CHECK_FOR_INTERRUPTS();
 	PG_RETURN_VOID();
 }

@@ -463,6 +463,63 @@ taskq_task_result(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(PointerGetDatum(PG_DETOAST_DATUM_COPY(taskq_row_value(&row, result))));
 }
 
+/*
+ * A task that the caller may see, and whether a worker holds it.  What looks
+ * as if it waited may have come to its end between the two looks.
+ */
+static bool
+look_twice(const pg_uuid_t *id, TaskqRow *row, TaskqLive *live)
+{
+	TransactionId seen = InvalidTransactionId;
+
+	for (;;)
+	{
+		taskq_task_require(id, row);
+		if (taskq_task_held(row, live))
+			return true;
+		if ((taskq_row_state(row) != TASKQ_PENDING &&
+			 taskq_row_state(row) != TASKQ_RUNNING) || row->xmin == seen)
+			return false;
+		seen = row->xmin;
+	}
+}
+
+/*
+ * taskq_task_progress_jsonb - state and progress of a task, as an object
+ *
+ * final: will it never change?  Raises PT404 if there is no such task.
+ */
+Datum
+taskq_task_progress_jsonb(const pg_uuid_t *id, bool *final)
+{
+	TaskqLive  *live = palloc0(sizeof(TaskqLive));
+	TaskqRow	row;
+	TaskqLease	lease;
+
+	*final = false;
+	if (look_twice(id, &row, live))
+		return taskq_progress_jsonb(live, taskq_task_state(&row, live));
+
+	/*
+	 * what it told last was kept with the row, or with the lease of an
+	 * external worker
+	 */
+	*final = taskq_state_final(taskq_row_state(&row));
+	if (taskq_row_state(&row) == TASKQ_LEASED)
+	{
+		if (taskq_lease_find(id, &lease) && lease.progress != 0)
+			taskq_progress_read(lease.progress, live);
+	}
+	else if (!taskq_row_isnull(&row, progress))
+		taskq_progress_read(taskq_row_value(&row, progress), live);
+	if (taskq_row_state(&row) == TASKQ_COMPLETED)
+	{
+		live->has_percent = true;
+		live->percent = 100;
+	}
+	return taskq_progress_jsonb(live, taskq_task_state(&row, NULL));
+}
+
 PG_FUNCTION_INFO_V1(taskq_task_progress);
 
 /*
@@ -473,28 +530,8 @@ Datum
 taskq_task_progress(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
-	TaskqLive  *live = palloc0(sizeof(TaskqLive));
-	TaskqRow	row;
-	TaskqLease	lease;
+	bool		final;
 
 	taskq_defs_begin();
-	taskq_task_require(&id, &row);
-	if (taskq_task_held(&row, live))
-		PG_RETURN_DATUM(taskq_progress_jsonb(live, taskq_task_state(&row, live)));
-
-	/*
-	 * what it told last was kept with the row, or with the lease of an
-	 * external worker
-	 */
-	if (taskq_row_state(&row) == TASKQ_LEASED &&
-		taskq_lease_find(&id, &lease) && lease.progress != 0)
-		taskq_progress_read(lease.progress, live);
-	else if (!taskq_row_isnull(&row, progress))
-		taskq_progress_read(taskq_row_value(&row, progress), live);
-	if (taskq_row_state(&row) == TASKQ_COMPLETED)
-	{
-		live->has_percent = true;
-		live->percent = 100;
-	}
-	PG_RETURN_DATUM(taskq_progress_jsonb(live, taskq_task_state(&row, NULL)));
+	PG_RETURN_DATUM(taskq_task_progress_jsonb(&id, &final));
 }

@@ -8,6 +8,9 @@
  * so it also sees the end under REPEATABLE READ.  How long it may wait,
  * patience.c says.
  *
+ * Who watches a task looks at its progress too, and is woken by each change:
+ * see watched.c.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -20,6 +23,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/current.h"
+#include "base/watched.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -31,6 +35,7 @@
 #include "store/state.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -210,6 +215,84 @@ taskq_task_wait_long(PG_FUNCTION_ARGS)
 	value = CStringGetTextDatum(taskq_task_state(&row, taskq_task_held(&row, live) ? live : NULL));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), &value, &isnull)));
 }
+
+/* ---- watching ---- */
+
+static void
+watcher_leaves(int code, Datum arg)
+{
+	pg_atomic_fetch_sub_u32(&taskq_shared->watchers, 1);
+}
+
+/* What there is to see, unless that is what was seen and may change: then 0. */
+static Datum
+look_for_news(const pg_uuid_t *id, Jsonb *seen)
+{
+	bool		final;
+	Datum		now = taskq_task_progress_jsonb(id, &final);
+
+	if (!final && seen != NULL &&
+		compareJsonbContainers(&DatumGetJsonbP(now)->root, &seen->root) == 0)
+		return (Datum) 0;
+	return now;
+}
+
+/* Sleep until there is news of a task, or the time is over: then 0. */
+static Datum
+watch_until(const pg_uuid_t *id, Jsonb *seen, TimestampTz deadline)
+{
+	ConditionVariable *cv = taskq_watched_bucket(id);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "taskq watch",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	volatile Datum news = 0;
+
+	pg_atomic_fetch_add_u32(&taskq_shared->watchers, 1);
+	PG_ENSURE_ERROR_CLEANUP(watcher_leaves, (Datum) 0);
+	{
+		ConditionVariablePrepareToSleep(cv);
+		while ((news = look_for_news(id, seen)) == 0)
+		{
+			long		ms = TimestampDifferenceMilliseconds(taskq_steady_now(),
+															 deadline);
+
+			MemoryContextReset(context);
+			if (ms <= 0)
+				break;
+			ConditionVariableTimedSleep(cv, ms, taskq_wait_event("TaskqWatch"));
+			CHECK_FOR_INTERRUPTS();
+		}
+		ConditionVariableCancelSleep();
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(watcher_leaves, (Datum) 0);
+	watcher_leaves(0, (Datum) 0);
+	MemoryContextSwitchTo(old);
+	return news;
+}
+
+PG_FUNCTION_INFO_V1(taskq_task_watch);
+
+/*
+ * taskq_task_watch - (id uuid, seen jsonb, timeout interval) returns jsonb
+ *
+ * What task_progress returns, as soon as it is not what was seen.  Raises
+ * what task_wait raises.
+ */
+Datum
+taskq_task_watch(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
+	Jsonb	   *seen = PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1);
+	TimestampTz deadline = deadline_of(fcinfo, 2, DEFAULT_WAIT_US, true);
+	Datum		news;
+
+	refuse_where_it_never_ends(&id, 1);
+	news = watch_until(&id, seen, deadline);
+	PG_RETURN_DATUM(news != 0 ? news : JsonbPGetDatum(seen));
+}
+
+/* ---- many ---- */
 
 static pg_uuid_t *
 ids_arg(FunctionCallInfo fcinfo, int *n)

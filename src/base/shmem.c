@@ -99,9 +99,13 @@ shmem_reset(void)
 	taskq_shared->free_lane = -1;
 	taskq_shared->generation = 1;
 	for (int i = 0; i < TASKQ_WAIT_BUCKETS; i++)
+	{
 		ConditionVariableInit(&taskq_shared->finished[i]);
+		ConditionVariableInit(&taskq_shared->watched[i]);
+	}
 	pg_atomic_init_u64(&taskq_shared->definitions, 0);
 	pg_atomic_init_u32(&taskq_shared->waiters, 0);
+	pg_atomic_init_u32(&taskq_shared->watchers, 0);
 	for (int i = 0; i < TASKQ_MAX_WORKERS; i++)
 	{
 		pg_atomic_init_u32(&taskq_shared->slots[i].task_generation, 0);

@@ -530,6 +530,8 @@ typedef struct TaskqShared
 	pg_atomic_uint32 waiters;
 	ConditionVariable finished[TASKQ_WAIT_BUCKETS];
 	ConditionVariable finished_any; /* for those who wait for one of many */
+	pg_atomic_uint32 watchers;	/* see watched.c */
+	ConditionVariable watched[TASKQ_WAIT_BUCKETS];
 	ConditionVariable slots_changed;	/* a worker or dispatcher left */
 	pg_atomic_uint32 claimers;
 	ConditionVariable claimable;	/* something may be there for external

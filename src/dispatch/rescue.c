@@ -12,6 +12,7 @@
 #include "access/transam.h"
 #include "access/xlog.h"
 #include "base/clock.h"
+#include "base/watched.h"
 #include "dispatch/dispatcher.h"
 #include "dispatch/pass.h"
 #include "dispatch/rescue.h"
@@ -271,6 +272,8 @@ outcome_is(int slotno, int item, char outcome)
 	lane = taskq_lane_find(slot->dbid, slot->lane_id);
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
 	slot->outcome[item] = outcome;
+	if (!taskq_state_final(outcome))
+		taskq_watched_wake(&slot->items[item].id);
 	if (outcome == TASKQ_DROPPED && lane != NULL)
 		taskq_lane_rewind(lane, &slot->items[item].id,
 						  taskq_leaf_bit(&slot->items[item].id));

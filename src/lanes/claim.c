@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/watched.h"
 #include "lanes/claim.h"
 #include "lanes/fair.h"
 #include "lanes/lane.h"
@@ -253,6 +254,7 @@ reserve(TaskqSlot *slot, int slotno, int index, TaskqLane *lane,
 	LWLockRelease(taskq_slot_lock(slotno));
 
 	slot->state = TASKQ_SLOT_BUSY;
+	taskq_watched_wake_refs(refs, n);
 	taskq_lane_count(lane->dbid, lane->role, lane, -n, 0);
 	lane->running += n;
 }
@@ -720,6 +722,7 @@ taskq_claim_give_back(int slotno)
 							  taskq_leaf_bit(&slot->items[i].id));
 	}
 	slot->nitems = slot->next;
+	taskq_watched_wake_refs(slot->items + slot->next, n);
 	release_keys(slot, false);
 	LWLockRelease(taskq_slot_lock(slotno));
 	if (slot->rated)
@@ -770,6 +773,8 @@ taskq_claim_release(int slotno)
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
 	if (slot->nitems > 0 && lane->generation == slot->lane_generation)
 		lane->running -= slot->nitems;
+	taskq_watched_wake_refs(slot->items + slot->announced,
+							slot->nitems - slot->announced);
 	slot->batch++;				/* whoever is announcing it finds that it is
 								 * over */
 	slot->nitems = 0;

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/guc.h"
+#include "base/watched.h"
 #include "commands/async.h"
 #include "lanes/event.h"
 #include "lanes/waiting.h"
@@ -58,6 +59,7 @@ taskq_event_push(TaskqDb *db, const pg_uuid_t *id, char state)
 {
 	TaskqEvent *event;
 
+	taskq_watched_wake(id);
 	if (db->awaited && taskq_state_final(state))
 		taskq_waiting_ended(db, id);
 	if (taskq_state_final(state) &&
@@ -90,6 +92,7 @@ taskq_event_push(TaskqDb *db, const pg_uuid_t *id, char state)
 void
 taskq_event_wake_waiters(void)
 {
+	taskq_watched_wake_all();
 	if (pg_atomic_read_u32(&taskq_shared->waiters) == 0)
 		return;
 	for (int i = 0; i < TASKQ_WAIT_BUCKETS; i++)

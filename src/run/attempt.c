@@ -24,6 +24,7 @@
 #include "base/current.h"
 #include "base/guc.h"
 #include "base/usage.h"
+#include "base/watched.h"
 #include "commands/trigger.h"
 #include "lanes/cancels.h"
 #include "lanes/live.h"
@@ -184,6 +185,7 @@ taskq_attempt_next(int slotno, TaskqAttempt *attempt)
 	slot->reason[0] = '\0';
 	LWLockRelease(taskq_slot_lock(slotno));
 	taskq_usage_begin(slot->task_since);
+	taskq_watched_wake(&attempt->ref.id);
 	taskq_cancel_take(slotno, &attempt->ref.id);
 	return true;
 }
@@ -545,6 +547,8 @@ void
 taskq_attempt_count(TaskqSlot *slot, int item, char outcome)
 {
 	slot->outcome[item] = outcome;
+	if (!taskq_state_final(outcome))
+		taskq_watched_wake(&slot->items[item].id);
 	if (outcome == TASKQ_COMPLETED)
 		slot->completed++;
 	else if (outcome == TASKQ_FAILED)

@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/current.h"
 #include "base/guard.h"
+#include "base/watched.h"
 #include "lanes/announce.h"
 #include "lanes/cancels.h"
 #include "lanes/claim.h"
@@ -297,6 +298,8 @@ undo_all(Together *together, TaskqAttempt *attempt)
 	LWLockAcquire(taskq_slot_lock(together->slotno), LW_EXCLUSIVE);
 	if (asked)
 		slot->outcome[attempt->item] = TASKQ_DROPPED;
+	taskq_watched_wake_refs(slot->items + together->first,
+							slot->next - together->first);
 	slot->next = together->first;
 	slot->in_task = false;
 	slot->committing = false;

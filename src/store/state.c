@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include "base/current.h"
+#include "base/watched.h"
 #include "store/attempts.h"
 #include "store/dependencies.h"
 #include "store/keyed.h"
@@ -277,6 +278,7 @@ taskq_state_change(TaskqRow *row, const TaskqChange *change)
 	if (taskq_state_final(change->to) && !taskq_row_isnull(row, unique_key))
 		taskq_unique_ended(&id, change->finished_at ? change->finished_at
 						   : GetCurrentTimestamp());
+	taskq_watched_note(&id);
 	taskq_store_update(row);
 	if (!taskq_state_final(change->to))
 		return;
@@ -318,6 +320,7 @@ taskq_state_replace(TaskqRow *row, const TaskqRow *with)
 						   &id, DatumGetInt32(taskq_row_value(row, lane)));
 	else
 		enter_ready(row, &id);
+	taskq_watched_note(&id);
 	taskq_store_update(row);
 	taskq_labels_insert(row, 1);
 }
