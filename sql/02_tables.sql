@@ -66,6 +66,17 @@ CREATE TABLE taskq_internal.kind (
 	indexed_since timestamptz	-- ... that were submitted since all of them are named
 ) USING heap;
 
+-- Members of payloads and metadata that are shown to nobody but the handler.  A row
+-- outlives its kind, as tasks do.
+CREATE TABLE taskq_internal.secret (
+	kind text COLLATE "C" NOT NULL,
+	owner int4 NOT NULL,		-- the kind's: another one's of that name is another kind
+	members text[] NOT NULL,
+	CONSTRAINT secret_pkey PRIMARY KEY (kind, owner)
+) USING heap;
+SELECT pg_catalog.pg_extension_config_dump('taskq_internal.secret', '');
+COMMENT ON TABLE taskq_internal.secret IS 'members of payloads that are shown to nobody but the handler; column secret of view taskq.kind';
+
 -- Who may submit tasks of a kind that runs as somebody else (s), and who may
 -- work on tasks of a kind without handler (w), also on those of all tenants (W).
 CREATE TABLE taskq_internal.kind_grant (

@@ -50,6 +50,15 @@ LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_tenant_limited';
 COMMENT ON FUNCTION taskq_internal.tenant_limited() IS
 'are there tenants whose tasks the caller may not see';
 
+CREATE FUNCTION taskq_internal.masked(value jsonb, kind text, owner int4, options jsonb) RETURNS jsonb
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_masked';
+COMMENT ON FUNCTION taskq_internal.masked(jsonb, text, int4, jsonb) IS
+'a payload, or metadata, of a task of this kind without what is secret; owner: of the kind, or null; options: the task''s';
+
+CREATE FUNCTION taskq_internal.masked_steps(steps jsonb) RETURNS jsonb
+LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'taskq_masked_steps';
+COMMENT ON FUNCTION taskq_internal.masked_steps(jsonb) IS 'steps of a template without what is secret in them';
+
 CREATE FUNCTION taskq_internal.id_slot(id uuid) RETURNS int2
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'taskq_id_slot_sql';
 COMMENT ON FUNCTION taskq_internal.id_slot(uuid) IS 'the leaf that a task id names';

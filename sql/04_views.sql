@@ -25,7 +25,7 @@ SELECT
 	p.failed AS failed_steps,
 	p.message,
 	p.info,
-	s.payload,
+	taskq_internal.masked(s.payload, n.kind, n.kind_owner, s.options) AS payload,
 	CASE WHEN s.state_name IN ('completed', 'failed', 'cancelled') THEN s.result END AS result,
 	CASE WHEN s.state_name <> 'running' THEN s.error END AS error,
 	coalesce(s.live_attempt, s.attempt) AS attempt,
@@ -48,7 +48,7 @@ SELECT
 	s.workflow,
 	s.step,
 	s.tags,
-	s.metadata,
+	taskq_internal.masked(s.metadata, n.kind, n.kind_owner, NULL) AS metadata,
 	coalesce(s.live_cancel, s.state_name = 'cancelled') AS cancel_requested,
 	coalesce(s.live_reason, s.cancel_reason) AS cancel_reason,
 	coalesce(s.timeout_ms * interval '1 ms', k.timeout) AS timeout,
@@ -77,8 +77,10 @@ SELECT
 	pg_catalog.round((60 * p.current / w.seconds)::numeric, 1) AS throughput,
 	CASE WHEN p.current >= 1 THEN w.spent / p.current END AS step_duration,
 	pg_catalog.round(w.success_rate / 10 / greatest(coalesce(s.live_attempt, s.attempt), 1), 1) AS efficiency,
-	CASE WHEN pg_catalog.jsonb_typeof(p.info) = 'object' AND coalesce(pg_catalog.jsonb_typeof(s.metadata), 'object') = 'object'
-		 THEN coalesce(s.metadata, '{}') || p.info ELSE s.metadata END AS live_metadata,
+	taskq_internal.masked(
+		CASE WHEN pg_catalog.jsonb_typeof(p.info) = 'object' AND coalesce(pg_catalog.jsonb_typeof(s.metadata), 'object') = 'object'
+			 THEN coalesce(s.metadata, '{}') || p.info ELSE s.metadata END,
+		n.kind, n.kind_owner, NULL) AS live_metadata,
 	coalesce(nullif(pg_catalog.split_part(k.description, E'\n', 1), ''),
 		CASE WHEN n.kind = 'sql' THEN 'SQL command' END,
 		nullif(pg_catalog.initcap(pg_catalog.translate(pg_catalog.regexp_replace(n.kind, '^.*[.]', ''), '_-', '  ')), ''),
@@ -279,7 +281,7 @@ SELECT k.name, k.handler, k.queue, k.priority, k.max_attempts, k.timeout, k.back
 	p.name IS NOT NULL AS paused,
 	coalesce(k.max_running_per_key, 1) AS max_running_per_key,
 	k.cancellable,
-	k.hooks[1] AS on_success, k.hooks[2] AS on_failure, k.hooks[3] AS on_cancel, k.settings, k.category, k.indexed, k.indexed_since,
+	k.hooks[1] AS on_success, k.hooks[2] AS on_failure, k.hooks[3] AS on_cancel, k.settings, k.category, k.indexed, k.indexed_since, x.members AS secret,
 	p.since AS paused_since,
 	CASE WHEN NOT t.limited THEN pr.name END AS paused_by,
 	CASE WHEN NOT t.limited THEN p.reason END AS pause_reason
@@ -287,6 +289,7 @@ FROM taskq_internal.kind k
 CROSS JOIN (SELECT taskq_internal.tenant_limited() AS limited) t
 JOIN taskq_internal.role o ON o.id = k.owner
 LEFT JOIN taskq_internal.role r ON r.id = k.run_as
+LEFT JOIN taskq_internal.secret x ON x.kind = k.name AND x.owner = k.owner
 LEFT JOIN taskq_internal.pause p ON p.scope = 'k' AND p.name = k.name
 LEFT JOIN taskq_internal.role pr ON pr.id = p.role
 CROSS JOIN LATERAL (
@@ -332,6 +335,7 @@ COMMENT ON COLUMN taskq.kind.on_failure IS '... when one has failed';
 COMMENT ON COLUMN taskq.kind.on_cancel IS '... when one was cancelled';
 COMMENT ON COLUMN taskq.kind.settings IS 'settings that the handler is called with';
 COMMENT ON COLUMN taskq.kind.category IS 'word that kinds have in common';
+COMMENT ON COLUMN taskq.kind.secret IS 'members of payload and metadata that are shown to nobody but the handler';
 COMMENT ON COLUMN taskq.kind.indexed IS 'members of payload and metadata by whose values its tasks are found quickly';
 COMMENT ON COLUMN taskq.kind.indexed_since IS 'tasks that were submitted since then are found so';
 COMMENT ON COLUMN taskq.kind.paused_since IS 'when it was paused';

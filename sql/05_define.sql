@@ -24,12 +24,13 @@ CREATE FUNCTION taskq.kind_define(
 	batch bool DEFAULT false, description text DEFAULT NULL, max_running_per_key int DEFAULT NULL,
 	cancellable bool DEFAULT true,
 	on_success text DEFAULT NULL, on_failure text DEFAULT NULL, on_cancel text DEFAULT NULL,
-	settings jsonb DEFAULT NULL, category text DEFAULT NULL, indexed text[] DEFAULT NULL)
+	settings jsonb DEFAULT NULL, category text DEFAULT NULL, indexed text[] DEFAULT NULL,
+	secret text[] DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_kind_define';
 COMMENT ON FUNCTION taskq.kind_define IS
 'Create or replace a kind of task
 
-handler is a function of (jsonb) or of no argument in any language; what it returns becomes the result. Without handler the tasks are for external workers. A task runs as whoever submits it, or as run_as; then only the owner of the kind and those given it with kind_grant may submit. batch: several of its tasks may share a transaction, which suits short handlers that touch only the database. max_running_per_key: how many tasks of one concurrency_key run at the same time, 1 unless told. max_running: so many of its tasks run at a time, in workers and outside. rate: so many are started in rate_period. cancellable => false: its tasks are cancelled only by force. on_success, on_failure, on_cancel: kinds of which a task is submitted, with what is known of it, when one of this kind has so ended. settings: an object of settings (work_mem, search_path, ...) that the handler is called with, each one that the role it runs as may set. category: a word that kinds have in common. indexed: members of payload and metadata by whose values its tasks are found quickly, those that are submitted from now on.';
+handler is a function of (jsonb) or of no argument in any language; what it returns becomes the result. Without handler the tasks are for external workers. A task runs as whoever submits it, or as run_as; then only the owner of the kind and those given it with kind_grant may submit. batch: several of its tasks may share a transaction, which suits short handlers that touch only the database. max_running_per_key: how many tasks of one concurrency_key run at the same time, 1 unless told. max_running: so many of its tasks run at a time, in workers and outside. rate: so many are started in rate_period. cancellable => false: its tasks are cancelled only by force. on_success, on_failure, on_cancel: kinds of which a task is submitted, with what is known of it, when one of this kind has so ended. settings: an object of settings (work_mem, search_path, ...) that the handler is called with, each one that the role it runs as may set. category: a word that kinds have in common. indexed: members of payload and metadata by whose values its tasks are found quickly, those that are submitted from now on. secret: members of payload and metadata, by name or by path (server.password), that are shown as *** to everybody but the handler, also in tasks that are there; left out it stays as it is, an empty list ends it.';
 
 CREATE FUNCTION taskq.kind_drop(name text)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_kind_drop';

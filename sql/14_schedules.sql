@@ -113,9 +113,12 @@ COMMENT ON FUNCTION taskq.schedule_foreach IS
 Called by the task that a run of such a schedule is, as the schedule''s owner. Returns how many objects had their turn.';
 
 CREATE VIEW taskq.schedule WITH (security_barrier) AS
-SELECT s.name, s.kind, s.cron, s.every, s.timezone, s.payload, s.foreach, s.skip_within,
+SELECT s.name, s.kind, s.cron, s.every, s.timezone, taskq_internal.masked(s.payload, s.kind, s.kind_owner, NULL) AS payload, s.foreach, s.skip_within,
 	CASE s.counts WHEN 'c' THEN 'completed' ELSE 'submitted' END AS counts,
-	s.overlap, CASE s.missed WHEN 's' THEN 'skip' WHEN 'a' THEN 'all' ELSE 'once' END AS missed, s.enabled, s.options,
+	s.overlap, CASE s.missed WHEN 's' THEN 'skip' WHEN 'a' THEN 'all' ELSE 'once' END AS missed, s.enabled,
+	CASE WHEN s.options ? 'metadata'
+		THEN s.options || pg_catalog.jsonb_build_object('metadata', taskq_internal.masked(s.options->'metadata', s.kind, s.kind_owner, NULL))
+		ELSE s.options END AS options,
 	CASE WHEN s.enabled THEN x.next_run END AS next_run, x.last_run, x.last_task, x.last_submit, x.runs, x.missed AS missed_runs,
 	coalesce(x.error, f.error) AS error, CASE WHEN x.error IS NULL THEN f.finished_at ELSE x.error_at END AS error_at, o.name AS owner, s.tenant, s.description, s.updated_at
 FROM taskq_internal.schedule s

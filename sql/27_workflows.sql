@@ -255,7 +255,7 @@ COMMENT ON FUNCTION taskq.workflow_tree(uuid) IS
 A step is further in than those it depends on; child tasks follow their parent.';
 
 CREATE VIEW taskq.template WITH (security_barrier) AS
-SELECT t.name, t.description, t.steps, pg_catalog.jsonb_array_length(t.steps) AS step_count, d.expected_duration, o.name AS owner, t.tenant, t.updated_at
+SELECT t.name, t.description, taskq_internal.masked_steps(t.steps) AS steps, pg_catalog.jsonb_array_length(t.steps) AS step_count, d.expected_duration, o.name AS owner, t.tenant, t.updated_at
 FROM taskq_internal.template t
 JOIN taskq_internal.role o ON o.id = t.owner
 CROSS JOIN LATERAL (

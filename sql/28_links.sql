@@ -24,7 +24,7 @@ COMMENT ON TABLE taskq_internal.link_task IS 'what is kept of tasks that have li
 COMMENT ON TABLE taskq_internal.link IS 'which task made which object; look at them in view taskq.link';
 
 CREATE VIEW taskq.link WITH (security_barrier) AS
-SELECT l.object, NULLIF(l.id, '') AS id, l.task AS task_id, t.kind, t.payload, t.tenant, s.name AS submitted_by, r.name AS run_as, l.created_at
+SELECT l.object, NULLIF(l.id, '') AS id, l.task AS task_id, t.kind, taskq_internal.masked(t.payload, t.kind, NULL, NULL) AS payload, t.tenant, s.name AS submitted_by, r.name AS run_as, l.created_at
 FROM taskq_internal.link l
 JOIN taskq_internal.link_task t ON t.task = l.task
 JOIN taskq_internal.role r ON r.id = t.role

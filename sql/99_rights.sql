@@ -74,6 +74,8 @@ GRANT SELECT ON taskq.schedule
 	TO taskq_user, taskq_developer, taskq_operator, taskq_monitor;
 GRANT EXECUTE ON FUNCTION taskq_internal.role_visible(name, oid, int8), taskq_internal.tenant_visible(text),
 	taskq_internal.tenant_limited(), taskq_internal.id_time(uuid) TO taskq_developer;
+GRANT EXECUTE ON FUNCTION taskq_internal.masked(jsonb, text, int4, jsonb), taskq_internal.masked_steps(jsonb)
+	TO taskq_user, taskq_worker, taskq_developer, taskq_operator, taskq_monitor;
 
 GRANT EXECUTE ON FUNCTION
 	taskq_internal.live(), taskq_internal.lanes(), taskq_internal.workers(), taskq_internal.outsiders(), taskq_internal.role_visible(name, oid, int8),

@@ -41,6 +41,7 @@
 #include "miscadmin.h"
 #include "run/hooks.h"
 #include "store/defs.h"
+#include "store/secrets.h"
 #include "store/store.h"
 
 PG_MODULE_MAGIC;
@@ -52,6 +53,7 @@ _PG_init(void)
 {
 	taskq_store_init();
 	taskq_defs_init();
+	taskq_secrets_init();
 	taskq_hooks_init();
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 	{

@@ -27,9 +27,11 @@
 #include "miscadmin.h"
 #include "store/defs.h"
 #include "store/rights.h"
+#include "store/secrets.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
@@ -372,6 +374,73 @@ set_indexed(FunctionCallInfo fcinfo, int n, const TaskqKind *old,
 	values[Anum_kind_indexed_since - 1] = TimestampTzGetDatum(since);
 }
 
+static bool
+same_lists(ArrayType *a, ArrayType *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return VARSIZE(a) == VARSIZE(b) && memcmp(a, b, VARSIZE(a)) == 0;
+}
+
+/* What is secret may not be found by its value. */
+static void
+check_indexed(ArrayType *secret, const Datum *values, const bool *nulls)
+{
+	Datum	   *names;
+	int			n;
+
+	if (nulls[Anum_kind_indexed - 1])
+		return;
+	deconstruct_array(DatumGetArrayTypeP(values[Anum_kind_indexed - 1]),
+					  TEXTOID, -1, false, TYPALIGN_INT, &names, NULL, &n);
+	for (int i = 0; i < n; i++)
+	{
+		char	   *member = TextDatumGetCString(names[i]);
+
+		if (taskq_secrets_name(secret, member))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("member \"%s\" cannot be both indexed and secret", member),
+					 errhint("Leave it out of argument \"indexed\" or \"secret\".")));
+	}
+}
+
+/*
+ * kind_define: members that are shown to nobody but the handler; left out they
+ * are what they were, also of a kind of this owner that was dropped.  Adds to
+ * the changes that are audited.
+ */
+static Datum
+set_secret(FunctionCallInfo fcinfo, int n, const TaskqKind *old,
+		   const Datum *values, const bool *nulls, Datum changes)
+{
+	char	   *name = TextDatumGetCString(values[Anum_kind_name - 1]);
+	int32		owner = DatumGetInt32(values[Anum_kind_owner - 1]);
+	ArrayType  *before = taskq_secrets_of(name, owner);
+	ArrayType  *after = before;
+	JsonbParseState *state = NULL;
+
+	/* its owner may be gone, and another one in his place */
+	if (after == NULL && old != NULL)
+		after = taskq_secrets_of(name, old->owner_id);
+	if (!PG_ARGISNULL(n))
+	{
+		after = PG_GETARG_ARRAYTYPE_P_COPY(n);
+		taskq_secrets_check(after);
+	}
+	if (after == NULL)
+		return changes;
+	check_indexed(after, values, nulls);
+	if (same_lists(before, after))
+		return changes;
+	taskq_secrets_write(name, owner, after);
+	taskq_json_begin(&state);
+	taskq_json_texts(&state, "secret", PointerGetDatum(after));
+	if (changes == 0)
+		return taskq_json_end(&state);
+	return DirectFunctionCall2(jsonb_concat, changes, taskq_json_end(&state));
+}
+
 PG_FUNCTION_INFO_V1(taskq_kind_define);
 
 /*
@@ -431,7 +500,8 @@ taskq_kind_define(PG_FUNCTION_ARGS)
 	set_version(old, new_handler, new_hooks, values, nulls);
 	values[Anum_kind_updated_at - 1] =
 		TimestampTzGetDatum(GetCurrentTimestamp());
-	changes = taskq_kind_write(name, values, nulls);
+	changes = set_secret(fcinfo, 24, old, values, nulls,
+						 taskq_kind_write(name, values, nulls));
 	taskq_action_named("define", "kind", name,
 					   DatumGetInt32(values[Anum_kind_owner - 1]), changes);
 	if (taskq_shared != NULL)

@@ -19,6 +19,7 @@
 #include "fmgr.h"
 #include "lanes/live.h"
 #include "store/rights.h"
+#include "store/secrets.h"
 #include "store/state.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -541,12 +542,18 @@ submitter_suits(const TaskqFilter *filter, const TaskqLaneDef *lane,
 }
 
 static bool
-contains(Jsonb *wanted, Datum value, bool isnull)
+contains(Jsonb *wanted, const TaskqLaneDef *lane, TaskqRow *row, int column)
 {
-	return wanted == NULL ||
-		(!isnull &&
-		 DatumGetBool(DirectFunctionCall2(jsonb_contains, value,
-										  JsonbPGetDatum(wanted))));
+	Datum		shown;
+
+	if (wanted == NULL)
+		return true;
+	if (row->nulls[column - 1])
+		return false;
+	/* not what is hidden: who asks would find it out by trying */
+	shown = taskq_secrets_shown(row, lane, column);
+	return DatumGetBool(DirectFunctionCall2(jsonb_contains, shown,
+											JsonbPGetDatum(wanted)));
 }
 
 static bool
@@ -696,10 +703,8 @@ row_suits(const TaskqFilter *filter, TaskqRow *row)
 		times_suit(filter, row, held) && visible(filter, lane, row) &&
 		submitter_suits(filter, lane, row) && tags_suit(filter, row) &&
 		worker_suits(filter, row, held) &&
-		contains(filter->metadata, taskq_row_value(row, metadata),
-				 taskq_row_isnull(row, metadata)) &&
-		contains(filter->payload, taskq_row_value(row, payload),
-				 taskq_row_isnull(row, payload)) &&
+		contains(filter->metadata, lane, row, Anum_task_metadata) &&
+		contains(filter->payload, lane, row, Anum_task_payload) &&
 		text_suits(filter, row, held);
 }
 

@@ -26,6 +26,7 @@
 #include "miscadmin.h"
 #include "store/dependencies.h"
 #include "store/rights.h"
+#include "store/secrets.h"
 #include "store/state.h"
 #include "store/steps.h"
 #include "utils/acl.h"
@@ -548,8 +549,9 @@ taskq_workflow_tasks(PG_FUNCTION_ARGS)
 		values[1] = CStringGetTextDatum(step->name);
 		values[2] = UUIDPGetDatum(&step->parent);
 		nulls[2] = !step->has_parent;
-		values[3] = PointerGetDatum(step->definition);
 		nulls[3] = step->definition == NULL;
+		if (step->definition != NULL)
+			values[3] = taskq_secrets_mask_step(PointerGetDatum(step->definition));
 		nulls[4] = step->name[0] == '\0';
 		values[4] = rows[foreach_current_index(lc)];
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);

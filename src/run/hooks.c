@@ -29,6 +29,7 @@
 #include "run/hooks.h"
 #include "store/defs.h"
 #include "store/rights.h"
+#include "store/secrets.h"
 #include "store/state.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -44,12 +45,21 @@ static const char *const events[TASKQ_HOOKS] = {"success", "failure", "cancel"};
 
 /* ---- what the hook's task is told ---- */
 
+/* What is secret was for the ended task's handler, not for the hook's. */
+static Datum
+told(TaskqRow *row, const TaskqLaneDef *lane, int column)
+{
+	if (column == Anum_task_payload - 1 || column == Anum_task_metadata - 1)
+		return taskq_secrets_shown(row, lane, column + 1);
+	return row->values[column];
+}
+
 /*
  * What may be large, in the order in which it is told while there is room:
  * the rest is the ended task's for whoever looks.
  */
 static void
-push_large(JsonbParseState **state, TaskqRow *row)
+push_large(JsonbParseState **state, TaskqRow *row, const TaskqLaneDef *lane)
 {
 	static const struct
 	{
@@ -80,7 +90,7 @@ push_large(JsonbParseState **state, TaskqRow *row)
 		size = toast_raw_datum_size(row->values[column]);
 		if (size <= room)
 		{
-			taskq_json_jsonb(state, members[i].name, row->values[column]);
+			taskq_json_jsonb(state, members[i].name, told(row, lane, column));
 			room -= size;
 		}
 		else
@@ -105,7 +115,7 @@ hook_payload(const TaskqLaneDef *lane, TaskqRow *row)
 	if (!taskq_row_isnull(row, cancel_reason))
 		taskq_json_text(&state, "reason",
 						TextDatumGetCString(taskq_row_value(row, cancel_reason)));
-	push_large(&state, row);
+	push_large(&state, row, lane);
 	return taskq_json_end(&state);
 }
 

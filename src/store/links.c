@@ -22,6 +22,7 @@
 #include "store/links.h"
 #include "store/read.h"
 #include "store/rows.h"
+#include "store/secrets.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -111,10 +112,13 @@ insert_task(TaskqRow *row, const TaskqLaneDef *lane)
 		taskq_row_isnull(row, tenant), false,
 	taskq_row_isnull(row, payload)};
 
-	/* a copy: what the task's row refers to goes with the task */
+	/*
+	 * a copy: what the task's row refers to goes with the task; and no
+	 * handler reads it
+	 */
 	if (!taskq_row_isnull(row, payload))
 		values[Anum_link_task_payload - 1] =
-			PointerGetDatum(PG_DETOAST_DATUM_COPY(taskq_row_value(row, payload)));
+			PointerGetDatum(PG_DETOAST_DATUM_COPY(taskq_secrets_shown(row, lane, Anum_task_payload)));
 	taskq_rows_insert_one(rel, values, nulls, Natts_link_task);
 	table_close(rel, NoLock);
 }

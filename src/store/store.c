@@ -66,6 +66,7 @@ static const char *const names[] = {
 	"template", "template_pkey",
 	"step", "step_pkey",
 	"label_keep_id_idx",
+	"secret", "secret_pkey",
 	"audit", "audit_pkey", "audit_task_idx",
 	"rollup", "rollup_pkey"
 };
@@ -140,6 +141,7 @@ TEXTOID, TIMESTAMPTZOID};
 static const Oid step_types[] = {UUIDOID, TEXTOID, INT4OID, UUIDOID, UUIDOID,
 JSONBOID};
 static const Oid label_types[] = {TEXTOID, INT8OID, UUIDOID};
+static const Oid secret_types[] = {TEXTOID, INT4OID, TEXTARRAYOID};
 static const Oid audit_types[] = {UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
 	UUIDOID, UUIDARRAYOID, INT8OID, INT4OID, INT4OID, TEXTOID, INT4OID,
 	TEXTOID, UUIDOID, JSONBOID, INETOID, TEXTOID, INT4OID, BOOLOID, TEXTOID,
@@ -181,6 +183,7 @@ static const struct
 	{TASKQ_REL_LINK, link_types, lengthof(link_types)},
 	{TASKQ_REL_TEMPLATE, template_types, lengthof(template_types)},
 	{TASKQ_REL_STEP, step_types, lengthof(step_types)},
+	{TASKQ_REL_SECRET, secret_types, lengthof(secret_types)},
 	{TASKQ_REL_AUDIT, audit_types, lengthof(audit_types)},
 	{TASKQ_REL_ROLLUP, rollup_types, lengthof(rollup_types)}
 };
