@@ -53,7 +53,7 @@ $$;
 REVOKE ALL ON TYPE taskq.handler FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA taskq TO taskq_user, taskq_worker, taskq_developer, taskq_operator, taskq_monitor;
-GRANT SELECT ON taskq.task, taskq.task_attempt, taskq.queue, taskq.worker, taskq.link
+GRANT SELECT ON taskq.task, taskq.task_attempt, taskq.task_log, taskq.queue, taskq.worker, taskq.link
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 GRANT SELECT ON taskq.kind
 	TO taskq_user, taskq_worker, taskq_developer, taskq_operator, taskq_monitor;
@@ -108,6 +108,9 @@ GRANT EXECUTE ON FUNCTION
 	taskq.task_complete(uuid, uuid, jsonb), taskq.task_fail(uuid, uuid, text, jsonb, bool, text, text), taskq.task_release(uuid, uuid, interval)
 	TO taskq_worker;
 GRANT EXECUTE ON FUNCTION taskq.cluster_summary() TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
+GRANT EXECUTE ON FUNCTION taskq_internal.ring_lines(), taskq.log(text, text, jsonb), taskq.task_logs(uuid, text, int8, int)
+	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
+GRANT EXECUTE ON FUNCTION taskq.task_log(uuid, uuid, text, text, jsonb, jsonb) TO taskq_worker;
 GRANT EXECUTE ON FUNCTION taskq.sitrep() TO taskq_monitor, taskq_operator;
 GRANT EXECUTE ON FUNCTION
 	taskq.kind_define,

@@ -35,6 +35,7 @@
 #include "lanes/counts.h"
 #include "lanes/keys.h"
 #include "lanes/lane.h"
+#include "lanes/logring.h"
 #include "lanes/note.h"
 #include "lanes/outside.h"
 #include "lanes/place.h"
@@ -63,6 +64,7 @@ _PG_init(void)
 	taskq_guc_init();
 	taskq_lane_init();
 	taskq_keys_init();
+	taskq_ring_init();
 	taskq_place_init();
 	taskq_counts_init();
 	taskq_outside_init();

@@ -17,6 +17,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "api/external.h"
 #include "api/patience.h"
 #include "api/previous.h"
 #include "api/task.h"
@@ -795,6 +796,18 @@ lock_claimed(FunctionCallInfo fcinfo, TaskqRow *row, TaskqLease *lease)
 			 errmsg("task %s is not claimed with this token", taskq_id_text(&id)),
 			 errdetail("The lease has expired, the task was cancelled, or the attempt has been ended already."),
 			 errhint("Drop the work. Shorter intervals between heartbeats, or a longer lease, keep a claim.")));
+}
+
+/*
+ * taskq_claimed_lock - the same for another function, whose arguments begin
+ * with id and token
+ */
+void
+taskq_claimed_lock(FunctionCallInfo fcinfo, const char *function,
+				   TaskqRow *row, TaskqLease *lease)
+{
+	begin_external(function);
+	lock_claimed(fcinfo, row, lease);
 }
 
 static bool

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "api/dependencies.h"
+#include "api/inside.h"
 #include "api/previous.h"
 #include "base/args.h"
 #include "base/current.h"
@@ -30,12 +31,15 @@
 #include "utils/timestamp.h"
 
 /*
+ * taskq_refuse_over_http - PT409 for a call over HTTP that is not inside of a
+ * task
+ *
  * Nobody hears a notice who calls over HTTP.  Only the one whom PostgREST
  * calls is told: a handler may be run by hand there too, as part of a
  * function of the API.
  */
-static void
-refuse_over_http(const char *function)
+void
+taskq_refuse_over_http(const char *function)
 {
 	const char *method = GetConfigOption("request.method", true, false);
 	const char *path = GetConfigOption("request.path", true, false);
@@ -57,7 +61,7 @@ outside_of_task(const char *function)
 {
 	if (taskq_in_task())
 		return false;
-	refuse_over_http(function);
+	taskq_refuse_over_http(function);
 	ereport(NOTICE,
 			(errmsg("%s does nothing outside of a task", function)));
 	return true;
@@ -224,7 +228,7 @@ PG_FUNCTION_INFO_V1(taskq_fail);
 Datum
 taskq_fail(PG_FUNCTION_ARGS)
 {
-	refuse_over_http("taskq.fail()");
+	taskq_refuse_over_http("taskq.fail()");
 	end_attempt(fcinfo, 0, ERRCODE_TASK_NO_RETRY, "the task gave up");
 	PG_RETURN_VOID();
 }
@@ -241,7 +245,7 @@ PG_FUNCTION_INFO_V1(taskq_retry);
 Datum
 taskq_retry(PG_FUNCTION_ARGS)
 {
-	refuse_over_http("taskq.retry()");
+	taskq_refuse_over_http("taskq.retry()");
 	taskq_retry_us = PG_ARGISNULL(0)
 		? -1
 		: taskq_arg_delay(fcinfo, 0) - GetCurrentTimestamp();

@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 #include "nodes/nodes.h"
 #include "rewrite/rewriteHandler.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
@@ -229,6 +230,20 @@ taskq_truncate(Relation rel)
 #else
 #define TASKQ_SESSION_SETTINGS {"exit_on_error", "off"}, {"transaction_timeout", "0"}
 #endif
+
+/* Has this transaction a lock of this mode on a table?  17 can be told more. */
+static inline bool
+taskq_lock_held(Oid table, LOCKMODE mode)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, table);
+#if PG_VERSION_NUM < 170000
+	return LockHeldByMe(&tag, mode);
+#else
+	return LockHeldByMe(&tag, mode, false);
+#endif
+}
 
 /* PortalRun lost an argument in 18. */
 #if PG_VERSION_NUM < 180000

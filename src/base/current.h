@@ -24,6 +24,7 @@ typedef struct TaskqCurrent
 	Datum		payload;		/* as the handler gets it: detoasted, the
 								 * row's is not; 0: none */
 	int			children;		/* tasks it submitted */
+	int			log_lines;		/* of this attempt, also those not kept */
 } TaskqCurrent;
 
 extern TaskqCurrent *taskq_current; /* NULL outside of a task */

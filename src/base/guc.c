@@ -43,6 +43,10 @@ int			taskq_max_pending_per_tenant = 0;
 int			taskq_max_children = 100000;
 int			taskq_max_depth = 100;
 int			taskq_max_wait = 60000;
+int			taskq_log_buffer = 1024;
+int			taskq_max_log_lines = 10000;
+int			taskq_capture_notices = INFO;
+int			taskq_log_failures = TASKQ_FAILURES_OFF;
 bool		taskq_start_paused = false;
 char	   *taskq_trusted_gateways = NULL;
 char	   *taskq_tenant_claim = NULL;
@@ -59,6 +63,22 @@ static const struct config_enum_entry audit_options[] = {
 	{"off", TASKQ_AUDIT_OFF, false},
 	{"actions", TASKQ_AUDIT_ACTIONS, false},
 	{"all", TASKQ_AUDIT_ALL, false},
+	{NULL, 0, false}
+};
+
+/* INFO is less than NOTICE there, but whoever uses it wants to be heard. */
+static const struct config_enum_entry capture_options[] = {
+	{"off", 0, false},
+	{"warning", WARNING, false},
+	{"notice", INFO, false},
+	{"debug", DEBUG2, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry failures_options[] = {
+	{"off", TASKQ_FAILURES_OFF, false},
+	{"final", TASKQ_FAILURES_FINAL, false},
+	{"attempts", TASKQ_FAILURES_ATTEMPTS, false},
 	{NULL, 0, false}
 };
 
@@ -216,6 +236,26 @@ taskq_guc_init(void)
 							"0 is no limit; it does not hold for superusers and task_wait_long.",
 							&taskq_max_wait, 60000, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MS, NULL,
 							NULL, NULL);
+	DefineCustomIntVariable("taskq.log_buffer",
+							"Shared memory for log lines of tasks on their way to the tables.",
+							"A task that logs while it is full waits.",
+							&taskq_log_buffer, 1024, 64, 1024 * 1024, PGC_POSTMASTER, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.max_log_lines",
+							"Maximum number of log lines of one attempt at a task.",
+							"Further ones are not kept, and the last one says so. 0 is no limit.",
+							&taskq_max_log_lines, 10000, 0, INT_MAX, PGC_SUSET, 0, NULL, NULL,
+							NULL);
+	DefineCustomEnumVariable("taskq.capture_notices",
+							 "Which messages of a handler become lines of its task's log.",
+							 "Those of this level or above, below an error; notice has those of level info, too.",
+							 &taskq_capture_notices, INFO, capture_options, PGC_USERSET, 0, NULL,
+							 NULL, NULL);
+	DefineCustomEnumVariable("taskq.log_failures",
+							 "Which failures of tasks the server log tells of.",
+							 "One line each, without payload: final ones, or each attempt.",
+							 &taskq_log_failures, TASKQ_FAILURES_OFF, failures_options, PGC_SIGHUP,
+							 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("taskq.start_paused",
 							 "Run no tasks after the server has started until taskq.resume() is called.",
 							 "For physical copies of a server, which cannot be told from the original.",

@@ -20,6 +20,19 @@ typedef enum TaskqAuditLevel
 
 extern int	taskq_audit;
 extern int	taskq_audit_retention;	/* minutes; -1 for ever */
+
+/* Which failures the server log tells of. */
+typedef enum TaskqLogFailures
+{
+	TASKQ_FAILURES_OFF,
+	TASKQ_FAILURES_FINAL,
+	TASKQ_FAILURES_ATTEMPTS
+} TaskqLogFailures;
+
+extern int	taskq_log_buffer;	/* kB */
+extern int	taskq_max_log_lines;
+extern int	taskq_capture_notices;	/* the lowest of PostgreSQL's levels, or 0 */
+extern int	taskq_log_failures;
 extern int	taskq_max_running;
 extern int	taskq_default_timeout;
 extern int	taskq_max_workers;

@@ -147,6 +147,10 @@ typedef struct TaskqDb
 	bool		look;			/* look through all that do: see waiting.c */
 	uint32		looked;			/* the filter's generation that has all it
 								 * needs */
+
+	/* guarded by the log ring's lock: see logring.c */
+	bool		logs_told;		/* the dispatcher knows that there are lines */
+	bool		logs_urgent;	/* ... and that they are many */
 } TaskqDb;
 
 /* What a place is one of: see place.c. */

@@ -36,6 +36,7 @@
 #include "lanes/claim.h"
 #include "lanes/event.h"
 #include "lanes/lane.h"
+#include "lanes/logring.h"
 #include "lanes/note.h"
 #include "lanes/place.h"
 #include "lanes/turn.h"
@@ -516,12 +517,13 @@ may_leave(bool has_work)
 			(has_work || taskq_waiting_left(taskq_dispatcher.db) || !launcher_will_see() ||
 			 taskq_dispatcher.db->rescan ||
 			 called() || orphans_left() ||
-			 events_left() ||
+			 events_left() || taskq_ring_left(MyDatabaseId) ||
 			 taskq_cancels_left(MyDatabaseId));
 	else
 		leave =
 			!has_work && !taskq_dispatcher.db->rescan && !called() &&
 			!slots_in_use() && !events_left() &&
+			!taskq_ring_left(MyDatabaseId) &&
 			!taskq_waiting_left(taskq_dispatcher.db) &&
 			launcher_will_see() &&
 			TimestampDifferenceMilliseconds(now,
@@ -532,6 +534,7 @@ may_leave(bool has_work)
 			TASKQ_RETRY_MS;
 	if (leave)
 	{
+		taskq_ring_untold(taskq_dispatcher.db);
 		taskq_dispatcher.db->dispatcher = 0;
 		taskq_turn_forget(MyDatabaseId, DT_NOEND);
 		clean_exit = true;
@@ -606,6 +609,8 @@ forget_database(void)
 		taskq_dispatcher.db->awaited = false;
 		taskq_waiting_drop(MyDatabaseId);
 		taskq_event_drop(MyDatabaseId);
+		taskq_ring_drop(MyDatabaseId);
+		taskq_ring_untold(taskq_dispatcher.db);
 		if (!slots_in_use() && taskq_dispatcher.db->blocked == 0 &&
 			taskq_dispatcher.db->leases == 0 &&
 			taskq_dispatcher.db->sweeper == 0)
@@ -645,6 +650,7 @@ enum
 	CHORE_WATCH,
 	CHORE_SKIPPED,
 	CHORE_EVENTS,
+	CHORE_LOGS,
 	CHORE_EXTERNAL,
 	CHORE_LIMITS,
 	CHORE_WORKERS,
@@ -676,6 +682,7 @@ taskq_settle_suspects},
 [CHORE_WATCH] = {"look for old snapshots", taskq_watch_snapshots},
 [CHORE_SKIPPED] = {"look again at locked tasks", retry_skipped},
 [CHORE_EVENTS] = {"send notifications", send_events},
+[CHORE_LOGS] = {"write log lines of tasks", taskq_write_logs},
 [CHORE_EXTERNAL] = {"notify external workers", tell_external_workers},
 [CHORE_LIMITS] = {"see to tasks that were held back", open_lanes},
 [CHORE_WORKERS] = {"start workers", start_workers},

@@ -32,6 +32,10 @@ extern void taskq_save(void);
 /* tally.c: what was counted */
 extern void taskq_tally(void);
 
+
+/* logs.c: what tasks log */
+extern void taskq_write_logs(void);
+
 /* watch.c */
 extern void taskq_watch_snapshots(void);
 

@@ -73,6 +73,7 @@
 #include "lanes/event.h"
 #include "lanes/keys.h"
 #include "lanes/lane.h"
+#include "lanes/logring.h"
 #include "lanes/place.h"
 #include "lanes/waiting.h"
 #include "miscadmin.h"
@@ -854,6 +855,7 @@ taskq_db_forget(Oid dbid)
 		slot->nkeys = 0;
 	}
 	taskq_keys_forget(dbid);
+	taskq_ring_drop(dbid);
 	if (db != NULL)
 	{
 		taskq_places_forget(db);

@@ -23,11 +23,13 @@
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "store/labels.h"
+#include "store/logs.h"
 #include "store/sides.h"
 #include "utils/rel.h"
 
 static const TaskqSide sides[] = {
 	{TASKQ_REL_LABEL, taskq_labels_move, taskq_labels_delete},
+	{TASKQ_REL_LOG, taskq_logs_move, taskq_logs_delete},
 };
 
 /*
@@ -134,7 +136,7 @@ taskq_sides_move(TaskqRow *from, TaskqRow *to, int n)
 		sides[i].move(from, to, n);
 }
 
-/* taskq_sides_delete - a task, whose row is locked, is about to be deleted */
+/* taskq_sides_delete - a task was just deleted by this transaction */
 void
 taskq_sides_delete(TaskqRow *row)
 {

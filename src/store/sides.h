@@ -23,7 +23,7 @@ typedef struct TaskqSide
 	 */
 	void		(*move) (TaskqRow *from, TaskqRow *to, int n);
 
-	/* A task is deleted: its rows go. */
+	/* A task was just deleted by this transaction: its rows go. */
 	void		(*delete) (TaskqRow *row);
 } TaskqSide;
 

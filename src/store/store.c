@@ -36,7 +36,7 @@ static const struct
 	const char *after;
 }			families[] = {
 	{"task_", ""}, {"task_", "_pkey"}, {"task_", "_lane_idx"},
-	{"label_", ""}, {"label_", "_idx"}
+	{"label_", ""}, {"label_", "_idx"}, {"log_", ""}, {"log_", "_idx"}
 };
 
 StaticAssertDecl(TASKQ_REL_LEAF == 0 &&
@@ -150,6 +150,8 @@ static const Oid rollup_types[] = {CHAROID, TIMESTAMPTZOID, INT8OID,
 	CHAROID, CHAROID, INT4OID, TEXTOID, TEXTOID,
 	INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
 INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID};
+static const Oid log_types[] = {UUIDOID, INT8OID, TIMESTAMPTZOID, INT4OID,
+INT2OID, INT2OID, TEXTOID, JSONBOID};
 
 static const struct
 {
@@ -159,6 +161,7 @@ static const struct
 }			shapes[] = {
 	{TASKQ_REL_LEAF, task_types, lengthof(task_types)},
 	{TASKQ_REL_LABEL, label_types, lengthof(label_types)},
+	{TASKQ_REL_LOG, log_types, lengthof(log_types)},
 	{TASKQ_REL_TIMER, timer_types, lengthof(timer_types)},
 	{TASKQ_REL_ROLE, role_types, lengthof(role_types)},
 	{TASKQ_REL_LANE, lane_types, lengthof(lane_types)},

@@ -4,7 +4,7 @@
  *		The tables: which there are, and how one is opened.
  *
  * Only files of this folder touch them, a file each: tasks.c and leaves.c,
- * labels.c, ready.c, timers.c, attempts.c, leases.c, dependencies.c, kinds.c,
+ * labels.c, logs.c, ready.c, timers.c, attempts.c, leases.c, dependencies.c, kinds.c,
  * queues.c, pauses.c, roles.c, lanedefs.c.
  *
  * Rows are read and written with the table and index access methods, not with
@@ -47,7 +47,9 @@ typedef enum TaskqRelation
 	TASKQ_REL_LEAF_LANE = TASKQ_REL_LEAF_PKEY + TASKQ_LEAVES,
 	TASKQ_REL_LABEL = TASKQ_REL_LEAF_LANE + TASKQ_LEAVES,
 	TASKQ_REL_LABEL_IDX = TASKQ_REL_LABEL + TASKQ_LEAVES,
-	TASKQ_REL_TIMER = TASKQ_REL_LABEL_IDX + TASKQ_LEAVES,
+	TASKQ_REL_LOG = TASKQ_REL_LABEL_IDX + TASKQ_LEAVES,
+	TASKQ_REL_LOG_IDX = TASKQ_REL_LOG + TASKQ_LEAVES,
+	TASKQ_REL_TIMER = TASKQ_REL_LOG_IDX + TASKQ_LEAVES,
 	TASKQ_REL_TIMER_PKEY,
 	TASKQ_REL_ROLE,
 	TASKQ_REL_ROLE_PKEY,

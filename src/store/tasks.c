@@ -519,8 +519,8 @@ delete_row(TaskqRow *row)
 void
 taskq_store_delete(TaskqRow *row)
 {
-	taskq_sides_delete(row);
 	delete_row(row);
+	taskq_sides_delete(row);
 	CommandCounterIncrement();
 }
 
