@@ -67,9 +67,9 @@ SELECT taskq.task_submit('log', '{"say": [{"message": "x", "level": "loud"}]}') 
 SELECT is((taskq.task_wait(:'id')).error->>'sqlstate', '22023', 'a level that there is not is an error');
 
 -- so many and no more
-ALTER SYSTEM SET taskq.max_log_lines = 3;
-SELECT pg_reload_conf() \g /dev/null
-DO $$ BEGIN WHILE current_setting('taskq.max_log_lines') <> '3' LOOP PERFORM pg_sleep(0.01); END LOOP; END $$;
+SELECT current_database() AS db \gset
+ALTER DATABASE :"db" SET taskq.max_log_lines = 3;
+SET taskq.max_log_lines = 3;
 SELECT taskq.worker_restart() \g /dev/null
 SELECT taskq.task_submit('log', (SELECT jsonb_build_object('say', jsonb_agg(jsonb_build_object('message', i))) FROM generate_series(1, 10) i)) AS id \gset
 SELECT taskq.task_wait(:'id') \g /dev/null
@@ -94,8 +94,8 @@ SELECT is(taskq.task_log(:'id', :'token', 'again'), 1, 'the next attempt begins 
 RESET SESSION AUTHORIZATION;
 SELECT is(lines(:'id'), '1 1 info begun; 1 2 info two; 1 3 error three {"n": 3}; 1 4 warning further lines of this attempt are not kept: taskq.max_log_lines is 3; 2 1 info again', 'the log of both');
 SELECT is(logged_at, '2020-01-01 00:00Z', 'a line may say when it was') FROM taskq.task_logs(:'id', 'error');
-ALTER SYSTEM RESET taskq.max_log_lines;
-SELECT pg_reload_conf() \g /dev/null
+ALTER DATABASE :"db" RESET taskq.max_log_lines;
+RESET taskq.max_log_lines;
 
 -- who sees them
 GRANT EXECUTE ON FUNCTION log_say(jsonb), wait_at_gate(jsonb), lines(uuid, text, bigint, int) TO log_user, log_other;
