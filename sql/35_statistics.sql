@@ -27,12 +27,13 @@ CREATE TABLE taskq_internal.rollup (
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.rollup', '');
 COMMENT ON TABLE taskq_internal.rollup IS 'what was counted, by minute, hour and day; look at it with taskq.statistics()';
 
-CREATE FUNCTION taskq_internal.counted(since timestamptz, until timestamptz, grain "char", types text,
-	OUT type "char", OUT outcome "char", OUT "of" int4, OUT tenant text, OUT name text, OUT n int8, OUT started int8,
+CREATE FUNCTION taskq_internal.counted(since timestamptz, until timestamptz, grain "char", types text, apart bool DEFAULT false,
+	OUT type "char", OUT outcome "char", OUT at timestamptz, OUT kind text, OUT queue text, OUT category text, OUT role text, OUT submitted_by text,
+	OUT tenant text, OUT name text, OUT n int8, OUT started int8,
 	OUT wait_us int8, OUT run_us int8, OUT max_us int8, OUT waits int8[], OUT runs int8[], OUT resources int8[])
 RETURNS SETOF record LANGUAGE c VOLATILE ROWS 100 AS 'MODULE_PATHNAME', 'taskq_counted';
-COMMENT ON FUNCTION taskq_internal.counted(timestamptz, timestamptz, "char", text) IS
-'what was counted between two moments, by groups of these types, also what is not written yet; by whole minutes (m), hours (h) or days (d)';
+COMMENT ON FUNCTION taskq_internal.counted(timestamptz, timestamptz, "char", text, bool) IS
+'what was counted between two moments of what the caller may see, by groups of these types, also what is not written yet; by whole minutes (m), hours (h) or days (d)';
 
 CREATE FUNCTION taskq_internal.histogram_add(state internal, histogram int8[]) RETURNS internal
 LANGUAGE c IMMUTABLE AS 'MODULE_PATHNAME', 'taskq_histogram_add';

@@ -3,7 +3,9 @@
  * statistics.c
  *		What was counted, for SQL to group and to show.
  *
- * Rights are asked by the SQL functions that call these.
+ * Everybody gets what was counted of the roles it may see, and of its tenant
+ * where it acts for one.  What is of all tenants together (workers, the length
+ * of queues, what found no room) is nobody's who acts for one of them.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,67 +16,211 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "lanes/counts.h"
+#include "miscadmin.h"
+#include "store/defs.h"
+#include "store/rights.h"
 #include "store/store.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#define COLUMNS 13
+/* A role, and may the caller see what is of it? */
+typedef struct CountedRole
+{
+	int32		id;
+	NameData	name;
+	bool		visible;
+} CountedRole;
+
+typedef struct Counting
+{
+	ReturnSetInfo *rsinfo;
+	HTAB	   *roles;
+	bool		limited;		/* the caller acts for one tenant */
+	bool		all;			/* the caller sees all roles */
+	const char *types;			/* or NULL */
+	bool		apart;
+} Counting;
+
+/* Whose it is that was counted. */
+typedef struct CountedOf
+{
+	const TaskqLaneDef *lane;	/* or NULL */
+	const TaskqKind *kind;		/* or NULL */
+	const CountedRole *role;	/* or NULL */
+	const CountedRole *by;		/* or NULL: the role itself */
+} CountedOf;
+
+static CountedRole *
+find_role(Counting *counting, int32 id)
+{
+	bool		found;
+	Oid			oid = InvalidOid;
+	CountedRole *role = hash_search(counting->roles, &id, HASH_ENTER, &found);
+
+	if (found)
+		return role;
+	memset(&role->name, 0, sizeof(role->name));
+	role->visible = taskq_role_read(id, &role->name, &oid) &&
+		(counting->all || taskq_role_may_see(oid));
+	return role;
+}
+
+/* Whose it is; false if it is not for the caller. */
+static bool
+look_whose(Counting *counting, const TaskqGroup *group, CountedOf *of)
+{
+	bool		is_lane = group->type == TASKQ_GROUP_LANE;
+
+	memset(of, 0, sizeof(*of));
+	if (group->of == 0)
+		return counting->all && !counting->limited;
+	if (counting->limited && !is_lane && group->type != TASKQ_GROUP_TAG &&
+		group->type != TASKQ_GROUP_MEMBER)
+		return false;
+	if (counting->limited &&
+		!taskq_tenant_may_see(group->tenant[0] ? group->tenant : NULL))
+		return false;
+	if (!is_lane)
+	{
+		of->role = find_role(counting, group->of);
+		return of->role->visible;
+	}
+	of->lane = taskq_lane_get(group->of);
+	if (of->lane == NULL)
+		return false;
+	of->kind = taskq_lane_kind(of->lane);
+	of->role = find_role(counting, of->lane->role);
+	if (group->name[0] != '\0')
+		of->by = find_role(counting, pg_strtoint32(group->name));
+	return of->role->visible || (of->by != NULL && of->by->visible);
+}
+
+/* Columns of counted(): the last eight are numbers that are always there. */
+enum
+{
+	COLUMN_TYPE,
+	COLUMN_OUTCOME,
+	COLUMN_AT,
+	COLUMN_KIND,
+	COLUMN_QUEUE,
+	COLUMN_CATEGORY,
+	COLUMN_ROLE,
+	COLUMN_BY,
+	COLUMN_TENANT,
+	COLUMN_NAME,
+	COLUMN_NUMBERS,
+	COLUMNS = COLUMN_NUMBERS + 8
+};
 
 static void
-put_counted(ReturnSetInfo *rsinfo, const TaskqCounted *counted)
+set_text(Datum *values, bool *nulls, int column, const char *value)
 {
-	const TaskqGroup *group = &counted->group;
-	const TaskqCounts *counts = &counted->counts;
-	bool		nulls[COLUMNS] = {false};
-	Datum		values[COLUMNS] = {
-		CharGetDatum(group->type),
-		CharGetDatum(group->outcome),
-		Int32GetDatum(group->of),
-		CStringGetTextDatum(group->tenant),
-		CStringGetTextDatum(group->name),
-		Int64GetDatum(counts->n),
-		Int64GetDatum(counts->started),
-		Int64GetDatum(counts->wait_us),
-		Int64GetDatum(counts->run_us),
-		Int64GetDatum(counts->max_us),
-		taskq_counts_array(counts->waits, TASKQ_BUCKETS),
-		taskq_counts_array(counts->runs, TASKQ_BUCKETS),
-		taskq_counts_array(counts->resources, TASKQ_RESOURCES)
-	};
+	nulls[column] = value == NULL || value[0] == '\0';
+	values[column] = nulls[column] ? (Datum) 0 : CStringGetTextDatum(value);
+}
 
-	/* columns 4 and 5: none */
-	nulls[3] = group->tenant[0] == '\0';
-	nulls[4] = group->name[0] == '\0';
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+static void
+set_numbers(Datum *values, const TaskqCounts *counts)
+{
+	values[COLUMN_NUMBERS] = Int64GetDatum(counts->n);
+	values[COLUMN_NUMBERS + 1] = Int64GetDatum(counts->started);
+	values[COLUMN_NUMBERS + 2] = Int64GetDatum(counts->wait_us);
+	values[COLUMN_NUMBERS + 3] = Int64GetDatum(counts->run_us);
+	values[COLUMN_NUMBERS + 4] = Int64GetDatum(counts->max_us);
+	values[COLUMN_NUMBERS + 5] = taskq_counts_array(counts->waits,
+													TASKQ_BUCKETS);
+	values[COLUMN_NUMBERS + 6] = taskq_counts_array(counts->runs,
+													TASKQ_BUCKETS);
+	values[COLUMN_NUMBERS + 7] = taskq_counts_array(counts->resources,
+													TASKQ_RESOURCES);
+}
+
+static void
+put_counted(TimestampTz at, const TaskqCounted *counted, void *arg)
+{
+	Counting   *counting = arg;
+	const TaskqGroup *group = &counted->group;
+	CountedOf	of;
+	Datum		values[COLUMNS];
+	bool		nulls[COLUMNS] = {false};
+
+	if ((counting->types != NULL &&
+		 strchr(counting->types, group->type) == NULL) ||
+		!look_whose(counting, group, &of))
+		return;
+	values[COLUMN_TYPE] = CharGetDatum(group->type);
+	values[COLUMN_OUTCOME] = CharGetDatum(group->outcome);
+	values[COLUMN_AT] = TimestampTzGetDatum(at);
+	nulls[COLUMN_AT] = !counting->apart;
+	set_text(values, nulls, COLUMN_KIND,
+			 of.lane ? NameStr(of.lane->kind) : NULL);
+	set_text(values, nulls, COLUMN_QUEUE,
+			 of.lane ? NameStr(of.lane->queue) : NULL);
+	set_text(values, nulls, COLUMN_CATEGORY,
+			 of.kind ? of.kind->category : NULL);
+	set_text(values, nulls, COLUMN_ROLE,
+			 of.role ? NameStr(of.role->name) : NULL);
+	set_text(values, nulls, COLUMN_BY, of.by ? NameStr(of.by->name)
+			 : of.role ? NameStr(of.role->name) : NULL);
+	set_text(values, nulls, COLUMN_TENANT, group->tenant);
+	set_text(values, nulls, COLUMN_NAME,
+			 group->type == TASKQ_GROUP_LANE ? NULL : group->name);
+	set_numbers(values, &counted->counts);
+	tuplestore_putvalues(counting->rsinfo->setResult,
+						 counting->rsinfo->setDesc, values, nulls);
+}
+
+static void
+begin_counting(Counting *counting, FunctionCallInfo fcinfo)
+{
+	HASHCTL		ctl = {.keysize = sizeof(int32),
+		.entrysize = sizeof(CountedRole),
+	.hcxt = CurrentMemoryContext};
+
+	memset(counting, 0, sizeof(*counting));
+	counting->rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	counting->roles = hash_create("taskq counted roles", 16, &ctl,
+								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	counting->limited = taskq_tenant_is_limited();
+	counting->all = taskq_role_may_see(InvalidOid);
 }
 
 PG_FUNCTION_INFO_V1(taskq_counted);
 
 /*
- * taskq_counted - (since, until, grain, types): what was counted, by groups;
- * until null: to now
+ * taskq_counted - (since, until, grain, types, apart): what was counted of
+ * what the caller may see, by groups; until null: to now; apart: for each
+ * minute, hour or day by itself
  */
 Datum
 taskq_counted(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	TimestampTz since = PG_ARGISNULL(0) ? DT_NOBEGIN
 	: PG_GETARG_TIMESTAMPTZ(0);
 	TimestampTz until = PG_ARGISNULL(1) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(1);
 	char		grain = PG_ARGISNULL(2) ? TASKQ_SPAN_ALL : PG_GETARG_CHAR(2);
-	char	   *types = PG_ARGISNULL(3) ? NULL
-	: text_to_cstring(PG_GETARG_TEXT_PP(3));
+	Counting	counting;
 	HASH_SEQ_STATUS status;
 	TaskqCounted *counted;
 	HTAB	   *table;
 
 	taskq_store_require();
+	taskq_defs_begin();
 	InitMaterializedSRF(fcinfo, 0);
-	table = taskq_counts_read(since, until, grain, types);
+	begin_counting(&counting, fcinfo);
+	counting.types = PG_ARGISNULL(3) ? NULL
+		: text_to_cstring(PG_GETARG_TEXT_PP(3));
+	counting.apart = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
+	if (counting.apart)
+	{
+		taskq_counts_visit(since, until, grain, true, put_counted, &counting);
+		return (Datum) 0;
+	}
+	table = taskq_counts_read(since, until, grain, counting.types);
 	hash_seq_init(&status, table);
 	while ((counted = hash_seq_search(&status)) != NULL)
-		put_counted(rsinfo, counted);
+		put_counted(0, counted, &counting);
 	hash_destroy(table);
 	return (Datum) 0;
 }

@@ -21,6 +21,7 @@
 #define IDLE_MS 1000			/* between two of them when nothing runs */
 #define KEEP_MINUTES (3 * USECS_PER_HOUR)
 #define KEEP_HOURS (15 * USECS_PER_DAY)
+#define DAY_GROUPS 5000			/* of which there is a row a day */
 #define FORGET 500				/* rows deleted in a transaction */
 
 static TimestampTz minute_ends = 0; /* steady time; 0: not known */
@@ -50,25 +51,58 @@ forget_old(TimestampTz now)
 							   FORGET);
 }
 
+/*
+ * Add to the row of its day.  Of groups whose names others choose there are
+ * only so many in a day; what comes after them is one of the others.
+ */
+static void
+add_to_day(TimestampTz day, TaskqCounted *counted, int *ngroups)
+{
+	bool		full = *ngroups >= DAY_GROUPS;
+
+	if (taskq_rollup_add(TASKQ_SPAN_DAY, day, false, counted))
+		return;
+	if (full)
+		taskq_group_other(&counted->group);
+	(void) taskq_rollup_add(TASKQ_SPAN_DAY, day, true, counted);
+	*ngroups += !full;
+}
+
+/* Of all time only what is of kinds and queues. */
+static void
+add_to_all(TaskqCounted *counted)
+{
+	if (counted->group.type != TASKQ_GROUP_LANE)
+		return;
+	memset(counted->group.tenant, 0, TASKQ_GROUP_NAME);
+	memset(counted->group.name, 0, TASKQ_GROUP_NAME);
+	(void) taskq_rollup_add(TASKQ_SPAN_ALL, DT_NOBEGIN, true, counted);
+}
+
 /* Write what was counted in the minute of this moment. */
 static void
 write_counts(TimestampTz at)
 {
+	TimestampTz minute = taskq_counts_floor(at, TASKQ_SPAN_MINUTE);
+	TimestampTz hour = taskq_counts_floor(at, TASKQ_SPAN_HOUR);
+	TimestampTz day = taskq_counts_floor(at, TASKQ_SPAN_DAY);
 	TaskqCounted *counted;
 	int			n = taskq_counts_copy(&counted);
+	int			ngroups;
 
 	if (n == 0)
 		return;
 	taskq_pass_begin();
+	ngroups = taskq_rollup_count(TASKQ_SPAN_DAY, day);
 	for (int i = 0; i < n; i++)
 	{
-		static const char spans[] = {TASKQ_SPAN_MINUTE, TASKQ_SPAN_HOUR,
-		TASKQ_SPAN_DAY};
+		TaskqCounted this = counted[i];
 
-		for (int j = 0; j < lengthof(spans); j++)
-			taskq_rollup_add(spans[j], taskq_counts_floor(at, spans[j]),
-							 &counted[i]);
-		taskq_rollup_add(TASKQ_SPAN_ALL, DT_NOBEGIN, &counted[i]);
+		add_to_day(day, &this, &ngroups);
+		(void) taskq_rollup_add(TASKQ_SPAN_HOUR, hour, true, &this);
+		(void) taskq_rollup_add(TASKQ_SPAN_MINUTE, minute, true, &this);
+		add_to_all(&this);
+		CHECK_FOR_INTERRUPTS();
 	}
 	forget_old(at);
 	taskq_counts_written(counted, n);

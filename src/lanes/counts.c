@@ -36,6 +36,7 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "store/defs.h"
+#include "store/labels.h"
 #include "store/state.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -60,6 +61,7 @@ typedef struct Sample
 	int			level;			/* of the subtransaction */
 	int32		lane;
 	int32		role;
+	int32		by;				/* the role that submitted, if it is another */
 	const char *tenant;			/* "": none; NULL: too long, or too many */
 	const char *name;			/* of a worker, tag, or member */
 	int64		n;
@@ -160,15 +162,6 @@ taskq_counts_init(void)
 	taskq_state_counted = count_change;
 }
 
-/* Forget a group's names: it is one of the others. */
-static void
-make_other(TaskqGroup *group)
-{
-	group->of = 0;
-	memset(group->tenant, 0, sizeof(group->tenant));
-	memset(group->name, 0, sizeof(group->name));
-}
-
 /*
  * The entry of a group, or of the others if there is no room; NULL if there
  * is none for these either.  Caller holds the lock.
@@ -187,7 +180,7 @@ enter_group(const TaskqGroup *group)
 	if (entry != NULL)
 		return entry;
 	if (shared->n >= max_entries() - OTHERS)
-		make_other(&key.group);
+		taskq_group_other(&key.group);
 	entry = hash_search(entries, &key, HASH_ENTER_NULL, &found);
 	if (entry == NULL || found)
 		return entry;
@@ -250,6 +243,7 @@ compare_samples(const void *pa, const void *pb)
 	COMPARE(outcome);
 	COMPARE(lane);
 	COMPARE(role);
+	COMPARE(by);
 	COMPARE(tenant);
 	COMPARE(name);
 	COMPARE(started);
@@ -360,6 +354,61 @@ count_tags(TaskqRow *row, Sample *sample)
 	}
 }
 
+/* The members that the kind names, of payload or else metadata. */
+static void
+count_members(TaskqRow *row, const List *members, Sample *sample)
+{
+	Jsonb	   *payload = taskq_row_isnull(row, payload) ? NULL
+	: DatumGetJsonbP(taskq_row_value(row, payload));
+	Jsonb	   *metadata = taskq_row_isnull(row, metadata) ? NULL
+	: DatumGetJsonbP(taskq_row_value(row, metadata));
+	const ListCell *lc;
+
+	sample->type = TASKQ_GROUP_MEMBER;
+	foreach(lc, members)
+	{
+		const char *name = lfirst(lc);
+		char	   *value = payload ? taskq_member_text(payload, name) : NULL;
+
+		if (value == NULL && metadata != NULL)
+			value = taskq_member_text(metadata, name);
+		if (value == NULL)
+			continue;
+		sample->name = intern(psprintf("%s=%s", name, value));
+		add_sample(sample);
+	}
+}
+
+/*
+ * What is known of the lane of the last one: most are of the same.  False if
+ * there is no such lane.
+ */
+static bool
+look_at_lane(int32 id, int32 *role, const List **members)
+{
+	static int32 last = 0;
+	static uint64 generation;
+	static int32 last_role;
+	static const List *last_members;
+	const TaskqLaneDef *lane;
+	const TaskqKind *kind;
+
+	if (id != last || generation != taskq_defs_generation)
+	{
+		lane = taskq_lane_get(id);
+		if (lane == NULL)
+			return false;
+		kind = taskq_lane_kind(lane);
+		last = id;
+		last_role = lane->role;
+		last_members = kind ? kind->indexed : NIL;
+		generation = taskq_defs_generation;
+	}
+	*role = last_role;
+	*members = last_members;
+	return true;
+}
+
 /* When it ran, and since when it could have. */
 static void
 set_times(TaskqRow *row, char from, const TaskqChange *change, Sample *sample)
@@ -404,21 +453,21 @@ static void
 count_change(TaskqRow *row, char from, const TaskqChange *change)
 {
 	Sample		sample;
-	const TaskqLaneDef *lane;
+	const List *members;
 
-	if (shared == NULL)
-		return;
-	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
-	if (lane == NULL)
+	memset(&sample, 0, sizeof(sample));
+	sample.lane = DatumGetInt32(taskq_row_value(row, lane));
+	if (shared == NULL || !look_at_lane(sample.lane, &sample.role, &members))
 		return;
 	begin_samples();
-	memset(&sample, 0, sizeof(sample));
 	sample.type = TASKQ_GROUP_LANE;
 	sample.outcome = change->to;
 	sample.level = GetCurrentTransactionNestLevel();
-	sample.lane = lane->id;
-	sample.role = lane->role;
 	sample.n = 1;
+	if (!taskq_row_isnull(row, submitted_by))
+		sample.by = DatumGetInt32(taskq_row_value(row, submitted_by));
+	if (sample.by == sample.role)
+		sample.by = 0;
 	set_times(row, from, change, &sample);
 	sample.tenant = taskq_row_isnull(row, tenant) ? "" :
 		intern(TextDatumGetCString(taskq_row_value(row, tenant)));
@@ -426,6 +475,8 @@ count_change(TaskqRow *row, char from, const TaskqChange *change)
 	add_sample(&sample);
 	if (!taskq_row_isnull(row, tags))
 		count_tags(row, &sample);
+	if (members != NIL)
+		count_members(row, members, &sample);
 }
 
 /* ---- handing over ---- */
@@ -448,7 +499,7 @@ static bool
 same_group(const Sample *a, const Sample *b)
 {
 	return a->type == b->type && a->outcome == b->outcome &&
-		a->lane == b->lane && a->tenant == b->tenant && a->name == b->name;
+		a->lane == b->lane && a->by == b->by && a->tenant == b->tenant && a->name == b->name;
 }
 
 static void
@@ -465,28 +516,40 @@ make_group(TaskqGroup *group, char type, char outcome, int32 of,
 	strlcpy(group->name, name, TASKQ_GROUP_NAME);
 }
 
+/* What the samples of a lane come to, with what they have used. */
+static void
+hand_over_lane(const Sample *sample, TaskqCounts *counts)
+{
+	TaskqGroup	group;
+
+	if (has_used)
+		memcpy(counts->resources, used, sizeof(used));
+	has_used = false;
+	make_group(&group, TASKQ_GROUP_LANE, sample->outcome, sample->lane,
+			   sample->tenant, "");
+	if (sample->by != 0)
+		snprintf(group.name, sizeof(group.name), "%d", sample->by);
+	add_counts(&group, counts);
+	if (!sample->started)
+		return;
+	make_group(&group, TASKQ_GROUP_WORKER, sample->outcome, sample->role, "",
+			   sample->name);
+	add_counts(&group, counts);
+}
+
 /* What the samples of a group come to, to where it is counted. */
 static void
 hand_over_group(const Sample *sample, TaskqCounts *counts)
 {
 	TaskqGroup	group;
 
-	if (sample->type != TASKQ_GROUP_LANE)
+	if (sample->type == TASKQ_GROUP_LANE)
 	{
-		make_group(&group, sample->type, sample->outcome, sample->role,
-				   sample->tenant, sample->name);
-		add_counts(&group, counts);
+		hand_over_lane(sample, counts);
 		return;
 	}
-	if (has_used)
-		memcpy(counts->resources, used, sizeof(used));
-	has_used = false;
-	make_group(&group, TASKQ_GROUP_LANE, sample->outcome, sample->lane,
-			   sample->tenant, "");
-	add_counts(&group, counts);
-	if (!sample->started)
-		return;
-	make_group(&group, TASKQ_GROUP_WORKER, sample->outcome, sample->role, "",
+	make_group(&group, sample->type, sample->outcome,
+			   sample->by != 0 ? sample->by : sample->role, sample->tenant,
 			   sample->name);
 	add_counts(&group, counts);
 }
@@ -758,28 +821,6 @@ taskq_counts_sample(const TaskqCounted *counted, int n)
 
 /* ---- reading ---- */
 
-typedef struct Reading
-{
-	HTAB	   *table;
-	const char *types;
-} Reading;
-
-static void
-read_counted(TimestampTz at, const TaskqCounted *counted, void *arg)
-{
-	Reading    *reading = arg;
-	TaskqCounted *sum;
-	bool		found;
-
-	if (reading->types != NULL &&
-		strchr(reading->types, counted->group.type) == NULL)
-		return;
-	sum = hash_search(reading->table, &counted->group, HASH_ENTER, &found);
-	if (!found)
-		memset(&sum->counts, 0, sizeof(sum->counts));
-	taskq_counts_sum(&sum->counts, &counted->counts);
-}
-
 /*
  * What is not written, and a snapshot that shows all that is.  If something
  * went from here to there in between, both are had anew.
@@ -834,6 +875,79 @@ ceiling(TimestampTz when, char grain)
 	return floor + (grain == TASKQ_SPAN_DAY ? USECS_PER_DAY : USECS_PER_HOUR);
 }
 
+/* What is written of hours, from the largest spans that fit. */
+static void
+visit_hours(TimestampTz since, TimestampTz until, Snapshot snapshot,
+			TaskqRollupVisit visit, void *arg)
+{
+	TimestampTz day = ceiling(since, TASKQ_SPAN_DAY);
+	TimestampTz last = taskq_counts_floor(until, TASKQ_SPAN_DAY);
+
+	if (day >= last)
+	{
+		taskq_rollup_visit(TASKQ_SPAN_HOUR, since, until, snapshot, visit,
+						   arg);
+		return;
+	}
+	taskq_rollup_visit(TASKQ_SPAN_HOUR, since, day, snapshot, visit, arg);
+	taskq_rollup_visit(TASKQ_SPAN_DAY, day, last, snapshot, visit, arg);
+	if (until != DT_NOEND)
+		taskq_rollup_visit(TASKQ_SPAN_HOUR, last, until, snapshot, visit,
+						   arg);
+}
+
+/*
+ * taskq_counts_visit - what was counted from one moment to another, or
+ * (DT_NOEND) to now
+ *
+ * As rows have it; what is not written yet is of now.  apart: by spans of
+ * this grain only, each by itself.
+ */
+void
+taskq_counts_visit(TimestampTz since, TimestampTz until, char grain,
+				   bool apart, TaskqRollupVisit visit, void *arg)
+{
+	TaskqCounted *unwritten = NULL;
+	int			n = 0;
+	Snapshot	snapshot = NULL;
+	TimestampTz now = taskq_counts_floor(GetCurrentTimestamp(), grain);
+
+	if (shared != NULL && until == DT_NOEND)
+		snapshot = read_unwritten(&unwritten, &n);
+	if (grain == TASKQ_SPAN_HOUR && !apart)
+		visit_hours(since, until, snapshot, visit, arg);
+	else
+		taskq_rollup_visit(grain, since, until, snapshot, visit, arg);
+	for (int i = 0; i < n; i++)
+		visit(now, &unwritten[i], arg);
+	if (snapshot != NULL)
+		UnregisterSnapshot(snapshot);
+	if (unwritten != NULL)
+		pfree(unwritten);
+}
+
+typedef struct Reading
+{
+	HTAB	   *table;
+	const char *types;
+} Reading;
+
+static void
+read_counted(TimestampTz at, const TaskqCounted *counted, void *arg)
+{
+	Reading    *reading = arg;
+	TaskqCounted *sum;
+	bool		found;
+
+	if (reading->types != NULL &&
+		strchr(reading->types, counted->group.type) == NULL)
+		return;
+	sum = hash_search(reading->table, &counted->group, HASH_ENTER, &found);
+	if (!found)
+		memset(&sum->counts, 0, sizeof(sum->counts));
+	taskq_counts_sum(&sum->counts, &counted->counts);
+}
+
 HTAB *
 taskq_counts_read(TimestampTz since, TimestampTz until, char grain,
 				  const char *types)
@@ -842,42 +956,10 @@ taskq_counts_read(TimestampTz since, TimestampTz until, char grain,
 		.entrysize = sizeof(TaskqCounted),
 	.hcxt = CurrentMemoryContext};
 	Reading		reading = {.types = types};
-	TaskqCounted *unwritten = NULL;
-	int			n = 0;
-	Snapshot	snapshot = NULL;
 
 	reading.table = hash_create("taskq counted", 256, &ctl,
 								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	if (shared != NULL && until == DT_NOEND)
-		snapshot = read_unwritten(&unwritten, &n);
-	if (grain == TASKQ_SPAN_HOUR)
-	{
-		TimestampTz day = ceiling(since, TASKQ_SPAN_DAY);
-		TimestampTz last = taskq_counts_floor(until, TASKQ_SPAN_DAY);
-
-		if (day >= last)
-			taskq_rollup_visit(TASKQ_SPAN_HOUR, since, until, snapshot,
-							   read_counted, &reading);
-		else
-		{
-			taskq_rollup_visit(TASKQ_SPAN_HOUR, since, day, snapshot,
-							   read_counted, &reading);
-			taskq_rollup_visit(TASKQ_SPAN_DAY, day, last, snapshot,
-							   read_counted, &reading);
-			if (until != DT_NOEND)
-				taskq_rollup_visit(TASKQ_SPAN_HOUR, last, until, snapshot,
-								   read_counted, &reading);
-		}
-	}
-	else
-		taskq_rollup_visit(grain, since, until, snapshot, read_counted,
-						   &reading);
-	for (int i = 0; i < n; i++)
-		read_counted(0, &unwritten[i], &reading);
-	if (snapshot != NULL)
-		UnregisterSnapshot(snapshot);
-	if (unwritten != NULL)
-		pfree(unwritten);
+	taskq_counts_visit(since, until, grain, false, read_counted, &reading);
 	return reading.table;
 }
 

@@ -32,8 +32,12 @@ extern void taskq_counts_sample(const TaskqCounted *counted, int n);
  * entries of type TaskqCounted by their groups, in the current memory
  * context.  By whole minutes ('m', for the last two hours), hours ('h', 14
  * days) or days ('d', of UTC): both moments are the beginning of one.  types:
- * of groups, or NULL for all.  In a transaction.
+ * of groups, or NULL for all.  In a transaction.  taskq_counts_visit: row by
+ * row.
  */
+extern void taskq_counts_visit(TimestampTz since, TimestampTz until,
+							   char grain, bool apart,
+							   TaskqRollupVisit visit, void *arg);
 extern HTAB *taskq_counts_read(TimestampTz since, TimestampTz until,
 							   char grain, const char *types);
 extern TimestampTz taskq_counts_floor(TimestampTz when, char grain);

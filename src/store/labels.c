@@ -227,6 +227,26 @@ scalar_text(const JsonbValue *value)
 }
 
 /*
+ * taskq_member_text - a member of an object, as text; NULL if there is none
+ * that is text, number or bool
+ */
+char *
+taskq_member_text(const Jsonb *object, const char *name)
+{
+	JsonbValue	key = {.type = jbvString};
+	JsonbValue *value;
+
+	if (!JB_ROOT_IS_OBJECT(object))
+		return NULL;
+	key.val.string.val = unconstify(char *, name);
+	key.val.string.len = strlen(name);
+	value = findJsonbValueFromContainer(unconstify(JsonbContainer *,
+												   &object->root),
+										JB_FOBJECT, &key);
+	return value ? scalar_text(value) : NULL;
+}
+
+/*
  * taskq_label_value - of tasks in whose payload or metadata a member has this
  * value; NULL if there are none for such values
  */

@@ -44,6 +44,8 @@ extern char *taskq_label_submitter(int32 role);
 extern char *taskq_label_held(void);
 extern char *taskq_label_value(const char *member, const JsonbValue *value);
 
+extern char *taskq_member_text(const Jsonb *object, const char *name);
+
 /* reading */
 extern int	taskq_labels_scan(int leaf, const char *label,
 							  const TaskqLabelled *after, bool backwards,

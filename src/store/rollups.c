@@ -183,16 +183,27 @@ read_row(const TaskqRead *read, HeapTuple tuple, TaskqCounted *counted)
 	return DatumGetTimestampTz(values[Anum_rollup_at - 1]);
 }
 
-/*
- * taskq_rollup_add - add to the row of a group and time, which is made if
- * there is none
- *
- * In the caller's transaction.  Two groups may have the same key: then one of
- * them has the next.
- */
+/* taskq_group_other - forget a group's names: it is one of the others */
 void
-taskq_rollup_add(char span, TimestampTz at, const TaskqCounted *counted)
+taskq_group_other(TaskqGroup *group)
 {
+	group->of = 0;
+	memset(group->tenant, 0, sizeof(group->tenant));
+	memset(group->name, 0, sizeof(group->name));
+}
+
+/*
+ * taskq_rollup_add - add to the row of a group and time
+ *
+ * If there is none it is made (insert), or false returned.  In the caller's
+ * transaction.  Two groups may have the same key: then one of them has the
+ * next.
+ */
+bool
+taskq_rollup_add(char span, TimestampTz at, bool insert,
+				 const TaskqCounted *counted)
+{
+	bool		done = true;
 	TaskqCounted *sum = palloc(sizeof(TaskqCounted));
 	int64		key = group_key(&counted->group);
 	Datum		values[Natts_rollup];
@@ -212,6 +223,12 @@ taskq_rollup_add(char span, TimestampTz at, const TaskqCounted *counted)
 		taskq_read_begin(&read, TASKQ_REL_ROLLUP, TASKQ_REL_ROLLUP_PKEY,
 						 RowExclusiveLock, 3, keys);
 		tuple = taskq_read_next(&read);
+		if (tuple == NULL && !insert)
+		{
+			taskq_read_end(&read);
+			done = false;
+			break;
+		}
 		if (tuple == NULL)
 		{
 			row_values(span, at, key, counted, values);
@@ -235,6 +252,7 @@ taskq_rollup_add(char span, TimestampTz at, const TaskqCounted *counted)
 		break;
 	}
 	pfree(sum);
+	return done;
 }
 
 static void
@@ -273,6 +291,25 @@ taskq_rollup_visit(char span, TimestampTz from, TimestampTz until,
 	}
 	taskq_read_end(&read);
 	pfree(counted);
+}
+
+/* taskq_rollup_count - how many groups have a row of this span and time */
+int
+taskq_rollup_count(char span, TimestampTz at)
+{
+	TaskqRead	read;
+	ScanKeyData keys[2];
+	int			n = 0;
+
+	taskq_key(&keys[0], Anum_rollup_span, F_CHAREQ, CharGetDatum(span));
+	taskq_key(&keys[1], Anum_rollup_at, F_TIMESTAMPTZ_EQ,
+			  TimestampTzGetDatum(at));
+	taskq_read_begin(&read, TASKQ_REL_ROLLUP, TASKQ_REL_ROLLUP_PKEY,
+					 AccessShareLock, 2, keys);
+	while (taskq_read_next(&read) != NULL)
+		n++;
+	taskq_read_end(&read);
+	return n;
 }
 
 /*

@@ -11,10 +11,12 @@
 #define TASKQ_GROUP_NAME 128	/* longer ones are counted with the others */
 
 /* what a group is of */
-#define TASKQ_GROUP_LANE 'l'	/* a lane; tenant */
+#define TASKQ_GROUP_LANE 'l'	/* a lane; tenant; name: number of the role
+								 * that submitted, if it is another one */
 #define TASKQ_GROUP_WORKER 'w'	/* a role; name: its worker */
-#define TASKQ_GROUP_TAG 't'		/* a role; tenant, name: the tag */
-#define TASKQ_GROUP_MEMBER 'm'	/* a role; tenant, name: member=value */
+#define TASKQ_GROUP_TAG 't'		/* the role that submitted; tenant, name: the
+								 * tag */
+#define TASKQ_GROUP_MEMBER 'm'	/* likewise; name: member=value */
 #define TASKQ_GROUP_QUEUE 'q'	/* a role; name: a queue's length, sampled */
 #define TASKQ_GROUP_BUSY 'b'	/* a role: how long its workers were there */
 
@@ -84,8 +86,10 @@ typedef void (*TaskqRollupVisit) (TimestampTz at, const TaskqCounted *counted,
 extern void taskq_counts_sum(TaskqCounts *sum, const TaskqCounts *counts);
 extern Datum taskq_counts_array(const int64 *numbers, int n);
 extern void taskq_counts_from_array(Datum datum, int64 *numbers, int n);
-extern void taskq_rollup_add(char span, TimestampTz at,
+extern bool taskq_rollup_add(char span, TimestampTz at, bool insert,
 							 const TaskqCounted *counted);
+extern int	taskq_rollup_count(char span, TimestampTz at);
+extern void taskq_group_other(TaskqGroup *group);
 extern void taskq_rollup_visit(char span, TimestampTz from, TimestampTz until,
 							   Snapshot snapshot, TaskqRollupVisit visit,
 							   void *arg);
