@@ -150,16 +150,47 @@ should_leave(TaskqSlot *slot, bool idle)
 	return leave || ShutdownRequestPending;
 }
 
-/* What the process has used so far, for others to see. */
+/* What the process had used when it told that last. */
+static TaskqUsage used;
+
+/*
+ * What the process has used so far is for others to see, and what it has used
+ * since it told that last goes to the statistics of the kind whose tasks it
+ * has run.
+ */
 static void
 tell_usage(TaskqSlot *slot)
 {
 	TaskqUsage	usage;
+	TaskqUsage	more;
+	int64		sums[TASKQ_RESOURCES];
 
+	if (taskq_track_resources < 0)
+		return;
 	taskq_usage_read(&usage);
 	LWLockAcquire(taskq_slot_lock(my_slotno), LW_EXCLUSIVE);
 	slot->usage = usage;
 	LWLockRelease(taskq_slot_lock(my_slotno));
+	more = usage;
+	taskq_usage_less(&more, &used);
+	used = usage;
+	sums[TASKQ_CPU_USER_US] = more.user_us;
+	sums[TASKQ_CPU_SYSTEM_US] = more.system_us;
+	sums[TASKQ_BLOCKS_HIT] = more.blocks_hit;
+	sums[TASKQ_BLOCKS_READ] = more.blocks_read;
+	sums[TASKQ_BLOCKS_WRITTEN] = more.blocks_written;
+	sums[TASKQ_TEMP_BYTES] = more.temp_bytes;
+	sums[TASKQ_WAL_BYTES] = more.wal_bytes;
+	sums[TASKQ_PEAK_MEMORY] = more.peak_memory;
+	taskq_counts_used(sums);
+}
+
+/* What is finished becomes known, and with it what it has used. */
+static void
+announce(TaskqSlot *slot)
+{
+	tell_usage(slot);
+	taskq_announce(my_slotno);
 }
 
 static void
@@ -175,7 +206,7 @@ run_batch(TaskqSlot *slot)
 		CHECK_FOR_INTERRUPTS();
 		if (slot->finished_at != 0 &&
 			taskq_steady_now() - slot->finished_at > ANNOUNCE_US)
-			taskq_announce(my_slotno);
+			announce(slot);
 		if (slot->next < slot->nitems && should_leave(slot, false))
 		{
 			LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
@@ -185,9 +216,8 @@ run_batch(TaskqSlot *slot)
 	}
 	taskq_relief_end();
 	taskq_round_tidy(slot);
-	tell_usage(slot);
 	pgstat_report_activity(STATE_IDLE, "");
-	taskq_announce(my_slotno);
+	announce(slot);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	taskq_claim_release(my_slotno);
 	slot->state = TASKQ_SLOT_IDLE;
@@ -236,6 +266,7 @@ taskq_worker_main(Datum arg)
 	taskq_session_init();
 	taskq_execute_init(my_slotno);
 	taskq_counts_batch();
+	taskq_usage_read(&used);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	slot->connected = true;
 	slot->state = TASKQ_SLOT_IDLE;
