@@ -838,7 +838,8 @@ update_failure(TaskqLive *live, Jsonb *told)
 							   "must be objects with a member \"step\"");
 	taskq_failures_add(&live->failures,
 					   taskq_failure_text(step, error,
-										  JsonbPGetDatum(told)));
+										  JsonbPGetDatum(told),
+										  "failure_details"));
 }
 
 /* Steps that failed since the last heartbeat: one, or an array of them. */
@@ -850,9 +851,12 @@ update_failures(TaskqLive *live, Jsonb *told)
 
 	taskq_check_size(told, "failure_details");
 	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		update_failure(live, many
 					   ? JsonbValueToJsonb(getIthJsonbValueFromContainer(&told->root, i))
 					   : told);
+	}
 	live->failed_steps =
 		Min((int64) Max(live->failed_steps, 0) + n, PG_INT32_MAX);
 }

@@ -162,7 +162,7 @@ taskq_step_failed(PG_FUNCTION_ARGS)
 	failure = taskq_failure_text(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 								 taskq_arg_text(fcinfo, 1, NULL),
 								 PG_ARGISNULL(2) ? (Datum) 0
-								 : PG_GETARG_DATUM(2));
+								 : PG_GETARG_DATUM(2), "details");
 
 	slot = &taskq_shared->slots[taskq_current->slotno];
 	LWLockAcquire(taskq_slot_lock(taskq_current->slotno), LW_EXCLUSIVE);

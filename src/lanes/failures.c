@@ -63,10 +63,11 @@ object_text(const char *step, const char *error, int max)
  * timestamp and whatever the details have; palloc'd
  *
  * Long texts are cut.  details: an object, or 0; raises 22023 if it is
- * something else or larger than 1 kB.
+ * something else or larger than 1 kB, and names the argument.
  */
 char *
-taskq_failure_text(const char *step, const char *error, Datum details)
+taskq_failure_text(const char *step, const char *error, Datum details,
+				   const char *argument)
 {
 	Jsonb	   *given = details ? DatumGetJsonbP(details) : NULL;
 	Datum		object;
@@ -74,10 +75,10 @@ taskq_failure_text(const char *step, const char *error, Datum details)
 	int			max = MAX_ERROR;
 
 	if (given != NULL && !JB_ROOT_IS_OBJECT(given))
-		taskq_invalid_argument("details", "must be a JSON object");
+		taskq_invalid_argument(argument, "must be a JSON object");
 	if (given != NULL &&
 		strlen(JsonbToCString(NULL, &given->root, 0)) > MAX_DETAILS)
-		taskq_invalid_argument("details",
+		taskq_invalid_argument(argument,
 							   psprintf("must not be larger than %d bytes",
 										MAX_DETAILS));
 	/* what has to be escaped takes more room */

@@ -7,7 +7,7 @@
 #include "base/shmem.h"
 
 extern char *taskq_failure_text(const char *step, const char *error,
-								Datum details);
+								Datum details, const char *argument);
 extern void taskq_failures_add(TaskqFailures *failures, const char *text);
 extern void taskq_failures_add_all(TaskqFailures *failures, Datum array);
 extern Datum taskq_failures_jsonb(const TaskqFailures *failures);

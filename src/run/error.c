@@ -55,7 +55,7 @@ type_name(const ErrorData *error)
 	int			sqlerrcode = error->sqlerrcode;
 	const char *condition = condition_name(sqlerrcode);
 
-	if (error->datatype_name != NULL &&
+	if (error->datatype_name != NULL && error->datatype_name[0] != '\0' &&
 		(condition == NULL || sqlerrcode == ERRCODE_RAISE_EXCEPTION ||
 		 ERRCODE_TO_CATEGORY(sqlerrcode) ==
 		 ERRCODE_TO_CATEGORY(ERRCODE_TASK_NO_RETRY)))
