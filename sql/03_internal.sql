@@ -18,7 +18,7 @@ RETURNS SETOF record LANGUAGE c VOLATILE STRICT ROWS 100 AS 'MODULE_PATHNAME', '
 COMMENT ON FUNCTION taskq_internal.live() IS 'tasks that workers of this database hold now, from shared memory';
 
 CREATE FUNCTION taskq_internal.lanes(
-	OUT lane int4, OUT waiting int8, OUT running int4, OUT average_run interval)
+	OUT lane int4, OUT waiting int8, OUT running int4, OUT average_run interval, OUT oldest timestamptz)
 RETURNS SETOF record LANGUAGE c VOLATILE STRICT ROWS 50 AS 'MODULE_PATHNAME', 'taskq_lanes';
 COMMENT ON FUNCTION taskq_internal.lanes() IS 'lanes of this database in shared memory';
 

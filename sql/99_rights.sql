@@ -111,6 +111,12 @@ GRANT EXECUTE ON FUNCTION taskq.cluster_summary() TO taskq_user, taskq_worker, t
 GRANT EXECUTE ON FUNCTION taskq_internal.ring_lines(), taskq.log(text, text, jsonb), taskq.task_logs(uuid, text, int8, int)
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 GRANT EXECUTE ON FUNCTION taskq.task_log(uuid, uuid, text, text, jsonb, jsonb) TO taskq_worker;
+GRANT SELECT ON taskq.alert TO taskq_operator, taskq_monitor;
+GRANT EXECUTE ON FUNCTION
+	taskq.alert_define(text, text, float8, interval, text, text, float8, bool, text), taskq.alert_drop(text),
+	taskq.alert_enable(text), taskq.alert_disable(text)
+	TO taskq_operator;
+GRANT EXECUTE ON FUNCTION taskq_internal.alert_value(text, text, text, interval) TO taskq_operator, taskq_monitor;
 GRANT EXECUTE ON FUNCTION taskq.sitrep() TO taskq_monitor, taskq_operator;
 GRANT EXECUTE ON FUNCTION
 	taskq.kind_define,

@@ -89,6 +89,21 @@ taskq_live(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/*
+ * Since when the first task of a lane waits, as far as shared memory knows;
+ * DT_NOEND if none does.
+ */
+static TimestampTz
+oldest_of(const TaskqLane *lane)
+{
+	pg_uuid_t	head;
+
+	if (lane->waiting <= 0 || !lane->dirty)
+		return DT_NOEND;
+	taskq_lane_head(lane, &head);
+	return taskq_id_time(&head);
+}
+
 PG_FUNCTION_INFO_V1(taskq_lanes);
 
 /* taskq_lanes - the lanes of this database in shared memory, for the view */
@@ -118,15 +133,18 @@ taskq_lanes(PG_FUNCTION_ARGS)
 	}
 	for (int i = 0; i < n; i++)
 	{
-		Datum		values[4];
-		bool		nulls[4] = {false, false, false, false};
+		Datum		values[5];
+		bool		nulls[5] = {false};
 		Interval	average = {.time = copy[i].average_us};
+		TimestampTz oldest = oldest_of(&copy[i]);
 
 		values[0] = Int32GetDatum(copy[i].id);
 		values[1] = Int64GetDatum(copy[i].waiting);
 		values[2] = Int32GetDatum(Max(copy[i].running, 0));
 		values[3] = IntervalPGetDatum(&average);
 		nulls[3] = copy[i].average_us == 0;
+		values[4] = TimestampTzGetDatum(oldest);
+		nulls[4] = oldest == DT_NOEND;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
 							 nulls);
 	}

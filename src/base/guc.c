@@ -18,6 +18,8 @@
 #include "utils/memutils.h"
 #include "utils/varlena.h"
 
+int			taskq_alert_interval = 10000;
+int			taskq_stalled_after = 60000;
 int			taskq_audit = TASKQ_AUDIT_ACTIONS;
 int			taskq_audit_retention = 90 * 24 * 60;
 int			taskq_max_workers = 4;
@@ -260,6 +262,16 @@ taskq_guc_init(void)
 							 "Run no tasks after the server has started until taskq.resume() is called.",
 							 "For physical copies of a server, which cannot be told from the original.",
 							 &taskq_start_paused, false, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.alert_interval",
+							"How often alerts and running tasks are looked after.",
+							"Only while something waits, runs, or fires.",
+							&taskq_alert_interval, 10000, 100, 3600000, PGC_SIGHUP,
+							GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.stalled_after",
+							"Running tasks that show no sign of life for so long are called stalled.",
+							"Three times what its kind usually takes, if that is longer.  0: none is.",
+							&taskq_stalled_after, 60000, 0, INT_MAX, PGC_SIGHUP,
+							GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomEnumVariable("taskq.audit", "What is written into the audit.",
 							 "actions: who cancelled, retried, paused, defined what, and the like; all: also who submitted what.",
 							 &taskq_audit, TASKQ_AUDIT_ACTIONS, audit_options, PGC_SUSET, 0, NULL,

@@ -18,6 +18,8 @@ typedef enum TaskqAuditLevel
 	TASKQ_AUDIT_ALL				/* submits, too */
 } TaskqAuditLevel;
 
+extern int	taskq_alert_interval;	/* ms */
+extern int	taskq_stalled_after;	/* ms; 0: nothing stalls */
 extern int	taskq_audit;
 extern int	taskq_audit_retention;	/* minutes; -1 for ever */
 

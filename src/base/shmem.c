@@ -370,6 +370,7 @@ taskq_db_enter(Oid dbid)
 	db->next_schedule = DT_NOBEGIN;
 	db->clock_offset = taskq_clock_offset();
 	db->next_sweep = DT_NOBEGIN;
+	db->next_check = DT_NOEND;
 	db->held_until = DT_NOEND;
 	db->not_before = DT_NOBEGIN;
 	db->no_worker_before = DT_NOBEGIN;

@@ -115,6 +115,7 @@ typedef struct TaskqDb
 								 * itself */
 	TimestampTz events_since;	/* steady time; none has been taken since */
 	TimestampTz next_sweep;		/* when old tasks are to be looked for */
+	TimestampTz next_check;		/* when to look after alerts and stalled tasks */
 	bool		foreign;		/* has tasks that are not run here before
 								 * taskq.resume() */
 	bool		busy;			/* its dispatcher found something to do */

@@ -529,8 +529,8 @@ may_leave(bool has_work)
 			TimestampDifferenceMilliseconds(now,
 											Min(Min(taskq_dispatcher.db->next_due,
 													taskq_dispatcher.db->next_schedule),
-												taskq_dispatcher.db
-												->next_sweep)) >
+												Min(taskq_dispatcher.db->next_sweep,
+													taskq_dispatcher.db->next_check))) >
 			TASKQ_RETRY_MS;
 	if (leave)
 	{
@@ -602,6 +602,7 @@ forget_database(void)
 		taskq_dispatcher.db->next_due = DT_NOEND;
 		taskq_dispatcher.db->next_schedule = DT_NOEND;
 		taskq_dispatcher.db->next_sweep = DT_NOEND;
+		taskq_dispatcher.db->next_check = DT_NOEND;
 		taskq_dispatcher.db->loaded = false;
 		taskq_dispatcher.db->renewed = false;
 		/* ... and nobody shall wait for this database's bits */
@@ -655,6 +656,7 @@ enum
 	CHORE_LIMITS,
 	CHORE_WORKERS,
 	CHORE_SWEEPER,
+	CHORE_ALERTS,
 	CHORE_SAVE,
 	CHORE_TALLY
 };
@@ -687,6 +689,7 @@ taskq_settle_suspects},
 [CHORE_LIMITS] = {"see to tasks that were held back", open_lanes},
 [CHORE_WORKERS] = {"start workers", start_workers},
 [CHORE_SWEEPER] = {"start a sweeper", taskq_start_sweeper},
+[CHORE_ALERTS] = {"look after alerts", taskq_check_alerts},
 [CHORE_SAVE] = {"save how far the lanes have come", taskq_save},
 [CHORE_TALLY] = {"write what was counted", taskq_tally}};
 

@@ -15,6 +15,7 @@ extern void taskq_follow_clock(void);
 extern void taskq_fire_timers(void);
 
 /* schedule.c: what is submitted again and again */
+extern void taskq_check_alerts(void);
 extern void taskq_fire_schedules(void);
 extern void taskq_move_schedules(int64 by);
 

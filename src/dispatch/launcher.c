@@ -325,7 +325,7 @@ when_wanted(TaskqDb *db)
 		when = Max(db->wanted
 				   ? DT_NOBEGIN
 				   : taskq_steady_at(Min(Min(db->next_due, db->next_schedule),
-										 db->next_sweep)),
+										 Min(db->next_sweep, db->next_check))),
 				   db->not_before);
 	LWLockRelease(taskq_main_lock);
 	return when;

@@ -245,6 +245,22 @@ notify_event(const void *what, int i)
 }
 
 /*
+ * taskq_event_stalled - tell listeners of a running task that stands still,
+ * when the transaction commits
+ */
+void
+taskq_event_stalled(const pg_uuid_t *id)
+{
+	char		payload[128];
+
+	if (taskq_notify == TASKQ_NOTIFY_OFF)
+		return;
+	snprintf(payload, sizeof(payload),
+			 "{\"task_id\":\"%s\",\"state\":\"stalled\"}", taskq_id_text(id));
+	Async_Notify(CHANNEL, payload);
+}
+
+/*
  * taskq_event_send - tell listeners of tasks' states; outside of a
  * transaction
  */

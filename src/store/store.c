@@ -68,7 +68,8 @@ static const char *const names[] = {
 	"label_keep_id_idx",
 	"secret", "secret_pkey",
 	"audit", "audit_pkey", "audit_task_idx",
-	"rollup", "rollup_pkey"
+	"rollup", "rollup_pkey",
+	"alert", "alert_pkey", "alert_state", "alert_state_pkey"
 };
 
 StaticAssertDecl(lengthof(names) == TASKQ_NRELS - TASKQ_REL_TIMER,
@@ -142,6 +143,10 @@ static const Oid step_types[] = {UUIDOID, TEXTOID, INT4OID, UUIDOID, UUIDOID,
 JSONBOID};
 static const Oid label_types[] = {TEXTOID, INT8OID, UUIDOID};
 static const Oid secret_types[] = {TEXTOID, INT4OID, TEXTARRAYOID};
+static const Oid alert_types[] = {TEXTOID, TEXTOID, FLOAT8OID, FLOAT8OID,
+INTERVALOID, TEXTOID, TEXTOID, BOOLOID, TEXTOID, INT4OID, TIMESTAMPTZOID};
+static const Oid alert_state_types[] = {TEXTOID, TIMESTAMPTZOID,
+TIMESTAMPTZOID, FLOAT8OID, TIMESTAMPTZOID, INT8OID};
 static const Oid audit_types[] = {UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
 	UUIDOID, UUIDARRAYOID, INT8OID, INT4OID, INT4OID, TEXTOID, INT4OID,
 	TEXTOID, UUIDOID, JSONBOID, INETOID, TEXTOID, INT4OID, BOOLOID, TEXTOID,
@@ -188,7 +193,9 @@ static const struct
 	{TASKQ_REL_STEP, step_types, lengthof(step_types)},
 	{TASKQ_REL_SECRET, secret_types, lengthof(secret_types)},
 	{TASKQ_REL_AUDIT, audit_types, lengthof(audit_types)},
-	{TASKQ_REL_ROLLUP, rollup_types, lengthof(rollup_types)}
+	{TASKQ_REL_ROLLUP, rollup_types, lengthof(rollup_types)},
+	{TASKQ_REL_ALERT, alert_types, lengthof(alert_types)},
+	{TASKQ_REL_ALERT_STATE, alert_state_types, lengthof(alert_state_types)}
 };
 
 StaticAssertDecl(lengthof(task_types) == Natts_task &&
