@@ -41,6 +41,31 @@ SELECT pg_catalog.pg_extension_config_dump('taskq_internal.alert_state', 'WHERE 
 COMMENT ON TABLE taskq_internal.alert IS 'alerts; look at them in view taskq.alert';
 COMMENT ON TABLE taskq_internal.alert_state IS 'alerts that fire, or did';
 
+CREATE FUNCTION taskq_internal.lately("window" interval, OUT "of" int4, OUT outcome "char", OUT n int8)
+RETURNS SETOF record LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+SELECT c."of", c.outcome, c.n
+FROM (SELECT CASE WHEN $1 > interval '2 h' THEN 'h' ELSE 'm' END AS grain) g
+CROSS JOIN LATERAL taskq_internal.counted(
+	date_trunc(CASE g.grain WHEN 'h' THEN 'hour' ELSE 'minute' END, clock_timestamp() - $1, 'UTC'), NULL, g.grain::"char", 'l') c
+$$;
+COMMENT ON FUNCTION taskq_internal.lately(interval) IS 'how many attempts ended how, by lane, in so long and the part of a minute or hour before it';
+
+CREATE FUNCTION taskq_internal.unserved(OUT queue text, OUT kind text, OUT run_as name, OUT external bool, OUT waiting int8)
+RETURNS SETOF record LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+SELECT n.queue, n.kind, r.name, k.handler IS NULL AND k.name IS NOT NULL, sum(l.waiting)::int8
+FROM taskq_internal.lanes() l
+JOIN taskq_internal.lane n ON n.id = l.lane
+JOIN taskq_internal.role r ON r.id = n.role
+LEFT JOIN taskq_internal.kind k ON k.name = n.kind
+WHERE l.waiting > 0
+	AND NOT EXISTS (SELECT FROM taskq_internal.pause p WHERE p.scope = 'a' OR p.scope = 'q' AND p.name = n.queue OR p.scope = 'k' AND p.name = n.kind)
+	AND CASE WHEN k.handler IS NULL AND k.name IS NOT NULL
+		THEN NOT EXISTS (SELECT FROM taskq_internal.lease e JOIN taskq_internal.task t ON t.id = e.task WHERE t.lane = n.id)
+		ELSE NOT EXISTS (SELECT FROM taskq_internal.workers() w WHERE w.role = r.name) END
+GROUP BY 1, 2, 3, 4
+$$;
+COMMENT ON FUNCTION taskq_internal.unserved() IS 'kinds and queues that have tasks which could run now, and no worker';
+
 CREATE FUNCTION taskq_internal.alert_value(metric text, queue text, kind text, "window" interval) RETURNS float8
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 SELECT CASE $1
@@ -52,6 +77,14 @@ SELECT CASE $1
 		WHERE l.waiting > 0 AND ($2 IS NULL OR n.queue = $2) AND ($3 IS NULL OR n.kind = $3))
 	WHEN 'stalled' THEN (SELECT count(*) FROM taskq_internal.stalled() s
 		WHERE s.stalled_at <= clock_timestamp() AND ($2 IS NULL OR s.queue = $2) AND ($3 IS NULL OR s.kind = $3))
+	WHEN 'failures' THEN (SELECT coalesce(sum(c.n), 0)
+		FROM taskq_internal.lately($4) c JOIN taskq_internal.lane n ON n.id = c."of"
+		WHERE c.outcome IN ('f', 't') AND ($2 IS NULL OR n.queue = $2) AND ($3 IS NULL OR n.kind = $3))
+	WHEN 'failure_rate' THEN (SELECT 100.0 * sum(c.n) FILTER (WHERE c.outcome IN ('f', 't')) / nullif(sum(c.n), 0)
+		FROM taskq_internal.lately($4) c JOIN taskq_internal.lane n ON n.id = c."of"
+		WHERE c.outcome IN ('c', 'f', 't') AND ($2 IS NULL OR n.queue = $2) AND ($3 IS NULL OR n.kind = $3))
+	WHEN 'no_worker' THEN (SELECT coalesce(sum(w.waiting), 0) FROM taskq_internal.unserved() w
+		WHERE ($2 IS NULL OR w.queue = $2) AND ($3 IS NULL OR w.kind = $3))
 	END::float8
 $$;
 COMMENT ON FUNCTION taskq_internal.alert_value(text, text, text, interval) IS 'what a metric of alerts is now; null: nothing is known';

@@ -1,0 +1,103 @@
+# Alerts fire and clear by themselves, and listeners are told, also of tasks that stand still.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use TaskqTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = taskq_node('alerts', 'taskq.max_workers' => 2, 'taskq.alert_interval' => '100ms', 'taskq.stalled_after' => '300ms',
+	'taskq.worker_idle_timeout' => '100ms');
+my $db = 'postgres';
+
+my ($in, $out, $err) = ('', '', '');
+my $timer = IPC::Run::timer($PostgreSQL::Test::Utils::timeout_default);
+my $listener = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr($db), '-f', '-' ], '<', \$in, '>', \$out, '2>', \$err, $timer);
+
+# Are we told of what this is about?
+sub told
+{
+	my ($what) = @_;
+	until ($out =~ $what)
+	{
+		return 0 if $timer->is_expired;
+		$in .= "SELECT pg_sleep(0.05) \\g /dev/null\n";
+		$listener->pump_nb;
+		select(undef, undef, undef, 0.05);
+	}
+	return 1;
+}
+
+sub state_is
+{
+	my ($name, $state) = @_;
+	return $node->poll_query_until($db, "SELECT state = '$state' FROM taskq.alert WHERE name = '$name'");
+}
+
+sub nobody_there
+{
+	return $node->poll_query_until($db, q{SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type IN ('taskq dispatcher', 'taskq worker'))});
+}
+
+$in .= qq{LISTEN "taskq:alert"; LISTEN taskq;\nSELECT 'listens';\n};
+told(qr/listens/);
+$node->safe_psql($db, q{
+	SELECT taskq.queue_define('slow'), taskq.queue_pause('slow'), taskq.kind_define('outside');
+	SELECT taskq.alert_define('long', 'queue_length', 2, '0 s', queue => 'slow');
+	SELECT taskq.alert_define('old', 'oldest', 0.2, '0 s', queue => 'slow');
+	SELECT taskq.alert_define('patient', 'queue_length', 2, '1 h', queue => 'slow')});
+ok(state_is('long', 'ok'), 'nothing waits: nothing fires');
+submit($node, $db, 'short', '{}', q{queue => 'slow'}) for 1 .. 3;
+ok(state_is('long', 'firing'), 'too many tasks in a queue that is paused');
+ok(told(qr/Asynchronous notification "taskq:alert" with payload "\{.*"alert": "long".*"state": "firing"/), '... which listeners are told');
+ok(state_is('old', 'firing'), 'the oldest has waited for too long');
+is(sql($node, $db, q{SELECT state, value, times FROM taskq.alert WHERE name = 'patient'}), 'pending|3|0', 'one that has to last has not for so long');
+is(sql($node, $db, q{SELECT value >= 0.2 FROM taskq.alert WHERE name = 'old'}), 't', '... by its seconds');
+$in .= "\\q\n";
+$listener->finish;
+$node->restart;
+($in, $out, $err) = ('', '', '');
+$timer->reset;
+$listener = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr($db), '-f', '-' ], '<', \$in, '>', \$out, '2>', \$err, $timer);
+$in .= qq{LISTEN "taskq:alert"; LISTEN taskq;\nSELECT 'listens';\n};
+told(qr/listens/);
+is(sql($node, $db, q{SELECT state, times FROM taskq.alert WHERE name = 'long'}), 'firing|1', 'it still does after a restart');
+$node->safe_psql($db, q{SELECT taskq.queue_resume('slow')});
+ok(state_is('long', 'ok') && state_is('old', 'ok'), 'they clear when the queue is empty');
+ok(told(qr/"alert": "long".*"state": "cleared"/), '... which listeners are told');
+ok(state_is('patient', 'ok'), '... and the one that never fired is told of no more');
+ok(nobody_there(), 'then nobody stays to look');
+is(sql($node, $db, q{SELECT times, cleared_at IS NOT NULL, firing_since IS NULL FROM taskq.alert WHERE name = 'long'}), '1|t|t', 'what happened is on record');
+
+# failures
+$node->safe_psql($db, q{
+	SELECT taskq.alert_define('rate', 'failure_rate', 50, '5 min', kind => 'broken');
+	SELECT taskq.alert_define('some', 'failures', 2, '5 min', kind => 'broken');
+	CREATE FUNCTION broken_work(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+	SELECT taskq.kind_define('broken', 'broken_work(jsonb)', max_attempts => 1)});
+my @broken = map { submit($node, $db, 'broken') } 1 .. 3;
+wait_task($node, $db, $_) for @broken;
+ok(state_is('rate', 'firing'), 'all of a kind fail');
+ok(state_is('some', 'firing'), '... and more than some');
+is(sql($node, $db, q{SELECT value FROM taskq.alert WHERE name = 'rate'}), '100', '... all, in percent');
+$node->safe_psql($db, q{SELECT taskq.alert_disable('rate')});
+ok(state_is('rate', 'disabled'), 'one that is switched off');
+$node->safe_psql($db, q{SELECT taskq.alert_drop('rate'), taskq.alert_drop('some')});
+
+# nobody works on it
+$node->safe_psql($db, q{SELECT taskq.alert_define('alone', 'no_worker', 0, '0 s', kind => 'outside')});
+my $outside = submit($node, $db, 'outside');
+ok(state_is('alone', 'firing'), 'a task for an external worker, and none is there');
+$node->safe_psql($db, qq{SELECT taskq.task_cancel('$outside')});
+ok(state_is('alone', 'ok'), '... until it waits no more');
+
+# a task that stands still
+my $stuck = submit($node, $db, 'gate', '{}');
+ok(told(qr/Asynchronous notification "taskq" with payload "\{"task_id":"$stuck","state":"stalled"\}"/), 'listeners are told of a task that stands still');
+open_gate($node, $db);
+is(wait_task($node, $db, $stuck), 'completed', '... which goes on all the same');
+
+$in .= "\\q\n";
+$listener->finish;
+done_testing();
