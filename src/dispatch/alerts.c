@@ -19,6 +19,7 @@
 #include "dispatch/dispatcher.h"
 #include "dispatch/pass.h"
 #include "executor/spi.h"
+#include "lanes/counts.h"
 #include "lanes/event.h"
 #include "miscadmin.h"
 #include "store/alerts.h"
@@ -57,11 +58,11 @@ any_alert(void)
 	return any;
 }
 
-/* Does something wait or run? */
+/* Does something wait or run, or did since it was last counted? */
 static bool
 anything(void)
 {
-	bool		found = taskq_dispatcher.db->leases > 0;
+	bool		found = taskq_dispatcher.db->leases > 0 || taskq_counts_any();
 	int			n = taskq_shared->nlanes;
 
 	LWLockAcquire(taskq_main_lock, LW_SHARED);
@@ -161,22 +162,19 @@ taskq_check_alerts(void)
 {
 	TaskqDb    *db = taskq_dispatcher.db;
 	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next = now + taskq_alert_interval * INT64CONST(1000);
 	bool		alerts = any_alert();
 	bool		again;
 
-	if (db->next_check > now + taskq_alert_interval * INT64CONST(1000))
-		db->next_check = DT_NOEND;	/* the clock was set back, or never */
-	if (!alerts && !anything())
-		db->next_check = DT_NOEND;
-	else if (db->next_check == DT_NOEND)
-		db->next_check = now + taskq_alert_interval * INT64CONST(1000);
-	else if (db->next_check <= now)
+	if (db->next_check <= now)
 	{
 		again = alerts && check_alerts();
 		tell_stalled();
-		db->next_check = again || anything()
-			? now + taskq_alert_interval * INT64CONST(1000)
-			: DT_NOEND;
+		db->next_check = again ? next : DT_NOEND;
 	}
+	if (anything())
+		db->next_check = Min(db->next_check, next);
+	else if (!alerts)
+		db->next_check = DT_NOEND;
 	taskq_look_again_at(db->next_check);
 }

@@ -37,7 +37,10 @@ sub state_is
 
 sub nobody_there
 {
-	return $node->poll_query_until($db, q{SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type IN ('taskq dispatcher', 'taskq worker'))});
+	return 1 if $node->poll_query_until($db, q{SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type IN ('taskq dispatcher', 'taskq worker'))});
+	diag(sql($node, $db, q{SELECT json_agg(s) FROM (SELECT backend_type, state, wait_event, query FROM pg_stat_activity WHERE backend_type LIKE 'taskq%') s}));
+	diag(sql($node, $db, q{SELECT json_agg(l) FROM taskq_internal.lanes() l}));
+	return 0;
 }
 
 $in .= qq{LISTEN "taskq:alert"; LISTEN taskq;\nSELECT 'listens';\n};
@@ -93,9 +96,9 @@ $node->safe_psql($db, qq{SELECT taskq.task_cancel('$outside')});
 ok(state_is('alone', 'ok'), '... until it waits no more');
 
 # a task that stands still
-my $stuck = submit($node, $db, 'gate', '{}');
+my $stuck = submit($node, $db, 'gate', '{"gate": "stuck"}');
 ok(told(qr/Asynchronous notification "taskq" with payload "\{"task_id":"$stuck","state":"stalled"\}"/), 'listeners are told of a task that stands still');
-open_gate($node, $db);
+open_gate($node, $db, 'stuck');
 is(wait_task($node, $db, $stuck), 'completed', '... which goes on all the same');
 
 $in .= "\\q\n";
