@@ -60,14 +60,15 @@ LEFT JOIN taskq_internal.kind k ON k.name = n.kind
 WHERE l.waiting > 0
 	AND NOT EXISTS (SELECT FROM taskq_internal.pause p WHERE p.scope = 'a' OR p.scope = 'q' AND p.name = n.queue OR p.scope = 'k' AND p.name = n.kind)
 	AND CASE WHEN k.handler IS NULL AND k.name IS NOT NULL
-		THEN NOT EXISTS (SELECT FROM taskq_internal.lease e JOIN taskq_internal.task t ON t.id = e.task WHERE t.lane = n.id)
+		THEN NOT EXISTS (SELECT FROM taskq_internal.outsiders() o
+			WHERE o.online AND (o.queues IS NULL OR n.queue = ANY (o.queues)) AND (o.kinds IS NULL OR n.kind = ANY (o.kinds)))
 		ELSE NOT EXISTS (SELECT FROM taskq_internal.workers() w WHERE w.role = r.name) END
 GROUP BY 1, 2, 3, 4
 $$;
 COMMENT ON FUNCTION taskq_internal.unserved() IS 'kinds and queues that have tasks which could run now, and no worker';
 
 CREATE FUNCTION taskq_internal.alert_value(metric text, queue text, kind text, "window" interval) RETURNS float8
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 SELECT CASE $1
 	WHEN 'queue_length' THEN (SELECT coalesce(sum(l.waiting), 0)
 		FROM taskq_internal.lanes() l JOIN taskq_internal.lane n ON n.id = l.lane

@@ -95,6 +95,16 @@ ok(state_is('alone', 'firing'), 'a task for an external worker, and none is ther
 $node->safe_psql($db, qq{SELECT taskq.task_cancel('$outside')});
 ok(state_is('alone', 'ok'), '... until it waits no more');
 
+# who may
+$node->safe_psql($db, q{CREATE ROLE op LOGIN IN ROLE taskq_operator; CREATE ROLE seer LOGIN IN ROLE taskq_monitor; CREATE ROLE plain LOGIN IN ROLE taskq_user});
+ok(sql_ok($node, $db, q{SET ROLE op; SELECT taskq.alert_define('mine', 'stalled', 0)}), 'an operator defines alerts');
+is(as_role($node, $db, 'seer', q{SELECT state, owner FROM taskq.alert WHERE name = 'mine'}), 'ok|op', '... a monitor sees them');
+like(sql_error($node, $db, q{SET ROLE seer; SELECT taskq.alert_drop('mine')}), qr/permission denied/, '... and drops none');
+like(sql_error($node, $db, q{SET ROLE plain; SELECT * FROM taskq.alert}), qr/permission denied/, 'who submits tasks does not');
+like(sql_error($node, $db, q{SELECT taskq.alert_define('bad', 'temperature', 0)}), qr/there is no metric "temperature".*queue_length/s, 'a metric that is none');
+like(sql_error($node, $db, q{SELECT taskq.alert_define('bad', 'oldest', 1, clear_at => 2)}), qr/clear_at/, 'one that would clear while it fires');
+like(sql_error($node, $db, q{SELECT taskq.alert_enable('none')}), qr/alert "none" does not exist/, 'an alert that is none');
+
 # a task that stands still
 my $stuck = submit($node, $db, 'gate', '{"gate": "stuck"}');
 ok(told(qr/Asynchronous notification "taskq" with payload "\{"task_id":"$stuck","state":"stalled"\}"/), 'listeners are told of a task that stands still');
