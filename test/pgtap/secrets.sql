@@ -1,6 +1,6 @@
 -- What is secret in payloads and metadata is shown to nobody but the handler, in no way that there is.
 \ir include/prologue.psql
-SELECT plan(55);
+SELECT plan(56);
 
 CREATE ROLE secret_owner LOGIN;
 CREATE ROLE secret_app LOGIN;
@@ -133,13 +133,16 @@ BEGIN
 		found := concat_ws('; ', found, CASE WHEN one <> '' THEN it.relname || ': ' || substring(one from greatest(position(word in one) - 40, 1) for 60) END);
 		n := n + 1;
 	END LOOP;
-	FOR it IN SELECT p.oid, p.proname, p.pronargs, p.pronargdefaults FROM pg_proc p
-		WHERE p.pronamespace = 'taskq'::regnamespace AND p.prokind = 'f' AND p.pronargs - p.pronargdefaults = 1
-			AND p.proargtypes[0] IN ('uuid'::regtype, 'uuid[]'::regtype) AND p.provolatile <> 'v' AND has_function_privilege(p.oid, 'EXECUTE')
+	-- what is about a task, or asks for nothing; what it does is undone
+	FOR it IN SELECT p.oid, p.proname, p.pronargs - p.pronargdefaults AS args, p.proargtypes[0] = 'uuid[]'::regtype AS many FROM pg_proc p
+		WHERE p.pronamespace = 'taskq'::regnamespace AND p.prokind = 'f' AND p.proname !~ '^(task_wait|task_watch)' AND has_function_privilege(p.oid, 'EXECUTE')
+			AND (p.pronargs = p.pronargdefaults OR (p.pronargs - p.pronargdefaults = 1 AND p.proargtypes[0] IN ('uuid'::regtype, 'uuid[]'::regtype)))
 	LOOP
 		FOR one IN SELECT DISTINCT unnest(ARRAY[i.id, i.workflow])::text FROM public.ids i LOOP
 			BEGIN
-				EXECUTE format('SELECT string_agg(f::text, %L) FROM taskq.%I(%L) f', ' ', it.proname, CASE WHEN it.proname LIKE 'task_wait%' THEN '{' || one || '}' ELSE one END) INTO one;
+				EXECUTE format('SELECT string_agg(f::text, %L) FROM taskq.%I(%s) f', ' ', it.proname,
+					CASE WHEN it.args = 0 THEN '' WHEN it.many THEN quote_literal('{' || one || '}') ELSE quote_literal(one) END) INTO one;
+				RAISE EXCEPTION '%', one;
 			EXCEPTION WHEN OTHERS THEN
 				one := SQLERRM;
 			END;
@@ -158,6 +161,7 @@ SELECT is(shown_anywhere(), 'nothing', 'nor the owner of the kind');
 SET SESSION AUTHORIZATION secret_app;
 SELECT is(shown_anywhere(), 'nothing', 'nor who has submitted it');
 SELECT is((SELECT payload->>'password' FROM taskq.task_wait(:'done')), '***', '... and waits for it');
+SELECT is((SELECT count(*) FROM taskq.task_watch(:'done', timeout => '1 ms') w WHERE w::text LIKE '%hunter%'), 0::int8, '... and watches it');
 SELECT is((SELECT payload->>'password' FROM taskq.task_wait_any(ARRAY[:'done'::uuid])), '***', '... for any');
 SELECT is((SELECT payload->>'password' FROM taskq.task_wait_all(ARRAY[:'done'::uuid])), '***', '... for all');
 SELECT is((SELECT count(*) FROM taskq.task_list('{}') l WHERE l::text LIKE '%hunter%'), 0::int8, '... or has a list');

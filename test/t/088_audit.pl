@@ -56,11 +56,26 @@ turn(5.9);
 ok($node->poll_query_until($db, q{SELECT count(*) = 1 FROM taskq.audit}), 'what is older than taskq.audit_retention is forgotten');
 is(rows(q{reason = 'later'}), 1, '... and what is not, is not');
 
+# what is secret is hidden at once, to those too who had it in their caches, and in a restored dump
+$node->safe_psql($db, q{SELECT taskq.kind_define('hiding', 'short_work(jsonb)')});
+my $hidden = submit($node, $db, 'hiding', '{"word": "hunter"}', q{delay => '1000 h'});
+my $reader = $node->background_psql($db);
+my $look = "SELECT payload->>'word' FROM taskq.task_status('$hidden')";
+is($reader->query_safe($look), 'hunter', 'a payload with nothing secret in it');
+$node->safe_psql($db, q{SELECT taskq.kind_define('hiding', 'short_work(jsonb)', secret => '{word}')});
+is($reader->query_safe($look), '***', 'what is secret from now on is hidden to a session that had seen it');
+$node->safe_psql($db, q{BEGIN; SELECT taskq.kind_define('hiding', 'short_work(jsonb)', secret => '{}'); ROLLBACK});
+is($reader->query_safe($look), '***', '... whatever is undone');
+$reader->quit;
+
 # a dump has it
 my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump.sql';
 $node->command_ok([ 'pg_dump', '-f', $dump, '-p', $node->port, '-h', $node->host, $db ], 'dump');
 $node->safe_psql($db, 'CREATE DATABASE restored');
 $node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, '-p', $node->port, '-h', $node->host, 'restored' ], 'restore');
-is(sql($node, 'restored', 'SELECT role || action || reason FROM taskq.audit'), sql($node, $db, 'SELECT role || action || reason FROM taskq.audit'), 'a dump has it');
+my $all = q{SELECT string_agg(a::text, E'\n' ORDER BY id) FROM taskq.audit a};
+is(sql($node, 'restored', $all), sql($node, $db, $all), 'a dump has it');
+is(sql($node, 'restored', $look), '***', '... and what is secret stays so');
+is(sql($node, 'restored', q{SELECT secret FROM taskq.kind WHERE name = 'hiding'}), '{word}', '... as the kind says');
 
 done_testing();
