@@ -19,7 +19,7 @@ SELECT jsonb_build_object(
 	'cpu_percent', sum(w.cpu_percent),
 	'peak_memory', max(w.peak_memory))
 FROM (SELECT coalesce(current_setting('taskq.max_workers', true)::int, 0)
-		+ coalesce(sum((o.limits->>'max_concurrent_tasks')::int), 0) AS capacity
+		+ coalesce(sum(coalesce((o.limits->>'max_concurrent_tasks')::int, greatest(o.running, 1))), 0) AS capacity
 	FROM w o WHERE o.type = 'external' AND o.state <> 'offline') c
 LEFT JOIN w ON true
 GROUP BY c.capacity
