@@ -265,7 +265,7 @@ set_retention(FunctionCallInfo fcinfo, int n, Datum *value, bool *isnull)
 	*isnull = PG_ARGISNULL(n);
 	if (*isnull)
 		return;
-	if (taskq_arg_interval_us(fcinfo, n, "retention", 0) < USECS_PER_MINUTE)
+	if (taskq_interval_us(PG_GETARG_INTERVAL_P(n)) < USECS_PER_MINUTE)
 		taskq_invalid_argument("retention", "must be at least a minute");
 	*value = PG_GETARG_DATUM(n);
 }

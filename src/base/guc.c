@@ -84,6 +84,16 @@ static const struct config_enum_entry failures_options[] = {
 	{NULL, 0, false}
 };
 
+/* check_hook: something, or -1 for ever */
+static bool
+check_retention(int *newval, void **extra, GucSource source)
+{
+	if (*newval != 0)
+		return true;
+	GUC_check_errdetail("It must be a minute at least, or -1: for ever.");
+	return false;
+}
+
 /* check_hook: a list of names */
 static bool
 check_names(char **newval, void **extra, GucSource source)
@@ -206,10 +216,10 @@ taskq_guc_init(void)
 							"The warning names who holds it, when taskq has many dead rows.",
 							&taskq_warn_snapshot_age, 10 * 60 * 1000, -1, INT_MAX, PGC_SIGHUP,
 							GUC_UNIT_MS, NULL, NULL, NULL);
-	DefineCustomIntVariable("taskq.retention", "How long finished tasks are kept.",
+	DefineCustomIntVariable("taskq.retention", "How long finished tasks are kept; -1: for ever.",
 							"Tasks are removed in large portions, so some stay longer, by up to half of it.",
-							&taskq_retention, 24 * 60, 1, 60 * 24 * 3650, PGC_SIGHUP,
-							GUC_UNIT_MIN, NULL, NULL, NULL);
+							&taskq_retention, 24 * 60, -1, TASKQ_MAX_RETENTION, PGC_SIGHUP,
+							GUC_UNIT_MIN, check_retention, NULL, NULL);
 	DefineCustomIntVariable("taskq.statistics_retention",
 							"How many days statistics are kept.",
 							"Numbers of each day; those of hours and minutes are kept for 15 days and 3 hours.",

@@ -18,6 +18,8 @@ typedef enum TaskqAuditLevel
 	TASKQ_AUDIT_ALL				/* submits, too */
 } TaskqAuditLevel;
 
+#define TASKQ_MAX_RETENTION (60 * 24 * 3650)	/* ten years */
+
 extern int	taskq_alert_interval;	/* ms */
 extern int	taskq_stalled_after;	/* ms; 0: nothing stalls */
 extern int	taskq_audit;
@@ -50,7 +52,7 @@ extern char *taskq_databases;
 extern int	taskq_notify;
 extern int	taskq_max_payload;	/* kB */
 extern int	taskq_max_result;	/* kB */
-extern int	taskq_retention;
+extern int	taskq_retention;	/* minutes, or -1: for ever */
 extern int	taskq_statistics_retention;
 extern int	taskq_warn_snapshot_age;	/* minutes */
 extern int	taskq_max_pending_per_role;

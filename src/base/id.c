@@ -50,11 +50,16 @@ random_bytes(void)
 /*
  * taskq_ring_period_ms - how long ids name the same leaf: a twelfth of the
  * retention, so that there is room to empty others
+ *
+ * Where nothing is to be emptied that is the longest there is.
  */
 int64
 taskq_ring_period_ms(void)
 {
-	return Max((int64) taskq_retention * 60 * 1000 / 12, 1000);
+	int64		minutes = taskq_retention < 0 ? TASKQ_MAX_RETENTION
+	: taskq_retention;
+
+	return Max(minutes * 60 * 1000 / 12, 1000);
 }
 
 /*

@@ -372,8 +372,18 @@ at_home(void)
 static TimestampTz
 cutoff_now(void)
 {
-	return GetCurrentTimestamp() -
-		(int64) retention * SECS_PER_MINUTE * USECS_PER_SEC;
+	return GetCurrentTimestamp() - taskq_retention_us(retention);
+}
+
+/*
+ * What is of a task that was submitted before, and is gone, may go too.  Where
+ * tasks are kept for ever that is so of those that are not.
+ */
+static TimestampTz
+gone_cutoff(void)
+{
+	return retention < 0 ? GetCurrentTimestamp() - rules.shortest
+		: cutoff_now();
 }
 
 static void
@@ -777,6 +787,13 @@ sweep_kept(int leafno)
 		return;
 	leaf->tries = 0;
 	leaf->again_at = taskq_steady_now() + taskq_ring_period_ms() * 1000;
+	if (retention > 0)
+		return;
+
+	/* no leaf is emptied that would give occasion for it */
+	leaf->again_at = taskq_steady_now() + USECS_PER_DAY;
+	if (rules.n > 0)
+		db->attempts_swept = false;
 }
 
 /* ---- what is kept for less than usual ---- */
@@ -865,7 +882,7 @@ read_rules(void)
 
 	begin();
 	old = MemoryContextSwitchTo(TopMemoryContext);
-	taskq_retention_read((int64) retention * USECS_PER_MINUTE, &rules);
+	taskq_retention_read(taskq_retention_us(retention), &rules);
 	MemoryContextSwitchTo(old);
 	commit();
 }
@@ -895,7 +912,7 @@ sweep_attempts(int leafno)
 			TaskqRow	row;
 
 			CHECK_FOR_INTERRUPTS();
-			if (taskq_id_time(&ids[i]) > cutoff_now())
+			if (taskq_id_time(&ids[i]) > gone_cutoff())
 				n = 0;
 			else if (!taskq_store_find(&ids[i], &row))
 				taskq_attempts_forget(&ids[i]);
@@ -959,7 +976,7 @@ forget_edges(EdgeCursor *at)
 		int			n;
 
 		if (!taskq_dependency_next(&found) ||
-			taskq_id_time(&found) > cutoff_now())
+			taskq_id_time(&found) > gone_cutoff())
 			return false;
 		if (!taskq_id_eq(&found, &at->dependency))
 		{
@@ -991,7 +1008,7 @@ forget_blocked(pg_uuid_t *from)
 		TaskqRow	row;
 
 		CHECK_FOR_INTERRUPTS();
-		if (taskq_id_time(&blocked[i].task) > cutoff_now())
+		if (taskq_id_time(&blocked[i].task) > gone_cutoff())
 			return false;
 		if (!taskq_store_find(&blocked[i].task, &row))
 			taskq_blocked_delete(&blocked[i].task, blocked[i].child);
@@ -1041,7 +1058,7 @@ sweep_workflows(int leafno)
 		TimestampTz start = GetCurrentTimestamp();
 
 		begin();
-		more = taskq_workflows_forget(&from, cutoff_now(), ROWS) == ROWS;
+		more = taskq_workflows_forget(&from, gone_cutoff(), ROWS) == ROWS;
 		commit();
 		nap(start);
 	}

@@ -18,6 +18,7 @@
 #include "store/cache.h"
 #include "store/pauses.h"
 #include "store/read.h"
+#include "store/retention.h"
 #include "store/rows.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -144,7 +145,7 @@ kind_from_row(TaskqKind *kind, Datum *values, bool *nulls)
 	kind->cancellable = DatumGetBool(values[Anum_kind_cancellable - 1]);
 	kind->retention_us = nulls[Anum_kind_retention - 1]
 		? 0
-		: taskq_interval_us(DatumGetIntervalP(values[Anum_kind_retention - 1]));
+		: taskq_retention_said(DatumGetIntervalP(values[Anum_kind_retention - 1]));
 	same_handler_from_row(kind, values, nulls);
 	hooks_from_row(kind, values, nulls);
 	kind->settings = nulls[Anum_kind_settings - 1]

@@ -10,6 +10,7 @@
 #include "base/args.h"
 #include "catalog/indexing.h"
 #include "store/cache.h"
+#include "store/retention.h"
 #include "store/rows.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -55,7 +56,7 @@ queue_from_row(TaskqQueue *queue, HeapTuple tuple, TupleDesc desc)
 									Anum_queue_rate, Anum_queue_rate_period);
 	queue->retention_us = nulls[Anum_queue_retention - 1]
 		? 0
-		: taskq_interval_us(DatumGetIntervalP(values[Anum_queue_retention - 1]));
+		: taskq_retention_said(DatumGetIntervalP(values[Anum_queue_retention - 1]));
 	queue->reserved = nulls[Anum_queue_reserved - 1]
 		? 0
 		: DatumGetInt32(values[Anum_queue_reserved - 1]);

@@ -89,4 +89,29 @@ $node->safe_psql($db, q{SELECT taskq.kind_define('short', 'short_work(jsonb)', r
 ok(gone("kind = 'short' AND id <> '$young'"), 'what is said now counts for what is there');
 is(sql($node, $db, "SELECT state FROM taskq.task_status('$young')"), 'completed', '... if it is old enough');
 
+# for ever, but what says otherwise; until that is taken back
+$node->safe_psql($db, q{
+	SELECT taskq.kind_define('audited', 'short_work(jsonb)', retention => '10000 years');
+	SELECT taskq.kind_define('short', 'short_work(jsonb)')});
+like(sql_error($node, $db, q{ALTER SYSTEM SET taskq.retention = 0}), qr/taskq\.retention/, 'to keep for no time at all is refused');
+$node->append_conf('postgresql.conf', 'taskq.retention = -1');
+$node->reload;
+my $kept = submit($node, $db, 'short');
+my $brief = submit($node, $db, 'short', '{}', q{queue => 'brief'});
+my $first = submit($node, $db, 'quick');
+my $second = submit($node, $db, 'short', '{}', "queue => 'brief', depends_on => ARRAY['$first']::uuid[]");
+my $audited = submit($node, $db, 'audited', '{}', q{queue => 'brief'});
+is(wait_task($node, $db, $_), 'completed', 'one that is finished') foreach $kept, $brief, $second, $audited;
+turn(24 * 20);
+ok(gone("id IN ('$brief', '$second', '$first')"), 'with a retention of -1 what its kind or queue keeps for hours is forgotten');
+is(sql($node, $db, "SELECT count(*) FROM taskq.task WHERE id IN ('$kept', '$audited')"), 2, '... and all else stays, for ever');
+ok($node->poll_query_until($db, "SELECT NOT EXISTS (SELECT FROM taskq_internal.dependency WHERE task = '$second')"), '... also what waited for whom is forgotten with those');
+is(wait_task($node, $db, submit($node, $db, 'short')), 'completed', 'tasks run');
+$node->append_conf('postgresql.conf', 'taskq.retention = 24h');
+$node->reload;
+is(wait_task($node, $db, submit($node, $db, 'short')), 'completed', 'when it is a day again tasks run on');
+turn(24 * 20 + 27);
+ok(gone("id = '$kept'"), '... and what was kept is forgotten when the youngest of its leaf are old');
+is(sql($node, $db, "SELECT state FROM taskq.task_status('$audited')"), 'completed', '... not what its kind keeps for ever');
+
 done_testing();
