@@ -1,10 +1,12 @@
 /* ---------------------------------------------------------------- views */
 
--- One arm a state, each with a constant, so that WHERE state = '...' prunes the
--- others.  What is live comes from shared memory and hides the stored state:
--- a task whose result is not durable yet still runs, to everyone.
-CREATE VIEW taskq_internal.task_all AS
-WITH live AS MATERIALIZED (SELECT * FROM taskq_internal.live())
+-- Two views with the same columns: all tasks, and those whose ids are known.  What is
+-- live comes from shared memory and hides the stored state: a task whose result is not
+-- durable yet still runs, to everyone.
+DO $do$
+DECLARE
+	live text := 'WITH live AS MATERIALIZED (SELECT * FROM taskq_internal.live())';
+	body text := $view$
 SELECT
 	s.slot,
 	s.id,
@@ -102,6 +104,41 @@ SELECT
 	sub.oid AS submitted_by_oid,
 	sub.system AS submitted_by_system
 FROM (
+--tasks--
+) s
+JOIN taskq_internal.lane n ON n.id = s.lane
+JOIN taskq_internal.role r ON r.id = n.role
+JOIN taskq_internal.role sub ON sub.id = coalesce(s.submitted_by, n.role)
+LEFT JOIN taskq_internal.kind k ON k.name = n.kind
+-- of an attempt before the one that runs nothing is shown
+CROSS JOIN LATERAL (SELECT CASE WHEN s.state_name <> 'running' THEN s.progress END AS progress) kept
+CROSS JOIN LATERAL (
+	SELECT
+		coalesce(s.live_current, (kept.progress->>'current')::float8) AS current,
+		coalesce(s.live_total, (kept.progress->>'total')::float8) AS total,
+		coalesce(s.live_failed, (kept.progress->>'failed')::int4) AS failed,
+		coalesce(s.live_message, kept.progress->>'message') AS message,
+		coalesce(s.live_info, kept.progress->'info') AS info,
+		coalesce(s.live_phase, kept.progress->>'phase') AS phase,
+		coalesce(s.live_failures, kept.progress->'failure_details') AS failures
+) p
+CROSS JOIN LATERAL (
+	SELECT
+		CASE WHEN s.state_name = 'running' THEN s.live_started
+			 WHEN s.state_name IN ('completed', 'failed', 'cancelled', 'retrying') THEN s.started_at END AS started_at,
+		CASE WHEN s.state_name IN ('completed', 'failed', 'cancelled') THEN s.finished_at END AS finished_at
+) t
+CROSS JOIN LATERAL (
+	SELECT
+		CASE WHEN p.failed IS NOT NULL AND p.current > 0
+			 THEN pg_catalog.round((100 * greatest(p.current - p.failed, 0) / p.current)::numeric, 1) END AS success_rate,
+		CASE WHEN s.state_name = 'running' THEN s.live_updated ELSE s.finished_at END - t.started_at AS spent,
+		CASE WHEN p.current > 0
+			 THEN nullif(greatest(extract(epoch FROM CASE WHEN s.state_name = 'running' THEN s.live_updated ELSE s.finished_at END - t.started_at), 0), 0) END AS seconds
+) w
+$view$;
+	-- one arm a state, each with a constant, so that WHERE state = '...' prunes the others
+	arms text := $arms$
 	SELECT t.*, 'completed'::text AS state_name, NULL::int2 AS live_attempt, NULL::text AS live_worker,
 		NULL::timestamptz AS live_started, NULL::float8 AS live_current, NULL::float8 AS live_total,
 		NULL::int4 AS live_failed, NULL::text AS live_message, NULL::jsonb AS live_info,
@@ -141,37 +178,34 @@ FROM (
 	UNION ALL
 	SELECT t.*, 'reserved', l.attempt, l.worker, NULL, NULL, NULL, NULL, NULL, NULL, NULL, l.cancel_requested, l.cancel_reason, NULL, NULL
 	FROM live l JOIN taskq_internal.task t ON t.id = l.id WHERE l.state = 'reserved' AND t.state NOT IN ('c', 'f', 'x')
-) s
-JOIN taskq_internal.lane n ON n.id = s.lane
-JOIN taskq_internal.role r ON r.id = n.role
-JOIN taskq_internal.role sub ON sub.id = coalesce(s.submitted_by, n.role)
-LEFT JOIN taskq_internal.kind k ON k.name = n.kind
--- of an attempt before the one that runs nothing is shown
-CROSS JOIN LATERAL (SELECT CASE WHEN s.state_name <> 'running' THEN s.progress END AS progress) kept
-CROSS JOIN LATERAL (
-	SELECT
-		coalesce(s.live_current, (kept.progress->>'current')::float8) AS current,
-		coalesce(s.live_total, (kept.progress->>'total')::float8) AS total,
-		coalesce(s.live_failed, (kept.progress->>'failed')::int4) AS failed,
-		coalesce(s.live_message, kept.progress->>'message') AS message,
-		coalesce(s.live_info, kept.progress->'info') AS info,
-		coalesce(s.live_phase, kept.progress->>'phase') AS phase,
-		coalesce(s.live_failures, kept.progress->'failure_details') AS failures
-) p
-CROSS JOIN LATERAL (
-	SELECT
-		CASE WHEN s.state_name = 'running' THEN s.live_started
-			 WHEN s.state_name IN ('completed', 'failed', 'cancelled', 'retrying') THEN s.started_at END AS started_at,
-		CASE WHEN s.state_name IN ('completed', 'failed', 'cancelled') THEN s.finished_at END AS finished_at
-) t
-CROSS JOIN LATERAL (
-	SELECT
-		CASE WHEN p.failed IS NOT NULL AND p.current > 0
-			 THEN pg_catalog.round((100 * greatest(p.current - p.failed, 0) / p.current)::numeric, 1) END AS success_rate,
-		CASE WHEN s.state_name = 'running' THEN s.live_updated ELSE s.finished_at END - t.started_at AS spent,
-		CASE WHEN p.current > 0
-			 THEN nullif(greatest(extract(epoch FROM CASE WHEN s.state_name = 'running' THEN s.live_updated ELSE s.finished_at END - t.started_at), 0), 0) END AS seconds
-) w;
+$arms$;
+	-- one scan, for the executor begins each of a plan's scans, also those it will not read
+	single text := $single$
+	SELECT t.*,
+		CASE WHEN l.state IS NOT NULL THEN l.state WHEN e.task IS NOT NULL THEN 'running'
+			ELSE CASE t.state WHEN 'c' THEN 'completed' WHEN 'f' THEN 'failed' WHEN 'x' THEN 'cancelled' WHEN 's' THEN 'scheduled'
+				WHEN 't' THEN 'retrying' WHEN 'b' THEN 'blocked' ELSE 'pending' END END AS state_name,
+		l.attempt AS live_attempt, l.worker AS live_worker,
+		CASE WHEN e.task IS NOT NULL THEN t.started_at WHEN l.state = 'running' THEN l.started_at END AS live_started,
+		coalesce(l.current, (e.progress->>'current')::float8) AS live_current,
+		coalesce(l.total, (e.progress->>'total')::float8) AS live_total,
+		coalesce(l.failed, (e.progress->>'failed')::int4) AS live_failed,
+		coalesce(l.message, e.progress->>'message') AS live_message,
+		coalesce(l.info, e.progress->'info') AS live_info,
+		CASE WHEN e.task IS NOT NULL THEN e.updated_at WHEN l.state = 'running' THEN l.updated_at END AS live_updated,
+		CASE WHEN e.task IS NOT NULL THEN e.cancel ELSE l.cancel_requested END AS live_cancel,
+		CASE WHEN e.task IS NOT NULL THEN t.cancel_reason ELSE l.cancel_reason END AS live_reason,
+		coalesce(l.phase, e.progress->>'phase') AS live_phase,
+		coalesce(l.failure_details, e.progress->'failure_details') AS live_failures
+	FROM taskq_internal.task t
+	LEFT JOIN live l ON l.id = t.id AND (l.state = 'running' OR t.state NOT IN ('c', 'f', 'x', 'b'))
+	LEFT JOIN taskq_internal.lease e ON e.task = t.id AND t.state = 'e'
+$single$;
+BEGIN
+	EXECUTE 'CREATE VIEW taskq_internal.task_all AS ' || live || pg_catalog.replace(body, '--tasks--', arms);
+	EXECUTE 'CREATE VIEW taskq_internal.task_known AS ' || live || pg_catalog.replace(body, '--tasks--', single);
+END
+$do$;
 
 CREATE VIEW taskq.task WITH (security_barrier) AS
 SELECT a.id, a.kind, a.queue, a.state, a.celery_state, a.ready, a.successful, a.priority, a.progress, a.current, a.total,

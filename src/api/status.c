@@ -290,7 +290,7 @@ Datum
 taskq_task_row(const pg_uuid_t *id)
 {
 	static TaskQuery query = {
-		"SELECT ROW(%s)::taskq.task FROM taskq_internal.task_all a"
+		"SELECT ROW(%s)::taskq.task FROM taskq_internal.task_known a"
 		" WHERE a.id OPERATOR(pg_catalog.=) $1 AND a.slot OPERATOR(pg_catalog.=) ANY (ARRAY[$2, 16::pg_catalog.int2])",
 	{UUIDOID, INT2OID}};
 	Datum		result = 0;
@@ -316,7 +316,7 @@ taskq_task_rows(const pg_uuid_t *ids, int n,
 	static TaskQuery query = {
 		"SELECT ROW(%s)::taskq.task"
 		" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY i (id, slot, n)"
-		" CROSS JOIN LATERAL (SELECT t.* FROM taskq_internal.task_all t WHERE t.id OPERATOR(pg_catalog.=) i.id"
+		" CROSS JOIN LATERAL (SELECT t.* FROM taskq_internal.task_known t WHERE t.id OPERATOR(pg_catalog.=) i.id"
 		" AND t.slot OPERATOR(pg_catalog.=) ANY (ARRAY[i.slot, 16::pg_catalog.int2]) OFFSET 0) a ORDER BY i.n",
 	{UUIDARRAYOID, INT2ARRAYOID}};
 	Datum	   *uuids = palloc(sizeof(Datum) * Max(n, 1));
