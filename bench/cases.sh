@@ -23,6 +23,7 @@ cases=(
 	restart
 	depends
 	labels
+	lists
 	idle
 )
 
@@ -758,6 +759,46 @@ case_labels() {
 		clean
 	done
 	row labels "$n children of one task, submitted and run, 2 workers, tasks/s" more
+}
+
+# Milliseconds that a query takes, of which the first are not counted.
+query_ms() {
+	echo "$1" >"$scratch/query.sql"
+	as_pg pgbench -n -f "$scratch/query.sql" -c 1 -t 20 >/dev/null 2>&1
+	as_pg pgbench -n -f "$scratch/query.sql" -c 1 -t 200 2>/dev/null | awk '/^latency average/ { print $4 }'
+}
+
+# Pages of 50 and one task's status, among many finished ones of a day.
+case_lists() {
+	local i what query id
+	q -v n="$pending" -f "$root/bench/sql/lists.sql" >/dev/null
+	q -c 'VACUUM ANALYZE' >/dev/null
+	id=$(q -c "SELECT id FROM taskq.task_list('{\"state\": \"failed\"}', n => 1)")
+	while IFS='|' read -r what query; do
+		for ((i = 0; i < runs; i++)); do
+			add taskq "$(query_ms "$query")"
+		done
+		row lists "$what, $pending finished: ms" less
+	done <<-END
+		task_status|SELECT * FROM taskq.task_status('$id')
+		newest page|SELECT * FROM taskq.task_list()
+		oldest page|SELECT * FROM taskq.task_list(order_by => 'oldest')
+		by priority|SELECT * FROM taskq.task_list(order_by => 'priority')
+		the longest|SELECT * FROM taskq.task_list(order_by => 'duration')
+		completed ones of a kind|SELECT * FROM taskq.task_list('{"state": "completed", "kind": "list_7"}')
+		failed ones|SELECT * FROM taskq.task_list('{"state": "failed"}')
+		failed ones of a kind|SELECT * FROM taskq.task_list('{"state": "failed", "kind": "list_7"}')
+		pending ones by priority|SELECT * FROM taskq.task_list('{"state": "pending"}', 'priority')
+		scheduled ones|SELECT * FROM taskq.task_list('{"state": "scheduled"}')
+		of a category|SELECT * FROM taskq.task_list('{"category": "few"}')
+		of a tenant|SELECT * FROM taskq.task_list('{"tenant": "tenant_7"}')
+		failed ones of a tenant|SELECT * FROM taskq.task_list('{"tenant": "tenant_7", "state": "failed"}')
+		with a tag|SELECT * FROM taskq.task_list('{"tag": "tag_7"}')
+		failed ones with a text in the error|SELECT * FROM taskq.task_list('{"state": "failed", "text": "pump 77"}')
+		view task: running|SELECT * FROM taskq.task WHERE state = 'running'
+		view task: by id|SELECT * FROM taskq.task WHERE id = '$id'
+	END
+	clean
 }
 
 case_idle() {
