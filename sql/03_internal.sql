@@ -59,6 +59,20 @@ CREATE FUNCTION taskq_internal.masked_steps(steps jsonb) RETURNS jsonb
 LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'taskq_masked_steps';
 COMMENT ON FUNCTION taskq_internal.masked_steps(jsonb) IS 'steps of a template without what is secret in them';
 
+-- Of a pending task.  The caller is asked for, so no view need hide them.
+CREATE FUNCTION taskq_internal.queue_position(id uuid, lane int4, run_at timestamptz) RETURNS int8
+LANGUAGE c STABLE COST 100 AS 'MODULE_PATHNAME', 'taskq_queue_position_sql';
+COMMENT ON FUNCTION taskq_internal.queue_position(uuid, int4, timestamptz) IS
+'place of a pending task in its queue, from 1, among those that the caller may see';
+
+CREATE FUNCTION taskq_internal.estimated_start(id uuid, lane int4, run_at timestamptz) RETURNS timestamptz
+LANGUAGE c STABLE COST 100 AS 'MODULE_PATHNAME', 'taskq_estimated_start_sql';
+COMMENT ON FUNCTION taskq_internal.estimated_start(uuid, int4, timestamptz) IS 'when a pending task will start, by estimate';
+
+CREATE FUNCTION taskq_internal.estimated_completion(id uuid, lane int4, run_at timestamptz) RETURNS timestamptz
+LANGUAGE c STABLE COST 100 AS 'MODULE_PATHNAME', 'taskq_estimated_completion_sql';
+COMMENT ON FUNCTION taskq_internal.estimated_completion(uuid, int4, timestamptz) IS 'when a pending task will be through, by estimate';
+
 CREATE FUNCTION taskq_internal.id_slot(id uuid) RETURNS int2
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'taskq_id_slot_sql';
 COMMENT ON FUNCTION taskq_internal.id_slot(uuid) IS 'the leaf that a task id names';

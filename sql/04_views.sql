@@ -41,7 +41,11 @@ SELECT
 	CASE WHEN t.started_at IS NOT NULL
 		 THEN coalesce(t.finished_at, pg_catalog.clock_timestamp()) - t.started_at END AS duration,
 	CASE WHEN s.state_name = 'running' AND p.current > 0 AND p.total BETWEEN p.current AND 10000 * p.current
-		 THEN t.started_at + (s.live_updated - t.started_at) * (p.total / p.current) END AS estimated_completion,
+		 THEN t.started_at + (s.live_updated - t.started_at) * (p.total / p.current)
+		 WHEN s.state_name = 'pending' THEN taskq_internal.estimated_completion(s.id, s.lane, s.run_at) END AS estimated_completion,
+	CASE WHEN s.state_name = 'pending' THEN taskq_internal.queue_position(s.id, s.lane, s.run_at) END AS queue_position,
+	CASE WHEN s.state_name = 'pending' THEN taskq_internal.estimated_start(s.id, s.lane, s.run_at)
+		 WHEN s.state_name IN ('scheduled', 'retrying') AND pg_catalog.isfinite(s.run_at) THEN s.run_at END AS estimated_start,
 	sub.name AS submitted_by,
 	r.name AS run_as,
 	s.tenant,
@@ -214,7 +218,7 @@ SELECT a.id, a.kind, a.queue, a.state, a.celery_state, a.ready, a.successful, a.
 	a.tenant, a.parent, a.retry_of, a.workflow, a.tags, a.metadata, a.cancel_requested, a.cancel_reason, a.timeout,
 	a.concurrency_key, a.unique_key, a.options, a.depends_on, a.category, a.step, a.resources, a.configuration,
 	a.phase, a.completed_steps, a.success_rate, a.failure_details, a.throughput, a.step_duration, a.efficiency,
-	a.live_metadata, a.title, a.summary
+	a.live_metadata, a.title, a.summary, a.queue_position, a.estimated_start
 FROM taskq_internal.task_all a
 WHERE (taskq_internal.role_visible(a.submitted_by, a.submitted_by_oid, a.submitted_by_system)
 	OR taskq_internal.role_visible(a.run_as, a.run_as_oid, a.run_as_system))
@@ -250,7 +254,9 @@ COMMENT ON COLUMN taskq.task.started_at IS 'when the attempt that runs or was th
 COMMENT ON COLUMN taskq.task.updated_at IS 'when it was last heard of: report of progress, end, begin or submit';
 COMMENT ON COLUMN taskq.task.finished_at IS 'when it became completed, failed or cancelled';
 COMMENT ON COLUMN taskq.task.duration IS 'run time: so far while running, in all when final';
-COMMENT ON COLUMN taskq.task.estimated_completion IS 'for a running task that reports progress: when it will be through at its pace so far';
+COMMENT ON COLUMN taskq.task.estimated_completion IS 'for a running task that reports progress: when it will be through at its pace so far; for a pending one by how long those before it, and those like it, took; task_estimate() says how sure that is';
+COMMENT ON COLUMN taskq.task.queue_position IS 'of a pending task: its place in the queue, from 1, among the tasks that the caller may see; beyond some hundred an estimate; null for who may not see all tasks of its role, or acts for one tenant';
+COMMENT ON COLUMN taskq.task.estimated_start IS 'when a task that waits will start, by estimate; null: not known';
 COMMENT ON COLUMN taskq.task.submitted_by IS 'role that submitted it';
 COMMENT ON COLUMN taskq.task.run_as IS 'role that it runs as';
 COMMENT ON COLUMN taskq.task.tenant IS 'tenant by the claims of a trusted gateway, or as the submit named it; null: none';

@@ -1,12 +1,13 @@
 /* ---------------------------------------------------------------- the order of tasks that wait */
 
 CREATE FUNCTION taskq.task_set_priority(id uuid, priority int, reason text DEFAULT NULL,
-	OUT task_id uuid, OUT old_priority int, OUT new_priority int, OUT old_queue_position bigint, OUT new_queue_position bigint)
+	OUT task_id uuid, OUT old_priority int, OUT new_priority int, OUT old_queue_position bigint, OUT new_queue_position bigint,
+	OUT estimated_time_gained interval)
 RETURNS record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_set_priority';
 COMMENT ON FUNCTION taskq.task_set_priority IS
 'Give a task that waits another priority
 
-Answers its old and new priority and place in the queue, from 1, among the tasks that the caller may see; far behind it is an estimate. Tasks that are not pending have no place, and who acts for one tenant is not told. A task that runs or is over raises PT409.';
+Answers its old and new priority and place in the queue, from 1, among the tasks that the caller may see; far behind it is an estimate. estimated_time_gained: so much earlier it starts, by estimate; less than nothing: later; null: nobody knows, or it does not go on now. Tasks that are not pending have no place, and who acts for one tenant is not told. A task that runs or is over raises PT409.';
 
 CREATE FUNCTION taskq.task_run_now(id uuid)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_run_now';

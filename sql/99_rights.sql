@@ -133,7 +133,9 @@ GRANT EXECUTE ON FUNCTION
 	taskq.schedule_tick(text), taskq.schedule_foreach(text, timestamptz)
 	TO taskq_developer, taskq_operator;
 
-GRANT EXECUTE ON FUNCTION taskq.task_explain(uuid)
+GRANT EXECUTE ON FUNCTION taskq.task_explain(uuid), taskq.task_estimate(uuid), taskq.queue_estimates(),
+	taskq_internal.queue_position(uuid, int4, timestamptz), taskq_internal.estimated_start(uuid, int4, timestamptz),
+	taskq_internal.estimated_completion(uuid, int4, timestamptz)
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 
 -- Everything can be defined without the library, but nothing runs.

@@ -23,12 +23,12 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "api/dependencies.h"
+#include "api/estimate.h"
 #include "api/task.h"
 #include "base/clock.h"
 #include "base/guc.h"
 #include "base/json.h"
 #include "catalog/pg_type.h"
-#include "commands/dbcommands.h"
 #include "fmgr.h"
 #include "lanes/claim.h"
 #include "lanes/crew.h"
@@ -530,30 +530,11 @@ explain_lock(Explain *explain)
 static void
 explain_server(Explain *explain)
 {
-	bool		launcher;
-	bool		out;
-	const TaskqDb *db;
+	const TaskqProblem *problem = taskq_server_problem();
 
-	if (RecoveryInProgress())
-	{
-		reason(explain, "standby", "The server is a standby: nothing runs here.",
-			   "Look at the primary, or promote this server.");
-		return;
-	}
-	LWLockAcquire(taskq_main_lock, LW_SHARED);
-	launcher = taskq_shared->launcher != 0;
-	db = taskq_db_find(MyDatabaseId);
-	out = db != NULL && db->blocked > 0;
-	LWLockRelease(taskq_main_lock);
-	if (!launcher)
-		reason(explain, "no_launcher", "taskq's launcher is not there: the server has just started or is being stopped.",
-			   NULL);
-	if (!taskq_database_enabled(get_database_name(MyDatabaseId)))
-		reason(explain, "database_not_served", "taskq.databases does not name this database: nothing runs here.",
-			   "Name it in taskq.databases and reload the configuration.");
-	if (out)
-		reason(explain, "database_in_use", "Another session keeps taskq out of this database: a command as DROP or ALTER DATABASE, CREATE DATABASE ... TEMPLATE, or ALTER EXTENSION.",
-			   "It starts when that transaction ends.");
+	if (problem != NULL)
+		reason(explain, problem->code, pstrdup(problem->message),
+			   problem->hint);
 }
 
 /* Who paused it is told to those whom the views tell. */
@@ -899,7 +880,9 @@ explain_worker(Explain *explain)
 		return;
 	}
 	need = look_at_crew(explain, &crew, &no_process);
-	if (need == TASKQ_CREW_IDLE || need == TASKQ_CREW_STARTING)
+	/* one of them, or one that leaves for them, is just being called */
+	if (need == TASKQ_CREW_IDLE || need == TASKQ_CREW_STARTING ||
+		(need == TASKQ_CREW_FULL && crew.idle_other >= 0))
 		return;
 	explain_connections(explain, &crew);
 	if (no_process && crew.of_role == 0)
@@ -946,17 +929,20 @@ static void
 explain_ahead(Explain *explain)
 {
 	int64		position;
+	bool		exact;
 
 	if (explain->limited || !explain->sees_role || explain->live != NULL)
 		return;
-	position = taskq_queue_position(explain->lane, &explain->row);
+	position = taskq_queue_position(explain->lane, &explain->row, &exact);
 	if (position <= 1)
 		return;
 	begin_reason(explain, "ahead",
-				 psprintf(INT64_FORMAT " task%s of queue \"%s\" %s before it.", position - 1, position == 2 ? "" : "s",
+				 psprintf("%s" INT64_FORMAT " task%s of queue \"%s\" %s before it.", exact ? "" : "About ", position - 1, position == 2 ? "" : "s",
 						  NameStr(explain->lane->queue), position == 2 ? "is" : "are"),
 				 "taskq.task_set_priority() lets it pass them.");
 	taskq_json_number(&explain->json, "ahead", position - 1);
+	if (exact)
+		taskq_json_true(&explain->json, "exact");
 	end_reason(explain);
 }
 
@@ -1245,6 +1231,126 @@ load(Explain *explain, const pg_uuid_t *id)
 		explain->live = &live;
 }
 
+/* ---- how long, and who could ---- */
+
+static void
+put_span(Explain *explain, const char *key, int64 us)
+{
+	Interval	interval = {.time = us};
+
+	taskq_json_text(&explain->json, key,
+					DatumGetCString(DirectFunctionCall1(interval_out,
+														IntervalPGetDatum(&interval))));
+}
+
+static void
+put_estimate(Explain *explain)
+{
+	TaskqEstimate estimate;
+
+	taskq_estimate_task(explain->lane, &explain->row, explain->live,
+						&estimate);
+	taskq_json_key(&explain->json, "estimate");
+	taskq_json_begin(&explain->json);
+	if (estimate.position > 0)
+		taskq_json_number(&explain->json, "queue_position",
+						  estimate.position);
+	if (estimate.position > 0 && estimate.exact)
+		taskq_json_true(&explain->json, "position_exact");
+	if (estimate.start != 0)
+		put_time(explain, "estimated_start", estimate.start);
+	if (estimate.duration_us > 0)
+		put_span(explain, "estimated_duration", estimate.duration_us);
+	if (estimate.completion != 0)
+	{
+		put_time(explain, "estimated_completion", estimate.completion);
+		put_span(explain, "remaining",
+				 Max(estimate.completion - GetCurrentTimestamp(), 0));
+	}
+	taskq_json_text(&explain->json, "confidence",
+					taskq_sure_name(estimate.sure));
+	taskq_json_text(&explain->json, "basis", estimate.basis);
+	taskq_json_end(&explain->json);
+}
+
+static void
+put_name(Explain *explain, const char *name)
+{
+	JsonbValue	value = {.type = jbvString};
+
+	value.val.string.val = pstrdup(name);
+	value.val.string.len = strlen(name);
+	pushJsonbValue(&explain->json, WJB_ELEM, &value);
+}
+
+/* Workers of the task's role, which are there now, for whom the views show. */
+static void
+put_capable_workers(Explain *explain)
+{
+	SeenSlot   *slots;
+	int			nslots = look_at_slots(&slots, NULL);
+
+	taskq_json_text(&explain->json, "role",
+					pstrdup(NameStr(explain->lane->role_name)));
+	if (explain->limited || !explain->sees_role)
+		return;
+	taskq_json_key(&explain->json, "workers");
+	pushJsonbValue(&explain->json, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < nslots; i++)
+	{
+		if (slots[i].dbid == MyDatabaseId &&
+			slots[i].role == explain->lane->role_oid)
+			put_name(explain, taskq_worker_name(slots[i].slotno));
+	}
+	pushJsonbValue(&explain->json, WJB_END_ARRAY, NULL);
+}
+
+/* Roles that may claim it, for whom view kind shows. */
+static void
+put_capable_roles(Explain *explain)
+{
+	const TaskqKind *kind = explain->kind;
+	ListCell   *lc;
+
+	if (explain->limited || !(taskq_kind_owned(kind) ||
+							  taskq_kind_may_work(kind) ||
+							  taskq_role_may_see(kind->owner_oid)))
+		return;
+	taskq_json_key(&explain->json, "roles");
+	pushJsonbValue(&explain->json, WJB_BEGIN_ARRAY, NULL);
+	put_name(explain, NameStr(kind->owner));
+	foreach(lc, kind->grants)
+	{
+		const TaskqKindGrant *grant = lfirst(lc);
+		char	   *name = OidIsValid(grant->role)
+		? GetUserNameFromId(grant->role, true)
+		: NULL;
+
+		if (name != NULL && grant->privilege != TASKQ_GRANT_SUBMIT)
+			put_name(explain, name);
+	}
+	pushJsonbValue(&explain->json, WJB_END_ARRAY, NULL);
+}
+
+/* Who could run it. */
+static void
+put_required_worker(Explain *explain)
+{
+	taskq_json_key(&explain->json, "required_worker");
+	taskq_json_begin(&explain->json);
+	taskq_json_text(&explain->json, "type",
+					explain->internal ? "internal" : "external");
+	taskq_json_text(&explain->json, "kind",
+					pstrdup(NameStr(explain->lane->kind)));
+	taskq_json_text(&explain->json, "queue",
+					pstrdup(NameStr(explain->lane->queue)));
+	if (explain->internal)
+		put_capable_workers(explain);
+	else
+		put_capable_roles(explain);
+	taskq_json_end(&explain->json);
+}
+
 PG_FUNCTION_INFO_V1(taskq_task_explain);
 
 /*
@@ -1275,5 +1381,10 @@ taskq_task_explain(PG_FUNCTION_ARGS)
 	explain_state(explain);
 	pushJsonbValue(&explain->json, WJB_END_ARRAY, NULL);
 	taskq_json_text(&explain->json, "answer", explain->answer);
+	if (!taskq_state_final(taskq_row_state(&explain->row)))
+	{
+		put_estimate(explain);
+		put_required_worker(explain);
+	}
 	PG_RETURN_DATUM(taskq_json_end(&explain->json));
 }

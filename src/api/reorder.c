@@ -14,6 +14,7 @@
 
 #include "access/xact.h"
 #include "api/action.h"
+#include "api/estimate.h"
 #include "api/patience.h"
 #include "api/steer.h"
 #include "api/task.h"
@@ -145,9 +146,10 @@ note_moved(TaskqRow *row, const pg_uuid_t *id, const TaskqLaneDef *from,
 static int64
 position_of(const TaskqLaneDef *lane, TaskqRow *row)
 {
-	if (taskq_row_state(row) != TASKQ_PENDING || taskq_tenant_is_limited())
+	if (taskq_row_state(row) != TASKQ_PENDING || taskq_tenant_is_limited() ||
+		!taskq_role_may_see(lane->role_oid))
 		return 0;
-	return taskq_queue_position(lane, row);
+	return taskq_queue_position(lane, row, NULL);
 }
 
 /*
@@ -168,11 +170,16 @@ taskq_reorder_task(const pg_uuid_t *id, int priority, const char *reason,
 	reordered->old_priority = from->priority;
 	reordered->old_position = positions ? position_of(from, &row) : 0;
 	reordered->new_position = reordered->old_position;
+	reordered->gain_known = reordered->old_position > 0;
+	reordered->gain_us = 0;
 	if (from->priority == priority)
 		return;
 	to = taskq_lane_like(from, priority,
 						 taskq_row_isnull(&row, tenant) ? NULL
 						 : TextDatumGetCString(taskq_row_value(&row, tenant)));
+	if (reordered->gain_known)
+		reordered->gain_known = taskq_estimate_gain(from, to, &row,
+													&reordered->gain_us);
 	if (taskq_row_state(&row) == TASKQ_PENDING)
 		taskq_note_touched(from, id);
 	taskq_state_move(&row, to->id);
@@ -190,7 +197,7 @@ PG_FUNCTION_INFO_V1(taskq_task_set_priority);
 /*
  * taskq_task_set_priority - task_set_priority(id, priority, reason) returns
  * (task_id, old_priority, new_priority, old_queue_position,
- * new_queue_position)
+ * new_queue_position, estimated_time_gained)
  *
  * Locks the task's row.  Raises PT404, 42501, PT409 for a task that does not
  * wait, PT503 if another session has the row for too long.
@@ -202,8 +209,9 @@ taskq_task_set_priority(PG_FUNCTION_ARGS)
 	char	   *reason = taskq_arg_text(fcinfo, 2, NULL);
 	TaskqReordered reordered;
 	TupleDesc	desc;
-	Datum		values[5];
-	bool		nulls[5] = {false};
+	Datum		values[6];
+	bool		nulls[6] = {false};
+	Interval	gained = {0};
 
 	if (PG_ARGISNULL(1))
 		taskq_invalid_argument("priority", "must not be null");
@@ -220,6 +228,9 @@ taskq_task_set_priority(PG_FUNCTION_ARGS)
 	nulls[3] = reordered.old_position == 0;
 	values[4] = Int64GetDatum(reordered.new_position);
 	nulls[4] = reordered.new_position == 0;
+	gained.time = reordered.gain_us;
+	values[5] = IntervalPGetDatum(&gained);
+	nulls[5] = !reordered.gain_known;
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 

@@ -233,6 +233,39 @@ prepare_query(TaskQuery *query)
 	SPI_keepplan(query->plan);
 }
 
+static Oid	viewer = InvalidOid;
+
+/*
+ * taskq_task_viewer - for whom a query of ours looks at tasks; InvalidOid:
+ * none is running
+ *
+ * Functions that the views call are called by the extension's owner there.
+ */
+Oid
+taskq_task_viewer(void)
+{
+	return viewer;
+}
+
+static void
+execute_for(TaskQuery *query, Datum *args, Oid user)
+{
+	Oid			before = viewer;
+
+	PG_TRY();
+	{
+		viewer = user;
+		if (SPI_execute_plan(query->plan, args, NULL, true,
+							 0) != SPI_OK_SELECT)
+			elog(ERROR, "could not read task");
+	}
+	PG_FINALLY();
+	{
+		viewer = before;
+	}
+	PG_END_TRY();
+}
+
 /*
  * Run a query of ours and give each row's only column, a composite, to put.
  *
@@ -256,8 +289,7 @@ query_tasks(TaskQuery *query, Datum first, Datum second,
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
 						   context | SECURITY_LOCAL_USERID_CHANGE);
 	prepare_query(query);
-	if (SPI_execute_plan(query->plan, args, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read task");
+	execute_for(query, args, user);
 	SetUserIdAndSecContext(user, context);
 	nrows = SPI_processed;
 	for (uint64 i = 0; i < nrows; i++)

@@ -23,6 +23,8 @@ typedef struct TaskqReordered
 	int16		old_priority;
 	int64		old_position;
 	int64		new_position;
+	bool		gain_known;
+	int64		gain_us;		/* so much earlier it starts, by estimate */
 } TaskqReordered;
 
 extern PGDLLEXPORT Datum taskq_task_retry(PG_FUNCTION_ARGS);

@@ -13,9 +13,11 @@
 #include <limits.h>
 
 #include "access/htup_details.h"
+#include "access/xlog.h"
 #include "base/guc.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
 #include "lanes/crew.h"
 #include "lanes/turn.h"
 #include "miscadmin.h"
@@ -232,4 +234,47 @@ taskq_crew_connection(Oid role)
 		taskq_crew_sessions(InvalidOid) >= of_database)
 		return "database";
 	return NULL;
+}
+
+/*
+ * taskq_server_problem - why no task runs in this server, or in this
+ * database; NULL: some may
+ *
+ * Needs a transaction; takes the main lock.
+ */
+const TaskqProblem *
+taskq_server_problem(void)
+{
+	static const TaskqProblem standby = {
+		"standby",
+		"The server is a standby: nothing runs here.",
+	"Look at the primary, or promote this server."};
+	static const TaskqProblem no_launcher = {
+		"no_launcher",
+		"taskq's launcher is not there: the server has just started or is being stopped.",
+	NULL};
+	static const TaskqProblem not_served = {
+		"database_not_served",
+		"taskq.databases does not name this database: nothing runs here.",
+	"Name it in taskq.databases and reload the configuration."};
+	static const TaskqProblem in_use = {
+		"database_in_use",
+		"Another session keeps taskq out of this database: a command as DROP or ALTER DATABASE, CREATE DATABASE ... TEMPLATE, or ALTER EXTENSION.",
+	"Tasks start when that transaction ends."};
+	const TaskqDb *db;
+	bool		launcher;
+	bool		out;
+
+	if (RecoveryInProgress())
+		return &standby;
+	if (!taskq_database_enabled(get_database_name(MyDatabaseId)))
+		return &not_served;
+	LWLockAcquire(taskq_main_lock, LW_SHARED);
+	launcher = taskq_shared->launcher != 0;
+	db = taskq_db_find(MyDatabaseId);
+	out = db != NULL && db->blocked > 0;
+	LWLockRelease(taskq_main_lock);
+	if (!launcher)
+		return &no_launcher;
+	return out ? &in_use : NULL;
 }

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "base/shmem.h"
+#include "store/rights.h"
 
 #define TASKQ_WORTH_US 10000	/* what takes no longer than this is left to
 								 * the workers that are there */
@@ -61,5 +62,6 @@ extern TaskqCrewNeed taskq_crew_need(const TaskqDemand *demand,
 									 const TaskqCrew *crew);
 extern int	taskq_crew_sessions(Oid role);
 extern const char *taskq_crew_connection(Oid role);
+extern const TaskqProblem *taskq_server_problem(void);
 
 #endif

@@ -208,6 +208,7 @@ extern List *taskq_role_ids(void);
 extern bool taskq_role_read(int32 id, Name name, Oid *oid);
 extern Oid	taskq_role_resolve(const char *name, Oid oid, int64 system);
 extern const TaskqLaneDef *taskq_lane_get(int32 id);
+extern bool taskq_lane_of_one_tenant(const TaskqLaneDef *lane);
 extern int64 taskq_tenant_number(const char *tenant);
 extern List *taskq_lanes_of_tenant(const char *tenant);
 extern const TaskqLaneDef *taskq_lane_of_tenant(const TaskqLaneDef *lane,

@@ -120,6 +120,17 @@ taskq_lane_get(int32 id)
 	return lane;
 }
 
+/*
+ * taskq_lane_of_one_tenant - are all tasks of this lane, now and ever, those
+ * of one tenant?
+ */
+bool
+taskq_lane_of_one_tenant(const TaskqLaneDef *lane)
+{
+	return lane->tenant != 0 &&
+		(lane->tenant < 0 || lane->tenant > TENANTS_SHARED);
+}
+
 static int32
 lane_insert(int32 role, const LaneKey *key)
 {

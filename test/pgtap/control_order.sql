@@ -17,7 +17,7 @@ SELECT taskq.kind_grant('order_outside', 'order_op', 'work') \g /dev/null
 SELECT taskq.task_submit('order', jsonb_build_object('name', n)) AS id FROM generate_series(1, 5) n \g /dev/null
 SELECT id AS third FROM taskq.task WHERE kind = 'order' AND payload->>'name' = '3' \gset
 SELECT id AS fifth FROM taskq.task WHERE kind = 'order' AND payload->>'name' = '5' \gset
-SELECT is((p.*)::text, format('(%s,0,10,3,1)', :'third'), 'a higher priority: from the third place to the first') FROM taskq.task_set_priority(:'third', 10, 'urgent') p;
+SELECT is((p.task_id, p.old_priority, p.new_priority, p.old_queue_position, p.new_queue_position)::text, format('(%s,0,10,3,1)', :'third'), 'a higher priority: from the third place to the first') FROM taskq.task_set_priority(:'third', 10, 'urgent') p;
 SELECT is((SELECT priority FROM taskq.task_status(:'third')), 10::int2, '... it is shown so');
 SELECT is((p.old_queue_position, p.new_queue_position)::text, '(5,2)', 'another one: behind it, for it came later') FROM taskq.task_set_priority(:'fifth', 10) p;
 SELECT is((p.old_priority, p.new_priority, p.old_queue_position, p.new_queue_position)::text, '(10,10,2,2)', 'the same again changes nothing') FROM taskq.task_set_priority(:'fifth', 10) p;

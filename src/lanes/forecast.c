@@ -1,0 +1,212 @@
+/*-------------------------------------------------------------------------
+ *
+ * forecast.c
+ *		When a task's turn comes.
+ *
+ * What is before it, at the pace of late, by as many workers as its role may
+ * have; if it is limited, by as many as its queue or kind may have.  Nobody
+ * knows what will be submitted meanwhile, how long a task will take that is
+ * not like those before it, or which tenant comes when: so it is said how
+ * sure an estimate is, and where nothing is known there is none.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "base/clock.h"
+#include "base/guc.h"
+#include "lanes/crew.h"
+#include "lanes/forecast.h"
+#include "lanes/place.h"
+#include "lanes/turn.h"
+#include "miscadmin.h"
+
+/* taskq_sure_name - the word for it */
+const char *
+taskq_sure_name(TaskqSure sure)
+{
+	switch (sure)
+	{
+		case TASKQ_SURE_HIGH:
+			return "high";
+		case TASKQ_SURE_MEDIUM:
+			return "medium";
+		case TASKQ_SURE_LOW:
+			return "low";
+		case TASKQ_SURE_NONE:
+			break;
+	}
+	return "none";
+}
+
+/* A worker that is at work; caller holds the main lock. */
+static void
+add_busy(const TaskqSlot *slot, TaskqBusy *busy)
+{
+	const TaskqLane *lane = &taskq_shared->lanes[slot->lane];
+	double		rest;
+
+	busy->n++;
+	if (lane->generation != slot->lane_generation || lane->average_us <= 0)
+	{
+		busy->unknown++;
+		return;
+	}
+	/* an estimate, so without the slot's lock */
+	rest = lane->average_us;
+	if (slot->in_task)
+		rest = Max(rest - (taskq_steady_now() - slot->task_since), 0);
+	if (busy->first_us < 0 || rest < busy->first_us)
+		busy->first_us = rest;
+	busy->rest_us += rest + (double) lane->average_us *
+		Max(slot->nitems - slot->next, 0);
+}
+
+/*
+ * taskq_busy_workers - what workers are at of a lane's role, queue or kind
+ * (each: or of all)
+ *
+ * Takes the main lock.
+ */
+void
+taskq_busy_workers(const TaskqLaneDef *lane, bool of_role, bool of_queue,
+				   bool of_kind, TaskqBusy *busy)
+{
+	memset(busy, 0, sizeof(*busy));
+	busy->first_us = -1;
+	LWLockAcquire(taskq_main_lock, LW_SHARED);
+	for (int i = 0; i < taskq_shared->nslots; i++)
+	{
+		const TaskqSlot *slot = &taskq_shared->slots[i];
+
+		if (slot->dbid != MyDatabaseId || slot->state != TASKQ_SLOT_BUSY ||
+			(of_role && slot->role != lane->role_oid) ||
+			((of_queue || of_kind) && !slot->placed) ||
+			(of_queue && strcmp(NameStr(slot->place.queue),
+								NameStr(lane->queue)) != 0) ||
+			(of_kind && (slot->place.kind_owner != lane->kind_owner ||
+						 strcmp(NameStr(slot->place.kind),
+								NameStr(lane->kind)) != 0)))
+			continue;
+		add_busy(slot, busy);
+	}
+	LWLockRelease(taskq_main_lock);
+}
+
+/*
+ * taskq_role_places - how many workers a role may have as things are; at
+ * least one, for roles take turns
+ */
+int
+taskq_role_places(Oid role)
+{
+	TaskqCrew	crew;
+	int			places;
+
+	LWLockAcquire(taskq_main_lock, LW_SHARED);
+	crew = taskq_crew_count(role, taskq_steady_now());
+	places = taskq_max_workers - (crew.in_all - crew.of_role);
+	if (taskq_place_kept(role))
+		places = crew.of_role;
+	LWLockRelease(taskq_main_lock);
+	if (taskq_max_workers_per_role > 0)
+		places = Min(places, taskq_max_workers_per_role);
+	return Max(Max(places, crew.of_role), 1);
+}
+
+/*
+ * taskq_wait_us - so long it takes until the next one starts, behind n tasks
+ * that take so long and what runs, in so many places
+ */
+double
+taskq_wait_us(double n, double work_us, const TaskqBusy *busy, int places)
+{
+	double		all = n + busy->n;
+
+	if (all < places)
+		return 0;
+	/* what runs last needs not to be waited for */
+	return (work_us + busy->rest_us) / places * (all - places + 1) / all;
+}
+
+/* Behind those of one limit. */
+static double
+wait_for_limit(const TaskqGate *gate, double n, double work_us)
+{
+	double		wait = 0;
+
+	if (gate->limit.max_running > 0)
+		wait = taskq_wait_us(n, work_us, &gate->busy,
+							 gate->limit.max_running);
+	if (gate->limit.rate > 0)
+		wait = Max(wait, n * gate->limit.rate_us / gate->limit.rate);
+	return wait;
+}
+
+/*
+ * taskq_pace_of - how fast tasks of a lane come to their turn, as things are
+ *
+ * Needs a transaction, and taskq_defs_begin; takes the main lock.
+ */
+void
+taskq_pace_of(const TaskqLaneDef *lane, TaskqPace *pace)
+{
+	TaskqLimits limits;
+
+	memset(pace, 0, sizeof(*pace));
+	pace->places = taskq_role_places(lane->role_oid);
+	taskq_busy_workers(lane, true, false, false, &pace->busy);
+	taskq_limits_of(lane, &limits);
+	pace->queue.limit = limits.queue;
+	pace->kind.limit = limits.kind;
+	if (limits.queue.max_running > 0)
+		taskq_busy_workers(lane, false, true, false, &pace->queue.busy);
+	if (limits.kind.max_running > 0)
+		taskq_busy_workers(lane, false, false, true, &pace->kind.busy);
+}
+
+/* Take those whose time is not known to be like the others. */
+static double
+fill_up(double work_us, double n, double unknown)
+{
+	return n > unknown ? work_us * n / (n - unknown) : work_us;
+}
+
+/*
+ * taskq_forecast_wait - how long it takes until a task at this place, of a
+ * lane with this pace, is started; how sure that is
+ *
+ * front: what is before and beside it for its role.  itself: it is counted
+ * among those.  What keeps the lane from running is not asked for.
+ */
+TaskqSure
+taskq_forecast_wait(const TaskqPace *pace, const TaskqFront *front,
+					const TaskqDue *place, bool itself, double *wait_us)
+{
+	TaskqAhead	ahead;
+	int64		unknown;
+
+	taskq_front_ahead(front, place, &ahead);
+	if (itself && ahead.n > 0)
+	{
+		ahead.work_us -= ahead.work_us / ahead.n;
+		ahead.n--;
+		ahead.of_queue = Max(ahead.of_queue - 1, 0);
+		ahead.of_kind = Max(ahead.of_kind - 1, 0);
+	}
+	unknown = ahead.unknown + pace->busy.unknown;
+	*wait_us = taskq_wait_us(ahead.n,
+							 fill_up(ahead.work_us, ahead.n, ahead.unknown),
+							 &pace->busy, pace->places);
+	if (*wait_us > 0 && 2 * unknown > ahead.n + pace->busy.n)
+		return TASKQ_SURE_NONE;
+	*wait_us = Max(*wait_us, wait_for_limit(&pace->queue, ahead.of_queue,
+											ahead.queue_us));
+	*wait_us = Max(*wait_us, wait_for_limit(&pace->kind, ahead.of_kind,
+											ahead.kind_us));
+	if (ahead.n == 0 && *wait_us == 0)
+		return pace->busy.n == 0 ? TASKQ_SURE_HIGH : TASKQ_SURE_MEDIUM;
+	return ahead.exact && !ahead.turns && unknown == 0
+		? TASKQ_SURE_MEDIUM
+		: TASKQ_SURE_LOW;
+}
