@@ -28,3 +28,26 @@ COMMENT ON FUNCTION taskq.cluster_summary() IS
 'The workers in one JSON object: how many are active, idle, offline, and how much of what they can do is in use
 
 Of the workers in view taskq.worker, which are those of the caller''s roles. total_capacity is taskq.max_workers, of the whole server, and what external workers that are not offline ask for at a time.';
+
+CREATE FUNCTION taskq.task_active(n int DEFAULT 50) RETURNS jsonb LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+SELECT jsonb_build_object('tasks', coalesce(jsonb_agg(a.task ORDER BY a.place), '[]'), 'count', count(*), 'limit', n)
+FROM (
+	SELECT row_number() OVER () AS place, jsonb_strip_nulls(jsonb_build_object(
+		'task_id', l.id, 'name', l.kind, 'queue', l.queue,
+		'state', CASE l.state WHEN 'running' THEN 'ACTIVE' WHEN 'reserved' THEN 'RESERVED' ELSE 'SCHEDULED' END,
+		'worker', l.worker, 'started_at', l.started_at,
+		'eta', CASE WHEN l.state IN ('scheduled', 'retrying') AND isfinite(l.run_at) THEN l.run_at END)) AS task
+	FROM (
+		SELECT * FROM taskq.task_list('{"state": "running"}', 'oldest', NULL, n)
+		UNION ALL
+		SELECT * FROM taskq.task_list('{"state": "reserved"}', 'oldest', NULL, n)
+		UNION ALL
+		SELECT * FROM taskq.task_list('{"state": ["scheduled", "retrying"]}', 'oldest', NULL, n)
+	) l
+	LIMIT n
+) a
+$$;
+COMMENT ON FUNCTION taskq.task_active(int) IS
+'What workers run (ACTIVE) or have set aside (RESERVED), and what waits for its time (SCHEDULED, with eta), in Celery''s words
+
+At most n tasks that the caller may see, as one JSON object of tasks, count and limit. A scheduled task has no worker: whoever is free when it is due runs it.';

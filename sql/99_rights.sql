@@ -108,6 +108,7 @@ GRANT EXECUTE ON FUNCTION
 	taskq.task_complete(uuid, uuid, jsonb), taskq.task_fail(uuid, uuid, text, jsonb, bool, text, text), taskq.task_release(uuid, uuid, interval)
 	TO taskq_worker;
 GRANT EXECUTE ON FUNCTION taskq.cluster_summary() TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
+GRANT EXECUTE ON FUNCTION taskq.task_active(int) TO taskq_user, taskq_operator, taskq_monitor;
 GRANT EXECUTE ON FUNCTION taskq_internal.ring_lines(), taskq.log(text, text, jsonb), taskq.task_logs(uuid, text, int8, int)
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 GRANT EXECUTE ON FUNCTION taskq.task_log(uuid, uuid, text, text, jsonb, jsonb) TO taskq_worker;

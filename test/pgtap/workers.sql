@@ -1,6 +1,6 @@
 -- What attempts use, the options in effect, and who works.
 \ir include/prologue.psql
-SELECT plan(24);
+SELECT plan(28);
 
 CREATE TABLE resources_table (n int, filler text);
 CREATE FUNCTION resources_handler(p jsonb) RETURNS void LANGUAGE plpgsql AS $$
@@ -100,5 +100,20 @@ SELECT is(v.configuration, t.configuration, '... also in the view') FROM taskq.t
 SELECT taskq.task_submit('resources_outside') AS id \gset
 SELECT is(t.configuration->>'required_worker', 'external', 'a kind without handler needs an external worker') FROM taskq.task_status(:'id') t;
 SELECT ok(t.configuration ? 'retention' AND t.configuration ? 'backoff', '... and it has what nobody said') FROM taskq.task_status(:'id') t;
+
+
+-- what is active, in the words of others
+SELECT count(taskq.kind_define('active_gate', 'wait_at_gate(jsonb)')::text) \g /dev/null
+SELECT taskq.task_submit('active_gate', '{"gate": "active"}') AS a \gset
+SELECT taskq.task_submit('resources_plain', delay => '1 h') AS s \gset
+CALL wait_state(:'a', 'running');
+SELECT taskq.task_active() AS active \gset
+SELECT is(x->>'state' || ' ' || (x->>'name') || ' ' || (x ? 'worker')::text || ' ' || (x ? 'started_at')::text || ' ' || (x ? 'eta')::text,
+	'ACTIVE active_gate true true false', 'what runs, with its worker') FROM jsonb_array_elements(:'active'::jsonb->'tasks') x WHERE x->>'task_id' = :'a';
+SELECT is(x->>'state' || ' ' || (x ? 'worker')::text || ' ' || ((x->>'eta')::timestamptz = t.run_at)::text, 'SCHEDULED false true', 'what waits for its time, with that')
+FROM jsonb_array_elements(:'active'::jsonb->'tasks') x, taskq.task_status(:'s') t WHERE x->>'task_id' = :'s';
+SELECT is((:'active'::jsonb->>'count')::int, jsonb_array_length(:'active'::jsonb->'tasks'), '... counted');
+SELECT is(taskq.task_active(1)->'tasks'->0->>'task_id', :'a', 'few of many: what runs comes first');
+INSERT INTO gate VALUES ('active');
 
 SELECT * FROM finish();
