@@ -1,5 +1,7 @@
 /* ---------------------------------------------------------------- statistics */
 
+-- Bodies of functions are BEGIN ATOMIC, so that who calls one needs no right on the schema.
+
 -- What was counted.  span: m minute, h hour, d day (of UTC), each from its beginning, at;
 -- a of all time (at is -infinity).  All four have it at once, so a time is read by the
 -- largest spans that fit.  type: l lane, w worker, t tag, m member of the payload, q length
@@ -54,3 +56,209 @@ COMMENT ON FUNCTION taskq_internal.histogram_upto(int8[], int8) IS 'how many too
 CREATE FUNCTION taskq_internal.histogram_bucket(us int8) RETURNS int4
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'taskq_histogram_bucket_sql';
 COMMENT ON FUNCTION taskq_internal.histogram_bucket(int8) IS 'the bucket of a histogram that so many microseconds are in';
+
+/* ---------------------------------------------------------------- what is asked */
+
+CREATE FUNCTION taskq_internal.words(us float8) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+SELECT CASE
+	WHEN us < 1e6 THEN round((us / 1e3)::numeric, 1) || ' ms'
+	WHEN us < 60e6 THEN round((us / 1e6)::numeric, 1) || ' seconds'
+	WHEN us < 3600e6 THEN round((us / 60e6)::numeric, 1) || ' minutes'
+	WHEN us < 48 * 3600e6 THEN round((us / 3600e6)::numeric, 1) || ' hours'
+	ELSE round((us / 86400e6)::numeric, 1) || ' days' END;
+END;
+COMMENT ON FUNCTION taskq_internal.words(float8) IS 'a time of so many microseconds in words, as "8.5 minutes"';
+
+CREATE FUNCTION taskq_internal.sparse(pairs int8[], place int8) RETURNS int8
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'taskq_sparse';
+COMMENT ON FUNCTION taskq_internal.sparse(int8[], int8) IS 'the number at a place of an array that has places and numbers; 0 if there is none';
+
+CREATE FUNCTION taskq_internal.times(histogram int8[], mean_us float8, max_us int8) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+SELECT jsonb_build_object('mean', round((mean_us / 1e6)::numeric, 6),
+	'p50', round((taskq_internal.histogram_quantile(histogram, 0.5) / 1e6)::numeric, 6),
+	'p95', round((taskq_internal.histogram_quantile(histogram, 0.95) / 1e6)::numeric, 6),
+	'p99', round((taskq_internal.histogram_quantile(histogram, 0.99) / 1e6)::numeric, 6))
+	|| CASE WHEN max_us IS NULL THEN '{}' ELSE jsonb_build_object('max', round(max_us / 1e6, 6)) END;
+END;
+COMMENT ON FUNCTION taskq_internal.times(int8[], float8, int8) IS 'mean, quantiles and maximum of a time, in seconds';
+
+CREATE FUNCTION taskq_internal.trend(value float8, before float8, within float8) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+SELECT CASE WHEN value IS NULL OR before IS NULL THEN NULL
+	WHEN abs(value - before) <= within THEN 'stable' WHEN value > before THEN 'increasing' ELSE 'decreasing' END;
+END;
+COMMENT ON FUNCTION taskq_internal.trend(float8, float8, float8) IS
+'increasing, decreasing, or stable if they differ by no more than that; null if one of them is not known';
+
+CREATE FUNCTION taskq_internal.timeframe(timeframe interval, OUT grain "char", OUT since timestamptz, OUT before timestamptz)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	unit text;
+BEGIN
+	IF timeframe IS NULL OR timeframe <= interval '0' THEN
+		RAISE EXCEPTION 'timeframe must be longer than nothing' USING ERRCODE = '22023',
+			HINT = 'Pass an interval as argument "timeframe", such as ''24 hours''.';
+	END IF;
+	unit := CASE WHEN timeframe <= interval '90 minutes' THEN 'minute' WHEN timeframe <= interval '7 days' THEN 'hour' ELSE 'day' END;
+	grain := left(unit, 1)::"char";
+	since := date_trunc(unit, now() - timeframe, 'UTC');
+	before := date_trunc(unit, since - timeframe, 'UTC');
+END
+$$;
+COMMENT ON FUNCTION taskq_internal.timeframe(interval) IS
+'from when on the last minutes, hours or days are counted, by which spans, and when the same time before that began';
+
+-- What group_by names: its letter, and the types of groups that are read for it.
+CREATE FUNCTION taskq_internal.group_word(group_by text, OUT word text, OUT types text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	word := CASE group_by WHEN 'type' THEN 'kind' WHEN 'status' THEN 'state' WHEN 'run_as' THEN 'role' ELSE group_by END;
+	types := CASE word WHEN 'worker' THEN 'lw' WHEN 'tag' THEN 'lt' ELSE 'l' END;
+	IF word IN ('kind', 'category', 'queue', 'role', 'submitted_by', 'tenant', 'state', 'worker', 'tag') THEN
+		RETURN;
+	END IF;
+	types := 'lm';
+	IF word IS NULL OR NOT EXISTS (SELECT FROM taskq.kind k WHERE word = ANY (k.indexed)) THEN
+		RAISE EXCEPTION 'cannot group by %', coalesce(quote_literal(group_by), 'null') USING ERRCODE = '22023',
+			HINT = 'Argument "group_by" is kind, category, queue, role, submitted_by, tenant, state, worker, tag, or a member of the payload that kind_define(..., indexed => ...) names.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION taskq_internal.group_word(text) IS 'what argument group_by of the statistics means, and which groups are read for it';
+
+-- A row for each group, and one, whose key is null and total true, for all.
+CREATE FUNCTION taskq_internal.summed(since timestamptz, until timestamptz, grain "char", word text, types text, include_failed bool,
+	OUT total bool, OUT key text, OUT completed int8, OUT failed int8, OUT cancelled int8, OUT retried int8,
+	OUT runs int8, OUT run_us float8, OUT busy_us float8, OUT max_us int8, OUT run_times int8[],
+	OUT waits int8, OUT wait_us float8, OUT wait_times int8[],
+	OUT cpu_us float8, OUT peak_memory int8, OUT disk_bytes float8)
+RETURNS SETOF record LANGUAGE sql VOLATILE ROWS 20 SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+WITH c AS MATERIALIZED (
+	SELECT c.*, c.type = 'l' AND types <> 'l' AS only_total,
+		CASE WHEN c.type = 'm' THEN substr(c.name, length(word) + 2)
+			WHEN c.type IN ('t', 'w') THEN c.name
+			ELSE CASE word WHEN 'kind' THEN c.kind WHEN 'category' THEN c.category WHEN 'queue' THEN c.queue WHEN 'role' THEN c.role
+				WHEN 'submitted_by' THEN c.submitted_by WHEN 'tenant' THEN c.tenant
+				WHEN 'state' THEN CASE c.outcome WHEN 'c' THEN 'completed' WHEN 'f' THEN 'failed' WHEN 'x' THEN 'cancelled' ELSE 'retrying' END END END AS k,
+		c.outcome = 'c' OR c.outcome = 'f' AND include_failed OR word = 'state' AS timed
+	FROM taskq_internal.counted(since, until, grain, types) c
+	WHERE (include_failed OR c.outcome IN ('c', 'x')) AND (c.type <> 'm' OR starts_with(c.name, word || '='))
+)
+SELECT g.total, g.key, g.completed, g.failed, g.cancelled, g.retried, g.runs, g.run_us, g.busy_us, g.max_us, g.run_times, g.waits, g.wait_us,
+	g.wait_times, g.cpu_us, g.peak_memory, g.disk_bytes
+FROM (
+	SELECT g.total, g.key,
+		coalesce(sum(c.n) FILTER (WHERE c.outcome = 'c'), 0)::int8 AS completed,
+		coalesce(sum(c.n) FILTER (WHERE c.outcome = 'f'), 0)::int8 AS failed,
+		coalesce(sum(c.n) FILTER (WHERE c.outcome = 'x'), 0)::int8 AS cancelled,
+		coalesce(sum(c.n) FILTER (WHERE c.outcome = 't'), 0)::int8 AS retried,
+		coalesce(sum(c.started) FILTER (WHERE c.timed), 0)::int8 AS runs,
+		sum(c.run_us) FILTER (WHERE c.timed)::float8 AS run_us,
+		sum(c.run_us)::float8 AS busy_us,
+		max(c.max_us) FILTER (WHERE c.timed AND c.started > 0) AS max_us,
+		taskq_internal.histogram_sum(c.runs) FILTER (WHERE c.timed) AS run_times,
+		coalesce(sum(c.started), 0)::int8 AS waits,
+		sum(c.wait_us)::float8 AS wait_us,
+		taskq_internal.histogram_sum(c.waits) AS wait_times,
+		sum(taskq_internal.sparse(c.resources, 0) + taskq_internal.sparse(c.resources, 1))::float8 AS cpu_us,
+		max(taskq_internal.sparse(c.resources, 7)) AS peak_memory,
+		sum(taskq_internal.sparse(c.resources, 4) * 8192 + taskq_internal.sparse(c.resources, 5))::float8 AS disk_bytes
+	FROM c CROSS JOIN LATERAL (
+		SELECT true AS total, NULL::text AS key WHERE c.type = 'l'
+		UNION ALL SELECT false, c.k WHERE NOT c.only_total
+	) g
+	GROUP BY g.total, g.key
+) g;
+END;
+COMMENT ON FUNCTION taskq_internal.summed(timestamptz, timestamptz, "char", text, text, bool) IS
+'what was counted between two moments, by groups, and in all';
+
+CREATE FUNCTION taskq.statistics_by(timeframe interval DEFAULT '24 hours', group_by text DEFAULT 'kind', include_failed bool DEFAULT true,
+	OUT key text, OUT total int8, OUT completed int8, OUT failed int8, OUT cancelled int8, OUT retried int8, OUT success_rate numeric,
+	OUT throughput numeric, OUT mean_run interval, OUT p50_run interval, OUT p95_run interval, OUT p99_run interval, OUT max_run interval,
+	OUT mean_wait interval, OUT p50_wait interval, OUT p95_wait interval, OUT p99_wait interval, OUT busy interval, OUT cpu interval, OUT peak_memory int8)
+RETURNS SETOF record LANGUAGE sql VOLATILE ROWS 20 SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+SELECT s.key, s.completed + s.failed + s.cancelled, s.completed, s.failed, s.cancelled, s.retried,
+	round(100.0 * s.completed / nullif(s.completed + s.failed + s.cancelled, 0), 1),
+	round((s.completed / nullif(extract(epoch FROM clock_timestamp() - t.since) / 60, 0))::numeric, 2),
+	s.run_us / nullif(s.runs, 0) * interval '1 us',
+	taskq_internal.histogram_quantile(s.run_times, 0.5) * interval '1 us', taskq_internal.histogram_quantile(s.run_times, 0.95) * interval '1 us',
+	taskq_internal.histogram_quantile(s.run_times, 0.99) * interval '1 us', s.max_us * interval '1 us',
+	s.wait_us / nullif(s.waits, 0) * interval '1 us',
+	taskq_internal.histogram_quantile(s.wait_times, 0.5) * interval '1 us', taskq_internal.histogram_quantile(s.wait_times, 0.95) * interval '1 us',
+	taskq_internal.histogram_quantile(s.wait_times, 0.99) * interval '1 us',
+	s.busy_us * interval '1 us', nullif(s.cpu_us, 0) * interval '1 us', nullif(s.peak_memory, 0)
+FROM taskq_internal.timeframe(timeframe) t CROSS JOIN taskq_internal.group_word(group_by) w
+CROSS JOIN LATERAL taskq_internal.summed(t.since, NULL, t.grain, w.word, w.types, coalesce(include_failed, true)) s
+WHERE NOT s.total ORDER BY 2 DESC, 1;
+END;
+COMMENT ON FUNCTION taskq.statistics_by(interval, text, bool) IS
+'Statistics of the tasks that ended lately, a row a group
+
+group_by is kind, category, queue, worker, role, submitted_by, tenant, tag, state, or a member of the payload that kinds name as indexed. throughput is completed tasks a minute; times to an eighth. Up to 90 minutes are counted by the minute, up to 7 days by the hour, more by the day of UTC: from the beginning of the first one.';
+
+CREATE FUNCTION taskq.statistics(timeframe interval DEFAULT '24 hours', group_by text DEFAULT 'kind', include_failed bool DEFAULT true) RETURNS jsonb
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+WITH t AS MATERIALIZED (SELECT t.*, w.*, coalesce(include_failed, true) AS failed_too
+	FROM taskq_internal.timeframe(timeframe) t CROSS JOIN taskq_internal.group_word(group_by) w),
+s AS MATERIALIZED (
+	SELECT s.*, s.completed + s.failed + s.cancelled AS ended,
+		round(100.0 * s.completed / nullif(s.completed + s.failed + s.cancelled, 0), 1) AS success_rate,
+		s.run_us / nullif(s.runs, 0) AS mean_us
+	FROM t CROSS JOIN LATERAL taskq_internal.summed(t.since, NULL, t.grain, t.word, t.types, t.failed_too) s),
+b AS MATERIALIZED (
+	SELECT s.completed, round(100.0 * s.completed / nullif(s.completed + s.failed + s.cancelled, 0), 1) AS success_rate, s.run_us / nullif(s.runs, 0) AS mean_us
+	FROM t CROSS JOIN LATERAL taskq_internal.summed(t.before, t.since, t.grain, 'kind', 'l', t.failed_too) s WHERE s.total),
+q AS MATERIALIZED (
+	SELECT c.type, c.now, sum(c.n) AS n, sum(c.wait_us)::float8 AS wait_us, sum(c.run_us)::float8 AS run_us
+	FROM t CROSS JOIN LATERAL (SELECT c.*, true AS now FROM taskq_internal.counted(t.since, NULL, t.grain, 'qb') c
+		UNION ALL SELECT c.*, false FROM taskq_internal.counted(t.before, t.since, t.grain, 'qb') c) c GROUP BY 1, 2),
+-- a sample a minute, while something runs; else nothing waits
+l AS (SELECT q.now, q.wait_us / (extract(epoch FROM CASE WHEN q.now THEN clock_timestamp() - t.since ELSE t.since - t.before END) / 60) AS length
+	FROM q CROSS JOIN t WHERE q.type = 'q'),
+r AS (SELECT count(*) AS active FROM taskq.task WHERE state = 'running')
+SELECT jsonb_build_object(
+	'timeframe', timeframe, 'since', t.since, 'until', clock_timestamp(), 'group_by', t.word,
+	'summary', jsonb_build_object(
+		'total_tasks', coalesce(s.ended, 0) + r.active, 'completed_tasks', coalesce(s.completed, 0), 'failed_tasks', coalesce(s.failed, 0),
+		'cancelled_tasks', coalesce(s.cancelled, 0), 'retried_attempts', coalesce(s.retried, 0), 'active_tasks', r.active,
+		'success_rate', s.success_rate,
+		'average_completion_time', taskq_internal.words(s.mean_us), 'average_seconds', round((s.mean_us / 1e6)::numeric, 6),
+		'total_processing_time', taskq_internal.words(s.busy_us), 'total_seconds', round((s.busy_us / 1e6)::numeric, 6),
+		'run', taskq_internal.times(s.run_times, s.mean_us, s.max_us), 'wait', taskq_internal.times(s.wait_times, s.wait_us / nullif(s.waits, 0), NULL),
+		'throughput', round((coalesce(s.completed, 0) / nullif(extract(epoch FROM clock_timestamp() - t.since) / 60, 0))::numeric, 2)),
+	'groups', (SELECT coalesce(jsonb_object_agg(coalesce(g.key, ''), jsonb_build_object(
+			'total', g.ended, 'completed', g.completed, 'failed', g.failed, 'cancelled', g.cancelled, 'retried', g.retried, 'success_rate', g.success_rate,
+			'average_time', taskq_internal.words(g.mean_us), 'average_seconds', round((g.mean_us / 1e6)::numeric, 6),
+			'run', taskq_internal.times(g.run_times, g.mean_us, g.max_us), 'wait', taskq_internal.times(g.wait_times, g.wait_us / nullif(g.waits, 0), NULL),
+			'throughput', round((g.completed / nullif(extract(epoch FROM clock_timestamp() - t.since) / 60, 0))::numeric, 2))), '{}')
+		FROM s g WHERE NOT g.total),
+	'performance_trends', jsonb_build_object(
+		'completion_time_trend', taskq_internal.trend(s.mean_us, b.mean_us, 0.05 * b.mean_us),
+		'success_rate_trend', taskq_internal.trend(s.success_rate, b.success_rate, 1),
+		'throughput_trend', taskq_internal.trend(s.completed / extract(epoch FROM clock_timestamp() - t.since),
+			b.completed / extract(epoch FROM t.since - t.before), 0.05 * b.completed / extract(epoch FROM t.since - t.before)),
+		'queue_length_trend', (SELECT taskq_internal.trend(x.length, y.length, 0.05 * y.length) FROM l x CROSS JOIN l y WHERE x.now AND NOT y.now),
+		'average_queue_length', (SELECT round(l.length::numeric, 1) FROM l WHERE l.now),
+		'worker_utilization', (SELECT round((100 * q.run_us / nullif(q.wait_us, 0))::numeric, 1) FROM q WHERE q.type = 'b' AND q.now),
+		'worker_utilization_trend', (SELECT taskq_internal.trend(100 * x.run_us / nullif(x.wait_us, 0), 100 * y.run_us / nullif(y.wait_us, 0), 5)
+			FROM q x CROSS JOIN q y WHERE x.type = 'b' AND y.type = 'b' AND x.now AND NOT y.now)),
+	'resource_usage', jsonb_build_object(
+		'average_cpu_usage', round((100 * nullif(s.cpu_us, 0) / nullif(s.busy_us, 0))::numeric, 1),
+		'cpu_seconds', round((nullif(s.cpu_us, 0) / 1e6)::numeric, 3),
+		'peak_memory_usage', pg_size_pretty(nullif(s.peak_memory, 0)), 'peak_memory_bytes', nullif(s.peak_memory, 0),
+		'total_disk_usage', CASE WHEN s.cpu_us > 0 THEN pg_size_pretty(s.disk_bytes::int8) END))
+FROM t CROSS JOIN r LEFT JOIN s ON s.total LEFT JOIN b ON true;
+END;
+COMMENT ON FUNCTION taskq.statistics(interval, text, bool) IS
+'Statistics of the tasks that ended lately, as one JSON object: in all, by groups, and how they compare with the time before
+
+group_by is as for statistics_by. A trend compares with the time of the same length before: stable is what changed by a twentieth at most, of the success rate by one percent point. Rates are in percent. Who acts for one tenant gets its own tasks, without queues and workers.';

@@ -139,6 +139,15 @@ GRANT EXECUTE ON FUNCTION taskq.task_explain(uuid), taskq.task_estimate(uuid), t
 	taskq_internal.estimated_completion(uuid, int4, timestamptz)
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 
+GRANT EXECUTE ON FUNCTION
+	taskq.statistics(interval, text, bool), taskq.statistics_by(interval, text, bool),
+	taskq_internal.counted(timestamptz, timestamptz, "char", text, bool),
+	taskq_internal.summed(timestamptz, timestamptz, "char", text, text, bool), taskq_internal.timeframe(interval), taskq_internal.group_word(text),
+	taskq_internal.histogram_add(internal, int8[]), taskq_internal.histogram_of(internal), taskq_internal.histogram_sum(int8[]),
+	taskq_internal.histogram_quantile(int8[], float8), taskq_internal.histogram_upto(int8[], int8),
+	taskq_internal.sparse(int8[], int8), taskq_internal.words(float8), taskq_internal.trend(float8, float8, float8), taskq_internal.times(int8[], float8, int8)
+	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
+
 -- Everything can be defined without the library, but nothing runs.
 DO $$
 BEGIN

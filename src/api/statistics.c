@@ -298,3 +298,20 @@ taskq_histogram_bucket_sql(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_INT32(taskq_bucket(PG_GETARG_INT64(0)));
 }
+
+PG_FUNCTION_INFO_V1(taskq_sparse);
+
+/*
+ * taskq_sparse - (pairs, place): the number at a place, or 0
+ */
+Datum
+taskq_sparse(PG_FUNCTION_ARGS)
+{
+	int64		numbers[TASKQ_RESOURCES] = {0};
+	int64		place = PG_GETARG_INT64(1);
+
+	taskq_counts_from_array(PG_GETARG_DATUM(0), numbers, TASKQ_RESOURCES);
+	if (place < 0 || place >= TASKQ_RESOURCES)
+		PG_RETURN_INT64(0);
+	PG_RETURN_INT64(numbers[place]);
+}

@@ -16,12 +16,14 @@
 #include "dispatch/pass.h"
 #include "lanes/counts.h"
 #include "miscadmin.h"
+#include "store/defs.h"
 #include "utils/timestamp.h"
 
 #define IDLE_MS 1000			/* between two of them when nothing runs */
 #define KEEP_MINUTES (3 * USECS_PER_HOUR)
 #define KEEP_HOURS (15 * USECS_PER_DAY)
 #define DAY_GROUPS 5000			/* of which there is a row a day */
+#define MAX_QUEUES 256
 #define FORGET 500				/* rows deleted in a transaction */
 
 static TimestampTz minute_ends = 0; /* steady time; 0: not known */
@@ -79,20 +81,77 @@ add_to_all(TaskqCounted *counted)
 	(void) taskq_rollup_add(TASKQ_SPAN_ALL, DT_NOBEGIN, true, counted);
 }
 
+/* The group of a role's queue among those found so far. */
+static TaskqCounted *
+find_queue(TaskqCounted *found, int *n, const TaskqLaneDef *lane)
+{
+	for (int i = 0; i < *n; i++)
+	{
+		if (found[i].group.of == lane->role &&
+			strcmp(found[i].group.name, NameStr(lane->queue)) == 0)
+			return &found[i];
+	}
+	memset(&found[*n], 0, sizeof(TaskqCounted));
+	found[*n].group.type = TASKQ_GROUP_QUEUE;
+	found[*n].group.outcome = '-';
+	found[*n].group.of = lane->role;
+	strlcpy(found[*n].group.name, NameStr(lane->queue), TASKQ_GROUP_NAME);
+	found[*n].counts.n = 1;
+	return &found[(*n)++];
+}
+
+/* How many tasks wait and run in each queue just now. */
+static void
+sample_queues(void)
+{
+	int			max = taskq_shared->nlanes;
+	TaskqLane  *lanes = palloc(sizeof(TaskqLane) * Max(max, 1));
+	TaskqCounted *found = palloc(sizeof(TaskqCounted) * MAX_QUEUES);
+	int			nlanes = 0;
+	int			n = 0;
+
+	LWLockAcquire(taskq_main_lock, LW_SHARED);
+	for (int i = 0; i < max; i++)
+	{
+		if (taskq_shared->lanes[i].dbid == MyDatabaseId)
+			lanes[nlanes++] = taskq_shared->lanes[i];
+	}
+	LWLockRelease(taskq_main_lock);
+	taskq_defs_begin();
+	for (int i = 0; i < nlanes && n < MAX_QUEUES; i++)
+	{
+		const TaskqLaneDef *lane = taskq_lane_get(lanes[i].id);
+		TaskqCounts *counts;
+
+		if (lane == NULL || (lanes[i].waiting <= 0 && lanes[i].running <= 0))
+			continue;
+		counts = &find_queue(found, &n, lane)->counts;
+		counts->wait_us += Max(lanes[i].waiting, 0);
+		counts->run_us += Max(lanes[i].running, 0);
+		counts->max_us = counts->wait_us;
+	}
+	taskq_counts_sample(found, n);
+	pfree(lanes);
+	pfree(found);
+}
+
 /* Write what was counted in the minute of this moment. */
 static void
-write_counts(TimestampTz at)
+write_counts(TimestampTz at, bool sample)
 {
 	TimestampTz minute = taskq_counts_floor(at, TASKQ_SPAN_MINUTE);
 	TimestampTz hour = taskq_counts_floor(at, TASKQ_SPAN_HOUR);
 	TimestampTz day = taskq_counts_floor(at, TASKQ_SPAN_DAY);
 	TaskqCounted *counted;
-	int			n = taskq_counts_copy(&counted);
 	int			ngroups;
+	int			n;
 
-	if (n == 0)
+	if (!sample && !taskq_counts_any())
 		return;
 	taskq_pass_begin();
+	if (sample)
+		sample_queues();
+	n = taskq_counts_copy(&counted);
 	ngroups = taskq_rollup_count(TASKQ_SPAN_DAY, day);
 	for (int i = 0; i < n; i++)
 	{
@@ -136,10 +195,10 @@ taskq_tally(void)
 	if (minute_ends == 0 || over)
 		minute_ends = end_of_minute(now);
 	if (over)
-		write_counts(GetCurrentTimestamp() - USECS_PER_SEC);
+		write_counts(GetCurrentTimestamp() - USECS_PER_SEC, true);
 	else if (taskq_counts_many() ||
 			 (!here && now - wrote_at >= IDLE_MS * INT64CONST(1000)))
-		write_counts(GetCurrentTimestamp());
+		write_counts(GetCurrentTimestamp(), false);
 	else
 	{
 		if (here)

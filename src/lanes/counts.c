@@ -108,8 +108,10 @@ static MemoryContext context = NULL;
 static bool batched = false;	/* this is a worker */
 static bool slow = false;
 static bool registered = false;
-static int64 used[TASKQ_RESOURCES];
-static bool has_used = false;
+
+/* the last lane that this worker handed something over of */
+static TaskqGroup last_lane;
+static int32 last_role = 0;
 
 /* of the transaction that writes them */
 static const TaskqCounted *written = NULL;
@@ -516,20 +518,18 @@ make_group(TaskqGroup *group, char type, char outcome, int32 of,
 	strlcpy(group->name, name, TASKQ_GROUP_NAME);
 }
 
-/* What the samples of a lane come to, with what they have used. */
 static void
 hand_over_lane(const Sample *sample, TaskqCounts *counts)
 {
 	TaskqGroup	group;
 
-	if (has_used)
-		memcpy(counts->resources, used, sizeof(used));
-	has_used = false;
 	make_group(&group, TASKQ_GROUP_LANE, sample->outcome, sample->lane,
 			   sample->tenant, "");
 	if (sample->by != 0)
 		snprintf(group.name, sizeof(group.name), "%d", sample->by);
 	add_counts(&group, counts);
+	last_lane = group;
+	last_role = sample->role;
 	if (!sample->started)
 		return;
 	make_group(&group, TASKQ_GROUP_WORKER, sample->outcome, sample->role, "",
@@ -552,20 +552,6 @@ hand_over_group(const Sample *sample, TaskqCounts *counts)
 			   sample->by != 0 ? sample->by : sample->role, sample->tenant,
 			   sample->name);
 	add_counts(&group, counts);
-}
-
-/*
- * taskq_counts_used - what the tasks that this worker has run since it last
- * said so have used: goes with what is handed over next
- */
-void
-taskq_counts_used(const int64 *resources)
-{
-	for (int i = 0; i < TASKQ_PEAK_MEMORY; i++)
-		used[i] = resources[i] + (has_used ? used[i] : 0);
-	used[TASKQ_PEAK_MEMORY] = Max(resources[TASKQ_PEAK_MEMORY],
-								  has_used ? used[TASKQ_PEAK_MEMORY] : 0);
-	has_used = true;
 }
 
 /* There is not much room left: the dispatcher shall write before its time. */
@@ -616,6 +602,33 @@ taskq_counts_hand_over(void)
 	slow = false;
 	if (nsamples == 0)
 		forget_samples();
+}
+
+/*
+ * taskq_counts_used - what this worker has used since it last said so, how
+ * long that is ago, and for how long of that it was in tasks
+ *
+ * All of it is the lane's of which it was busy last.
+ */
+void
+taskq_counts_used(const int64 *resources, int64 present_us, int64 busy_us)
+{
+	static TaskqCounts counts;
+	TaskqGroup	group;
+
+	taskq_counts_hand_over();
+	if (last_role == 0)
+		return;
+	memset(&counts, 0, sizeof(counts));
+	memcpy(counts.resources, resources, sizeof(counts.resources));
+	make_group(&group, TASKQ_GROUP_BUSY, '-', last_role, "", "");
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	add_counts(&last_lane, &counts);
+	counts.n = 1;
+	counts.wait_us = present_us;
+	counts.run_us = busy_us;
+	add_counts(&group, &counts);
+	LWLockRelease(&shared->lock);
 }
 
 static void

@@ -51,6 +51,8 @@
 static int	my_slotno = -1;
 static TaskqDb *my_db;
 
+static void tell_usage(TaskqSlot *slot);
+
 /*
  * The process ends: give back what was not begun.  If it ended inside a task,
  * the slot stays for the dispatcher, which records that.
@@ -63,6 +65,8 @@ worker_detach(int code, Datum arg)
 
 	taskq_guard_leave();
 	taskq_leave_quarantine(my_slotno);
+	if (slot->connected)
+		tell_usage(slot);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	db = taskq_db_find(slot->dbid);
 	taskq_claim_stop_scan(my_slotno);
@@ -150,8 +154,10 @@ should_leave(TaskqSlot *slot, bool idle)
 	return leave || ShutdownRequestPending;
 }
 
-/* What the process had used when it told that last. */
+/* When the process told last what it has used, and what that was. */
 static TaskqUsage used;
+static TimestampTz told_at;		/* steady time */
+static int64 told_busy_us;
 
 /*
  * What the process has used so far is for others to see, and what it has used
@@ -164,6 +170,7 @@ tell_usage(TaskqSlot *slot)
 	TaskqUsage	usage;
 	TaskqUsage	more;
 	int64		sums[TASKQ_RESOURCES];
+	TimestampTz now = taskq_steady_now();
 
 	if (taskq_track_resources < 0)
 		return;
@@ -182,7 +189,9 @@ tell_usage(TaskqSlot *slot)
 	sums[TASKQ_TEMP_BYTES] = more.temp_bytes;
 	sums[TASKQ_WAL_BYTES] = more.wal_bytes;
 	sums[TASKQ_PEAK_MEMORY] = more.peak_memory;
-	taskq_counts_used(sums);
+	taskq_counts_used(sums, now - told_at, slot->busy_us - told_busy_us);
+	told_at = now;
+	told_busy_us = slot->busy_us;
 }
 
 /* What is finished becomes known, and with it what it has used. */
@@ -267,6 +276,7 @@ taskq_worker_main(Datum arg)
 	taskq_execute_init(my_slotno);
 	taskq_counts_batch();
 	taskq_usage_read(&used);
+	told_at = taskq_steady_now();
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	slot->connected = true;
 	slot->state = TASKQ_SLOT_IDLE;

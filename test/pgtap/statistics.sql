@@ -1,6 +1,6 @@
 -- What tasks did is counted, and added up by kind, queue, worker, tag and time.
 \ir include/prologue.psql
-SELECT plan(14);
+SELECT plan(35);
 
 CREATE FUNCTION stat_work(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
@@ -73,5 +73,65 @@ SELECT is((SELECT taskq_internal.histogram_sum(h) FROM (VALUES ('{3,1,9,2}'::int
 SELECT is(taskq_internal.histogram_quantile('{}', 0.5), NULL, 'of nothing there is no median');
 SELECT is((SELECT count(DISTINCT b) FROM (SELECT taskq_internal.histogram_bucket(i) b FROM generate_series(0, 100) i) b),
 	23::int8, 'four buckets to each power of two');
+
+/* ---- statistics of the past: rows as the dispatcher writes them ---- */
+
+SELECT taskq.kind_define('past', 'stat_work(jsonb)', category => 'old', indexed => '{thing}') \g /dev/null
+SELECT taskq.task_submit('past', run_at => 'infinity') AS past \gset
+SELECT n.id AS lane, n.role FROM taskq_internal.lane n WHERE n.kind = 'past' \gset
+
+-- so many attempts that ended then, each after such a wait and run, in ms
+CREATE FUNCTION past(ago interval, outcome "char", n int8, wait_ms int8, run_ms int8, type "char" DEFAULT 'l', name text DEFAULT '', tenant text DEFAULT '') RETURNS void
+LANGUAGE sql AS $$
+INSERT INTO taskq_internal.rollup AS r
+SELECT left(unit, 1)::"char", date_trunc(unit, now() - ago, 'UTC'), hashtextextended(concat_ws(' ', type, outcome, name, tenant), 1), type, outcome,
+	(SELECT CASE WHEN type = 'l' THEN l.id ELSE l.role END FROM taskq_internal.lane l WHERE l.kind = 'past'), tenant, name,
+	n, n, n * wait_ms * 1000, n * run_ms * 1000, run_ms * 1000,
+	ARRAY[taskq_internal.histogram_bucket(wait_ms * 1000), n], ARRAY[taskq_internal.histogram_bucket(run_ms * 1000), n], '{}'
+FROM unnest('{minute,hour,day}'::text[]) unit
+ON CONFLICT (span, at, key) DO UPDATE SET n = r.n + excluded.n, started = r.started + excluded.started,
+	wait_us = r.wait_us + excluded.wait_us, run_us = r.run_us + excluded.run_us, waits = r.waits || excluded.waits, runs = r.runs || excluded.runs
+$$;
+
+SELECT past('2 hours', 'c', 90, 10, 100), past('3 hours', 'f', 10, 10, 1000), past('30 hours', 'c', 100, 10, 200),
+	past('2 hours', 'c', 60, 10, 100, 't', 'red'), past('2 hours', 'c', 30, 10, 100, 'm', 'thing=x'), past('2 hours', 'c', 5, 10, 100, 'w', 'ancient') \g /dev/null
+SELECT past('10 days', 'c', 1000, 10, 100), past('40 days', 'c', 500, 10, 100) \g /dev/null
+
+CREATE TEMP TABLE past_kind AS SELECT * FROM taskq.statistics_by('24 hours') WHERE key = 'past';
+SELECT results_eq('SELECT total, completed, failed, success_rate FROM past_kind', 'VALUES (100::int8, 90::int8, 10::int8, 90.0)', 'a day, by kind');
+SELECT is((SELECT mean_run FROM past_kind), interval '190 ms', 'the mean is exact');
+SELECT ok((SELECT p50_run BETWEEN interval '87 ms' AND interval '113 ms' AND p95_run BETWEEN interval '875 ms' AND interval '1125 ms' FROM past_kind),
+	'the median and the 95th percentile are so to an eighth');
+SELECT is((SELECT mean_wait FROM past_kind), interval '10 ms', 'how long they waited');
+SELECT is((SELECT (completed, failed, mean_run)::text FROM taskq.statistics_by('24 hours', include_failed => false) WHERE key = 'past'),
+	(90, 0, interval '100 ms')::text, 'without failed ones');
+SELECT is((SELECT completed FROM taskq.statistics_by('24 hours', 'category') WHERE key = 'old'), 90::int8, 'by category');
+SELECT is((SELECT completed FROM taskq.statistics_by('24 hours', 'tag') WHERE key = 'red'), 60::int8, 'by tag');
+SELECT is((SELECT completed FROM taskq.statistics_by('24 hours', 'thing') WHERE key = 'x'), 30::int8, 'by a member of the payload that kinds name');
+SELECT is((SELECT completed FROM taskq.statistics_by('24 hours', 'worker') WHERE key = 'ancient'), 5::int8, 'by worker, also one that is gone');
+SELECT is((SELECT completed FROM taskq.statistics_by('30 days') WHERE key = 'past'), 1190::int8, '30 days');
+SELECT is((SELECT completed FROM taskq.statistics_by('1 hour') WHERE key = 'past'), NULL, 'nothing in the last hour');
+SELECT is(error_of($$SELECT taskq.statistics('24 hours', 'other')$$), '22023', 'by something else: an error');
+SELECT is(error_of($$SELECT taskq.statistics('0')$$), '22023', 'of no time: an error');
+
+SELECT s->'summary' AS summary, s->'groups'->'past' AS past_group, s->'performance_trends' AS trends FROM taskq.statistics() s \gset
+SELECT is(:'past_group'::jsonb - '{throughput,run,wait}'::text[],
+	'{"total": 100, "completed": 90, "failed": 10, "cancelled": 0, "retried": 0, "success_rate": 90.0, "average_time": "190.0 ms", "average_seconds": 0.190000}',
+	'as JSON, without arguments');
+SELECT ok((:'summary'::jsonb->>'success_rate')::numeric BETWEEN 5 AND 100 AND (:'summary'::jsonb->>'total_tasks')::int > 600, 'and in all');
+SELECT is(:'trends'::jsonb->>'completion_time_trend', 'decreasing', 'a trend against the day before');
+
+SELECT is(taskq_internal.trend(v, b, w), t, coalesce(t, 'unknown') || ' is a trend')
+FROM (VALUES (1.0, 2.0, 0.1, 'decreasing'), (2.0, 1.0, 0.1, 'increasing'), (1.0, 1.05, 0.1, 'stable'), (1.0, NULL, 0.1, NULL)) v(v, b, w, t);
+
+-- nobody's but who may see them
+CREATE ROLE stat_stranger LOGIN;
+GRANT taskq_user TO stat_stranger;
+SET ROLE stat_stranger;
+SELECT is((SELECT count(*) FROM taskq.statistics_by('30 days') UNION ALL SELECT count(*) FROM taskq.statistics_by('30 days', 'tag')
+	EXCEPT SELECT 0), NULL, 'another role gets nothing');
+RESET ROLE;
+DROP OWNED BY stat_stranger;
+DROP ROLE stat_stranger;
 
 SELECT * FROM finish();
