@@ -123,9 +123,10 @@ BEGIN
 		RETURN;
 	END IF;
 	types := 'lm';
-	IF word IS NULL OR NOT EXISTS (SELECT FROM taskq.kind k WHERE word = ANY (k.indexed)) THEN
+	IF word IS NULL OR NOT EXISTS (SELECT FROM taskq.kind k WHERE word = ANY (k.indexed))
+		OR EXISTS (SELECT FROM taskq.kind k WHERE word = ANY (k.secret)) THEN
 		RAISE EXCEPTION 'cannot group by %', coalesce(quote_literal(group_by), 'null') USING ERRCODE = '22023',
-			HINT = 'Argument "group_by" is kind, category, queue, role, submitted_by, tenant, state, worker, tag, or a member of the payload that kind_define(..., indexed => ...) names.';
+			HINT = 'Argument "group_by" is kind, category, queue, role, submitted_by, tenant, state, worker, tag, or a member of the payload that kind_define(..., indexed => ...) names, and that is no secret.';
 	END IF;
 END
 $$;

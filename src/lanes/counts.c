@@ -37,6 +37,7 @@
 #include "storage/shmem.h"
 #include "store/defs.h"
 #include "store/labels.h"
+#include "store/secrets.h"
 #include "store/state.h"
 #include "utils/array.h"
 #include "utils/builtins.h"

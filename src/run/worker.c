@@ -167,14 +167,13 @@ static int64 told_busy_us;
 static void
 tell_usage(TaskqSlot *slot)
 {
-	TaskqUsage	usage;
+	TaskqUsage	usage = used;
 	TaskqUsage	more;
 	int64		sums[TASKQ_RESOURCES];
 	TimestampTz now = taskq_steady_now();
 
-	if (taskq_track_resources < 0)
-		return;
-	taskq_usage_read(&usage);
+	if (taskq_track_resources >= 0)
+		taskq_usage_read(&usage);
 	LWLockAcquire(taskq_slot_lock(my_slotno), LW_EXCLUSIVE);
 	slot->usage = usage;
 	LWLockRelease(taskq_slot_lock(my_slotno));

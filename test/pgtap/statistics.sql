@@ -1,6 +1,6 @@
 -- What tasks did is counted, and added up by kind, queue, worker, tag and time.
 \ir include/prologue.psql
-SELECT plan(35);
+SELECT plan(38);
 
 CREATE FUNCTION stat_work(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
@@ -123,6 +123,14 @@ SELECT is(:'trends'::jsonb->>'completion_time_trend', 'decreasing', 'a trend aga
 
 SELECT is(taskq_internal.trend(v, b, w), t, coalesce(t, 'unknown') || ' is a trend')
 FROM (VALUES (1.0, 2.0, 0.1, 'decreasing'), (2.0, 1.0, 0.1, 'increasing'), (1.0, 1.05, 0.1, 'stable'), (1.0, NULL, 0.1, NULL)) v(v, b, w, t);
+
+-- members of real tasks, and secrets
+SELECT taskq.kind_define('stat_m', 'stat_work(jsonb)', indexed => '{thing,token}', secret => '{token}') \g /dev/null
+SELECT taskq.task_submit('stat_m', '{"thing": "y", "token": "hush"}') AS secret \gset
+CALL wait_state(:'secret', 'completed');
+SELECT is((SELECT completed FROM taskq.statistics_by('1 hour', 'thing') WHERE key = 'y'), 1::int8, 'by a member, of a task that has just ended');
+SELECT is((SELECT count(*) FROM taskq_internal.counted(NULL, NULL, 'd', 'm') WHERE name ~ 'hush'), 0::int8, 'secrets are not counted by their values');
+SELECT is(error_of($$SELECT taskq.statistics('24 hours', 'token')$$), '22023', 'nor does one group by them');
 
 -- nobody's but who may see them
 CREATE ROLE stat_stranger LOGIN;
