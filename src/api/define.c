@@ -405,6 +405,21 @@ check_indexed(ArrayType *secret, const Datum *values, const bool *nulls)
 	}
 }
 
+/* What was indexed has been counted by its values. */
+static void
+note_counted(ArrayType *secret, const List *indexed)
+{
+	const ListCell *lc;
+
+	foreach(lc, indexed)
+	{
+		if (taskq_secrets_name(secret, lfirst(lc)))
+			ereport(NOTICE,
+					(errmsg("member \"%s\" was indexed: its values stay in the statistics until taskq.statistics_retention is over",
+							(char *) lfirst(lc))));
+	}
+}
+
 /*
  * kind_define: members that are shown to nobody but the handler; left out they
  * are what they were, also of a kind of this owner that was dropped.  Adds to
@@ -431,6 +446,8 @@ set_secret(FunctionCallInfo fcinfo, int n, const TaskqKind *old,
 	if (after == NULL)
 		return changes;
 	check_indexed(after, values, nulls);
+	if (old != NULL)
+		note_counted(after, old->indexed);
 	if (same_lists(before, after))
 		return changes;
 	taskq_secrets_write(name, owner, after);

@@ -46,11 +46,11 @@ SELECT taskq.queue_define('secret_held'), taskq.queue_pause('secret_held') \g /d
 
 -- one of all sorts
 SET SESSION AUTHORIZATION secret_app;
-SELECT taskq.task_submit('secret', '{"user": "me", "password": "hunter1", "link": "doc1", "server": {"token": "hunter2", "host": "h"}, "list": [{"password": ["hunter3"]}], "token": "plain", "odd.name": "hunter4"}',
+SELECT taskq.task_submit('secret', '{"user": "me", "password": "hunter1", "link": "doc1", "server": {"token": "hunter2", "host": "h"}, "list": [{"password": ["hunter3"]}], "token": "visible", "odd.name": "hunter4"}',
 	metadata => '{"password": "hunter5", "note": "n"}') AS done \gset
 CALL wait_state(:'done', 'completed');
 SELECT is((SELECT payload FROM taskq.task_status(:'done')),
-	'{"user": "me", "password": "***", "link": "doc1", "server": {"token": "***", "host": "h"}, "list": [{"password": "***"}], "token": "plain", "odd.name": "***"}', 'members are hidden by name anywhere, by path from the top');
+	'{"user": "me", "password": "***", "link": "doc1", "server": {"token": "***", "host": "h"}, "list": [{"password": "***"}], "token": "visible", "odd.name": "***"}', 'members are hidden by name anywhere, by path from the top');
 SELECT is((SELECT metadata FROM taskq.task WHERE id = :'done'), '{"password": "***", "note": "n"}', '... in metadata too');
 SELECT is((SELECT count(*) FROM saw WHERE payload->>'password' = 'hunter1' AND payload#>>'{server,token}' = 'hunter2' AND metadata->>'password' = 'hunter5'), 1::int8, 'the handler sees all of it');
 SELECT taskq.task_submit('secret', '{"password": "hunter1"}', metadata => '{"password": "hunter5"}', queue => 'secret_held', tags => '{secret}') AS held \gset
@@ -77,12 +77,12 @@ SELECT is((SELECT count(*) FROM saw WHERE payload->>'password' = 'hunter1' AND p
 SELECT is((SELECT payload->>'password' FROM taskq.task WHERE id = :'merged'), '***', '... and it is hidden there');
 
 -- workflows, templates, schedules
-SELECT taskq.workflow_submit('[{"kind": "secret", "name": "one", "payload": {"password": "hunter6", "x": "plain"}, "metadata": {"password": "hunter6"}},
+SELECT taskq.workflow_submit('[{"kind": "secret", "name": "one", "payload": {"password": "hunter6", "x": "visible"}, "metadata": {"password": "hunter6"}},
 	{"kind": "secret", "name": "two", "payload": {"password": {"$input": "word"}}, "depends_on": ["one"]}]', '{"word": "hunter7"}') AS w \gset
 SELECT (task).id AS step FROM taskq.workflow_tasks(:'w') WHERE name = 'two' \gset
 CALL wait_state(:'step', 'completed');
 SELECT is((SELECT count(*) FROM saw WHERE payload->>'password' IN ('hunter6', 'hunter7')), 2::int8, 'steps of a workflow have it');
-SELECT is((SELECT array_agg(definition->'payload' ORDER BY no) FROM taskq.workflow_tasks(:'w') WHERE no > 0), ARRAY['{"x": "plain", "password": "***"}', '{"password": "***"}']::jsonb[], '... and do not show it');
+SELECT is((SELECT array_agg(definition->'payload' ORDER BY no) FROM taskq.workflow_tasks(:'w') WHERE no > 0), ARRAY['{"x": "visible", "password": "***"}', '{"password": "***"}']::jsonb[], '... and do not show it');
 SELECT taskq.workflow_retry(:'w', failed_only => false) \g /dev/null
 SELECT taskq.template_define('secret_template', '[{"kind": "secret", "name": "one", "payload": {"password": "hunter8", "x": 1}, "metadata": {"password": "hunter8"}}, {"kind": "secret_hook", "name": "two", "payload": 5}]') \g /dev/null
 SELECT is((SELECT steps FROM taskq.template WHERE name = 'secret_template'),
@@ -138,7 +138,7 @@ BEGIN
 		WHERE p.pronamespace = 'taskq'::regnamespace AND p.prokind = 'f' AND p.proname !~ '^(task_wait|task_watch)' AND has_function_privilege(p.oid, 'EXECUTE')
 			AND (p.pronargs = p.pronargdefaults OR (p.pronargs - p.pronargdefaults = 1 AND p.proargtypes[0] IN ('uuid'::regtype, 'uuid[]'::regtype)))
 	LOOP
-		FOR one IN SELECT DISTINCT unnest(ARRAY[i.id, i.workflow])::text FROM public.ids i LOOP
+		FOR one IN SELECT DISTINCT u::text FROM public.ids i, unnest(ARRAY[i.id, i.workflow]) u WHERE u IS NOT NULL LOOP
 			BEGIN
 				EXECUTE format('SELECT string_agg(f::text, %L) FROM taskq.%I(%s) f', ' ', it.proname,
 					CASE WHEN it.args = 0 THEN '' WHEN it.many THEN quote_literal('{' || one || '}') ELSE quote_literal(one) END) INTO one;
@@ -154,7 +154,7 @@ BEGIN
 	END LOOP;
 	RETURN CASE WHEN n < 12 THEN 'too little was looked at: ' || n ELSE coalesce(nullif(found, ''), 'nothing') END;
 END $$;
-SELECT matches(shown_anywhere('plain'), 'task: .*link: .*task_status: .*workflow_tasks: ', 'what is not secret is found where it is shown');
+SELECT matches((SELECT string_agg(w, ' ' ORDER BY w) FROM (SELECT DISTINCT (regexp_matches(shown_anywhere('visible'), '(\m[a-z_]+): ', 'g'))[1] AS w) s), '\mlink task .*task_status .*workflow_tasks', 'what is not secret is found where it is shown');
 SELECT is(shown_anywhere(), 'nothing', 'a superuser is shown nothing of it');
 SET SESSION AUTHORIZATION secret_owner;
 SELECT is(shown_anywhere(), 'nothing', 'nor the owner of the kind');
@@ -183,7 +183,7 @@ SET SESSION AUTHORIZATION secret_owner;
 SELECT taskq.kind_define('secret', 'secret_work(jsonb)', on_failure => 'secret_hook', run_as => 'secret_app') \g /dev/null
 SELECT is((SELECT secret FROM taskq.kind WHERE name = 'secret'), '{password,server.token,odd.name}'::text[], 'left out it stays as it is');
 SELECT taskq.kind_define('secret', 'secret_work(jsonb)', on_failure => 'secret_hook', run_as => 'secret_app', secret => '{password,server,user,list,"odd.name"}') \g /dev/null
-SELECT is((SELECT payload FROM taskq.task_status(:'done')), '{"user": "***", "password": "***", "link": "doc1", "server": "***", "list": "***", "token": "plain", "odd.name": "***"}', 'what is secret from now on is hidden in all tasks there are');
+SELECT is((SELECT payload FROM taskq.task_status(:'done')), '{"user": "***", "password": "***", "link": "doc1", "server": "***", "list": "***", "token": "visible", "odd.name": "***"}', 'what is secret from now on is hidden in all tasks there are');
 SELECT is((SELECT details->'secret' FROM taskq.audit WHERE name = 'secret' ORDER BY id DESC LIMIT 1), '["password", "server", "user", "list", "odd.name"]', '... and audited');
 BEGIN;
 SELECT taskq.kind_define('secret', 'secret_work(jsonb)', run_as => 'secret_app', secret => '{}') \g /dev/null
