@@ -213,9 +213,9 @@ like(sql_error($node, $db, q{SELECT taskq.task_submit('nothing', '{"customer": 1
 $node->safe_psql($db, q{ALTER TABLE taskq_internal.task DROP CONSTRAINT dba; ALTER TABLE taskq_internal.lease ALTER COLUMN lease_ms TYPE numeric});
 like(sql_error($node, $db, q{SELECT taskq.task_submit('outside'); SELECT * FROM taskq.task_claim('w')}),
 	qr/55000: column 6 of table "taskq_internal.lease" is not of type bigint any more.*HINT:/s, 'a column of ours that has another type: an error with a hint');
-$node->safe_psql($db, q{ALTER TABLE taskq_internal.timer DROP COLUMN lane});
-like(sql_error($node, $db, q{SELECT taskq.task_submit('nothing', delay => '1 h')}),
-	qr/55000: column 3 of table "taskq_internal.timer" is not of type integer any more/, '... or is gone');
+$node->safe_psql($db, q{ALTER TABLE taskq_internal.unique_key DROP COLUMN keep_ms});
+like(sql_error($node, $db, q{SELECT taskq.task_submit('nothing', unique_key => 'dba')}),
+	qr/55000: column 4 of table "taskq_internal.unique_key" is not of type bigint any more/, '... or is gone');
 unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/terminated by signal|PANIC|TRAP|XX0\d\d/, 'the server was never harmed');
 
 $node->stop;
