@@ -69,7 +69,7 @@ SELECT
 		'timeout', coalesce(s.timeout_ms * interval '1 ms', k.timeout,
 			nullif(pg_catalog.current_setting('taskq.default_timeout', true), '0')::interval),
 		'retention', coalesce(k.retention, (SELECT q.retention FROM taskq_internal.queue q WHERE q.name = n.queue),
-			pg_catalog.current_setting('taskq.retention', true)::interval))
+			coalesce(nullif(pg_catalog.current_setting('taskq.retention', true), '-1'), '10000 years')::interval))
 		|| CASE WHEN k.owner = n.kind_owner THEN pg_catalog.jsonb_build_object(
 			'handler', k.handler, 'required_worker', CASE WHEN k.handler IS NULL THEN 'external' ELSE 'internal' END,
 			'backoff', k.backoff, 'backoff_max', k.backoff_max, 'retry_on', k.retry_on, 'batch', k.batch, 'settings', k.settings,

@@ -20,6 +20,7 @@
 #include "base/guc.h"
 #include "base/process.h"
 #include "base/shmem.h"
+#include "base/usage.h"
 #include "lanes/announce.h"
 #include "lanes/claim.h"
 #include "lanes/counts.h"
@@ -38,8 +39,8 @@
 #include "run/worker.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/proc.h"
 #include "tcop/tcopprot.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 

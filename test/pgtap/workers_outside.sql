@@ -1,6 +1,6 @@
 -- View worker: who works, in the server and outside of it, and who may see that.
 \ir include/prologue.psql
-SELECT plan(47);
+SELECT plan(48);
 
 CREATE ROLE crew_owner LOGIN;
 CREATE ROLE crew_a LOGIN;
@@ -163,5 +163,14 @@ RESET ROLE;
 RESET SESSION AUTHORIZATION;
 ALTER SYSTEM RESET taskq.trusted_gateways;
 SELECT pg_reload_conf() \g /dev/null
+
+-- a role that is gone
+CREATE ROLE crew_gone LOGIN;
+GRANT taskq_worker TO crew_gone;
+SET SESSION AUTHORIZATION crew_gone;
+SELECT count(*) FROM taskq.task_claim('gone') \g /dev/null
+RESET SESSION AUTHORIZATION;
+DROP ROLE crew_gone;
+SELECT is((w.role, w.state, w.kinds)::text, '("",idle,{})', 'a worker whose role was dropped has none') FROM taskq.worker w WHERE w.name = 'gone';
 
 SELECT * FROM finish();

@@ -92,4 +92,13 @@ $node->append_conf('postgresql.conf', 'taskq.max_workers = 0');
 $node->reload;
 ok($node->poll_query_until($db, q{SELECT s->>'total_capacity' = '1' FROM taskq.cluster_summary() s}), '... and with none allowed');
 
+# --- the options in effect are the server's, where nobody says more
+
+$node->append_conf('postgresql.conf', "taskq.retention = -1\ntaskq.default_timeout = '1500ms'");
+$node->reload;
+ok( $node->poll_query_until(
+		$db,
+		"SELECT (configuration->>'retention')::interval = '10000 years' AND (configuration->>'timeout')::interval = '1.5 s' FROM taskq.task_status('$task')"),
+	'kept for ever, and a timeout of the server');
+
 done_testing();
