@@ -406,13 +406,14 @@ SELECT q.name,
 	CASE WHEN NOT t.limited THEN coalesce(s.running, 0) + coalesce(x.n, 0) END AS running,
 	p.since AS paused_since,
 	CASE WHEN NOT t.limited THEN r.name END AS paused_by,
-	CASE WHEN NOT t.limited THEN p.reason END AS pause_reason
+	CASE WHEN NOT t.limited THEN p.reason END AS pause_reason,
+	CASE WHEN NOT t.limited THEN s.oldest END AS oldest
 FROM (SELECT name FROM taskq_internal.queue UNION SELECT name FROM taskq_internal.pause WHERE scope = 'q' UNION SELECT queue FROM taskq.kind UNION SELECT queue FROM lane UNION SELECT 'default' COLLATE "C") q
 CROSS JOIN (SELECT taskq_internal.tenant_limited() AS limited) t
 LEFT JOIN taskq_internal.queue c ON c.name = q.name
 LEFT JOIN taskq_internal.pause p ON p.scope = 'q' AND p.name = q.name
 LEFT JOIN taskq_internal.role r ON r.id = p.role
-LEFT JOIN (SELECT n.queue, sum(l.waiting)::int8 AS waiting, sum(l.running)::int8 AS running
+LEFT JOIN (SELECT n.queue, sum(l.waiting)::int8 AS waiting, sum(l.running)::int8 AS running, min(l.oldest) AS oldest
 	FROM taskq_internal.lanes() l JOIN lane n ON n.id = l.lane GROUP BY n.queue) s ON s.queue = q.name
 -- the timer of a lease knows its lane
 LEFT JOIN (SELECT n.queue, count(*) AS n
@@ -434,6 +435,7 @@ COMMENT ON COLUMN taskq.queue.waiting IS 'tasks that could run now, by estimate'
 COMMENT ON COLUMN taskq.queue.running IS 'tasks that workers of the server run or have set aside, and those that external workers have';
 COMMENT ON COLUMN taskq.queue.paused_since IS 'when it was paused';
 COMMENT ON COLUMN taskq.queue.paused_by IS 'role that paused it';
+COMMENT ON COLUMN taskq.queue.oldest IS 'since when the first of those that could run now waits, as far as shared memory knows; null: none does';
 COMMENT ON COLUMN taskq.queue.pause_reason IS 'reason that queue_pause was given';
 
 -- A worker outside of the server is shown to members of its role, and to who owns a kind

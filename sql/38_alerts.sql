@@ -2,7 +2,7 @@
 
 CREATE FUNCTION taskq_internal.stalled(OUT id uuid, OUT attempt int2, OUT kind text, OUT queue text, OUT run_as name, OUT tenant text,
 	OUT worker text, OUT since timestamptz, OUT usual interval, OUT stalled_at timestamptz)
-RETURNS SETOF record LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+RETURNS SETOF record LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 SELECT t.id, t.attempt, t.kind, t.queue, t.run_as, t.tenant, t.worker, t.updated_at, l.usual,
 	t.updated_at + greatest(current_setting('taskq.stalled_after')::interval, 3 * l.usual)
 FROM taskq_internal.task_all t

@@ -118,7 +118,9 @@ GRANT EXECUTE ON FUNCTION
 	taskq.alert_enable(text), taskq.alert_disable(text)
 	TO taskq_operator;
 GRANT EXECUTE ON FUNCTION taskq_internal.alert_value(text, text, text, interval) TO taskq_operator, taskq_monitor;
-GRANT EXECUTE ON FUNCTION taskq.sitrep() TO taskq_monitor, taskq_operator;
+GRANT SELECT ON taskq.server, taskq.stalled, taskq.warning TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
+GRANT EXECUTE ON FUNCTION taskq.sitrep(), taskq_internal.report(), taskq_internal.warnings(jsonb), taskq_internal.stalled()
+	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 GRANT EXECUTE ON FUNCTION
 	taskq.kind_define,
 	taskq.kind_drop(text), taskq.kind_pause(text, text), taskq.kind_resume(text), taskq.kind_grant(text, regrole, text), taskq.kind_revoke(text, regrole, text)
