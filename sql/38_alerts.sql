@@ -1,17 +1,31 @@
 /* ---------------------------------------------------------------- what stands still, and alerts */
 
-CREATE FUNCTION taskq_internal.stalled(OUT id uuid, OUT attempt int2, OUT kind text, OUT queue text, OUT run_as name, OUT tenant text,
-	OUT worker text, OUT since timestamptz, OUT usual interval, OUT stalled_at timestamptz)
+CREATE FUNCTION taskq_internal.usual(OUT kind text, OUT run interval)
 RETURNS SETOF record LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-SELECT t.id, t.attempt, t.kind, t.queue, t.run_as, t.tenant, t.worker, t.updated_at, l.usual,
-	t.updated_at + greatest(current_setting('taskq.stalled_after')::interval, 3 * l.usual)
-FROM taskq_internal.task_all t
-LEFT JOIN (SELECT n.kind, max(l.average_run) AS usual FROM taskq_internal.lanes() l JOIN taskq_internal.lane n ON n.id = l.lane
-	GROUP BY n.kind) l ON l.kind = t.kind
-WHERE t.state = 'running' AND current_setting('taskq.stalled_after')::interval > interval '0'
+SELECT n.kind, max(l.average_run) FROM taskq_internal.lanes() l JOIN taskq_internal.lane n ON n.id = l.lane GROUP BY n.kind
 $$;
-COMMENT ON FUNCTION taskq_internal.stalled() IS
-'running tasks, when each showed a sign of life last, and when it counts as stalled if it shows none';
+COMMENT ON FUNCTION taskq_internal.usual() IS 'how long tasks of each kind take, in the mean of the last ones';
+
+CREATE VIEW taskq.stalled WITH (security_barrier) AS
+SELECT t.id, t.kind, t.queue, t.run_as, t.worker, t.attempt, t.updated_at AS since,
+	pg_catalog.clock_timestamp() - t.updated_at AS silence, u.run AS usual
+FROM taskq.task_list('{"state": "running"}', 'oldest', NULL, 10000) t
+LEFT JOIN taskq_internal.usual() u ON u.kind = t.kind
+CROSS JOIN (SELECT pg_catalog.current_setting('taskq.stalled_after')::interval AS after) s
+WHERE s.after > interval '0' AND t.updated_at + greatest(s.after, 3 * u.run) <= pg_catalog.clock_timestamp();
+COMMENT ON VIEW taskq.stalled IS
+'Running tasks that show no sign of life
+
+No progress for longer than taskq.stalled_after, and than three times what tasks of the kind take in the mean. They may be at work all the same: report progress, or give the kind a timeout.';
+COMMENT ON COLUMN taskq.stalled.id IS 'the task';
+COMMENT ON COLUMN taskq.stalled.kind IS 'its kind';
+COMMENT ON COLUMN taskq.stalled.queue IS 'its queue';
+COMMENT ON COLUMN taskq.stalled.run_as IS 'role that it runs as';
+COMMENT ON COLUMN taskq.stalled.worker IS 'who runs it';
+COMMENT ON COLUMN taskq.stalled.attempt IS 'which attempt it is';
+COMMENT ON COLUMN taskq.stalled.since IS 'when it began, or reported progress last';
+COMMENT ON COLUMN taskq.stalled.silence IS 'for so long';
+COMMENT ON COLUMN taskq.stalled.usual IS 'how long tasks of its kind take, in the mean; null: not known';
 
 CREATE TABLE taskq_internal.alert (
 	name text COLLATE "C" NOT NULL CONSTRAINT alert_pkey PRIMARY KEY,
@@ -41,14 +55,14 @@ SELECT pg_catalog.pg_extension_config_dump('taskq_internal.alert_state', 'WHERE 
 COMMENT ON TABLE taskq_internal.alert IS 'alerts; look at them in view taskq.alert';
 COMMENT ON TABLE taskq_internal.alert_state IS 'alerts that fire, or did';
 
-CREATE FUNCTION taskq_internal.lately("window" interval, OUT "of" int4, OUT outcome "char", OUT n int8)
+CREATE FUNCTION taskq_internal.lately("window" interval, OUT queue text, OUT kind text, OUT outcome "char", OUT n int8)
 RETURNS SETOF record LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-SELECT c."of", c.outcome, c.n
+SELECT c.queue, c.kind, c.outcome, c.n
 FROM (SELECT CASE WHEN $1 > interval '2 h' THEN 'h' ELSE 'm' END AS grain) g
 CROSS JOIN LATERAL taskq_internal.counted(
 	date_trunc(CASE g.grain WHEN 'h' THEN 'hour' ELSE 'minute' END, clock_timestamp() - $1, 'UTC'), NULL, g.grain::"char", 'l') c
 $$;
-COMMENT ON FUNCTION taskq_internal.lately(interval) IS 'how many attempts ended how, by lane, in so long and the part of a minute or hour before it';
+COMMENT ON FUNCTION taskq_internal.lately(interval) IS 'how many attempts ended how, by queue and kind, in so long and the part of a minute or hour before it';
 
 CREATE FUNCTION taskq_internal.unserved(OUT queue text, OUT kind text, OUT run_as name, OUT external bool, OUT waiting int8)
 RETURNS SETOF record LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -73,17 +87,16 @@ SELECT CASE $1
 	WHEN 'queue_length' THEN (SELECT coalesce(sum(l.waiting), 0)
 		FROM taskq_internal.lanes() l JOIN taskq_internal.lane n ON n.id = l.lane
 		WHERE ($2 IS NULL OR n.queue = $2) AND ($3 IS NULL OR n.kind = $3))
-	WHEN 'oldest' THEN (SELECT coalesce(extract(epoch FROM greatest(clock_timestamp() - min(l.oldest), interval '0')), 0)
-		FROM taskq_internal.lanes() l JOIN taskq_internal.lane n ON n.id = l.lane
-		WHERE l.waiting > 0 AND ($2 IS NULL OR n.queue = $2) AND ($3 IS NULL OR n.kind = $3))
-	WHEN 'stalled' THEN (SELECT count(*) FROM taskq_internal.stalled() s
-		WHERE s.stalled_at <= clock_timestamp() AND ($2 IS NULL OR s.queue = $2) AND ($3 IS NULL OR s.kind = $3))
+	WHEN 'oldest' THEN (SELECT coalesce(max(extract(epoch FROM clock_timestamp() - greatest(t.created_at, t.run_at))), 0)
+		FROM taskq.task_list(jsonb_strip_nulls(jsonb_build_object('state', 'pending', 'queue', $2, 'kind', $3)), 'oldest', n => 1) t)
+	WHEN 'stalled' THEN (SELECT count(*) FROM taskq.stalled s
+		WHERE ($2 IS NULL OR s.queue = $2) AND ($3 IS NULL OR s.kind = $3))
 	WHEN 'failures' THEN (SELECT coalesce(sum(c.n), 0)
-		FROM taskq_internal.lately($4) c JOIN taskq_internal.lane n ON n.id = c."of"
-		WHERE c.outcome IN ('f', 't') AND ($2 IS NULL OR n.queue = $2) AND ($3 IS NULL OR n.kind = $3))
+		FROM taskq_internal.lately($4) c
+		WHERE c.outcome IN ('f', 't') AND ($2 IS NULL OR c.queue = $2) AND ($3 IS NULL OR c.kind = $3))
 	WHEN 'failure_rate' THEN (SELECT 100.0 * sum(c.n) FILTER (WHERE c.outcome IN ('f', 't')) / nullif(sum(c.n), 0)
-		FROM taskq_internal.lately($4) c JOIN taskq_internal.lane n ON n.id = c."of"
-		WHERE c.outcome IN ('c', 'f', 't') AND ($2 IS NULL OR n.queue = $2) AND ($3 IS NULL OR n.kind = $3))
+		FROM taskq_internal.lately($4) c
+		WHERE c.outcome IN ('c', 'f', 't') AND ($2 IS NULL OR c.queue = $2) AND ($3 IS NULL OR c.kind = $3))
 	WHEN 'no_worker' THEN (SELECT coalesce(sum(w.waiting), 0) FROM taskq_internal.unserved() w
 		WHERE ($2 IS NULL OR w.queue = $2) AND ($3 IS NULL OR w.kind = $3))
 	END::float8

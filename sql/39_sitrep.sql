@@ -65,23 +65,6 @@ COMMENT ON COLUMN taskq.server.max_workers IS 'how many workers the server may h
 COMMENT ON COLUMN taskq.server.workers IS 'how many there are in this database';
 COMMENT ON COLUMN taskq.server.report IS 'more, for members of taskq_monitor and taskq_operator; see sitrep()';
 
-CREATE VIEW taskq.stalled WITH (security_barrier) AS
-SELECT s.id, s.kind, s.queue, s.run_as, s.worker, s.since, pg_catalog.clock_timestamp() - s.since AS silence, s.usual
-FROM taskq_internal.stalled() s
-WHERE s.stalled_at <= pg_catalog.clock_timestamp() AND EXISTS (SELECT FROM taskq.task t WHERE t.id = s.id);
-COMMENT ON VIEW taskq.stalled IS
-'Running tasks that show no sign of life
-
-No progress for longer than taskq.stalled_after, and than three times what tasks of the kind take in the mean. They may be at work all the same: report progress, or give the kind a timeout.';
-COMMENT ON COLUMN taskq.stalled.id IS 'the task';
-COMMENT ON COLUMN taskq.stalled.kind IS 'its kind';
-COMMENT ON COLUMN taskq.stalled.queue IS 'its queue';
-COMMENT ON COLUMN taskq.stalled.run_as IS 'role that it runs as';
-COMMENT ON COLUMN taskq.stalled.worker IS 'who runs it';
-COMMENT ON COLUMN taskq.stalled.since IS 'when it began, or reported progress last';
-COMMENT ON COLUMN taskq.stalled.silence IS 'for so long';
-COMMENT ON COLUMN taskq.stalled.usual IS 'how long tasks of its kind take, in the mean; null: not known';
-
 -- What is not as it should be, in sentences, the worst first.
 CREATE FUNCTION taskq_internal.warnings(report jsonb) RETURNS SETOF text LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 SELECT w.text FROM (
@@ -91,21 +74,24 @@ SELECT w.text FROM (
 	UNION ALL SELECT 4, report->>'why_tenants'
 	UNION ALL SELECT 5, format('Alert %I fires since %s: %s is above %s.', a.name, date_trunc('second', s.firing_since), a.metric, a.threshold)
 		FROM taskq_internal.alert a JOIN taskq_internal.alert_state s ON s.name = a.name WHERE s.firing_since IS NOT NULL
-	UNION ALL SELECT 6, format('%s tasks of kind %I in queue %I wait, and no external worker asks for them.', sum(u.waiting), u.kind, u.queue)
+	UNION ALL SELECT 6, format(CASE sum(u.waiting) WHEN 1 THEN '%s task of kind %I in queue %I waits, and no external worker asks for it.'
+			ELSE '%s tasks of kind %I in queue %I wait, and no external worker asks for them.' END, sum(u.waiting), u.kind, u.queue)
 		FROM taskq_internal.unserved() u WHERE u.external AND report->'running' = 'true' GROUP BY u.kind, u.queue
-	UNION ALL SELECT 7, format('%s tasks of role %I wait and have no worker: %s of %s workers are there; see task_explain() for one of them.',
+	UNION ALL SELECT 7, format(CASE sum(u.waiting) WHEN 1 THEN '%s task of role %I waits and has no worker: ' ELSE '%s tasks of role %I wait and have no worker: ' END ||
+			'%s of %s workers are there; see task_explain() for one of them.',
 			sum(u.waiting), u.run_as, report->>'workers', report->>'max_workers')
 		FROM taskq_internal.unserved() u WHERE NOT u.external AND report->'running' = 'true' GROUP BY u.run_as
-	UNION ALL SELECT 8, format('Queue %I is paused and %s tasks wait in it: taskq.queue_resume() lets them run.', p.name, q.waiting)
+	UNION ALL SELECT 8, format('Queue %I is paused and %s in it: taskq.queue_resume() lets %s run.', p.name, CASE q.waiting WHEN 1 THEN '1 task waits' ELSE q.waiting || ' tasks wait' END, CASE q.waiting WHEN 1 THEN 'it' ELSE 'them' END)
 		FROM taskq_internal.pause p JOIN (SELECT n.queue, sum(l.waiting) AS waiting FROM taskq_internal.lanes() l
 			JOIN taskq_internal.lane n ON n.id = l.lane GROUP BY n.queue) q ON q.queue = p.name
 		WHERE p.scope = 'q' AND q.waiting > 0
-	UNION ALL SELECT 9, format('Kind %I is paused and %s of its tasks wait: taskq.kind_resume() lets them run.', p.name, q.waiting)
+	UNION ALL SELECT 9, format('Kind %I is paused and %s: taskq.kind_resume() lets %s run.', p.name, CASE q.waiting WHEN 1 THEN '1 task waits' ELSE q.waiting || ' tasks wait' END, CASE q.waiting WHEN 1 THEN 'it' ELSE 'them' END)
 		FROM taskq_internal.pause p JOIN (SELECT n.kind, sum(l.waiting) AS waiting FROM taskq_internal.lanes() l
 			JOIN taskq_internal.lane n ON n.id = l.lane GROUP BY n.kind) q ON q.kind = p.name
 		WHERE p.scope = 'k' AND q.waiting > 0
-	UNION ALL SELECT 10, format('%s running tasks show no sign of life: see view taskq.stalled.', count(*))
-		FROM taskq_internal.stalled() s WHERE s.stalled_at <= clock_timestamp() HAVING count(*) > 0
+	UNION ALL SELECT 10, format(CASE count(*) WHEN 1 THEN '%s running task shows no sign of life: see view taskq.stalled.'
+			ELSE '%s running tasks show no sign of life: see view taskq.stalled.' END, count(*))
+		FROM taskq.stalled s HAVING count(*) > 0
 	UNION ALL SELECT 11, format('Task %s crashed the server and is tried once more.', report->>'quarantined') WHERE report->>'quarantined' IS NOT NULL
 	UNION ALL SELECT 12, format('%s notifications could not be sent: a session that listens and does not read holds them up.', report->>'events_lost')
 		WHERE (report->>'events_lost')::int8 > 0

@@ -101,7 +101,8 @@ oldest_of(const TaskqLane *lane)
 	if (lane->waiting <= 0 || !lane->dirty)
 		return DT_NOEND;
 	taskq_lane_head(lane, &head);
-	return taskq_id_time(&head);
+	/* it was never scanned: nobody knows */
+	return taskq_id_is_lowest(&head) ? DT_NOEND : taskq_id_time(&head);
 }
 
 PG_FUNCTION_INFO_V1(taskq_lanes);

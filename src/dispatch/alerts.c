@@ -134,8 +134,7 @@ tell_stalled(void)
 
 	taskq_pass_begin();
 	SPI_connect();
-	if (SPI_execute("SELECT s.id, s.attempt FROM taskq_internal.stalled() s"
-					" WHERE s.stalled_at <= pg_catalog.clock_timestamp()",
+	if (SPI_execute("SELECT s.id, s.attempt FROM taskq.stalled s",
 					false, 1000) != SPI_OK_SELECT)
 		elog(ERROR, "could not look for stalled tasks");
 	n = SPI_processed;
