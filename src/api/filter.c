@@ -357,6 +357,18 @@ static const struct
 	MEMBER("text", set_text, text),
 };
 
+/* taskq_filter_tenants - ask for the tasks of these */
+void
+taskq_filter_tenants(TaskqFilter *filter, List *tenants)
+{
+	int			n = list_length(tenants);
+
+	filter->tenants = tenants;
+	filter->tenant_numbers = palloc(sizeof(int64) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+		filter->tenant_numbers[i] = taskq_tenant_number(list_nth(tenants, i));
+}
+
 /*
  * taskq_filter_parse - what the json object asks; 22023 for members that
  * there are not, or of the wrong type
@@ -388,6 +400,7 @@ taskq_filter_parse(TaskqFilter *filter, Jsonb *json)
 			bad_member(taskq_clip_name(name), "is unknown");
 		members[i].set((char *) filter + members[i].offset, &value, name);
 	}
+	taskq_filter_tenants(filter, filter->tenants);
 }
 
 /* taskq_filter_names - a list of names that an SQL function was given */
@@ -439,6 +452,22 @@ category_suits(const TaskqFilter *filter, const TaskqLaneDef *lane)
 		listed(filter->categories, kind->category);
 }
 
+/* Tenants have lanes of their own, or share some. */
+static bool
+tenant_suits(const TaskqFilter *filter, const TaskqLaneDef *lane)
+{
+	int			n = list_length(filter->tenants);
+
+	if (filter->tenants == NIL)
+		return true;
+	for (int i = 0; i < n; i++)
+	{
+		if (taskq_lane_has_tenant(lane, filter->tenant_numbers[i]))
+			return true;
+	}
+	return false;
+}
+
 static bool
 lane_suits(const TaskqFilter *filter, const TaskqLaneDef *lane)
 {
@@ -447,7 +476,7 @@ lane_suits(const TaskqFilter *filter, const TaskqLaneDef *lane)
 		listed(filter->kinds, NameStr(lane->kind)) &&
 		listed(filter->queues, NameStr(lane->queue)) &&
 		listed(filter->run_as, NameStr(lane->role_name)) &&
-		category_suits(filter, lane);
+		category_suits(filter, lane) && tenant_suits(filter, lane);
 }
 
 /* taskq_filter_by_lane - does it ask for what is the same in a whole lane? */
@@ -455,7 +484,7 @@ bool
 taskq_filter_by_lane(const TaskqFilter *filter)
 {
 	return filter->kinds != NIL || filter->queues != NIL ||
-		filter->run_as != NIL || filter->categories != NIL ||
+		filter->tenants != NIL || filter->run_as != NIL || filter->categories != NIL ||
 		filter->max_priority < PG_INT16_MAX ||
 		filter->min_priority > PG_INT16_MIN;
 }

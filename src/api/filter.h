@@ -27,6 +27,7 @@ typedef struct TaskqFilter
 	List	   *queues;
 	List	   *tags;			/* one of them */
 	List	   *tenants;
+	int64	   *tenant_numbers; /* of these */
 	List	   *submitters;		/* names of roles */
 	List	   *run_as;
 	List	   *workers;
@@ -50,6 +51,7 @@ typedef struct TaskqFilter
 
 extern void taskq_filter_init(TaskqFilter *filter, bool look);
 extern void taskq_filter_parse(TaskqFilter *filter, Jsonb *json);
+extern void taskq_filter_tenants(TaskqFilter *filter, List *tenants);
 extern List *taskq_filter_names(ArrayType *array, const char *argument);
 extern bool taskq_filter_by_lane(const TaskqFilter *filter);
 extern bool taskq_filter_lane(TaskqFilter *filter, int32 lane);

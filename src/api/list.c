@@ -465,12 +465,12 @@ add_tags(Listing *listing)
 }
 
 static void
-add_tenants(Listing *listing, List *tenants)
+add_tenants(Listing *listing)
 {
 	TaskqMerge *merge = add_way(listing, by_id(listing));
 	ListCell   *lc;
 
-	foreach(lc, tenants)
+	foreach(lc, listing->filter.tenants)
 		taskq_merge_add_label(merge,
 							  taskq_label_tenant(lfirst(lc),
 												 strlen(lfirst(lc))),
@@ -620,16 +620,13 @@ static void
 add_labelled(Listing *listing)
 {
 	const TaskqFilter *filter = &listing->filter;
-	const char *tenant = taskq_tenant_only();
 
 	if (filter->parents != NIL)
 		add_children(listing);
 	if (filter->tags != NIL)
 		add_tags(listing);
 	if (filter->tenants != NIL)
-		add_tenants(listing, filter->tenants);
-	else if (tenant != NULL)
-		add_tenants(listing, list_make1(unconstify(char *, tenant)));
+		add_tenants(listing);
 	if (!listing->by_lanes)
 		return;
 	add_members(listing, filter->payload);
@@ -859,6 +856,16 @@ put_row(void *to, HeapTupleHeader row)
 	page->n++;
 }
 
+/* Who may see one tenant's tasks only is not to look through others'. */
+static void
+limit_tenant(TaskqFilter *filter)
+{
+	const char *tenant = taskq_tenant_only();
+
+	if (tenant != NULL && filter->tenants == NIL)
+		taskq_filter_tenants(filter, list_make1(pstrdup(tenant)));
+}
+
 PG_FUNCTION_INFO_V1(taskq_task_list);
 
 /*
@@ -885,6 +892,7 @@ taskq_task_list(PG_FUNCTION_ARGS)
 	taskq_filter_init(&listing.filter, true);
 	if (!PG_ARGISNULL(0))
 		taskq_filter_parse(&listing.filter, PG_GETARG_JSONB_P(0));
+	limit_tenant(&listing.filter);
 	after_arg(fcinfo, 2, &listing);
 	InitMaterializedSRF(fcinfo, 0);
 	found = palloc(sizeof(TaskqRank) * n);

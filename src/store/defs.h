@@ -210,6 +210,7 @@ extern Oid	taskq_role_resolve(const char *name, Oid oid, int64 system);
 extern const TaskqLaneDef *taskq_lane_get(int32 id);
 extern bool taskq_lane_of_one_tenant(const TaskqLaneDef *lane);
 extern int64 taskq_tenant_number(const char *tenant);
+extern bool taskq_lane_has_tenant(const TaskqLaneDef *lane, int64 number);
 extern List *taskq_lanes_of_tenant(const char *tenant);
 extern const TaskqLaneDef *taskq_lane_of_tenant(const TaskqLaneDef *lane,
 												const char *tenant);

@@ -316,6 +316,16 @@ taskq_lane_of_tenant(const TaskqLaneDef *lane, const char *tenant)
 }
 
 /*
+ * taskq_lane_has_tenant - may a lane have tasks of the tenant of this number?
+ */
+bool
+taskq_lane_has_tenant(const TaskqLaneDef *lane, int64 number)
+{
+	return lane->tenant == number ||
+		lane->tenant == 1 + (uint64) number % TENANTS_SHARED;
+}
+
+/*
  * taskq_lanes_of_tenant - numbers of all lanes that may have tasks of a
  * tenant, as a list of int
  */

@@ -1,6 +1,6 @@
 -- task_list: filters, orders, pages.
 \ir include/prologue.psql
-SELECT plan(94);
+SELECT plan(98);
 
 CREATE ROLE list_alice LOGIN;
 CREATE ROLE list_bob LOGIN;
@@ -122,13 +122,24 @@ RESET ROLE;
 SELECT is(names('{"submitted_by": ["list_alice", "list_bob"], "kind": "list_shared"}', 'newest'), 'shared', 'who is an operator finds it by its submitter');
 
 -- tenants
-SELECT set_config('taskq.trusted_gateways', 'list_web', false) \g /dev/null
-SET request.jwt.claims = '{"tenant": "acme"}';
+CREATE ROLE list_gate LOGIN;
+GRANT list_alice TO list_gate;
+SELECT set_config('taskq.trusted_gateways', 'list_gate', false) \g /dev/null
+SET request.jwt.claims = '{"sub": "acme"}';
 SET ROLE list_alice;
-SELECT submit('list_b', 'claimed') \g /dev/null
-SELECT is(names('{"tenant": "acme"}'), '', 'who states claims elsewhere has no tenant''s tasks');
+SELECT is(names('{"tenant": "acme"}') || '|' || names('{}'), '|mine shared', 'who states claims elsewhere has no tenant''s tasks');
 RESET ROLE;
+SET SESSION AUTHORIZATION list_gate;
+SET ROLE list_alice;
+SELECT submit('list_b', 'claimed'), submit('list_fail', 'broken', '{"house": "7"}') AS broken \gset
+SELECT state FROM taskq.task_wait(:'broken') \g /dev/null
+SELECT is(names('{}') || '|' || names('{"tenant": "acme"}', 'priority') || '|' || names('{"state": "failed"}') || '|' || names('{"tenant": "other"}'), 'claimed broken|claimed broken|broken|', 'who comes through a gateway has its own tenant''s, and none of the role''s');
+SET request.jwt.claims = '{"sub": "other"}';
+SELECT is(names('{}') || names('{"tenant": "acme"}') || names('{"state": "failed"}'), '', '... which nobody else has');
 RESET request.jwt.claims;
+RESET SESSION AUTHORIZATION;
+SELECT is(names('{"tenant": ["acme", "other"], "state": "failed"}') || '|' || names('{"tenant": "acme", "kind": "list_b"}'), 'broken|claimed', 'an operator finds a tenant''s by state and kind');
+RESET taskq.trusted_gateways;
 
 -- a member that the kind names
 SELECT taskq.kind_define('list_named', 'echo(jsonb)', queue => 'list') \g /dev/null
@@ -158,7 +169,7 @@ SELECT cmp_ok(blocks_of(filter, order_by), '<', 3000, format('%s by %s', filter,
 FROM (VALUES ('{}', 'newest'), ('{}', 'oldest'), ('{}', 'priority'), ('{}', 'duration'), ('{"state": "completed", "kind": "list_many"}', 'newest'), ('{"kind": "list_a"}', 'newest'), ('{"state": "failed"}', 'newest'),
 	('{"state": "cancelled", "kind": "list_many"}', 'newest'), ('{"tag": "rare"}', 'newest'), ('{"tag": "frequent"}', 'newest'), ('{"tenant": "acme"}', 'oldest'), ('{"state": "unfinished"}', 'newest'),
 	('{"state": "pending"}', 'priority'), ('{"state": "scheduled"}', 'newest'), ('{"submitted_by": "list_alice"}', 'newest'), ('{"category": "family"}', 'newest'),
-	('{"kind": "list_many_named", "payload": {"n": 7}}', 'oldest'), ('{"state": "failed", "tag": "frequent"}', 'newest'), ('{"text": "broken", "state": "failed"}', 'newest')) v (filter, order_by);
+	('{"kind": "list_many_named", "payload": {"n": 7}}', 'oldest'), ('{"state": "failed", "tag": "frequent"}', 'newest'), ('{"text": "broken", "state": "failed"}', 'newest'), ('{"tenant": "acme", "state": "failed"}', 'newest')) v (filter, order_by);
 SET ROLE list_alice;
 SELECT cmp_ok(blocks_of('{}', 'newest'), '<', 3000, 'a page of one''s own among many others''');
 RESET ROLE;
