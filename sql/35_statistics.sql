@@ -29,6 +29,17 @@ CREATE TABLE taskq_internal.rollup (
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.rollup', '');
 COMMENT ON TABLE taskq_internal.rollup IS 'what was counted, by minute, hour and day; look at it with taskq.statistics()';
 
+-- How many tasks there are, by the leaf that they are stored in, lane and stored state.
+CREATE TABLE taskq_internal.stock (
+	leaf int2 NOT NULL,
+	lane int4 NOT NULL,
+	state "char" NOT NULL,
+	n int8 NOT NULL,
+	CONSTRAINT stock_pkey PRIMARY KEY (leaf, lane, state)
+) USING heap WITH (fillfactor = 50);
+SELECT pg_catalog.pg_extension_config_dump('taskq_internal.stock', '');
+COMMENT ON TABLE taskq_internal.stock IS 'how many tasks there are; look at it with taskq.task_counts()';
+
 CREATE FUNCTION taskq_internal.counted(since timestamptz, until timestamptz, grain "char", types text, apart bool DEFAULT false,
 	OUT type "char", OUT outcome "char", OUT at timestamptz, OUT kind text, OUT queue text, OUT category text, OUT role text, OUT submitted_by text,
 	OUT tenant text, OUT name text, OUT n int8, OUT started int8,
@@ -263,3 +274,176 @@ COMMENT ON FUNCTION taskq.statistics(interval, text, bool) IS
 'Statistics of the tasks that ended lately, as one JSON object: in all, by groups, and how they compare with the time before
 
 group_by is as for statistics_by. A trend compares with the time of the same length before: stable is what changed by a twentieth at most, of the success rate by one percent point. Rates are in percent. Who acts for one tenant gets its own tasks, without queues and workers.';
+
+/* ---------------------------------------------------------------- how many tasks there are */
+
+CREATE FUNCTION taskq.task_counts(OUT state text, OUT kind text, OUT queue text, OUT category text, OUT run_as text, OUT n int8)
+RETURNS SETOF record LANGUAGE c VOLATILE ROWS 50 AS 'MODULE_PATHNAME', 'taskq_stock_sql';
+COMMENT ON FUNCTION taskq.task_counts() IS
+'How many tasks there are, by state, kind, queue and role
+
+From counters: no task is read. A state, kind and queue may have several rows, one for each priority. A crash of the server loses what was counted in the last minute; taskq.task_recount() counts anew.';
+
+CREATE FUNCTION taskq.task_recount() RETURNS int8
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_recount';
+COMMENT ON FUNCTION taskq.task_recount() IS
+'Count all tasks anew, for task_counts
+
+Reads all tasks. After a crash of the server, or a change of the tables by hand.';
+
+-- As the documents of those who came from other systems have it.
+CREATE FUNCTION taskq.task_summary() RETURNS jsonb
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+WITH c AS MATERIALIZED (SELECT c.state, c.kind, sum(c.n)::int8 AS n FROM taskq.task_counts() c GROUP BY 1, 2),
+s AS (SELECT coalesce(sum(n), 0)::int8 AS total,
+	coalesce(sum(n) FILTER (WHERE state IN ('pending', 'reserved', 'scheduled', 'blocked', 'retrying')), 0)::int8 AS queued,
+	coalesce(sum(n) FILTER (WHERE state = 'running'), 0)::int8 AS running, coalesce(sum(n) FILTER (WHERE state = 'completed'), 0)::int8 AS completed,
+	coalesce(sum(n) FILTER (WHERE state = 'failed'), 0)::int8 AS failed, coalesce(sum(n) FILTER (WHERE state = 'cancelled'), 0)::int8 AS cancelled,
+	coalesce(sum(n) FILTER (WHERE state IN ('pending', 'reserved')), 0)::int8 AS waiting FROM c),
+r AS (SELECT r.run_us / nullif(r.runs, 0) AS mean_us FROM taskq_internal.timeframe(interval '24 hours') t
+	CROSS JOIN LATERAL taskq_internal.summed(t.since, NULL, t.grain, 'kind', 'l', true) r WHERE r.total)
+SELECT jsonb_build_object('total_tasks', s.total,
+	'by_status', jsonb_build_object('queued', s.queued, 'running', s.running, 'completed', s.completed, 'failed', s.failed, 'cancelled', s.cancelled),
+	'by_type', (SELECT coalesce(jsonb_object_agg(k.kind, k.n), '{}') FROM (SELECT c.kind, sum(c.n) AS n FROM c GROUP BY 1) k),
+	'active_workers', (SELECT count(*) FROM taskq.worker w WHERE w.task_id IS NOT NULL),
+	'queue_length', s.waiting,
+	'average_completion_time', taskq_internal.words((SELECT r.mean_us FROM r)))
+FROM s;
+END;
+COMMENT ON FUNCTION taskq.task_summary() IS
+'How many tasks there are, by status and type, in one JSON object
+
+queued are all that do not run yet; queue_length those that could run now. average_completion_time is of the last 24 hours.';
+
+CREATE FUNCTION taskq.task_recent(n int DEFAULT 20,
+	OUT task_id uuid, OUT name text, OUT status text, OUT description text, OUT started_at timestamptz, OUT completed_at timestamptz,
+	OUT duration_seconds numeric, OUT error_message text, OUT worker text)
+RETURNS SETOF record LANGUAGE sql VOLATILE ROWS 20 SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+SELECT t.id, initcap(replace(reverse(split_part(reverse(t.kind), '.', 1)), '_', ' ')), t.state,
+	CASE t.state WHEN 'completed' THEN 'Task completed successfully'
+		WHEN 'failed' THEN left('Task failed: ' || coalesce(t.error->>'message', 'no reason given'), 213)
+		WHEN 'cancelled' THEN left('Task cancelled' || coalesce(': ' || t.cancel_reason, ''), 213)
+		ELSE left(format('Running on %s: %s', t.worker, t.payload), 213) END,
+	t.started_at, t.finished_at, round(extract(epoch FROM t.duration), 6), left(t.error->>'message', 200), t.worker
+FROM taskq.task_list('{"state": ["running", "completed", "failed", "cancelled"]}', 'newest', NULL, greatest(100, least(coalesce(n, 20), 1000))) t
+ORDER BY coalesce(t.finished_at, t.started_at) DESC NULLS LAST, t.id DESC LIMIT least(coalesce(n, 20), 1000);
+END;
+COMMENT ON FUNCTION taskq.task_recent(int) IS
+'Tasks that run or have ended lately, the last one first
+
+Of the hundred that were submitted last, or n if that is more. name is the last part of the kind, in words.';
+
+CREATE FUNCTION taskq.task_metrics(recent int DEFAULT 0) RETURNS jsonb
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+WITH c AS (SELECT coalesce(sum(c.n) FILTER (WHERE c.state = 'running'), 0)::int8 AS active,
+	coalesce(sum(c.n) FILTER (WHERE c.state IN ('pending', 'reserved', 'scheduled', 'blocked', 'retrying')), 0)::int8 AS pending,
+	coalesce(sum(c.n) FILTER (WHERE c.state = 'completed'), 0)::int8 AS completed,
+	coalesce(sum(c.n) FILTER (WHERE c.state = 'failed'), 0)::int8 AS failed FROM taskq.task_counts() c)
+SELECT jsonb_build_object('total_tasks', c.active + c.pending + c.completed + c.failed, 'active_tasks', c.active, 'pending_tasks', c.pending,
+	'completed_tasks', c.completed, 'failed_tasks', c.failed,
+	'success_rate', round(c.completed::numeric / nullif(c.completed + c.failed, 0), 2))
+	|| CASE WHEN recent > 0 THEN jsonb_build_object('recent_tasks', (SELECT coalesce(jsonb_agg(to_jsonb(r)), '[]') FROM taskq.task_recent(recent) r))
+		ELSE '{}' END
+FROM c;
+END;
+COMMENT ON FUNCTION taskq.task_metrics(int) IS
+'Numbers of tasks that are kept, and how many of those that ended succeeded; and so many recent tasks
+
+success_rate is completed by completed and failed, null if there are none. pending_tasks are all that do not run yet. Cancelled ones are in none of the numbers.';
+
+CREATE FUNCTION taskq.statistics_history(timeframe interval DEFAULT '24 hours', group_by text DEFAULT NULL,
+	OUT at timestamptz, OUT key text, OUT completed int8, OUT failed int8, OUT cancelled int8, OUT retried int8,
+	OUT mean_run interval, OUT p95_run interval, OUT mean_wait interval, OUT p95_wait interval, OUT queue_length numeric, OUT worker_utilization numeric)
+RETURNS SETOF record LANGUAGE sql VOLATILE ROWS 100 SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+WITH c AS MATERIALIZED (
+	SELECT c.*, w.word, CASE WHEN c.type = 'm' THEN substr(c.name, length(w.word) + 2) WHEN c.type IN ('t', 'w') THEN c.name
+		ELSE CASE w.word WHEN 'kind' THEN c.kind WHEN 'category' THEN c.category WHEN 'queue' THEN c.queue WHEN 'role' THEN c.role
+			WHEN 'submitted_by' THEN c.submitted_by WHEN 'tenant' THEN c.tenant
+			WHEN 'state' THEN CASE c.outcome WHEN 'c' THEN 'completed' WHEN 'f' THEN 'failed' WHEN 'x' THEN 'cancelled' ELSE 'retrying' END END END AS k,
+		CASE t.grain WHEN 'm' THEN 1 WHEN 'h' THEN 60 ELSE 1440 END AS minutes
+	FROM taskq_internal.timeframe(timeframe) t
+	CROSS JOIN LATERAL (SELECT g.* FROM taskq_internal.group_word(group_by) g WHERE group_by IS NOT NULL
+		UNION ALL SELECT NULL, 'lqb' WHERE group_by IS NULL) w
+	CROSS JOIN LATERAL taskq_internal.counted(t.since, NULL, t.grain, CASE WHEN length(w.types) = 2 THEN substr(w.types, 2) ELSE w.types END, true) c
+	WHERE c.type <> 'm' OR starts_with(c.name, w.word || '=')
+)
+SELECT c.at, CASE WHEN group_by IS NOT NULL THEN c.k END,
+	coalesce(sum(c.n) FILTER (WHERE c.outcome = 'c'), 0)::int8, coalesce(sum(c.n) FILTER (WHERE c.outcome = 'f'), 0)::int8,
+	coalesce(sum(c.n) FILTER (WHERE c.outcome = 'x'), 0)::int8, coalesce(sum(c.n) FILTER (WHERE c.outcome = 't'), 0)::int8,
+	sum(c.run_us) FILTER (WHERE c.outcome IN ('c', 'f')) / nullif(sum(c.started) FILTER (WHERE c.outcome IN ('c', 'f')), 0)::float8 * interval '1 us',
+	taskq_internal.histogram_quantile(taskq_internal.histogram_sum(c.runs) FILTER (WHERE c.outcome IN ('c', 'f')), 0.95) * interval '1 us',
+	sum(c.wait_us) FILTER (WHERE c.outcome <> '-') / nullif(sum(c.started) FILTER (WHERE c.outcome <> '-'), 0)::float8 * interval '1 us',
+	taskq_internal.histogram_quantile(taskq_internal.histogram_sum(c.waits) FILTER (WHERE c.outcome <> '-'), 0.95) * interval '1 us',
+	round(sum(c.wait_us) FILTER (WHERE c.type = 'q') / min(c.minutes), 1),
+	round(100 * sum(c.run_us) FILTER (WHERE c.type = 'b') / nullif(sum(c.wait_us) FILTER (WHERE c.type = 'b'), 0), 1)
+FROM c GROUP BY 1, 2 ORDER BY 1, 2;
+END;
+COMMENT ON FUNCTION taskq.statistics_history(interval, text) IS
+'Statistics over time: a row for each minute, hour or day, and group
+
+By the minute up to 90 minutes, by the hour up to 7 days, else by the day of UTC; where nothing happened there is no row. group_by as for statistics_by, null: all together, with the mean length of the queues and the percentage of their time that workers were busy.';
+
+/* ---------------------------------------------------------------- for Prometheus */
+
+CREATE FUNCTION taskq_internal.labels(VARIADIC pairs text[]) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+SELECT '{' || string_agg(format('%s="%s"', pairs[2 * i - 1],
+	replace(replace(replace(coalesce(pairs[2 * i], ''), E'\\', E'\\\\'), '"', E'\\"'), E'\n', E'\\n')), ',' ORDER BY i) || '}'
+FROM generate_series(1, cardinality(pairs) / 2) i;
+END;
+COMMENT ON FUNCTION taskq_internal.labels(text[]) IS 'labels of a metric: names and values, as Prometheus reads them';
+
+CREATE FUNCTION taskq.metrics() RETURNS text
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+WITH c AS MATERIALIZED (
+	SELECT c.kind, c.queue, CASE c.outcome WHEN 'c' THEN 'completed' WHEN 'f' THEN 'failed' WHEN 'x' THEN 'cancelled' ELSE 'retried' END AS state, sum(c.n) AS n
+	FROM taskq_internal.counted(NULL, NULL, 'a', 'l') c GROUP BY 1, 2, 3),
+h AS MATERIALIZED (
+	SELECT c.kind, c.queue, sum(c.started) AS started, sum(c.run_us) / 1e6 AS run, sum(c.wait_us) / 1e6 AS wait,
+		taskq_internal.histogram_sum(c.runs) AS runs, taskq_internal.histogram_sum(c.waits) AS waits,
+		sum(taskq_internal.sparse(c.resources, 0) + taskq_internal.sparse(c.resources, 1)) / 1e6 AS cpu
+	FROM taskq_internal.counted(NULL, NULL, 'a', 'l') c GROUP BY 1, 2),
+g AS MATERIALIZED (SELECT t.state, t.kind, t.queue, sum(t.n) AS n FROM taskq.task_counts() t GROUP BY 1, 2, 3),
+w AS MATERIALIZED (SELECT w.state, count(*) AS n FROM taskq.worker w GROUP BY 1),
+-- bounds of buckets, so that the numbers are exact
+le AS (SELECT 4 ^ i AS us, trim_scale(round((4 ^ i / 1e6)::numeric, 6))::text AS le FROM generate_series(4, 17) i),
+sample(family, n, labels, value, suffix) AS (
+	SELECT 1, 0, taskq_internal.labels('kind', c.kind, 'queue', c.queue, 'state', c.state), c.n::text, '' FROM c WHERE c.state <> 'retried'
+	UNION ALL SELECT 2, 0, taskq_internal.labels('kind', c.kind, 'queue', c.queue), c.n::text, '' FROM c WHERE c.state = 'retried'
+	UNION ALL SELECT 3, le.us::int8, taskq_internal.labels('kind', h.kind, 'queue', h.queue, 'le', le.le), taskq_internal.histogram_upto(h.runs, le.us::int8)::text, '_bucket' FROM h, le
+	UNION ALL SELECT 3, 9e15, taskq_internal.labels('kind', h.kind, 'queue', h.queue, 'le', '+Inf'), h.started::text, '_bucket' FROM h
+	UNION ALL SELECT 3, 9e15 + 1, taskq_internal.labels('kind', h.kind, 'queue', h.queue), trim_scale(h.run)::text, '_sum' FROM h
+	UNION ALL SELECT 3, 9e15 + 2, taskq_internal.labels('kind', h.kind, 'queue', h.queue), h.started::text, '_count' FROM h
+	UNION ALL SELECT 4, le.us::int8, taskq_internal.labels('kind', h.kind, 'queue', h.queue, 'le', le.le), taskq_internal.histogram_upto(h.waits, le.us::int8)::text, '_bucket' FROM h, le
+	UNION ALL SELECT 4, 9e15, taskq_internal.labels('kind', h.kind, 'queue', h.queue, 'le', '+Inf'), h.started::text, '_bucket' FROM h
+	UNION ALL SELECT 4, 9e15 + 1, taskq_internal.labels('kind', h.kind, 'queue', h.queue), trim_scale(h.wait)::text, '_sum' FROM h
+	UNION ALL SELECT 4, 9e15 + 2, taskq_internal.labels('kind', h.kind, 'queue', h.queue), h.started::text, '_count' FROM h
+	UNION ALL SELECT 5, 0, taskq_internal.labels('kind', h.kind, 'queue', h.queue), trim_scale(h.cpu)::text, '' FROM h
+	UNION ALL SELECT 6, 0, taskq_internal.labels('state', g.state, 'kind', g.kind, 'queue', g.queue), g.n::text, '' FROM g
+	UNION ALL SELECT 7, 0, taskq_internal.labels('state', s.state), coalesce(w.n, 0)::text, '' FROM (VALUES ('starting'), ('idle'), ('busy')) s(state) LEFT JOIN w ON w.state = s.state
+	UNION ALL SELECT 8, 0, '', coalesce(current_setting('taskq.max_workers', true), '0'), ''
+),
+family(family, name, type, help) AS (VALUES
+	(1, 'taskq_tasks_ended_total', 'counter', 'Tasks that came to their end.'),
+	(2, 'taskq_attempts_retried_total', 'counter', 'Attempts that failed and were followed by another one.'),
+	(3, 'taskq_run_seconds', 'histogram', 'How long attempts ran.'),
+	(4, 'taskq_wait_seconds', 'histogram', 'How long attempts waited since they could run.'),
+	(5, 'taskq_cpu_seconds_total', 'counter', 'Processor time that workers of the server used.'),
+	(6, 'taskq_tasks', 'gauge', 'Tasks that there are, by state.'),
+	(7, 'taskq_workers', 'gauge', 'Workers of the server in this database, by what they do.'),
+	(8, 'taskq_max_workers', 'gauge', 'Workers that the server may have.'))
+SELECT string_agg(x.lines, '' ORDER BY x.family) FROM (
+	SELECT f.family, format(E'# HELP %s %s\n# TYPE %s %s\n', f.name, f.help, f.name, f.type)
+		|| string_agg(format(E'%s%s%s %s\n', f.name, s.suffix, s.labels, s.value), '' ORDER BY regexp_replace(s.labels, ',?le="[^"]*"', ''), s.n, s.labels) AS lines
+	FROM family f JOIN sample s ON s.family = f.family GROUP BY f.family, f.name, f.help, f.type) x;
+END;
+COMMENT ON FUNCTION taskq.metrics() IS
+'What Prometheus scrapes: counters, gauges and histograms of what the caller may see, in its text format
+
+Counters go on over restarts of the server; a crash may set them back by a minute. Bounds of the histograms are powers of four of a microsecond.';

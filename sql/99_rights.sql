@@ -125,6 +125,7 @@ GRANT EXECUTE ON FUNCTION
 	taskq.kind_define,
 	taskq.kind_drop(text), taskq.kind_pause(text, text), taskq.kind_resume(text), taskq.kind_grant(text, regrole, text), taskq.kind_revoke(text, regrole, text)
 	TO taskq_developer, taskq_operator;
+GRANT EXECUTE ON FUNCTION taskq.task_recount() TO taskq_operator;
 GRANT EXECUTE ON FUNCTION
 	taskq.tenant_delete(text, int), taskq.worker_stop(text, bool), taskq.worker_restart(), taskq.queue_define(text, int, interval, text, int, interval, int), taskq.queue_drop(text), taskq.queue_pause(text, text), taskq.queue_resume(text), taskq.pause(text), taskq.resume(),
 	taskq.task_submit_sql(text, text, int, timestamptz, interval, interval, int, text, text, interval, text, uuid[], text, uuid, text[], jsonb, jsonb)
@@ -142,7 +143,8 @@ GRANT EXECUTE ON FUNCTION taskq.task_explain(uuid), taskq.task_estimate(uuid), t
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 
 GRANT EXECUTE ON FUNCTION
-	taskq.statistics(interval, text, bool), taskq.statistics_by(interval, text, bool),
+	taskq.task_counts(), taskq.task_summary(), taskq.task_recent(int), taskq.task_metrics(int), taskq.metrics(),
+	taskq.statistics_history(interval, text), taskq_internal.labels(text[]), taskq.statistics(interval, text, bool), taskq.statistics_by(interval, text, bool),
 	taskq_internal.counted(timestamptz, timestamptz, "char", text, bool),
 	taskq_internal.summed(timestamptz, timestamptz, "char", text, text, bool), taskq_internal.timeframe(interval), taskq_internal.group_word(text),
 	taskq_internal.histogram_add(internal, int8[]), taskq_internal.histogram_of(internal), taskq_internal.histogram_sum(int8[]),

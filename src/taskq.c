@@ -39,6 +39,7 @@
 #include "lanes/note.h"
 #include "lanes/outside.h"
 #include "lanes/place.h"
+#include "lanes/stock.h"
 #include "miscadmin.h"
 #include "run/hooks.h"
 #include "store/defs.h"
@@ -67,6 +68,7 @@ _PG_init(void)
 	taskq_ring_init();
 	taskq_place_init();
 	taskq_counts_init();
+	taskq_stock_init();
 	taskq_outside_init();
 	taskq_shmem_init();
 	taskq_note_init();

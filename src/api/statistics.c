@@ -15,7 +15,9 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "base/shmem.h"
 #include "lanes/counts.h"
+#include "lanes/stock.h"
 #include "miscadmin.h"
 #include "store/defs.h"
 #include "store/rights.h"
@@ -23,6 +25,8 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+
+#define TASKQ_STATES 9
 
 /* A role, and may the caller see what is of it? */
 typedef struct CountedRole
@@ -314,4 +318,173 @@ taskq_sparse(PG_FUNCTION_ARGS)
 	if (place < 0 || place >= TASKQ_RESOURCES)
 		PG_RETURN_INT64(0);
 	PG_RETURN_INT64(numbers[place]);
+}
+
+/* ---- how many tasks there are ---- */
+
+/* Of one lane. */
+typedef struct LaneStock
+{
+	int32		lane;
+	int64		n[TASKQ_STATES];	/* by stored states */
+	int64		running;		/* in workers of the server */
+	int64		reserved;
+} LaneStock;
+
+static const char stock_states[TASKQ_STATES + 1] = "psbtrecfx";
+
+static LaneStock *
+lane_stock(HTAB *table, int32 lane)
+{
+	bool		found;
+	LaneStock  *stock = hash_search(table, &lane, HASH_ENTER, &found);
+
+	if (!found)
+	{
+		memset(stock, 0, sizeof(*stock));
+		stock->lane = lane;
+	}
+	return stock;
+}
+
+static void
+add_stock(const TaskqStock *stock, void *arg)
+{
+	const char *place = strchr(stock_states, stock->state);
+
+	if (place != NULL && stock->state != '\0')
+		lane_stock(arg, stock->lane)->n[place - stock_states] += stock->n;
+}
+
+/* What workers have in hand. */
+static void
+add_held(HTAB *table)
+{
+	for (int i = 0; taskq_shared != NULL && i < taskq_shared->nslots; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+		int			running = 0;
+		int			reserved = 0;
+		int32		lane = 0;
+
+		LWLockAcquire(taskq_slot_lock(i), LW_SHARED);
+		if (slot->dbid == MyDatabaseId && slot->state >= TASKQ_SLOT_BUSY &&
+			slot->nitems > 0)
+		{
+			lane = slot->lane_id;
+			running = slot->in_task;
+			reserved = slot->nitems - slot->next;
+		}
+		LWLockRelease(taskq_slot_lock(i));
+		if (running + reserved == 0)
+			continue;
+		lane_stock(table, lane)->running += running;
+		lane_stock(table, lane)->reserved += reserved;
+	}
+}
+
+/*
+ * May the caller, who acts for one tenant, have to do with the tasks of a
+ * lane?  Not where several tenants share it.
+ */
+static bool
+lane_of_tenant(const TaskqLaneDef *lane)
+{
+	const char *tenant = taskq_claims_tenant(taskq_caller_claims());
+
+	if (lane->tenant == 0)
+		return taskq_tenant_may_see(NULL);
+	return tenant != NULL && lane->tenant == taskq_tenant_number(tenant);
+}
+
+static void
+put_stock(Counting *counting, const TaskqLaneDef *lane, const char *state,
+		  int64 n)
+{
+	const TaskqKind *kind = taskq_lane_kind(lane);
+	Datum		values[6];
+	bool		nulls[6] = {false};
+
+	if (n <= 0)
+		return;
+	set_text(values, nulls, 0, state);
+	set_text(values, nulls, 1, NameStr(lane->kind));
+	set_text(values, nulls, 2, NameStr(lane->queue));
+	set_text(values, nulls, 3, kind ? kind->category : NULL);
+	set_text(values, nulls, 4, NameStr(lane->role_name));
+	values[5] = Int64GetDatum(n);
+	tuplestore_putvalues(counting->rsinfo->setResult,
+						 counting->rsinfo->setDesc, values, nulls);
+}
+
+static void
+put_lane_stock(Counting *counting, const LaneStock *stock)
+{
+	const TaskqLaneDef *lane = taskq_lane_get(stock->lane);
+	const int64 *n = stock->n;
+
+	if (lane == NULL || !find_role(counting, lane->role)->visible ||
+		(counting->limited && !lane_of_tenant(lane)))
+		return;
+	/* stored as pending, or running, while a worker has it */
+	put_stock(counting, lane, "pending",
+			  n[0] + n[4] - stock->running - stock->reserved);
+	put_stock(counting, lane, "scheduled", n[1]);
+	put_stock(counting, lane, "blocked", n[2]);
+	put_stock(counting, lane, "retrying", n[3]);
+	put_stock(counting, lane, "running", stock->running + n[5]);
+	put_stock(counting, lane, "reserved", stock->reserved);
+	put_stock(counting, lane, "completed", n[6]);
+	put_stock(counting, lane, "failed", n[7]);
+	put_stock(counting, lane, "cancelled", n[8]);
+}
+
+PG_FUNCTION_INFO_V1(taskq_stock_sql);
+
+/*
+ * taskq_stock_sql - (): how many tasks there are that the caller may see, by
+ * lane and state
+ */
+Datum
+taskq_stock_sql(PG_FUNCTION_ARGS)
+{
+	HASHCTL		ctl = {.keysize = sizeof(int32),
+		.entrysize = sizeof(LaneStock),
+	.hcxt = CurrentMemoryContext};
+	Counting	counting;
+	HASH_SEQ_STATUS status;
+	LaneStock  *stock;
+	HTAB	   *table;
+
+	taskq_store_require();
+	taskq_defs_begin();
+	InitMaterializedSRF(fcinfo, 0);
+	begin_counting(&counting, fcinfo);
+	table = hash_create("taskq lanes' stock", 256, &ctl,
+						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	taskq_stock_read(add_stock, table);
+	add_held(table);
+	hash_seq_init(&status, table);
+	while ((stock = hash_seq_search(&status)) != NULL)
+		put_lane_stock(&counting, stock);
+	hash_destroy(table);
+	return (Datum) 0;
+}
+
+PG_FUNCTION_INFO_V1(taskq_task_recount);
+
+/*
+ * taskq_task_recount - (): count all tasks anew; returns how many there are
+ *
+ * Nobody writes what was counted meanwhile.
+ */
+Datum
+taskq_task_recount(PG_FUNCTION_ARGS)
+{
+	taskq_require_preload();
+	PreventCommandIfReadOnly("taskq.task_recount()");
+	PreventCommandDuringRecovery("taskq.task_recount()");
+	taskq_store_require();
+	taskq_stock_lock_table_alone();
+	PG_RETURN_INT64(taskq_stock_recount());
 }

@@ -49,6 +49,7 @@
 #include "dispatch/pass.h"
 #include "dispatch/sweeper.h"
 #include "lanes/note.h"
+#include "lanes/stock.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
@@ -585,6 +586,8 @@ truncate_leaf(int leafno)
 		why = "somebody has it locked";
 	else if (!read_holds(leaf, rel))
 		why = "something was put into it just now";
+	else if (!taskq_stock_leaf_emptied(leafno))
+		why = "somebody has locked how many tasks there are";
 	else if (!taskq_store_truncate(leafno))
 		why = "somebody has locked what belongs to it";
 	table_close(rel, NoLock);

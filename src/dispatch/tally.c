@@ -15,6 +15,7 @@
 #include "dispatch/dispatcher.h"
 #include "dispatch/pass.h"
 #include "lanes/counts.h"
+#include "lanes/stock.h"
 #include "miscadmin.h"
 #include "store/defs.h"
 #include "utils/timestamp.h"
@@ -146,7 +147,7 @@ write_counts(TimestampTz at, bool sample)
 	int			ngroups;
 	int			n;
 
-	if (!sample && !taskq_counts_any())
+	if (!sample && !taskq_counts_any() && !taskq_stock_any())
 		return;
 	taskq_pass_begin();
 	if (sample)
@@ -164,6 +165,7 @@ write_counts(TimestampTz at, bool sample)
 		CHECK_FOR_INTERRUPTS();
 	}
 	forget_old(at);
+	taskq_stock_write();
 	taskq_counts_written(counted, n);
 	taskq_pass_commit_async();
 }
@@ -203,7 +205,7 @@ taskq_tally(void)
 	{
 		if (here)
 			taskq_look_again_steady(minute_ends);
-		else if (taskq_counts_any())
+		else if (taskq_counts_any() || taskq_stock_any())
 			taskq_look_again_in(IDLE_MS);
 		return;
 	}

@@ -31,6 +31,7 @@
 #include "base/shmem.h"
 #include "catalog/pg_type.h"
 #include "lanes/counts.h"
+#include "lanes/stock.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
@@ -285,15 +286,24 @@ static void on_xact_end(XactEvent event, void *arg);
 static void on_subxact_end(SubXactEvent event, SubTransactionId mySubid,
 						   SubTransactionId parentSubid, void *arg);
 
+/*
+ * taskq_counts_register - this process is told when transactions end, from
+ * this one on
+ */
+void
+taskq_counts_register(void)
+{
+	if (registered)
+		return;
+	RegisterXactCallback(on_xact_end, NULL);
+	RegisterSubXactCallback(on_subxact_end, NULL);
+	registered = true;
+}
+
 static void
 begin_samples(void)
 {
-	if (!registered)
-	{
-		RegisterXactCallback(on_xact_end, NULL);
-		RegisterSubXactCallback(on_subxact_end, NULL);
-		registered = true;
-	}
+	taskq_counts_register();
 	if (context == NULL)
 		context = AllocSetContextCreate(TopMemoryContext, "taskq counts",
 										ALLOCSET_DEFAULT_SIZES);
@@ -580,6 +590,7 @@ taskq_counts_hand_over(void)
 	static TaskqCounts counts;
 	bool		call;
 
+	taskq_stock_hand_over();
 	if (ncommitted == 0)
 		return;
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
@@ -695,6 +706,9 @@ take_away(void)
 static void
 on_xact_end(XactEvent event, void *arg)
 {
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_COMMIT ||
+		event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		taskq_stock_xact_end(event);
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
@@ -736,6 +750,7 @@ on_subxact_end(SubXactEvent event, SubTransactionId mySubid,
 {
 	int			level = GetCurrentTransactionNestLevel();
 
+	taskq_stock_subxact_end(event, level);
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
 		while (nsamples > ncommitted && samples[nsamples - 1].level >= level)

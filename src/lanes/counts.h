@@ -13,6 +13,7 @@
 #include "utils/hsearch.h"
 
 extern void taskq_counts_init(void);
+extern void taskq_counts_register(void);
 extern void taskq_counts_batch(void);
 extern void taskq_counts_hand_over(void);
 extern void taskq_counts_used(const int64 *resources, int64 present_us,

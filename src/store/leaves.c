@@ -343,6 +343,73 @@ taskq_store_truncate(int leaf)
 	return true;
 }
 
+/* What is counted by lane and state; n comes after what is compared. */
+typedef struct LeafCount
+{
+	struct
+	{
+		int32		lane;
+		int32		state;
+	}			key;
+	int64		n;
+} LeafCount;
+
+static void
+count_leaf(HTAB *table, int leaf, Snapshot snapshot)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0,
+										  NULL);
+	HeapTuple	tuple;
+
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		LeafCount	key;
+		LeafCount  *count;
+		bool		isnull;
+		bool		found;
+
+		CHECK_FOR_INTERRUPTS();
+		key.key.lane = DatumGetInt32(heap_getattr(tuple, Anum_task_lane, desc,
+												  &isnull));
+		key.key.state = DatumGetChar(heap_getattr(tuple, Anum_task_state,
+												  desc, &isnull));
+		count = hash_search(table, &key.key, HASH_ENTER, &found);
+		count->n = (found ? count->n : 0) + 1;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+/* taskq_leaves_count - count all tasks, by leaf, lane and state */
+void
+taskq_leaves_count(Snapshot snapshot, TaskqStockVisit visit, void *arg)
+{
+	HASHCTL		ctl = {.keysize = 2 * sizeof(int32),
+		.entrysize = sizeof(LeafCount),
+	.hcxt = CurrentMemoryContext};
+
+	for (int leaf = 0; leaf < TASKQ_LEAVES; leaf++)
+	{
+		HTAB	   *table = hash_create("taskq leaf", 64, &ctl,
+										HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		HASH_SEQ_STATUS status;
+		LeafCount  *count;
+
+		count_leaf(table, leaf, snapshot);
+		hash_seq_init(&status, table);
+		while ((count = hash_seq_search(&status)) != NULL)
+		{
+			TaskqStock	stock = {.leaf = leaf,.state = (char) count->key.state,
+			.lane = count->key.lane,.n = count->n};
+
+			visit(&stock, arg);
+		}
+		hash_destroy(table);
+	}
+}
+
 PG_FUNCTION_INFO_V1(taskq_leaf_written_sql);
 
 /*

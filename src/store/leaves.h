@@ -8,6 +8,7 @@
 #include "datatype/timestamp.h"
 #include "storage/block.h"
 #include "store/retention.h"
+#include "store/stocks.h"
 #include "store/tasks.h"
 
 /*
@@ -38,5 +39,7 @@ extern bool taskq_store_pick_lane(int leaf, int32 lane, pg_uuid_t *from,
 extern bool taskq_store_ends(int leaf, TimestampTz now, pg_uuid_t *oldest,
 							 pg_uuid_t *newest);
 extern bool taskq_store_truncate(int leaf);
+extern void taskq_leaves_count(Snapshot snapshot, TaskqStockVisit visit,
+							   void *arg);
 
 #endif

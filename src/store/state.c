@@ -260,6 +260,7 @@ taskq_state_change(TaskqRow *row, const TaskqChange *change)
 	if (from == TASKQ_RUNNING && change->to == TASKQ_RUNNING)
 		taskq_attempt_insert(row, DatumGetInt16(taskq_row_value(row, attempt)),
 							 TASKQ_ATTEMPT_LOST, (Datum) 0);
+	taskq_row_stock(row, -1);
 	leave_state(row, from, &id);
 	if (change->to == TASKQ_RETRYING || change->to == TASKQ_SCHEDULED)
 		taskq_timer_insert(change->run_at, &id,
@@ -270,6 +271,7 @@ taskq_state_change(TaskqRow *row, const TaskqChange *change)
 	if (!change->of_many)
 		change_ready(row, from, change, &id);
 	set_columns(row, change);
+	taskq_row_stock(row, 1);
 	if (change->to == TASKQ_RETRYING)
 		taskq_attempt_insert(row, change->attempt,
 							 change->lost ? TASKQ_ATTEMPT_LOST
@@ -302,6 +304,7 @@ taskq_state_replace(TaskqRow *row, const TaskqRow *with)
 	char		from = taskq_row_state(row);
 	pg_uuid_t	id = *DatumGetUUIDP(taskq_row_value(row, id));
 
+	taskq_row_stock(row, -1);
 	leave_state(row, from, &id);
 	if (is_claimable(from))
 		leave_ready(row, &id);
@@ -320,6 +323,7 @@ taskq_state_replace(TaskqRow *row, const TaskqRow *with)
 						   &id, DatumGetInt32(taskq_row_value(row, lane)));
 	else
 		enter_ready(row, &id);
+	taskq_row_stock(row, 1);
 	taskq_watched_note(&id);
 	taskq_store_update(row);
 	taskq_labels_insert(row, 1);
@@ -364,7 +368,9 @@ taskq_state_move(TaskqRow *row, int32 lane)
 		leave_ready(row, &id);
 	if (timed)
 		taskq_timer_delete(run_at, &id);
+	taskq_row_stock(row, -1);
 	taskq_row_set(row, lane, Int32GetDatum(lane));
+	taskq_row_stock(row, 1);
 	if (timed)
 		taskq_timer_insert(run_at, &id, lane);
 	if (is_claimable(state))

@@ -69,6 +69,7 @@ static const char *const names[] = {
 	"secret", "secret_pkey",
 	"audit", "audit_pkey", "audit_task_idx",
 	"rollup", "rollup_pkey",
+	"stock", "stock_pkey",
 	"alert", "alert_pkey", "alert_state", "alert_state_pkey"
 };
 
@@ -155,6 +156,7 @@ static const Oid rollup_types[] = {CHAROID, TIMESTAMPTZOID, INT8OID,
 	CHAROID, CHAROID, INT4OID, TEXTOID, TEXTOID,
 	INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
 INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID};
+static const Oid stock_types[] = {INT2OID, INT4OID, CHAROID, INT8OID};
 static const Oid log_types[] = {UUIDOID, INT8OID, TIMESTAMPTZOID, INT4OID,
 INT2OID, INT2OID, TEXTOID, JSONBOID};
 
@@ -194,6 +196,7 @@ static const struct
 	{TASKQ_REL_SECRET, secret_types, lengthof(secret_types)},
 	{TASKQ_REL_AUDIT, audit_types, lengthof(audit_types)},
 	{TASKQ_REL_ROLLUP, rollup_types, lengthof(rollup_types)},
+	{TASKQ_REL_STOCK, stock_types, lengthof(stock_types)},
 	{TASKQ_REL_ALERT, alert_types, lengthof(alert_types)},
 	{TASKQ_REL_ALERT_STATE, alert_state_types, lengthof(alert_state_types)}
 };

@@ -124,6 +124,8 @@ taskq_tuple_not_for(HeapTuple tuple, TupleDesc desc, const char *worker)
 	return taskq_row_not_for(&row, worker, 0);
 }
 
+void		(*taskq_row_stocked) (const TaskqRow *row, int by) = NULL;
+
 /* taskq_store_new_row - a row with every column null */
 void
 taskq_store_new_row(TaskqRow *row)
@@ -175,6 +177,8 @@ taskq_store_insert(TaskqRow *rows, int nrows)
 			   rows[start + n].leaf == rows[start].leaf && n < 1000)
 			n++;
 		insert_into_leaf(rows[start].leaf, rows + start, n);
+		for (int i = start; i < start + n; i++)
+			taskq_row_stock(&rows[i], 1);
 		start += n;
 	}
 }
@@ -520,6 +524,7 @@ void
 taskq_store_delete(TaskqRow *row)
 {
 	delete_row(row);
+	taskq_row_stock(row, -1);
 	taskq_sides_delete(row);
 	CommandCounterIncrement();
 }
@@ -544,7 +549,10 @@ taskq_store_move(TaskqRow *rows, int n)
 	taskq_store_insert(kept, n);
 	taskq_sides_move(rows, kept, n);
 	for (int i = 0; i < n; i++)
+	{
 		delete_row(&rows[i]);
+		taskq_row_stock(&rows[i], -1);
+	}
 	CommandCounterIncrement();
 	pfree(kept);
 }

@@ -91,6 +91,19 @@ typedef enum TaskqLockResult
 	TASKQ_BUSY					/* somebody else has the row locked */
 } TaskqLockResult;
 
+/*
+ * told of each row that comes (by 1) or goes (-1), also when its state or
+ * lane changes; or NULL
+ */
+extern void (*taskq_row_stocked) (const TaskqRow *row, int by);
+
+static inline void
+taskq_row_stock(const TaskqRow *row, int by)
+{
+	if (taskq_row_stocked != NULL)
+		taskq_row_stocked(row, by);
+}
+
 extern bool taskq_row_option(const TaskqRow *row, const char *name);
 extern bool taskq_row_previous(TaskqRow *row, int attempt, TaskqRow *previous);
 extern bool taskq_row_not_for(TaskqRow *row, const char *worker,

@@ -1,6 +1,6 @@
 -- What tasks did is counted, and added up by kind, queue, worker, tag and time.
 \ir include/prologue.psql
-SELECT plan(38);
+SELECT plan(59);
 
 CREATE FUNCTION stat_work(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
@@ -74,6 +74,39 @@ SELECT is(taskq_internal.histogram_quantile('{}', 0.5), NULL, 'of nothing there 
 SELECT is((SELECT count(DISTINCT b) FROM (SELECT taskq_internal.histogram_bucket(i) b FROM generate_series(0, 100) i) b),
 	23::int8, 'four buckets to each power of two');
 
+/* ---- how many tasks there are ---- */
+
+-- as the counters have it, and as the tables do
+CREATE VIEW stat_counters AS SELECT kind, state, sum(n)::int8 AS n FROM taskq.task_counts() GROUP BY 1, 2;
+CREATE VIEW stat_tables AS SELECT kind, state, count(*) AS n FROM taskq.task GROUP BY 1, 2;
+CREATE FUNCTION counters_are_right(what text) RETURNS text LANGUAGE sql AS $$
+SELECT set_eq('SELECT * FROM stat_counters', 'SELECT * FROM stat_tables', what)
+$$;
+SELECT counters_are_right('all that was done so far is counted by state and kind');
+SELECT taskq.task_submit('stat_e', run_at => now() + interval '1 day') AS scheduled, taskq.task_submit('stat_e') AS pending \gset
+SELECT taskq.task_submit('stat_e', depends_on => ARRAY[:'pending'::uuid]) AS blocked \gset
+SELECT counters_are_right('scheduled, pending, blocked ones');
+SELECT taskq.task_set_priority(:'pending', 7), taskq.task_set_priority(:'scheduled', 7) \g /dev/null
+SELECT counters_are_right('another priority');
+SELECT id AS claimed, token FROM taskq.task_claim('out there', kinds => '{stat_e}') \gset
+SELECT counters_are_right('claimed ones run');
+SELECT taskq.task_fail(:'claimed', :'token', 'again') \g /dev/null
+SELECT counters_are_right('retrying ones');
+SELECT taskq.task_cancel(:'pending'), taskq.task_delete(:'failed') \g /dev/null
+CALL wait_state(:'blocked', 'cancelled');
+SELECT counters_are_right('cancelled and deleted ones');
+BEGIN;
+SELECT taskq.task_cancel(:'scheduled') \g /dev/null
+ROLLBACK;
+SELECT counters_are_right('not what is rolled back');
+SELECT taskq.task_submit('stat_e', '{"n": 1}', delay => '1 day', unique_key => 'stat') \g /dev/null
+SELECT taskq.task_submit('stat_e', '{"n": 2}', delay => '2 days', unique_key => 'stat', on_conflict => 'replace') \g /dev/null
+SELECT counters_are_right('one that replaced another');
+DELETE FROM taskq_internal.task t USING taskq_internal.lane n WHERE n.id = t.lane AND n.kind = 'stat_b';
+SELECT taskq.task_recount() \g /dev/null
+SELECT counters_are_right('what was done by hand, counted anew');
+SELECT ok(error_of('SELECT taskq.task_recount()') = 'none', 'as often as one likes');
+
 /* ---- statistics of the past: rows as the dispatcher writes them ---- */
 
 SELECT taskq.kind_define('past', 'stat_work(jsonb)', category => 'old', indexed => '{thing}') \g /dev/null
@@ -124,8 +157,37 @@ SELECT is(:'trends'::jsonb->>'completion_time_trend', 'decreasing', 'a trend aga
 SELECT is(taskq_internal.trend(v, b, w), t, coalesce(t, 'unknown') || ' is a trend')
 FROM (VALUES (1.0, 2.0, 0.1, 'decreasing'), (2.0, 1.0, 0.1, 'increasing'), (1.0, 1.05, 0.1, 'stable'), (1.0, NULL, 0.1, NULL)) v(v, b, w, t);
 
+SELECT results_eq($$SELECT at, completed, failed FROM taskq.statistics_history('24 hours', 'category') WHERE key = 'old'$$,
+	$$VALUES (date_trunc('hour', now() - interval '3 hours', 'UTC'), 0::int8, 10::int8), (date_trunc('hour', now() - interval '2 hours', 'UTC'), 90, 0)$$,
+	'over time, a row an hour');
+SELECT past('2 hours', '-', 1, 4000, 1000, 'b'), past('2 hours', '-', 60, 5, 1, 'q', 'default') \g /dev/null
+SELECT is((SELECT (queue_length, worker_utilization)::text FROM taskq.statistics_history('24 hours') WHERE at = date_trunc('hour', now() - interval '2 hours', 'UTC')),
+	'(5000.0,25.0)', 'the length of queues and the work of workers over time');
+SELECT is(taskq.statistics('24 hours')->'performance_trends'->>'queue_length_trend', NULL, 'no trend where there was nothing to compare with');
+
+/* ---- in one call ---- */
+
+SELECT m AS metrics, (SELECT jsonb_object_agg(state, n) FROM (SELECT state, sum(n) AS n FROM stat_tables GROUP BY 1) t) AS t FROM taskq.task_metrics(3) m \gset
+SELECT is(:'metrics'::jsonb - 'recent_tasks' - 'success_rate' - 'total_tasks', jsonb_build_object('active_tasks', 0, 'completed_tasks', :'t'::jsonb->'completed',
+	'failed_tasks', 0, 'pending_tasks', (:'t'::jsonb->>'scheduled')::int + coalesce((:'t'::jsonb->>'retrying')::int, 0)), 'metrics, from counters');
+SELECT is(:'metrics'::jsonb->'success_rate', '1.00', 'the success rate is a fraction');
+SELECT is(jsonb_array_length(:'metrics'::jsonb->'recent_tasks'), 3, 'with recent tasks');
+SELECT taskq.kind_define('app.stat.periodic_health_check', 'stat_work(jsonb)', max_attempts => 1) \g /dev/null
+SELECT taskq.task_submit('app.stat.periodic_health_check', '{"fail": "22023"}') AS health \gset
+CALL wait_state(:'health', 'failed');
+SELECT results_eq('SELECT name, status, description, error_message FROM taskq.task_recent(1)',
+	$$VALUES ('Periodic Health Check', 'failed', 'Task failed: no', 'no')$$, 'the last one that ended, in words');
+SELECT is(s - '{by_type,total_tasks}'::text[] || '{"average_completion_time": 0}', jsonb_build_object('by_status', jsonb_build_object('queued', (:'t'::jsonb->>'scheduled')::int
+	+ coalesce((:'t'::jsonb->>'retrying')::int, 0), 'running', 0, 'completed', :'t'::jsonb->'completed', 'failed', 1, 'cancelled', :'t'::jsonb->'cancelled'),
+	'active_workers', 0, 'queue_length', 0, 'average_completion_time', 0), 'a summary by status') FROM taskq.task_summary() s;
+SELECT taskq.metrics() AS m \gset
+SELECT ok(position(E'\n# TYPE taskq_run_seconds histogram\n' IN :'m') > 0, 'metrics have types');
+SELECT is((regexp_match(:'m', 'taskq_tasks_ended_total\{kind="stat_b",queue="stat_queue",state="completed"\} (\d+)'))[1], '500', 'and numbers');
+SELECT is(taskq_internal.labels('kind', E'a"b\\c\nd'), E'{kind="a\\"b\\\\c\\nd"}', 'names of whatever sort');
+
 -- members of real tasks, and secrets
-SELECT taskq.kind_define('stat_m', 'stat_work(jsonb)', indexed => '{thing,token}', secret => '{token}') \g /dev/null
+SELECT taskq.kind_define('stat_n', 'stat_work(jsonb)', indexed => '{token}') \g /dev/null
+SELECT taskq.kind_define('stat_m', 'stat_work(jsonb)', indexed => '{thing}', secret => '{token}') \g /dev/null
 SELECT taskq.task_submit('stat_m', '{"thing": "y", "token": "hush"}') AS secret \gset
 CALL wait_state(:'secret', 'completed');
 SELECT is((SELECT completed FROM taskq.statistics_by('1 hour', 'thing') WHERE key = 'y'), 1::int8, 'by a member, of a task that has just ended');
