@@ -142,7 +142,7 @@ taskq_policy_hooks(FunctionCallInfo fcinfo, int first, const char *name,
 
 /* ---- settings ---- */
 
-/* taskq's own, and those that end a session or belong to a transaction. */
+/* taskq's own but one, and those that end a session or belong to a transaction. */
 static bool
 is_refused(const char *name)
 {
@@ -158,7 +158,8 @@ is_refused(const char *name)
 		if (pg_strcasecmp(name, refused[i]) == 0)
 			return true;
 	}
-	return pg_strncasecmp(name, "taskq.", 6) == 0;
+	return pg_strncasecmp(name, "taskq.", 6) == 0 &&
+		pg_strcasecmp(name, "taskq.capture_notices") != 0;
 }
 
 static void

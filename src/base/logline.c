@@ -91,6 +91,26 @@ fill_message(TaskqLogLine *line, const char *message)
 	strcpy(line->message + kept, cut);
 }
 
+/*
+ * taskq_log_text - a copy of a text that may come from anywhere, valid and
+ * not longer than half of what details may have; NULL for NULL
+ */
+char *
+taskq_log_text(const char *text)
+{
+	int			len;
+	char	   *copy;
+
+	if (text == NULL)
+		return NULL;
+	len = strlen(text);
+	if (len > TASKQ_LOG_DETAILS / 2)
+		len = pg_mbcliplen(text, len, TASKQ_LOG_DETAILS / 2);
+	copy = pnstrdup(text, len);
+	make_valid(copy, len);
+	return copy;
+}
+
 /* What stands for details that are too large. */
 static Jsonb *
 cut_details(Jsonb *details)

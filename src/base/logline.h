@@ -40,6 +40,7 @@ typedef struct TaskqLogLine
 
 extern const char *taskq_log_level_name(int level);
 extern int	taskq_log_level(const char *name);
+extern char *taskq_log_text(const char *text);
 extern void taskq_log_line_fill(TaskqLogLine *line, const char *message,
 								Jsonb *details);
 

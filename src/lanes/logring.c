@@ -448,6 +448,8 @@ taskq_ring_wait(TaskqLogLine *line, Oid role, int ms)
 	TimestampTz until = taskq_steady_now() + ms * INT64CONST(1000);
 	bool		done;
 
+	if (taskq_ring_try(line, role))
+		return true;
 	HOLD_INTERRUPTS();
 	ConditionVariablePrepareToSleep(&ring->room);
 	while (!(done = taskq_ring_try(line, role)) && !InterruptPending &&

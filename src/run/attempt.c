@@ -35,6 +35,7 @@
 #include "run/handler.h"
 #include "run/interrupt.h"
 #include "run/session.h"
+#include "run/tasklog.h"
 #include "store/rights.h"
 #include "store/state.h"
 #include "utils/builtins.h"
@@ -128,6 +129,7 @@ taskq_attempt_abort(void)
 	error = CopyErrorData();
 	FlushErrorState();
 	AbortOutOfAnyTransaction();
+	taskq_tasklog_end();
 	MemoryContextSwitchTo(task_context);
 	RESUME_INTERRUPTS();
 	taskq_current = NULL;
@@ -421,10 +423,13 @@ taskq_attempt_call(TaskqAttempt *attempt, List *commands)
 	Datum		result;
 	bool		isnull = false;
 	bool		stopped;
-	int			settings = NewGUCNestLevel();
+	int			settings;
 
+	taskq_tasklog_prepare();
+	settings = NewGUCNestLevel();
 	apply_settings(attempt);
 	taskq_attempt_claims(attempt);
+	taskq_tasklog_begin();
 	taskq_interrupts_begin(attempt->timeout_ms);
 	if (attempt->sql != NULL)
 		result = taskq_command_run(attempt->sql, commands, false);
@@ -434,6 +439,7 @@ taskq_attempt_call(TaskqAttempt *attempt, List *commands)
 	run_deferred();
 	stopped = taskq_interrupts_end();
 	AtEOXact_GUC(false, settings);
+	taskq_tasklog_end();
 	MemoryContextSwitchTo(task_context);
 	return taskq_attempt_finish(attempt, result, isnull, stopped);
 }

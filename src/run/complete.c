@@ -194,16 +194,16 @@ char
 taskq_fail_row(TaskqRow *row, const TaskqFailure *failure)
 {
 	TaskqChange change = {0};
+	const TaskqLaneDef *lane;
 
 	change_after_failure(row, failure,
 						 taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane))),
 						 &change);
 	taskq_state_change(row, &change);
+	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
+	taskq_tell_failure(row, lane, failure, change.to, change.attempt);
 	if (change.to == TASKQ_RETRYING)
 	{
-		const TaskqLaneDef *lane =
-		taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
-
 		if (lane != NULL)
 			taskq_note_later(lane, 1);
 		taskq_note_due(change.run_at);

@@ -57,6 +57,11 @@ extern void taskq_cancel_waiting(TaskqRow *row, const TaskqLaneDef *lane,
 extern void taskq_cancel_leased(TaskqRow *row, const pg_uuid_t *id,
 								const char *reason);
 
+/* serverlog.c */
+extern void taskq_tell_failure(const TaskqRow *row, const TaskqLaneDef *lane,
+							   const TaskqFailure *failure, char state,
+							   int attempt);
+
 /* error.c */
 extern Datum taskq_error_jsonb(const ErrorData *error);
 extern Datum taskq_error_jsonb_with(const ErrorData *error,

@@ -33,6 +33,7 @@
 #include "run/handler.h"
 #include "run/interrupt.h"
 #include "run/session.h"
+#include "run/tasklog.h"
 #include "store/state.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -76,9 +77,12 @@ run_managed(TaskqAttempt *attempt, List *commands)
 	taskq_attempt_commit(attempt->slot);
 	attempt->managed = true;
 
+	taskq_tasklog_prepare();
+	taskq_tasklog_begin();
 	taskq_interrupts_begin(attempt->timeout_ms);
 	result = taskq_command_run(attempt->sql, commands, true);
 	stopped = taskq_interrupts_end();
+	taskq_tasklog_end();
 
 	SetCurrentStatementStartTimestamp();
 	taskq_attempt_begin();
@@ -270,6 +274,7 @@ taskq_execute_next(int slotno)
 	outcome = attempt_task(&attempt);
 	taskq_session_reset(attempt.managed);
 	taskq_interrupts_over();
+	taskq_tasklog_flush();
 	task_end(&attempt, outcome);
 	taskq_guard_leave();
 	taskq_leave_quarantine(slotno);
@@ -281,6 +286,7 @@ taskq_execute_init(int slotno)
 {
 	taskq_attempt_init(slotno);
 	taskq_handler_init();
+	taskq_tasklog_init();
 	taskq_interrupts_init(slotno);
 	taskq_guard_init(slotno);
 }

@@ -31,6 +31,7 @@
 #include "run/execute.h"
 #include "run/interrupt.h"
 #include "run/session.h"
+#include "run/tasklog.h"
 #include "run/together.h"
 #include "store/defs.h"
 #include "store/state.h"
@@ -72,6 +73,8 @@ typedef struct Together
 	pg_uuid_t	ids[TASKQ_BATCH_MAX];	/* of those whose end the transaction
 										 * will commit */
 	int			nids;
+	TaskqSaid	said[TASKQ_BATCH_MAX];	/* by those that have logged something */
+	int			nsaid;
 } Together;
 
 typedef enum Fate
@@ -138,6 +141,17 @@ may_share(Together *together, TaskqRow *row)
 	return TOGETHER_DONE;
 }
 
+/* It has logged something: that stays, also if it is undone with others. */
+static void
+note_said(Together *together, const TaskqAttempt *attempt)
+{
+	if (attempt->current.log_lines == 0)
+		return;
+	together->said[together->nsaid].id = attempt->ref.id;
+	together->said[together->nsaid].attempt = attempt->current.attempt;
+	together->said[together->nsaid++].lines = attempt->current.log_lines;
+}
+
 static char
 run_task(Together *together, TaskqAttempt *attempt)
 {
@@ -151,6 +165,7 @@ run_task(Together *together, TaskqAttempt *attempt)
 							   psprintf("taskq: %s (batch)",
 										NameStr(attempt->current.kind)));
 	state = taskq_attempt_call(attempt, NIL);
+	note_said(together, attempt);
 	taskq_current = NULL;
 	taskq_session_clean();
 	taskq_interrupts_over();
@@ -287,6 +302,9 @@ undo_all(Together *together, TaskqAttempt *attempt)
 	char		state = 0;
 
 	/* who was asked to stop is not run again for that */
+	if (slot->in_task && !asked)
+		note_said(together, attempt);
+	taskq_tasklog_undone(together->said, together->nsaid);
 	if (asked)
 	{
 		state = taskq_attempt_fail(attempt, error, was_timeout);
@@ -369,6 +387,7 @@ begin_all(Together *together, int slotno)
 	together->limited = false;
 	together->since = taskq_steady_now();
 	together->nids = 0;
+	together->nsaid = 0;
 	together->has_behalf = false;
 	if (together->context == NULL)
 		together->context = AllocSetContextCreate(TopMemoryContext,
@@ -410,5 +429,6 @@ taskq_together_next(int slotno)
 	end_all(&together);
 	taskq_session_reset(false);
 	taskq_interrupts_over();
+	taskq_tasklog_flush();
 	taskq_guard_leave();
 }

@@ -1,6 +1,6 @@
 -- Logs of tasks: log(), task_log(), what is captured, reading.
 \ir include/prologue.psql
-SELECT plan(36);
+SELECT plan(51);
 
 CREATE ROLE log_user LOGIN;
 CREATE ROLE log_other LOGIN;
@@ -96,6 +96,7 @@ SELECT is(lines(:'id'), '1 1 info begun; 1 2 info two; 1 3 error three {"n": 3};
 SELECT is(logged_at, '2020-01-01 00:00Z', 'a line may say when it was') FROM taskq.task_logs(:'id', 'error');
 ALTER DATABASE :"db" RESET taskq.max_log_lines;
 RESET taskq.max_log_lines;
+SELECT taskq.worker_restart() \g /dev/null
 
 -- who sees them
 GRANT EXECUTE ON FUNCTION log_say(jsonb), wait_at_gate(jsonb), lines(uuid, text, bigint, int) TO log_user, log_other;
@@ -112,6 +113,82 @@ RESET SESSION AUTHORIZATION;
 -- they go with their task
 SELECT taskq.task_delete(:'mine') \g /dev/null
 SELECT is(count(*)::int, 0, 'the log of a deleted task is gone') FROM taskq_internal.log_all WHERE id = :'mine';
+
+-- messages that a handler raises
+CREATE FUNCTION log_raise(p jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE DEBUG 'a debug';
+	RAISE LOG 'no line';
+	RAISE INFO 'an info';
+	RAISE NOTICE 'a notice' USING DETAIL = 'why', HINT = 'what', ERRCODE = 'TQ999';
+	PERFORM taskq.log('between');
+	RAISE WARNING 'a warning';
+	BEGIN
+		RAISE EXCEPTION 'caught';
+	EXCEPTION WHEN raise_exception THEN NULL;
+	END;
+	DROP TABLE IF EXISTS log_no_such_table;
+	IF p ? 'fail' THEN
+		PERFORM 1 / 0;
+	END IF;
+END $$;
+SELECT taskq.kind_define('log_raise', 'log_raise(jsonb)', max_attempts => 1) \g /dev/null
+SELECT taskq.task_submit('log_raise', '{"fail": 1}') AS id \gset
+SELECT is((taskq.task_wait(:'id')).state, 'failed', 'a handler raises this and that, and fails');
+SELECT is(lines(:'id'), '1 1 info an info; 1 2 notice a notice {"hint": "what", "detail": "why", "sqlstate": "TQ999"}; 1 3 info between; 1 4 warning a warning; 1 5 notice table "log_no_such_table" does not exist, skipping',
+	'notices and above are lines of its log, in order');
+SELECT taskq.kind_define('log_raise', 'log_raise(jsonb)', max_attempts => 1, settings => '{"taskq.capture_notices": "debug"}') \g /dev/null
+SELECT taskq.task_submit('log_raise') AS id \gset
+SELECT is((taskq.task_wait(:'id')).state, 'completed', 'a kind that wants to hear all');
+SELECT ok(lines(:'id') LIKE '1 % debug a debug%', '... does');
+SELECT taskq.kind_define('log_raise', 'log_raise(jsonb)', max_attempts => 1, settings => '{"taskq.capture_notices": "warning"}') \g /dev/null
+SELECT taskq.task_submit('log_raise') AS id \gset
+SELECT is((taskq.task_wait(:'id')).state, 'completed', 'one that wants warnings');
+SELECT is(lines(:'id'), '1 1 info between; 1 2 warning a warning', '... has these');
+SELECT taskq.kind_define('log_raise', 'log_raise(jsonb)', max_attempts => 1, settings => '{"taskq.capture_notices": "off"}') \g /dev/null
+SELECT taskq.task_submit('log_raise') AS id \gset
+SELECT is((taskq.task_wait(:'id')).state, 'completed', 'one that wants none');
+SELECT is(lines(:'id'), '1 1 info between', '... has none');
+
+-- what a handler does to the setting by which that works stays in its task
+CREATE FUNCTION log_level(p jsonb) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	IF p ? 'set' THEN
+		PERFORM set_config('log_min_messages', p->>'set', false);
+		RAISE NOTICE 'not heard';
+	END IF;
+	RETURN current_setting('log_min_messages');
+END $$;
+CREATE FUNCTION log_level_of(p jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT to_jsonb(log_level(p)) $$;
+SELECT taskq.kind_define('log_level', 'log_level_of(jsonb)', max_attempts => 1, settings => '{"taskq.capture_notices": "off"}') \g /dev/null
+SELECT taskq.kind_define('log_level_set', 'log_level_of(jsonb)', max_attempts => 1) \g /dev/null
+SELECT taskq.task_submit('log_level_set', '{"set": "error"}') AS id \gset
+SELECT is((taskq.task_wait(:'id')).result, '"error"', 'a superuser''s handler sets log_min_messages');
+SELECT is(lines(:'id'), NULL, '... and is taken at its word');
+SELECT taskq.task_submit('log_level', '{}') AS id \gset
+SELECT is((taskq.task_wait(:'id')).result, '"warning"', '... the next task finds it as it was');
+
+-- tasks that share a transaction
+CREATE FUNCTION log_batch(p jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE NOTICE 'n %', p->>'n';
+	PERFORM 1 / (p->>'n')::int;
+END $$;
+SELECT taskq.kind_define('log_batch', 'log_batch(jsonb)', batch => true, max_attempts => 1) \g /dev/null
+SELECT taskq.task_submit('log_batch', jsonb_build_object('n', n)) AS id INTO TEMP log_batch FROM generate_series(-20, 20) n;
+SELECT count(*) FROM taskq.task_wait_all(ARRAY(SELECT id FROM log_batch)) \g /dev/null
+SELECT is(count(*)::int, 41, 'each of several tasks that share transactions has its line') FROM log_batch b
+WHERE EXISTS (SELECT FROM taskq.task t JOIN taskq.task_log l ON l.task_id = t.id WHERE t.id = b.id AND l.message = 'n ' || (t.payload->>'n'));
+SELECT is(count(*)::int, 0, '... no other one''s') FROM taskq.task_log l JOIN taskq.task t ON t.id = l.task_id JOIN log_batch b ON b.id = t.id
+WHERE l.message <> 'n ' || (t.payload->>'n') AND l.message !~ '^undone';
+SELECT is(count(*)::int, 0, '... and where it ran twice the log says why') FROM (
+	SELECT count(*) FILTER (WHERE l.message ~ '^n') - count(*) FILTER (WHERE l.message ~ '^undone') AS n
+	FROM taskq.task_log l JOIN log_batch b ON b.id = l.task_id GROUP BY b.id) c WHERE c.n <> 1;
+
+-- commands with transactions of their own
+SELECT taskq.task_submit_sql('DO $d$ BEGIN RAISE NOTICE ''one''; COMMIT; RAISE NOTICE ''two''; END $d$') AS id \gset
+SELECT taskq.task_wait(:'id') \g /dev/null
+SELECT is(lines(:'id'), '1 1 notice one; 1 2 notice two', 'commands that commit are heard, too');
 
 -- outside of a task
 SELECT is(error_of($$SELECT taskq.log('x', 'info', '{}')$$), 'none', 'outside of a task log() says so');
