@@ -470,14 +470,19 @@ taskq_ring_wait(TaskqLogLine *line, Oid role, int ms)
 void
 taskq_ring_put(TaskqLogLine *line, Oid role)
 {
+	TimestampTz since;
+
 	if (taskq_ring_try(line, role))
 		return;
+	since = taskq_steady_now();
 	ConditionVariablePrepareToSleep(&ring->room);
 	while (!taskq_ring_try(line, role))
 	{
-		if (!ConditionVariableTimedSleep(&ring->room, WAIT_MS,
-										 taskq_wait_event("TaskqLogs")))
+		(void) ConditionVariableTimedSleep(&ring->room, WAIT_MS,
+										   taskq_wait_event("TaskqLogs"));
+		if (taskq_steady_now() - since < WAIT_MS * INT64CONST(1000))
 			continue;
+		since = taskq_steady_now();
 		if (taskq_logs_locked_here(&line->id))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
@@ -656,6 +661,8 @@ taskq_ring_take(TaskqDb *db, int64 after, int max, TaskqLogLine *lines)
 void
 taskq_ring_written(TaskqDb *db, const TaskqLogLine *lines, int n)
 {
+	if (n == 0)
+		return;
 	LWLockAcquire(&ring->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < n; i++)
 	{
