@@ -35,6 +35,7 @@
 #include "lanes/keys.h"
 #include "lanes/lane.h"
 #include "lanes/leasekeys.h"
+#include "lanes/outside.h"
 #include "lanes/place.h"
 #include "lanes/position.h"
 #include "lanes/turn.h"
@@ -53,6 +54,7 @@
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #define MAX_NAMED 10			/* other tasks or workers in a reason */
@@ -114,6 +116,16 @@ put_time(Explain *explain, const char *key, TimestampTz at)
 
 	JsonEncodeDateTime(text, TimestampTzGetDatum(at), TIMESTAMPTZOID, NULL);
 	taskq_json_text(&explain->json, key, pstrdup(text));
+}
+
+static void
+put_name(Explain *explain, const char *name)
+{
+	JsonbValue	value = {.type = jbvString};
+
+	value.val.string.val = pstrdup(name);
+	value.val.string.len = strlen(name);
+	pushJsonbValue(&explain->json, WJB_ELEM, &value);
 }
 
 /* How long it is till then, or since then, in words. */
@@ -681,6 +693,67 @@ explain_run(Explain *explain)
 	end_reason(explain);
 }
 
+/* Does it ask for tasks like this one? */
+static bool
+claims_such(const Explain *explain, const TaskqOutsider *outsider)
+{
+	return taskq_outside_online(outsider) &&
+		SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(outsider->role)) &&
+		taskq_kind_role_may_work(explain->kind, outsider->role) &&
+		taskq_capable(&outsider->queues, NameStr(explain->lane->queue)) &&
+		taskq_capable(&outsider->kinds, NameStr(explain->lane->kind));
+}
+
+/* External workers that claim such tasks, of those that the caller may see. */
+static void
+put_claimers(Explain *explain)
+{
+	TaskqOutsider *outsiders;
+	int			n = taskq_outside_copy(&outsiders);
+	int			shown = 0;
+
+	taskq_json_key(&explain->json, "workers");
+	pushJsonbValue(&explain->json, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < n && shown < MAX_NAMED && !explain->limited; i++)
+	{
+		if (!taskq_role_may_see(outsiders[i].role) ||
+			!claims_such(explain, &outsiders[i]))
+			continue;
+		put_name(explain, NameStr(outsiders[i].name));
+		shown++;
+	}
+	pushJsonbValue(&explain->json, WJB_END_ARRAY, NULL);
+	pfree(outsiders);
+}
+
+/*
+ * Nobody has claimed it: does anybody claim such tasks?  That nobody does is
+ * told to those who see all workers.
+ */
+static void
+explain_claim(Explain *explain)
+{
+	const char *kind = NameStr(explain->kind->name);
+	const char *queue = NameStr(explain->lane->queue);
+	TaskqOutsider *outsiders;
+	int			n = taskq_outside_copy(&outsiders);
+	bool		any = false;
+
+	for (int i = 0; i < n; i++)
+		any |= claims_such(explain, &outsiders[i]);
+	pfree(outsiders);
+	if (!any && !explain->limited && taskq_role_may_see(InvalidOid))
+		begin_reason(explain, "no_external_worker",
+					 psprintf("Kind \"%s\" has no handler, and no external worker asks for its tasks in queue \"%s\".", kind, queue),
+					 "Start one that calls taskq.task_claim() for them; taskq.kind_grant(kind, role, 'work') lets a role work on the kind, kind_define() with a handler lets the server run it.");
+	else
+		begin_reason(explain, "waits_for_claim",
+					 psprintf("Kind \"%s\" has no handler: the task waits for an external worker that calls taskq.task_claim() for it and queue \"%s\".", kind, queue),
+					 "It starts when one of them comes to it.");
+	put_claimers(explain);
+	end_reason(explain);
+}
+
 static void
 explain_external(Explain *explain)
 {
@@ -695,14 +768,7 @@ explain_external(Explain *explain)
 			   "Cancel it, and submit it again.");
 		return;
 	}
-	begin_reason(explain, "waits_for_claim",
-				 psprintf("Kind \"%s\" has no handler: the task waits for an external worker that calls taskq.task_claim() for this kind and queue \"%s\".",
-						  NameStr(kind->name), NameStr(explain->lane->queue)),
-				 "Is such a worker running? taskq.kind_grant(kind, role, 'work') lets a role work on the kind; kind_define() with a handler lets the server run it.");
-	taskq_json_text(&explain->json, "kind", pstrdup(NameStr(kind->name)));
-	taskq_json_text(&explain->json, "queue",
-					pstrdup(NameStr(explain->lane->queue)));
-	end_reason(explain);
+	explain_claim(explain);
 }
 
 /* ---- a worker ---- */
@@ -849,7 +915,8 @@ explain_connections(Explain *explain, const TaskqCrew *crew)
 				 ? psprintf("CONNECTION LIMIT of role \"%s\", which the task runs as, is reached: no worker can be started.", NameStr(explain->lane->role_name))
 				 : "CONNECTION LIMIT of the database is reached: no worker can be started.",
 				 "The limit holds for workers too: end sessions, or raise it.");
-	taskq_json_number(&explain->json, "workers_of_role", crew->of_role);
+	if (explain->sees_role && !explain->limited)
+		taskq_json_number(&explain->json, "workers_of_role", crew->of_role);
 	end_reason(explain);
 }
 
@@ -908,14 +975,16 @@ explain_worker(Explain *explain)
 			break;
 		case TASKQ_CREW_FULL:
 			explain_places(explain, "no_worker_slot",
-						   crew.of_role > 0
+						   !explain->sees_role || explain->limited
+						   ? psprintf("All %d places for workers are taken.", taskq_max_workers)
+						   : crew.of_role > 0
 						   ? psprintf("All %d places for workers are taken, %d of them by role \"%s\".", taskq_max_workers, crew.of_role, role)
 						   : psprintf("All %d places for workers are taken, none of them by role \"%s\".", taskq_max_workers, role),
 						   "It starts when a worker is through; raise taskq.max_workers if that takes too long.");
 			break;
 		case TASKQ_CREW_SOON:
 			explain_places(explain, "workers_busy",
-						   psprintf("%d workers of role \"%s\" are at work, and soon through.", crew.of_role, role),
+						   psprintf("The workers of role \"%s\" are at work, and soon through.", role),
 						   NULL);
 			break;
 		default:
@@ -1273,16 +1342,6 @@ put_estimate(Explain *explain)
 	taskq_json_end(&explain->json);
 }
 
-static void
-put_name(Explain *explain, const char *name)
-{
-	JsonbValue	value = {.type = jbvString};
-
-	value.val.string.val = pstrdup(name);
-	value.val.string.len = strlen(name);
-	pushJsonbValue(&explain->json, WJB_ELEM, &value);
-}
-
 /* Workers of the task's role, which are there now, for whom the views show. */
 static void
 put_capable_workers(Explain *explain)
@@ -1347,7 +1406,10 @@ put_required_worker(Explain *explain)
 	if (explain->internal)
 		put_capable_workers(explain);
 	else
+	{
 		put_capable_roles(explain);
+		put_claimers(explain);
+	}
 	taskq_json_end(&explain->json);
 }
 

@@ -105,6 +105,20 @@ taskq_capabilities(TaskqCapabilities *list, ArrayType *names)
 	}
 }
 
+/* taskq_capable - is a name in the list, or may it be? */
+bool
+taskq_capable(const TaskqCapabilities *list, const char *name)
+{
+	if (list->all || list->cut)
+		return true;
+	for (int at = 0; at < list->len; at += strlen(list->names + at) + 1)
+	{
+		if (strcmp(list->names + at, name) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* ---- entries ---- */
 
 static bool

@@ -50,6 +50,7 @@ typedef struct TaskqOutsiderClaim
 
 extern void taskq_outside_init(void);
 extern void taskq_capabilities(TaskqCapabilities *list, ArrayType *names);
+extern bool taskq_capable(const TaskqCapabilities *list, const char *name);
 extern void taskq_outside_claims(const char *name,
 								 const TaskqOutsiderClaim *claim);
 extern void taskq_outside_waits(bool waits);

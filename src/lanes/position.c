@@ -6,9 +6,9 @@
  * What is more urgent is counted by the estimates of its lanes.  What is as
  * urgent is looked at, lane by lane, from where each lane's claimable tasks
  * begin; but only so many in all, so it costs the same however much waits.
- * Where that is not enough, the number is an estimate: the tasks of a lane
- * are taken to have come as evenly behind those that were looked at as these,
- * and not to be more than the lane's own estimate.
+ * Where that is not enough, the number is an estimate: the others of a lane,
+ * as many as its own estimate says, are taken to have come evenly between the
+ * last one that was looked at and the newest of the lane.
  *
  * What was looked at is kept (a "front"), so that many tasks of a list are
  * found their places in it by bisection.
@@ -23,6 +23,7 @@
 #include "lanes/scan.h"
 #include "miscadmin.h"
 #include "store/keyed.h"
+#include "store/merge.h"
 #include "store/read.h"
 #include "store/ready.h"
 #include "store/rights.h"
@@ -46,6 +47,7 @@ typedef struct FrontLane
 	bool		complete;		/* all that it has was looked at */
 	int			n;
 	TaskqDue   *places;			/* in order */
+	TimestampTz newest;			/* if it is not complete: its last one's */
 } FrontLane;
 
 struct TaskqFront
@@ -129,6 +131,26 @@ look_at_keyed(FrontLane *lane, int max)
 	qsort(lane->places, lane->n, sizeof(TaskqDue), due_cmp);
 }
 
+/* When the newest task of a lane was submitted. */
+static TimestampTz
+newest_of(int32 lane)
+{
+	TaskqMerge *merge = taskq_merge_begin(true, NULL, NULL, NULL);
+	TaskqIdRange all;
+	int64		budget = 100;
+	TimestampTz newest = 0;
+	TaskqRow	row;
+	TaskqRank	place;
+
+	memset(&all.low, 0, UUID_LEN);
+	memset(&all.high, 0xff, UUID_LEN);
+	taskq_merge_add_lane(merge, lane, &all, 0);
+	if (taskq_merge_next(merge, &budget, &row, &place) == TASKQ_MERGE_ROW)
+		newest = taskq_id_time(DatumGetUUIDP(taskq_row_value(&row, id)));
+	taskq_merge_end(merge);
+	return newest;
+}
+
 static void
 look_at_plain(FrontLane *lane, int max)
 {
@@ -154,6 +176,8 @@ look_at_plain(FrontLane *lane, int max)
 	}
 	lane->complete = entry == NULL ||
 		(scan->leaves == 0 && scan->ready.due == DT_NOEND);
+	if (!lane->complete)
+		lane->newest = newest_of(lane->id);
 	pfree(scan);
 }
 
@@ -283,8 +307,8 @@ places_before(const FrontLane *lane, const TaskqDue *place)
 static int64
 estimate_before(const FrontLane *lane, const TaskqDue *place)
 {
-	double		begin;
-	double		end;
+	double		last;
+	double		share;
 	double		n;
 
 	if (lane->n < 2)
@@ -294,10 +318,11 @@ estimate_before(const FrontLane *lane, const TaskqDue *place)
 		n = (double) lane->waiting * places_before(lane, place) / lane->n;
 	else
 	{
-		begin = lane->places[0].due;
-		end = lane->places[lane->n - 1].due;
-		n = end > begin ? lane->n * ((place->due - begin) / (end - begin))
-			: lane->waiting;
+		last = lane->places[lane->n - 1].due;
+		share = lane->newest > last ? (place->due - last) / (lane->newest - last)
+			: 1;
+		/* itself is one of them */
+		n = lane->n + (lane->waiting - 1 - lane->n) * Min(share, 1);
 	}
 	n = Min(n, (double) lane->waiting);
 	return Max((int64) n, places_before(lane, place));

@@ -565,16 +565,26 @@ taskq_kind_may_submit(const TaskqKind *kind)
 }
 
 /*
- * taskq_kind_may_work - may the caller claim tasks of this kind, which has no
- * handler?
+ * taskq_kind_role_may_work - may this role claim tasks of this kind, which
+ * has no handler?
  */
+bool
+taskq_kind_role_may_work(const TaskqKind *kind, Oid role)
+{
+	return superuser_arg(role) ||
+		(OidIsValid(kind->owner_oid) &&
+		 has_privs_of_role(role, kind->owner_oid)) ||
+		(OidIsValid(kind->run_as_oid) &&
+		 has_privs_of_role(role, kind->run_as_oid)) ||
+		granted(kind, TASKQ_GRANT_WORK, role) ||
+		granted(kind, TASKQ_GRANT_WORK_ALL, role);
+}
+
+/* taskq_kind_may_work - may the caller? */
 bool
 taskq_kind_may_work(const TaskqKind *kind)
 {
-	return superuser() || has_role(kind->owner_oid) ||
-		has_role(kind->run_as_oid) ||
-		granted(kind, TASKQ_GRANT_WORK, GetUserId()) ||
-		granted(kind, TASKQ_GRANT_WORK_ALL, GetUserId());
+	return taskq_kind_role_may_work(kind, GetUserId());
 }
 
 /*

@@ -31,6 +31,7 @@ extern void taskq_require_steer(const TaskqLaneDef *lane, TaskqRow *row,
 extern bool taskq_kind_owned(const TaskqKind *kind);
 extern bool taskq_kind_may_submit(const TaskqKind *kind);
 extern bool taskq_kind_role_may_submit(const TaskqKind *kind, Oid role);
+extern bool taskq_kind_role_may_work(const TaskqKind *kind, Oid role);
 extern bool taskq_kind_may_work(const TaskqKind *kind);
 extern bool taskq_kind_works_for_all(const TaskqKind *kind);
 extern bool taskq_row_may_work(const TaskqKind *kind, TaskqRow *row);
