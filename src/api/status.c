@@ -77,15 +77,53 @@ put_live(void *to, const TaskqLive *live)
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
+/*
+ * Tasks that are looked up by their ids, and what was live of them before the
+ * snapshot was taken.  What is looked at the other way round has ended in
+ * between, and seems to wait.
+ */
+typedef struct Known
+{
+	pg_uuid_t  *ids;			/* sorted */
+	int			n;
+	List	   *live;
+}			Known;
+
+static const Known *known = NULL;
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	return memcmp(a, b, UUID_LEN);
+}
+
+static void
+keep_live(void *to, const TaskqLive *live)
+{
+	Known	   *of = to;
+
+	if (bsearch(&live->id, of->ids, of->n, UUID_LEN, compare_ids) != NULL)
+		of->live = lappend(of->live,
+						   memcpy(palloc(sizeof(*live)), live, sizeof(*live)));
+}
+
 PG_FUNCTION_INFO_V1(taskq_live);
 
 /* taskq_live - the tasks that workers of this database hold, for the view */
 Datum
 taskq_live(PG_FUNCTION_ARGS)
 {
+	ListCell   *lc;
+
 	taskq_store_require();
 	InitMaterializedSRF(fcinfo, 0);
-	taskq_live_each(put_live, fcinfo->resultinfo);
+	if (known == NULL)
+		taskq_live_each(put_live, fcinfo->resultinfo);
+	else
+	{
+		foreach(lc, known->live)
+			put_live(fcinfo->resultinfo, lfirst(lc));
+	}
 	return (Datum) 0;
 }
 
@@ -249,13 +287,15 @@ taskq_task_viewer(void)
 }
 
 static void
-execute_for(TaskQuery *query, Datum *args, Oid user)
+execute_for(TaskQuery *query, Datum *args, Oid user, const Known * of)
 {
 	Oid			before = viewer;
+	const		Known *known_before = known;
 
 	PG_TRY();
 	{
 		viewer = user;
+		known = of;
 		if (SPI_execute_plan(query->plan, args, NULL, true,
 							 0) != SPI_OK_SELECT)
 			elog(ERROR, "could not read task");
@@ -263,6 +303,7 @@ execute_for(TaskQuery *query, Datum *args, Oid user)
 	PG_FINALLY();
 	{
 		viewer = before;
+		known = known_before;
 	}
 	PG_END_TRY();
 }
@@ -274,23 +315,28 @@ execute_for(TaskQuery *query, Datum *args, Oid user)
  * caller may see these tasks has been checked.
  */
 static uint64
-query_tasks(TaskQuery *query, Datum first, Datum second,
+query_tasks(TaskQuery *query, const pg_uuid_t *ids, int n,
+			Datum first, Datum second,
 			void (*put) (void *to, HeapTupleHeader row), void *to)
 {
 	Datum		args[2] = {first, second};
+	Known		of = {.n = n};
 	MemoryContext caller = CurrentMemoryContext;
 	uint64		nrows;
 	Oid			user;
 	int			context;
 	bool		isnull;
 
+	of.ids = memcpy(palloc(n * UUID_LEN), ids, n * UUID_LEN);
+	qsort(of.ids, n, UUID_LEN, compare_ids);
+	taskq_live_each(keep_live, &of);
 	PushActiveSnapshot(GetLatestSnapshot());
 	SPI_connect();
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
 						   context | SECURITY_LOCAL_USERID_CHANGE);
 	prepare_query(query);
-	execute_for(query, args, user);
+	execute_for(query, args, user, &of);
 	SetUserIdAndSecContext(user, context);
 	nrows = SPI_processed;
 	for (uint64 i = 0; i < nrows; i++)
@@ -328,7 +374,7 @@ taskq_task_row(const pg_uuid_t *id)
 	{UUIDOID, INT2OID}};
 	Datum		result = 0;
 
-	if (query_tasks(&query, UUIDPGetDatum(id),
+	if (query_tasks(&query, id, 1, UUIDPGetDatum(id),
 					Int16GetDatum(taskq_id_slot(id)), put_datum,
 					&result) == 0)
 		ereport(ERROR,
@@ -362,7 +408,7 @@ taskq_task_rows(const pg_uuid_t *ids, int n,
 		uuids[i] = UUIDPGetDatum(&ids[i]);
 		slots[i] = Int16GetDatum(taskq_id_slot(&ids[i]));
 	}
-	(void) query_tasks(&query,
+	(void) query_tasks(&query, ids, n,
 					   PointerGetDatum(construct_array(uuids, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR)),
 					   PointerGetDatum(construct_array(slots, n, INT2OID, sizeof(int16), true, TYPALIGN_SHORT)),
 					   put, to);
@@ -399,7 +445,7 @@ taskq_task_attempts(PG_FUNCTION_ARGS)
 	taskq_defs_begin();
 	taskq_task_require(&id, &row);
 	InitMaterializedSRF(fcinfo, 0);
-	(void) query_tasks(&query, UUIDPGetDatum(&id),
+	(void) query_tasks(&query, &id, 1, UUIDPGetDatum(&id),
 					   Int16GetDatum(taskq_id_slot(&id)), put_tuple,
 					   fcinfo->resultinfo);
 	return (Datum) 0;

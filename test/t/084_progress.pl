@@ -104,6 +104,36 @@ $_->quit foreach @others;
 is(sql($node, $db, "SELECT taskq.task_watch('$id', taskq.task_progress('$id'), '1 h')->>'state'"),
 	'completed', 'what is over is not waited for');
 
+# who looks again and again never sees a task go back
+$node->safe_psql(
+	$db, q{
+	CREATE FUNCTION tiny(p jsonb) RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.001); END';
+	SELECT taskq.kind_define('tiny', 'tiny(jsonb)');
+	CREATE TABLE polled (states text);
+	CREATE PROCEDURE poll(n int) LANGUAGE plpgsql AS $$
+	DECLARE
+		id uuid;
+		state text;
+		states text;
+	BEGIN
+		FOR i IN 1..n LOOP
+			id := taskq.task_submit('tiny');
+			states := '';
+			COMMIT;
+			LOOP
+				SELECT t.state INTO state FROM taskq.task_status(id) t;
+				COMMIT;
+				CONTINUE WHEN states LIKE '% ' || state;
+				states := states || ' ' || state;
+				EXIT WHEN state = 'completed';
+			END LOOP;
+			INSERT INTO polled VALUES (states);
+		END LOOP;
+	END $$;
+	CALL poll(300);});
+is(sql($node, $db, "SELECT coalesce(string_agg(DISTINCT states, ','), 'none') FROM polled WHERE states ~ '(running|reserved).*pending|running.*reserved'"),
+	'none', 'a task that is polled while it ends does not seem to wait again');
+
 # --- states
 
 $id = submit($node, $db, 'gated', '{"gate": "b", "steps": 1, "then": "retry", "fail": "oh"}', q{delay => '1 h'});
