@@ -1089,6 +1089,16 @@ sweep_audit(int leafno)
 	}
 }
 
+/* When to look again; leaves may be looked at seldom. */
+static TimestampTz
+audit_again_at(TimestampTz now)
+{
+	if (taskq_audit_retention < 0)
+		return DT_NOEND;
+	return now + Max((int64) taskq_audit_retention * USECS_PER_MINUTE / 12,
+					 USECS_PER_MINUTE);
+}
+
 /* ---- all leaves ---- */
 
 /*
@@ -1201,6 +1211,7 @@ sweep(void)
 			try_leaf(sweep_early, leafno);
 	}
 	next = Min(next, early_again_at(now));
+	next = Min(next, audit_again_at(now));
 	if (!shall_leave() && !db->attempts_swept && all_at_home())
 	{
 		try_leaf(sweep_edges, TASKQ_KEEP);

@@ -56,6 +56,15 @@ turn(5.9);
 ok($node->poll_query_until($db, q{SELECT count(*) = 1 FROM taskq.audit}), 'what is older than taskq.audit_retention is forgotten');
 is(rows(q{reason = 'later'}), 1, '... and what is not, is not');
 
+# also where tasks are kept for ever
+$node->append_conf('postgresql.conf', "taskq.retention = -1");
+$node->reload;
+sql($node, $db, q{SELECT taskq.queue_resume('audited')});
+is(rows(q{action = 'resume'}), 1, 'one more act');
+turn(9);
+ok($node->poll_query_until($db, q{SELECT count(*) = 0 FROM taskq.audit}), 'what is old is forgotten where tasks are kept for ever');
+sql($node, $db, q{SELECT taskq.queue_pause('audited', 'later')});
+
 # what is secret is hidden at once, to those too who had it in their caches, and in a restored dump
 $node->safe_psql($db, q{SELECT taskq.kind_define('hiding', 'short_work(jsonb)')});
 my $hidden = submit($node, $db, 'hiding', '{"word": "hunter"}', q{delay => '1000 h'});
