@@ -11,7 +11,6 @@
 #include "store/tasks.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
-#include "utils/timestamp.h"
 
 /* Tasks that ran for so long are labelled as slow. */
 #define TASKQ_SLOW_US INT64CONST(100000)

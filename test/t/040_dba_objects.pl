@@ -110,8 +110,9 @@ $rebuild->finish;
 is($err, '', 'the indexes are rebuilt');
 
 $node->safe_psql($db, 'CREATE TABLE done (n int)');
+(my $labels = $leaf) =~ s/task_/label_/;
 my $loop = q{
-} . join('', map { "REINDEX TABLE CONCURRENTLY $leaf; REINDEX TABLE CONCURRENTLY taskq_internal.timer; REINDEX TABLE CONCURRENTLY taskq_internal.lane; REINDEX TABLE CONCURRENTLY taskq_internal.ready;\n"
+} . join('', map { "REINDEX TABLE CONCURRENTLY $leaf; REINDEX TABLE CONCURRENTLY $labels; REINDEX TABLE CONCURRENTLY taskq_internal.timer; REINDEX TABLE CONCURRENTLY taskq_internal.lane; REINDEX TABLE CONCURRENTLY taskq_internal.ready;\n"
 	. "CREATE INDEX CONCURRENTLY dba_$_ ON $leaf (finished_at); DROP INDEX CONCURRENTLY taskq_internal.dba_$_;\n" } 1 .. 25) . "INSERT INTO done VALUES (1);\n";
 $rebuild = beside($loop);
 my $rounds = 0;
@@ -120,12 +121,14 @@ until ($node->safe_psql($db, 'SELECT count(*) FROM done') ne '0' || $rounds++ > 
 {
 	$node->safe_psql($db, q{
 		INSERT INTO ours SELECT taskq.task_submit_many('nothing', array_fill('{}'::jsonb, ARRAY[500]));
-		INSERT INTO ours SELECT taskq.task_submit('nothing', priority => g % 5, delay => '1 ms') FROM generate_series(1, 20) g;});
+		INSERT INTO ours SELECT taskq.task_submit('nothing', priority => g % 5, delay => '1 ms', tags => '{ours}') FROM generate_series(1, 20) g;});
 }
 $rebuild->finish;
 is($err, '', 'rebuilt again and again');
 is( ends_of('ours'), 'completed|' . $node->safe_psql($db, 'SELECT count(*) FROM ours'), 'none of the tasks beside it failed, with one attempt each');
 note($node->safe_psql($db, 'SELECT count(*) FROM ours') . ' tasks');
+is($node->safe_psql($db, "SET enable_seqscan = off; SELECT count(*) FROM $labels WHERE label = 't:ours'"), 20 * $rounds, '... and each label is there')
+	if $node->safe_psql($db, "SELECT count(DISTINCT taskq_internal.id_slot(id)) FROM ours") eq '1';
 indexes_are_whole('the indexes are whole');
 
 # an index that is not valid is not used
