@@ -17,6 +17,7 @@
 #include "api/action.h"
 #include "api/bulk.h"
 #include "api/filter.h"
+#include "api/list.h"
 #include "api/patience.h"
 #include "api/steer.h"
 #include "api/task.h"
@@ -30,7 +31,6 @@
 #include "miscadmin.h"
 #include "run/complete.h"
 #include "store/rights.h"
-#include "store/select.h"
 #include "store/state.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -290,33 +290,6 @@ do_listed(const TaskqBulk *bulk, const pg_uuid_t *ids, int n,
 	MemoryContextDelete(context);
 }
 
-/*
- * The next tasks that a filter finds, from those after *after up to and with
- * last; how many.  *after moves past what was looked at.
- */
-static int
-find_tasks(TaskqFilter *filter, pg_uuid_t *after, const pg_uuid_t *last,
-		   int max, pg_uuid_t *ids)
-{
-	TaskqSelect *select = taskq_select_begin(after);
-	TaskqRow	row;
-	int			n = 0;
-
-	while (n < max && taskq_select_next(select, &row))
-	{
-		const pg_uuid_t *id = DatumGetUUIDP(taskq_row_value(&row, id));
-
-		CHECK_FOR_INTERRUPTS();
-		if (taskq_id_cmp(id, last) > 0)
-			break;
-		*after = *id;
-		if (taskq_filter_row(filter, &row))
-			ids[n++] = *id;
-	}
-	taskq_select_end(select);
-	return n;
-}
-
 /* What is to be done, from its word; 22023 for others. */
 static int
 action_arg(FunctionCallInfo fcinfo, int n)
@@ -478,7 +451,7 @@ taskq_task_bulk(PG_FUNCTION_ARGS)
 		filter_arg(fcinfo, 5, action, &filter);
 		ids = palloc(sizeof(pg_uuid_t) * n);
 		memset(&last, 0xff, sizeof(last));
-		n = find_tasks(&filter, &after, &last, n, ids);
+		n = taskq_list_ids(&filter, &after, &last, n, ids);
 	}
 	do_patiently(&bulk, ids, n, put_rows, fcinfo->resultinfo);
 	return (Datum) 0;
@@ -523,7 +496,9 @@ do_share(FunctionCallInfo fcinfo, int action, pg_uuid_t *after,
 	bulk_args(fcinfo, action, 2, &bulk);
 	filter_arg(fcinfo, 1, action, &filter);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	n = find_tasks(&filter, after, last, COMMIT_AFTER, ids);
+	n = taskq_list_ids(&filter, after, last, COMMIT_AFTER, ids);
+	if (n > 0)
+		*after = ids[n - 1];
 	do_patiently(&bulk, ids, n, count_outcomes, counts);
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(old);

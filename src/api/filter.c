@@ -99,7 +99,7 @@ holder(const TaskqFilter *filter, TaskqRow *row, Held *scratch)
 	static TaskqLive live;
 	Held	   *held;
 
-	if (filter->held != NULL)
+	if (filter->look)
 	{
 		held = hash_search(filter->held,
 						   DatumGetUUIDP(taskq_row_value(row, id)), HASH_FIND,
@@ -128,8 +128,8 @@ state_of(TaskqRow *row, const Held *held)
 /*
  * taskq_filter_init - one that asks nothing
  *
- * look: it is for looking, not for steering, and what workers hold is read
- * now.
+ * What workers hold is read now.  look: it is for looking, not for steering,
+ * and a task is asked by that; else by what holds it when it is asked.
  */
 void
 taskq_filter_init(TaskqFilter *filter, bool look)
@@ -153,8 +153,6 @@ taskq_filter_init(TaskqFilter *filter, bool look)
 	filter->scratch = AllocSetContextCreate(CurrentMemoryContext,
 											"taskq filter",
 											ALLOCSET_DEFAULT_SIZES);
-	if (!look)
-		return;
 	filter->held = hash_create("taskq tasks held", 64, &held,
 							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	taskq_live_each(remember_held, filter);

@@ -44,7 +44,7 @@ typedef struct TaskqFilter
 	Jsonb	   *payload;
 	char	   *text;			/* in id, message or error, in lower case */
 	bool		look;			/* to look at, not to steer */
-	HTAB	   *held;			/* what workers hold, if it was read before */
+	HTAB	   *held;			/* what workers held at the beginning */
 	HTAB	   *lanes;			/* those asked about */
 	MemoryContext scratch;
 } TaskqFilter;

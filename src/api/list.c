@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include "api/filter.h"
+#include "api/list.h"
 #include "api/task.h"
 #include "base/args.h"
 #include "fmgr.h"
@@ -775,6 +776,39 @@ find_page(Listing *listing, TaskqRank *found)
 	return first->nfound;
 }
 
+/* Who may see one tenant's tasks only is not to look through others'. */
+static void
+limit_tenant(TaskqFilter *filter)
+{
+	const char *tenant = taskq_tenant_only();
+
+	if (tenant != NULL && filter->tenants == NIL)
+		taskq_filter_tenants(filter, list_make1(pstrdup(tenant)));
+}
+
+/*
+ * taskq_list_ids - the oldest tasks that a filter finds, after one id up to
+ * and with another; how many of at most max
+ */
+int
+taskq_list_ids(const TaskqFilter *filter, const pg_uuid_t *after,
+			   const pg_uuid_t *last, int max, pg_uuid_t *ids)
+{
+	Listing		listing = {.filter = *filter,.order = ORDER_OLDEST,.n = max};
+	TaskqRank  *found = palloc(sizeof(TaskqRank) * max);
+	int			n;
+
+	limit_tenant(&listing.filter);
+	listing.range.low = *after;
+	listing.range.high = *last;
+	taskq_id_next(&listing.range.high);
+	n = find_page(&listing, found);
+	for (int i = 0; i < n; i++)
+		ids[i] = found[i].id;
+	pfree(found);
+	return n;
+}
+
 /* ---- from SQL ---- */
 
 static ListOrder
@@ -854,16 +888,6 @@ put_row(void *to, HeapTupleHeader row)
 		return;
 	tuplestore_puttuple(page->rsinfo->setResult, &tuple);
 	page->n++;
-}
-
-/* Who may see one tenant's tasks only is not to look through others'. */
-static void
-limit_tenant(TaskqFilter *filter)
-{
-	const char *tenant = taskq_tenant_only();
-
-	if (tenant != NULL && filter->tenants == NIL)
-		taskq_filter_tenants(filter, list_make1(pstrdup(tenant)));
 }
 
 PG_FUNCTION_INFO_V1(taskq_task_list);

@@ -1,6 +1,6 @@
 -- task_list: filters, orders, pages.
 \ir include/prologue.psql
-SELECT plan(98);
+SELECT plan(99);
 
 CREATE ROLE list_alice LOGIN;
 CREATE ROLE list_bob LOGIN;
@@ -170,6 +170,15 @@ FROM (VALUES ('{}', 'newest'), ('{}', 'oldest'), ('{}', 'priority'), ('{}', 'dur
 	('{"state": "cancelled", "kind": "list_many"}', 'newest'), ('{"tag": "rare"}', 'newest'), ('{"tag": "frequent"}', 'newest'), ('{"tenant": "acme"}', 'oldest'), ('{"state": "unfinished"}', 'newest'),
 	('{"state": "pending"}', 'priority'), ('{"state": "scheduled"}', 'newest'), ('{"submitted_by": "list_alice"}', 'newest'), ('{"category": "family"}', 'newest'),
 	('{"kind": "list_many_named", "payload": {"n": 7}}', 'oldest'), ('{"state": "failed", "tag": "frequent"}', 'newest'), ('{"text": "broken", "state": "failed"}', 'newest'), ('{"tenant": "acme", "state": "failed"}', 'newest')) v (filter, order_by);
+-- what is done to what a filter finds reads as little
+CREATE FUNCTION blocks_of_bulk(action text, filter text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	plan jsonb;
+BEGIN
+	EXECUTE format('EXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT json) SELECT * FROM taskq.task_bulk(%L, filter => %L)', action, filter) INTO plan;
+	RETURN (plan->0->'Plan'->>'Actual Rows') || CASE WHEN (plan->0->'Plan'->>'Shared Hit Blocks')::int + (plan->0->'Plan'->>'Shared Read Blocks')::int < 3000 THEN ' of few' ELSE ' of many' END;
+END $$;
+SELECT is(blocks_of_bulk('cancel', '{"tag": "frequent"}') || ', ' || blocks_of_bulk('retry', '{"queue": "list"}') || ', ' || blocks_of_bulk('delete', '{"tag": "rare"}'), '0 of few, 2 of few, 1 of few', 'bulk actions, too');
 SET ROLE list_alice;
 SELECT cmp_ok(blocks_of('{}', 'newest'), '<', 3000, 'a page of one''s own among many others''');
 RESET ROLE;
