@@ -54,6 +54,7 @@ missing() {
 	[[ -e $share/extension/pgtap.control ]] || echo "postgresql-$v-pgtap"
 	if [[ $purpose = test ]]; then
 		[[ -x /usr/sbin/pgbouncer ]] || echo pgbouncer
+		command -v promtool >/dev/null || echo prometheus
 		/usr/bin/python3 -c 'import psycopg2' 2>/dev/null || echo python3-psycopg2
 	elif [[ $purpose = bench ]]; then
 		/usr/bin/python3 -c 'import celery' 2>/dev/null || echo python3-celery

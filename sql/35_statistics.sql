@@ -321,7 +321,7 @@ CREATE FUNCTION taskq.task_recent(n int DEFAULT 20,
 	OUT duration_seconds numeric, OUT error_message text, OUT worker text)
 RETURNS SETOF record LANGUAGE sql VOLATILE ROWS 20 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-SELECT t.id, initcap(replace(reverse(split_part(reverse(t.kind), '.', 1)), '_', ' ')), t.state,
+SELECT t.id, t.title, t.state,
 	CASE t.state WHEN 'completed' THEN 'Task completed successfully'
 		WHEN 'failed' THEN left('Task failed: ' || coalesce(t.error->>'message', 'no reason given'), 213)
 		WHEN 'cancelled' THEN left('Task cancelled' || coalesce(': ' || t.cancel_reason, ''), 213)
@@ -333,7 +333,7 @@ END;
 COMMENT ON FUNCTION taskq.task_recent(int) IS
 'Tasks that run or have ended lately, the last one first
 
-Of the hundred that were submitted last, or n if that is more. name is the last part of the kind, in words.';
+Of the hundred that were submitted last, or n if that is more. name is the title of the task: of its kind''s description, or the last part of the kind, in words.';
 
 CREATE FUNCTION taskq.task_metrics(recent int DEFAULT 0) RETURNS jsonb
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp

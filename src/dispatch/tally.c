@@ -198,8 +198,8 @@ taskq_tally(void)
 		minute_ends = end_of_minute(now);
 	if (over)
 		write_counts(GetCurrentTimestamp() - USECS_PER_SEC, true);
-	else if (taskq_counts_many() ||
-			 (!here && now - wrote_at >= IDLE_MS * INT64CONST(1000)))
+	else if ((taskq_counts_many() || !here) &&
+			 now - wrote_at >= IDLE_MS * INT64CONST(1000))
 		write_counts(GetCurrentTimestamp(), false);
 	else
 	{

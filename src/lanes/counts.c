@@ -33,7 +33,6 @@
 #include "lanes/counts.h"
 #include "lanes/stock.h"
 #include "miscadmin.h"
-#include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "store/defs.h"
@@ -119,6 +118,7 @@ static int32 last_role = 0;
 static const TaskqCounted *written = NULL;
 static int	nwritten;
 static bool locked = false;
+static bool dropped = false;	/* it drops the extension */
 
 /* ---- shared memory ---- */
 
@@ -643,20 +643,42 @@ taskq_counts_used(const int64 *resources, int64 present_us, int64 busy_us)
 	LWLockRelease(&shared->lock);
 }
 
-static void
-worker_ends(int code, Datum arg)
-{
-	taskq_counts_hand_over();
-}
-
 /*
- * taskq_counts_batch - this process hands over when it announces, or ends
+ * taskq_counts_batch - this process hands over when it announces, and says
+ * what it has used when it ends
  */
 void
 taskq_counts_batch(void)
 {
 	batched = true;
-	before_shmem_exit(worker_ends, (Datum) 0);
+}
+
+/* taskq_counts_dropped - this transaction drops the extension */
+void
+taskq_counts_dropped(void)
+{
+	taskq_counts_register();
+	dropped = shared != NULL;
+	taskq_stock_dropped();
+}
+
+/* What was not written of a database that has no tasks any more. */
+static void
+forget_dropped(void)
+{
+	HASH_SEQ_STATUS status;
+	Entry	   *entry;
+
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	hash_seq_init(&status, entries);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->key.dbid != MyDatabaseId)
+			continue;
+		(void) hash_search(entries, &entry->key, HASH_REMOVE, NULL);
+		shared->n--;
+	}
+	LWLockRelease(&shared->lock);
 }
 
 /* ---- the transaction ends ---- */
@@ -727,6 +749,9 @@ on_xact_end(XactEvent event, void *arg)
 			written = NULL;
 			locked = false;
 			ncommitted = nsamples;
+			if (dropped)
+				forget_dropped();
+			dropped = false;
 			if (!batched || slow || ncommitted >= SAMPLES / 2)
 				taskq_counts_hand_over();
 			break;
@@ -734,7 +759,7 @@ on_xact_end(XactEvent event, void *arg)
 		case XACT_EVENT_PREPARE:
 			/* an abort gives back all locks of this kind */
 			written = NULL;
-			locked = false;
+			locked = dropped = false;
 			nsamples = ncommitted;
 			if (nsamples == 0 && context != NULL)
 				forget_samples();

@@ -16,6 +16,7 @@ extern void taskq_counts_init(void);
 extern void taskq_counts_register(void);
 extern void taskq_counts_batch(void);
 extern void taskq_counts_hand_over(void);
+extern void taskq_counts_dropped(void);
 extern void taskq_counts_used(const int64 *resources, int64 present_us,
 							  int64 busy_us);
 

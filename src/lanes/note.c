@@ -31,6 +31,7 @@
 #include "lanes/event.h"
 #include "lanes/keys.h"
 #include "lanes/lane.h"
+#include "lanes/counts.h"
 #include "lanes/note.h"
 #include "lanes/outside.h"
 #include "lanes/place.h"
@@ -647,6 +648,7 @@ void
 taskq_note_dropped(void)
 {
 	note_add(NOTE_DROPPED, NULL);
+	taskq_counts_dropped();
 }
 
 /* Everyone idle in this database looks for work. */

@@ -77,8 +77,11 @@ static int	room = 0;
 /* of the transaction that writes, or empties a leaf */
 static TaskqStock *written = NULL;
 static int	nwritten = 0;
-static int	emptied = -1;
 static bool locked = false;
+
+/* of the one that empties a leaf, or drops the extension */
+static int	emptied = -1;
+static bool dropped = false;
 
 /* ---- shared memory ---- */
 
@@ -279,19 +282,30 @@ taskq_stock_hand_over(void)
 	}
 }
 
-/* What was not written yet of a leaf that is empty now. */
+/*
+ * What was not written yet of a leaf that is empty now, or of a database that
+ * has no tasks any more.
+ *
+ * After the commit, which may wait for the disk and for standbys: nobody shall
+ * wait for that.  Who writes has to have the table first, which is still
+ * locked; who reads may have too little for a moment.
+ */
 static void
-forget_emptied(void)
+forget_gone(void)
 {
 	HASH_SEQ_STATUS status;
 	StockEntry *entry;
 
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
 	hash_seq_init(&status, entries);
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{
-		if (entry->key.dbid == MyDatabaseId && entry->key.leaf == emptied)
+		if (entry->key.dbid == MyDatabaseId &&
+			(dropped || entry->key.leaf == emptied))
 			(void) hash_search(entries, &entry->key, HASH_REMOVE, NULL);
 	}
+	shared->taken++;
+	LWLockRelease(&shared->lock);
 }
 
 /* Others see the tables as this transaction left them: so do we. */
@@ -303,8 +317,6 @@ take_away(void)
 		written[i].n = -written[i].n;
 		add_entry(&written[i]);
 	}
-	if (emptied >= 0)
-		forget_emptied();
 	shared->taken++;
 }
 
@@ -315,7 +327,7 @@ taskq_stock_xact_end(XactEvent event)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
-			if (written != NULL || emptied >= 0)
+			if (written != NULL)
 			{
 				LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
 				locked = true;
@@ -327,6 +339,8 @@ taskq_stock_xact_end(XactEvent event)
 				take_away();
 				LWLockRelease(&shared->lock);
 			}
+			if (emptied >= 0 || dropped)
+				forget_gone();
 			join_committed();
 			break;
 		default:
@@ -338,6 +352,7 @@ taskq_stock_xact_end(XactEvent event)
 		written = NULL;
 		nwritten = 0;
 		emptied = -1;
+		dropped = false;
 		locked = false;
 	}
 }
@@ -433,6 +448,13 @@ taskq_stock_leaf_emptied(int leaf)
 	taskq_counts_register();
 	emptied = leaf;
 	return true;
+}
+
+/* taskq_stock_dropped - this transaction drops the extension */
+void
+taskq_stock_dropped(void)
+{
+	dropped = shared != NULL;
 }
 
 /* ---- reading ---- */

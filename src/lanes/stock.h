@@ -15,6 +15,7 @@ extern void taskq_stock_subxact_end(SubXactEvent event, int level);
 extern void taskq_stock_hand_over(void);
 
 /* for the dispatcher and the sweeper, in a transaction */
+extern void taskq_stock_dropped(void);
 extern bool taskq_stock_any(void);
 extern void taskq_stock_write(void);
 extern bool taskq_stock_leaf_emptied(int leaf);

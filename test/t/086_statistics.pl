@@ -4,16 +4,18 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use TaskqTest;
+use TurnedClock;
+use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = taskq_node('statistics', 'taskq.max_workers' => 2, 'taskq.worker_idle_timeout' => '200ms');
+my $node = start_turned(sub { taskq_node('statistics', 'taskq.max_workers' => 2, 'taskq.worker_idle_timeout' => '200ms') });
 my $db = 'postgres';
 
 sub counted
 {
 	my ($grain) = @_;
-	my $since = $grain eq 'a' ? 'NULL' : "now() - interval '2 days'";
+	my $since = $grain =~ /[ad]/ ? 'NULL' : "now() - interval '2 days'";
 	return sql($node, $db, "SELECT coalesce(sum(n), 0) FROM taskq_internal.counted($since, NULL, '$grain', 'l')");
 }
 
@@ -52,7 +54,41 @@ wait_alone();
 is(written(), 'a 1500, d 1500, h 1500, m 1500', 'more is added');
 is(sql($node, $db, "SELECT count(*) FROM taskq_internal.rollup WHERE type = 'l' AND span = 'a'"), 1, '... to the row that is there');
 
-$node->restart;
+start_turned(sub { $node->restart });
 is(counted('d'), 1500, 'a restart loses nothing that was written');
+
+# what stood in the tables stays, and what is counted anew is right
+run_tasks(300);
+wait_alone();
+sql($node, $db, 'CHECKPOINT');
+$node->stop('immediate');
+start_turned(sub { $node->start });
+is(counted('d'), 1800, 'a crash loses nothing that was written');
+my $counts = "SELECT string_agg(format('%s %s', state, n), ', ' ORDER BY state) FROM (SELECT state, sum(n) AS n FROM taskq.task_counts() GROUP BY 1) c";
+is(sql($node, $db, $counts), 'completed 1800', 'nor how many tasks there are');
+sql($node, $db, "DELETE FROM taskq_internal.stock");
+is(sql($node, $db, 'SELECT taskq.task_recount()'), 1800, 'tasks are counted anew');
+is(sql($node, $db, $counts), 'completed 1800', 'which sets right what was lost');
+
+# old leaves take their numbers along
+set_clock(60 * 3600);
+$node->reload;
+$node->poll_query_until($db, "SELECT count(*) = 0 FROM taskq_internal.task") or die 'tasks stay';
+is(sql($node, $db, $counts), '', 'what is forgotten is not counted any more');
+is(counted('d'), 1800, 'but stays in the statistics');
+
+# names of whatever sort, in the text that Prometheus reads
+SKIP:
+{
+	my $promtool = (grep { -x } map { "$_/promtool" } split /:/, $ENV{PATH})[0];
+	skip 'no promtool here: it comes with the package prometheus', 1 if !defined $promtool;
+	sql($node, $db, q{SELECT taskq.kind_define(E'a"b\\c', 'work(jsonb)', queue => 'ä "q"')});
+	sql($node, $db, q{SELECT taskq.task_submit(E'a"b\\c') \gset
+SELECT state FROM taskq.task_wait(:'task_submit')});
+	my $metrics = sql($node, $db, 'SELECT taskq.metrics()') . "\n";
+	my ($out, $err) = ('', '');
+	my $ok = IPC::Run::run([ $promtool, 'check', 'metrics' ], '<', \$metrics, '>', \$out, '2>', \$err);
+	ok($ok && $err eq '', 'promtool has nothing to say about metrics()') or diag($out, $err, $metrics);
+}
 
 done_testing();
