@@ -149,9 +149,7 @@ put_counted(TimestampTz at, const TaskqCounted *counted, void *arg)
 	Datum		values[COLUMNS];
 	bool		nulls[COLUMNS] = {false};
 
-	if ((counting->types != NULL &&
-		 strchr(counting->types, group->type) == NULL) ||
-		!look_whose(counting, group, &of))
+	if (!look_whose(counting, group, &of))
 		return;
 	values[COLUMN_TYPE] = CharGetDatum(group->type);
 	values[COLUMN_OUTCOME] = CharGetDatum(group->outcome);
@@ -218,7 +216,8 @@ taskq_counted(PG_FUNCTION_ARGS)
 	counting.apart = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
 	if (counting.apart)
 	{
-		taskq_counts_visit(since, until, grain, true, put_counted, &counting);
+		taskq_counts_visit(since, until, grain, true, counting.types,
+						   put_counted, &counting);
 		return (Datum) 0;
 	}
 	table = taskq_counts_read(since, until, grain, counting.types);

@@ -931,22 +931,24 @@ ceiling(TimestampTz when, char grain)
 
 /* What is written of hours, from the largest spans that fit. */
 static void
-visit_hours(TimestampTz since, TimestampTz until, Snapshot snapshot,
-			TaskqRollupVisit visit, void *arg)
+visit_hours(TimestampTz since, TimestampTz until, const char *types,
+			Snapshot snapshot, TaskqRollupVisit visit, void *arg)
 {
 	TimestampTz day = ceiling(since, TASKQ_SPAN_DAY);
 	TimestampTz last = taskq_counts_floor(until, TASKQ_SPAN_DAY);
 
 	if (day >= last)
 	{
-		taskq_rollup_visit(TASKQ_SPAN_HOUR, since, until, snapshot, visit,
+		taskq_rollup_visit(TASKQ_SPAN_HOUR, since, until, types, snapshot, visit,
 						   arg);
 		return;
 	}
-	taskq_rollup_visit(TASKQ_SPAN_HOUR, since, day, snapshot, visit, arg);
-	taskq_rollup_visit(TASKQ_SPAN_DAY, day, last, snapshot, visit, arg);
+	taskq_rollup_visit(TASKQ_SPAN_HOUR, since, day, types, snapshot, visit,
+					   arg);
+	taskq_rollup_visit(TASKQ_SPAN_DAY, day, last, types, snapshot, visit,
+					   arg);
 	if (until != DT_NOEND)
-		taskq_rollup_visit(TASKQ_SPAN_HOUR, last, until, snapshot, visit,
+		taskq_rollup_visit(TASKQ_SPAN_HOUR, last, until, types, snapshot, visit,
 						   arg);
 }
 
@@ -955,11 +957,12 @@ visit_hours(TimestampTz since, TimestampTz until, Snapshot snapshot,
  * (DT_NOEND) to now
  *
  * As rows have it; what is not written yet is of now.  apart: by spans of
- * this grain only, each by itself.
+ * this grain only, each by itself.  types: of groups, or NULL for all.
  */
 void
 taskq_counts_visit(TimestampTz since, TimestampTz until, char grain,
-				   bool apart, TaskqRollupVisit visit, void *arg)
+				   bool apart, const char *types, TaskqRollupVisit visit,
+				   void *arg)
 {
 	TaskqCounted *unwritten = NULL;
 	int			n = 0;
@@ -969,34 +972,26 @@ taskq_counts_visit(TimestampTz since, TimestampTz until, char grain,
 	if (shared != NULL && until == DT_NOEND)
 		snapshot = read_unwritten(&unwritten, &n);
 	if (grain == TASKQ_SPAN_HOUR && !apart)
-		visit_hours(since, until, snapshot, visit, arg);
+		visit_hours(since, until, types, snapshot, visit, arg);
 	else
-		taskq_rollup_visit(grain, since, until, snapshot, visit, arg);
+		taskq_rollup_visit(grain, since, until, types, snapshot, visit, arg);
 	for (int i = 0; i < n; i++)
-		visit(now, &unwritten[i], arg);
+	{
+		if (types == NULL || strchr(types, unwritten[i].group.type) != NULL)
+			visit(now, &unwritten[i], arg);
+	}
 	if (snapshot != NULL)
 		UnregisterSnapshot(snapshot);
 	if (unwritten != NULL)
 		pfree(unwritten);
 }
 
-typedef struct Reading
-{
-	HTAB	   *table;
-	const char *types;
-} Reading;
-
 static void
 read_counted(TimestampTz at, const TaskqCounted *counted, void *arg)
 {
-	Reading    *reading = arg;
-	TaskqCounted *sum;
 	bool		found;
+	TaskqCounted *sum = hash_search(arg, &counted->group, HASH_ENTER, &found);
 
-	if (reading->types != NULL &&
-		strchr(reading->types, counted->group.type) == NULL)
-		return;
-	sum = hash_search(reading->table, &counted->group, HASH_ENTER, &found);
 	if (!found)
 		memset(&sum->counts, 0, sizeof(sum->counts));
 	taskq_counts_sum(&sum->counts, &counted->counts);
@@ -1009,12 +1004,12 @@ taskq_counts_read(TimestampTz since, TimestampTz until, char grain,
 	HASHCTL		ctl = {.keysize = sizeof(TaskqGroup),
 		.entrysize = sizeof(TaskqCounted),
 	.hcxt = CurrentMemoryContext};
-	Reading		reading = {.types = types};
+	HTAB	   *table = hash_create("taskq counted", 256, &ctl,
+									HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 
-	reading.table = hash_create("taskq counted", 256, &ctl,
-								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	taskq_counts_visit(since, until, grain, false, read_counted, &reading);
-	return reading.table;
+	taskq_counts_visit(since, until, grain, false, types, read_counted,
+					   table);
+	return table;
 }
 
 static void

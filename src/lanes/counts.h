@@ -39,7 +39,7 @@ extern void taskq_counts_sample(const TaskqCounted *counted, int n);
  * row.
  */
 extern void taskq_counts_visit(TimestampTz since, TimestampTz until,
-							   char grain, bool apart,
+							   char grain, bool apart, const char *types,
 							   TaskqRollupVisit visit, void *arg);
 extern HTAB *taskq_counts_read(TimestampTz since, TimestampTz until,
 							   char grain, const char *types);

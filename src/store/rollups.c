@@ -270,11 +270,13 @@ begin_range(TaskqRead *read, char span, TimestampTz from, TimestampTz until,
 
 /*
  * taskq_rollup_visit - all rows of a span with from <= at < until, in order
- * of time; snapshot NULL: one of this moment
+ * of time; types: of groups, or NULL for all; snapshot NULL: one of this
+ * moment
  */
 void
 taskq_rollup_visit(char span, TimestampTz from, TimestampTz until,
-				   Snapshot snapshot, TaskqRollupVisit visit, void *arg)
+				   const char *types, Snapshot snapshot,
+				   TaskqRollupVisit visit, void *arg)
 {
 	TaskqCounted *counted = palloc(sizeof(TaskqCounted));
 	TaskqRead	read;
@@ -284,9 +286,14 @@ taskq_rollup_visit(char span, TimestampTz from, TimestampTz until,
 	begin_range(&read, span, from, until, snapshot, keys);
 	while ((tuple = taskq_read_next(&read)) != NULL)
 	{
-		TimestampTz at = read_row(&read, tuple, counted);
+		TimestampTz at;
 
 		CHECK_FOR_INTERRUPTS();
+		if (types != NULL &&
+			strchr(types, DatumGetChar(taskq_read_column(&read, tuple,
+														 Anum_rollup_type))) == NULL)
+			continue;
+		at = read_row(&read, tuple, counted);
 		visit(at, counted, arg);
 	}
 	taskq_read_end(&read);

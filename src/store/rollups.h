@@ -91,8 +91,8 @@ extern bool taskq_rollup_add(char span, TimestampTz at, bool insert,
 extern int	taskq_rollup_count(char span, TimestampTz at);
 extern void taskq_group_other(TaskqGroup *group);
 extern void taskq_rollup_visit(char span, TimestampTz from, TimestampTz until,
-							   Snapshot snapshot, TaskqRollupVisit visit,
-							   void *arg);
+							   const char *types, Snapshot snapshot,
+							   TaskqRollupVisit visit, void *arg);
 extern int	taskq_rollup_forget(char span, TimestampTz before, int max);
 
 #endif
