@@ -23,6 +23,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "lanes/failures.h"
+#include "lanes/claim.h"
 #include "lanes/lane.h"
 #include "lanes/live.h"
 #include "mb/pg_wchar.h"
@@ -128,19 +129,22 @@ taskq_live(PG_FUNCTION_ARGS)
 }
 
 /*
- * Since when the first task of a lane waits, as far as shared memory knows;
- * DT_NOEND if none does.
+ * Since when the first task of a lane waits, or DT_NOEND.  Shared memory has
+ * no time of a lane that nobody has scanned yet: what waits in it is looked
+ * for.
  */
 static TimestampTz
 oldest_of(const TaskqLane *lane)
 {
+	static const TimestampTz long_ago = SECS_PER_YEAR * USECS_PER_SEC;
 	pg_uuid_t	head;
 
 	if (lane->waiting <= 0 || !lane->dirty)
 		return DT_NOEND;
 	taskq_lane_head(lane, &head);
-	/* it was never scanned: nobody knows */
-	return taskq_id_is_lowest(&head) ? DT_NOEND : taskq_id_time(&head);
+	if (taskq_id_time(&head) > long_ago)
+		return taskq_id_time(&head);
+	return taskq_claim_oldest(MyDatabaseId, lane->id);
 }
 
 PG_FUNCTION_INFO_V1(taskq_lanes);

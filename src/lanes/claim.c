@@ -892,3 +892,33 @@ taskq_claim_probe(Oid dbid, int32 lane_id, int scanner)
 	LWLockRelease(taskq_main_lock);
 	return dirty;
 }
+
+/*
+ * taskq_claim_oldest - since when the first task waits that could be claimed
+ * from a lane; DT_NOEND if there is none
+ *
+ * Only looks, from where the lane is known to begin.  Needs a transaction.
+ */
+TimestampTz
+taskq_claim_oldest(Oid dbid, int32 lane_id)
+{
+	TaskqLane  *lane;
+	TaskqScan	scan;
+
+	if (taskq_lane_keyed(lane_id))
+		return DT_NOEND;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	lane = taskq_lane_find(dbid, lane_id);
+	if (lane == NULL || !lane->dirty)
+	{
+		LWLockRelease(taskq_main_lock);
+		return DT_NOEND;
+	}
+	taskq_scan_from(lane, &scan);
+	scan.max = 1;
+	LWLockRelease(taskq_main_lock);
+	taskq_scan_lane(&scan);
+	if (scan.nfound == 0)
+		return DT_NOEND;
+	return scan.was_ready[0] ? scan.first.due : taskq_id_time(&scan.found[0].id);
+}
