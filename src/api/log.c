@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "run/tasklog.h"
 #include "store/logs.h"
+#include "store/rights.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
@@ -401,9 +402,24 @@ put_ring_line(ReturnSetInfo *rsinfo, const TaskqLogLine *line, int leaf)
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
+/* The leaf of a task that the caller may see, for the calling query, or -1. */
+static int
+visible_leaf(const pg_uuid_t *id)
+{
+	const TaskqLaneDef *lane;
+	TaskqRow	row;
+
+	if (!taskq_store_find(id, &row))
+		return -1;
+	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane)));
+	if (lane == NULL || !taskq_row_may_see(lane, &row))
+		return -1;
+	return taskq_logs_leaf(id, GetActiveSnapshot());
+}
+
 /*
  * taskq_ring_lines - lines of this database that the calling query finds in
- * no table, for the view
+ * no table, of tasks that the caller may see; for the view
  */
 Datum
 taskq_ring_lines(PG_FUNCTION_ARGS)
@@ -414,12 +430,13 @@ taskq_ring_lines(PG_FUNCTION_ARGS)
 
 	taskq_store_require();
 	InitMaterializedSRF(fcinfo, 0);
+	taskq_defs_begin();
 	lines = taskq_ring_read(NULL, &n);
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (i == 0 || !taskq_id_eq(&lines[i].id, &lines[i - 1].id))
-			leaf = taskq_logs_leaf(&lines[i].id, GetActiveSnapshot());
+			leaf = visible_leaf(&lines[i].id);
 		put_ring_line((ReturnSetInfo *) fcinfo->resultinfo, &lines[i], leaf);
 	}
 	return (Datum) 0;
