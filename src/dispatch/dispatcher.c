@@ -90,6 +90,25 @@ dispatcher_detach(int code, Datum arg)
 	LWLockRelease(taskq_main_lock);
 }
 
+/*
+ * The process ends, maybe because the server does: then nobody else writes
+ * what tasks have logged.  Before dispatcher_detach, still connected.  What
+ * raises an error here only ends the process.
+ */
+static void
+write_last_logs(int code, Datum arg)
+{
+	if (taskq_dispatcher.db->dispatcher != MyProcPid)
+		return;
+	LWLockReleaseAll();
+	ConditionVariableCancelSleep();
+	if (!taskq_ring_left(MyDatabaseId))
+		return;
+	AbortOutOfAnyTransaction();
+	MemoryContextSwitchTo(taskq_dispatcher.context);
+	taskq_write_logs();
+}
+
 static bool
 dispatcher_attach(Oid dbid)
 {
@@ -865,6 +884,7 @@ taskq_dispatcher_main(Datum arg)
 	taskq_dispatcher.context = AllocSetContextCreate(TopMemoryContext,
 													 "taskq dispatcher",
 													 ALLOCSET_DEFAULT_SIZES);
+	before_shmem_exit(write_last_logs, (Datum) 0);
 
 	for (;;)
 	{

@@ -101,10 +101,10 @@ for (1 .. 3)
 is(wait_task($node, $db, $_), 'completed', 'one that logs comes to its end') foreach @ids;
 is(wait_task($node, $db, $victim), 'failed', 'the one that was killed has failed');
 is(counts($_), '1500|1500|0', '... every line of it is there, once') foreach @ids;
-my ($lines, $last, $wrong) = split /\|/, counts($victim);
+my ($lines, $highest, $wrong) = split /\|/, counts($victim);
 my $told = sql($node, $db, "SELECT current FROM taskq.task_status('$victim')");
 cmp_ok($lines, '>=', $told, 'so are those that the killed one has told of');
-is("$lines $wrong", "$last 0", '... without a gap');
+is("$lines $wrong", "$highest 0", '... without a gap');
 poll("SELECT NOT EXISTS (SELECT FROM taskq_internal.ring_lines())", 'all of them are in the tables soon');
 is(sql($node, $db, "SELECT count(*) FROM taskq.task_log"), 13500 + $lines, '... once');
 expect_no_more($node);
@@ -174,6 +174,21 @@ kill('KILL', $pid);
 $node->poll_query_until($db, "SELECT attempt = 2 AND current = 50 FROM taskq.task_status('$held')");
 is(sql($node, $db, "SELECT string_agg(n::text, ' ') FROM (SELECT count(*) AS n FROM taskq.task_log WHERE task_id = '$held' GROUP BY attempt ORDER BY attempt) a"),
 	'50 50', 'lines that were written survive a crash, and the next attempt adds its own');
+
+# --- a server that is stopped: the dispatcher writes what there is before it leaves
+
+submit($node, $db, 'short');
+$node->poll_query_until($db, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'taskq dispatcher') AND NOT EXISTS (SELECT FROM taskq_internal.ring_lines())");
+($pid) = backend_pids($node, 'dispatcher');
+kill('STOP', $pid);
+my $last = submit($node, $db, 'talk', '{"n": 20}');
+is(wait_task($node, $db, $last), 'completed', 'a task logs while the dispatcher does not come to it');
+is(counts($last), '20|20|0', '... what it said is there');
+my $pidfile = $node->data_dir . '/postmaster.pid';
+system("(for i in `seq 3000`; do grep -q stopping $pidfile && break; sleep 0.01; done; kill -CONT $pid) >/dev/null 2>&1 &");
+$node->stop('fast');
+start_turned(sub { $node->start });
+is(counts($last), '20|20|0', 'also when the server was stopped and started right then');
 
 # --- they go with their task's leaf, or move with the task
 
