@@ -95,7 +95,8 @@ SELECT
 		WHEN 'completed' THEN 'Task completed successfully'
 		WHEN 'failed' THEN 'Failed: ' || coalesce(s.error->>'message', 'no reason was given')
 		WHEN 'cancelled' THEN 'Cancelled' || coalesce(': ' || s.cancel_reason, '')
-		WHEN 'running' THEN 'Running' || coalesce(' on ' || coalesce(s.live_worker, s.worker), '') || coalesce(': ' || p.message, '')
+		WHEN 'running' THEN 'Running' || coalesce(' on ' || coalesce(s.live_worker, s.worker), '')
+			|| coalesce(': ' || coalesce(p.message, pg_catalog.left(nullif(taskq_internal.masked(s.payload, n.kind, n.kind_owner, s.options), '{}')::text, 200)), '')
 		WHEN 'reserved' THEN 'Next on ' || s.live_worker
 		WHEN 'retrying' THEN 'Failed, to be tried again: ' || coalesce(s.error->>'message', 'no reason was given')
 		WHEN 'scheduled' THEN CASE WHEN s.run_at = 'infinity' THEN 'Held until it is released'
@@ -284,7 +285,7 @@ COMMENT ON COLUMN taskq.task.step_duration IS 'mean time of a step';
 COMMENT ON COLUMN taskq.task.efficiency IS '0 to 10: how much of what was tried counted, success_rate / 10 / attempt; null like success_rate';
 COMMENT ON COLUMN taskq.task.live_metadata IS 'metadata, with the members of info over it';
 COMMENT ON COLUMN taskq.task.title IS 'first line of its kind''s description, or the last part of its kind''s name, readable';
-COMMENT ON COLUMN taskq.task.summary IS 'how it is, in one sentence';
+COMMENT ON COLUMN taskq.task.summary IS 'how it is, in one sentence: also who runs it, and what it does just now or else its payload';
 COMMENT ON COLUMN taskq.task.step IS 'which step of the workflow it is; null: none';
 
 CREATE VIEW taskq_internal.attempt_all AS

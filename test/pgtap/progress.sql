@@ -1,6 +1,6 @@
 -- Steps, phases, failed steps, live numbers, title and summary of a task.
 \ir include/prologue.psql
-SELECT plan(40);
+SELECT plan(41);
 
 -- four steps, the third fails; stops at a gate before the last one
 CREATE FUNCTION pr_steps(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -52,10 +52,11 @@ BEGIN
 	PERFORM wait_at_gate('{"gate": "pr_twice"}');
 	PERFORM taskq.progress(2, failed => 0);
 END $$;
-SELECT taskq.kind_define('pr_twice', 'pr_twice(jsonb)', description => E'Does it twice\nand more of that') \g /dev/null
-SELECT taskq.task_submit('pr_twice') AS id \gset
+SELECT taskq.kind_define('pr_twice', 'pr_twice(jsonb)', description => E'Does it twice\nand more of that', secret => '{token}') \g /dev/null
+SELECT taskq.task_submit('pr_twice', '{"for": "x", "token": "s"}') AS id \gset
 DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM taskq.task WHERE kind = 'pr_twice' AND state = 'running' AND attempt = 2) LOOP COMMIT; PERFORM pg_sleep(0.01); END LOOP; END $$;
 SELECT is((t.current, t.message, t.phase, t.failed_steps, t.failure_details, t.progress)::text, '(,,,,,0)', 'nothing of the attempt before') FROM taskq.task_status(:'id') t;
+SELECT is(t.summary, 'Running on ' || t.worker || ': {"for": "x", "token": "***"}', 'who runs it, and what with, but for what is secret') FROM taskq.task_status(:'id') t;
 SELECT is(t.title, 'Does it twice', 'the kind''s description is the title') FROM taskq.task_status(:'id') t;
 INSERT INTO gate VALUES ('pr_twice');
 SELECT is((t.state, t.failed_steps, t.success_rate, t.efficiency, t.phase, t.failure_details)::text, '(completed,0,100.0,5.0,,)', 'what the last attempt told; half of what was tried counted') FROM taskq.task_wait(:'id') t;
