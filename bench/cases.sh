@@ -38,7 +38,7 @@ clean() {
 	done
 	# an older build has not all of them (compare.sh)
 	q -c "TRUNCATE $(q -c "SELECT string_agg(oid::regclass::text, ', ') FROM pg_class WHERE relnamespace = 'taskq_internal'::regnamespace
-		AND relkind = 'r' AND relname ~ '^(dependency|blocked|timer|ready|label_.*)\$'")"
+		AND relkind = 'r' AND relname ~ '^(dependency|blocked|timer|ready|label_.*|stock|rollup)\$'")"
 	q -c 'TRUNCATE floor_task, floor_plain, pgmq_task, pgmq_archive, written' -c CHECKPOINT
 }
 
@@ -772,6 +772,7 @@ query_ms() {
 case_lists() {
 	local i what query id
 	q -v n="$pending" -f "$root/bench/sql/lists.sql" >/dev/null
+	q -f "$root/bench/sql/statistics.sql" >/dev/null
 	q -c 'VACUUM ANALYZE' >/dev/null
 	id=$(q -c "SELECT id FROM taskq.task_list('{\"state\": \"failed\"}', n => 1)")
 	while IFS='|' read -r what query; do
@@ -797,6 +798,10 @@ case_lists() {
 		failed ones with a text in the error|SELECT * FROM taskq.task_list('{"state": "failed", "text": "pump 77"}')
 		view task: running|SELECT * FROM taskq.task WHERE state = 'running'
 		view task: by id|SELECT * FROM taskq.task WHERE id = '$id'
+		task_counts|SELECT * FROM taskq.task_counts()
+		statistics of 30 days|SELECT taskq.statistics('30 days')
+		statistics of 24 hours by tag|SELECT * FROM taskq.statistics_by('24 hours', 'tag')
+		metrics|SELECT taskq.metrics()
 	END
 	clean
 }

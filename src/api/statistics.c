@@ -44,6 +44,7 @@ typedef struct Counting
 	bool		all;			/* the caller sees all roles */
 	const char *types;			/* or NULL */
 	bool		apart;
+	bool		ever;			/* of all time, which has no tenants */
 } Counting;
 
 /* Whose it is that was counted. */
@@ -83,7 +84,8 @@ look_whose(Counting *counting, const TaskqGroup *group, CountedOf *of)
 		group->type != TASKQ_GROUP_MEMBER)
 		return false;
 	if (counting->limited &&
-		!taskq_tenant_may_see(group->tenant[0] ? group->tenant : NULL))
+		(counting->ever ||
+		 !taskq_tenant_may_see(group->tenant[0] ? group->tenant : NULL)))
 		return false;
 	if (!is_lane)
 	{
@@ -213,6 +215,7 @@ taskq_counted(PG_FUNCTION_ARGS)
 	begin_counting(&counting, fcinfo);
 	counting.types = PG_ARGISNULL(3) ? NULL
 		: text_to_cstring(PG_GETARG_TEXT_PP(3));
+	counting.ever = grain == TASKQ_SPAN_ALL;
 	counting.apart = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
 	if (counting.apart)
 	{
