@@ -881,6 +881,7 @@ taskq_dispatcher_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(args.dbid, InvalidOid, 0);
 	taskq_pin_settings();
+	taskq_tally_init();
 	taskq_dispatcher.context = AllocSetContextCreate(TopMemoryContext,
 													 "taskq dispatcher",
 													 ALLOCSET_DEFAULT_SIZES);

@@ -8,6 +8,7 @@
 extern void taskq_settle_suspects(void);
 extern void taskq_look_after_slots(void);
 extern void taskq_settle_cancels(void);
+extern bool taskq_server_is_stopping(void);
 
 /* timer.c: tasks that are due, leases that are over */
 extern void taskq_renew_leases(void);
@@ -32,6 +33,7 @@ extern void taskq_save(void);
 
 /* tally.c: what was counted */
 extern void taskq_tally(void);
+extern void taskq_tally_init(void);
 
 
 /* logs.c: what tasks log */

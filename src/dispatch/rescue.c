@@ -234,11 +234,13 @@ stored_state(TaskqSlot *slot, const pg_uuid_t *id)
 }
 
 /*
- * Is the server being shut down?  The postmaster notes that in its pid file
+ * taskq_server_is_stopping - is the server being shut down?
+ *
+ * The postmaster notes that in its pid file
  * before it ends anybody, so what ended a worker can be told.
  */
-static bool
-server_is_stopping(void)
+bool
+taskq_server_is_stopping(void)
 {
 	FILE	   *file = AllocateFile(DIRECTORY_LOCK_FILE, "r");
 	char		line[MAXPGPATH];
@@ -324,7 +326,7 @@ settle_orphan(int slotno)
 	char		state;
 
 	settle_shared(slotno);
-	if (slot->in_task && (slot->requeue || server_is_stopping()))
+	if (slot->in_task && (slot->requeue || taskq_server_is_stopping()))
 		requeue_orphan(slotno);
 	else if (slot->in_task)
 	{

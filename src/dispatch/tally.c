@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "base/clock.h"
 #include "base/guc.h"
 #include "base/shmem.h"
@@ -17,10 +18,12 @@
 #include "lanes/counts.h"
 #include "lanes/stock.h"
 #include "miscadmin.h"
+#include "storage/ipc.h"
 #include "store/defs.h"
 #include "utils/timestamp.h"
 
 #define IDLE_MS 1000			/* between two of them when nothing runs */
+#define EXIT_MS 300				/* for workers to end */
 #define KEEP_MINUTES (3 * USECS_PER_HOUR)
 #define KEEP_HOURS (15 * USECS_PER_DAY)
 #define DAY_GROUPS 5000			/* of which there is a row a day */
@@ -168,6 +171,47 @@ write_counts(TimestampTz at, bool sample)
 	taskq_stock_write();
 	taskq_counts_written(counted, n);
 	taskq_pass_commit_async();
+}
+
+/* Is one of them in the middle of its work? */
+static bool
+workers_busy(void)
+{
+	for (int i = 0; i < taskq_shared->nslots; i++)
+	{
+		if (taskq_shared->slots[i].dbid == MyDatabaseId &&
+			taskq_shared->slots[i].state == TASKQ_SLOT_BUSY)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The server is stopped: shared memory is going to be gone.  Workers are told
+ * to end at the same moment, and hand over when they do; who takes longer than
+ * a moment is not waited for.
+ */
+static void
+write_at_exit(int code, Datum arg)
+{
+	if (code > 1 || !taskq_server_is_stopping())
+		return;
+	AbortOutOfAnyTransaction();
+	LWLockReleaseAll();
+	for (int i = 0; i < EXIT_MS / 10 && workers_busy(); i++)
+		pg_usleep(10000);
+	MemoryContextSwitchTo(taskq_dispatcher.context);
+	write_counts(GetCurrentTimestamp(), false);
+}
+
+/*
+ * taskq_tally_init - once per dispatcher, after it has connected: what is
+ * counted is also written when the server is stopped
+ */
+void
+taskq_tally_init(void)
+{
+	before_shmem_exit(write_at_exit, (Datum) 0);
 }
 
 /* When the minute that is under way is over, in steady time. */

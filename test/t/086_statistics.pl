@@ -57,25 +57,35 @@ is(sql($node, $db, "SELECT count(*) FROM taskq_internal.rollup WHERE type = 'l' 
 start_turned(sub { $node->restart });
 is(counted('d'), 1500, 'a restart loses nothing that was written');
 
+# also of what was not written when the server is stopped
+$node->append_conf('postgresql.conf', "taskq.worker_idle_timeout = '1h'");
+$node->reload;
+run_tasks(200);
+start_turned(sub { $node->restart });
+is(counted('d'), 1700, 'nor what was not written yet when the server was told to stop');
+is(sql($node, $db, "SELECT sum(n) FROM taskq.task_counts() WHERE state = 'completed'"), 1700, 'also how many tasks there are');
+$node->append_conf('postgresql.conf', "taskq.worker_idle_timeout = '200ms'");
+$node->reload;
+
 # what stood in the tables stays, and what is counted anew is right
 run_tasks(300);
 wait_alone();
 sql($node, $db, 'CHECKPOINT');
 $node->stop('immediate');
 start_turned(sub { $node->start });
-is(counted('d'), 1800, 'a crash loses nothing that was written');
+is(counted('d'), 2000, 'a crash loses nothing that was written');
 my $counts = "SELECT string_agg(format('%s %s', state, n), ', ' ORDER BY state) FROM (SELECT state, sum(n) AS n FROM taskq.task_counts() GROUP BY 1) c";
-is(sql($node, $db, $counts), 'completed 1800', 'nor how many tasks there are');
+is(sql($node, $db, $counts), 'completed 2000', 'nor how many tasks there are');
 sql($node, $db, "DELETE FROM taskq_internal.stock");
-is(sql($node, $db, 'SELECT taskq.task_recount()'), 1800, 'tasks are counted anew');
-is(sql($node, $db, $counts), 'completed 1800', 'which sets right what was lost');
+is(sql($node, $db, 'SELECT taskq.task_recount()'), 2000, 'tasks are counted anew');
+is(sql($node, $db, $counts), 'completed 2000', 'which sets right what was lost');
 
 # old leaves take their numbers along
 set_clock(60 * 3600);
 $node->reload;
 $node->poll_query_until($db, "SELECT count(*) = 0 FROM taskq_internal.task") or die 'tasks stay';
 is(sql($node, $db, $counts), '', 'what is forgotten is not counted any more');
-is(counted('d'), 1800, 'but stays in the statistics');
+is(counted('d'), 2000, 'but stays in the statistics');
 
 # names of whatever sort, in the text that Prometheus reads
 SKIP:
