@@ -73,7 +73,7 @@ waiting_lanes(int16 priority, Oid role, FrontLane **found)
 
 		if (lane->dbid != MyDatabaseId || lane->priority < priority ||
 			(OidIsValid(role) && lane->role != role) ||
-			(!lane->dirty && lane->waiting <= 0))
+			(!lane->dirty && !lane->waits))
 			continue;
 		(*found)[n].id = lane->id;
 		(*found)[n].priority = lane->priority;
