@@ -994,23 +994,45 @@ explain_worker(Explain *explain)
 
 /* ---- those before it ---- */
 
+/* Of those that its role's workers run first; or of its queue, if that rests. */
+static void
+look_ahead(const Explain *explain, TaskqAhead *ahead)
+{
+	const TaskqLaneDef *lane = explain->lane;
+	bool		of_role = taskq_lane_runnable(lane->id, lane->role_oid);
+	TaskqDue	place;
+
+	taskq_front_place_of(unconstify(TaskqRow *, &explain->row), &place);
+	taskq_front_ahead(of_role ? taskq_front_of_role(lane, TASKQ_FRONT_DEEP)
+					  : taskq_front_of_queue(lane, TASKQ_FRONT_DEEP),
+					  &place, ahead);
+}
+
 static void
 explain_ahead(Explain *explain)
 {
-	int64		position;
-	bool		exact;
+	TaskqAhead	ahead;
+	char	   *whose;
+	char	   *message;
 
 	if (explain->limited || !explain->sees_role || explain->live != NULL)
 		return;
-	position = taskq_queue_position(explain->lane, &explain->row, &exact);
-	if (position <= 1)
+	look_ahead(explain, &ahead);
+	if (ahead.n == 0)
 		return;
-	begin_reason(explain, "ahead",
-				 psprintf("%s" INT64_FORMAT " task%s of queue \"%s\" %s before it.", exact ? "" : "About ", position - 1, position == 2 ? "" : "s",
-						  NameStr(explain->lane->queue), position == 2 ? "is" : "are"),
+	whose = ahead.n == ahead.of_queue
+		? psprintf("of queue \"%s\"", NameStr(explain->lane->queue))
+		: psprintf("of role \"%s\"", NameStr(explain->lane->role_name));
+	message = psprintf("%s" INT64_FORMAT " task%s %s %s before it%s.",
+					   ahead.exact ? "" : "About ", ahead.n,
+					   ahead.n == 1 ? "" : "s", whose,
+					   ahead.n == 1 ? "is" : "are",
+					   ahead.turns ? ", and tenants take turns" : "");
+	begin_reason(explain, "ahead", message,
 				 "taskq.task_set_priority() lets it pass them.");
-	taskq_json_number(&explain->json, "ahead", position - 1);
-	if (exact)
+	taskq_json_number(&explain->json, "ahead", ahead.n);
+	taskq_json_number(&explain->json, "of_queue", ahead.of_queue);
+	if (ahead.exact)
 		taskq_json_true(&explain->json, "exact");
 	end_reason(explain);
 }

@@ -144,12 +144,12 @@ note_moved(TaskqRow *row, const pg_uuid_t *id, const TaskqLaneDef *from,
 }
 
 static int64
-position_of(const TaskqLaneDef *lane, TaskqRow *row)
+position_of(const TaskqLaneDef *lane, TaskqRow *row, bool *exact)
 {
 	if (taskq_row_state(row) != TASKQ_PENDING || taskq_tenant_is_limited() ||
 		!taskq_role_may_see(lane->role_oid))
 		return 0;
-	return taskq_queue_position(lane, row, NULL);
+	return taskq_queue_position(lane, row, exact);
 }
 
 /*
@@ -165,10 +165,11 @@ taskq_reorder_task(const pg_uuid_t *id, int priority, const char *reason,
 	TaskqRow	row;
 	const TaskqLaneDef *from = lock_waiting(id, "change", until, &row);
 	const TaskqLaneDef *to;
+	bool		exact = true;
 
 	check_lane(from, id);
 	reordered->old_priority = from->priority;
-	reordered->old_position = positions ? position_of(from, &row) : 0;
+	reordered->old_position = positions ? position_of(from, &row, &exact) : 0;
 	reordered->new_position = reordered->old_position;
 	reordered->gain_known = reordered->old_position > 0;
 	reordered->gain_us = 0;
@@ -185,9 +186,9 @@ taskq_reorder_task(const pg_uuid_t *id, int priority, const char *reason,
 	taskq_state_move(&row, to->id);
 	note_moved(&row, id, from, to);
 	if (positions)
-		reordered->new_position = position_of(to, &row);
-	/* to others, and so to the estimates, it is still where it was */
-	if (reordered->new_position > 1 && priority < from->priority)
+		reordered->new_position = position_of(to, &row, &exact);
+	/* to the estimates it is still where it was */
+	if (!exact && reordered->new_position > 1 && priority < from->priority)
 		reordered->new_position--;
 	tell_priority(id, reordered->old_priority, priority, reason);
 }

@@ -20,6 +20,7 @@
 #include "lanes/place.h"
 #include "lanes/turn.h"
 #include "miscadmin.h"
+#include "store/rights.h"
 
 /* taskq_sure_name - the word for it */
 const char *
@@ -39,32 +40,67 @@ taskq_sure_name(TaskqSure sure)
 	return "none";
 }
 
-/* A worker that is at work; caller holds the main lock. */
-static void
-add_busy(const TaskqSlot *slot, TaskqBusy *busy)
+/* What a worker is at. */
+typedef struct AtWork
+{
+	Oid			role;
+	int			average_us;		/* 0: not known */
+	double		rest_us;		/* of its task */
+	int			more;			/* tasks that it has set aside */
+} AtWork;
+
+/* Is it one of those that are asked for?  Caller holds the main lock. */
+static bool
+is_asked_for(const TaskqSlot *slot, const TaskqLaneDef *lane, bool of_role,
+			 bool of_queue, bool of_kind)
+{
+	const TaskqPlace *place = &slot->place;
+
+	if (slot->dbid != MyDatabaseId || slot->state != TASKQ_SLOT_BUSY ||
+		(of_role && slot->role != lane->role_oid))
+		return false;
+	if (of_queue && !(slot->placed && strcmp(NameStr(place->queue),
+											 NameStr(lane->queue)) == 0))
+		return false;
+	return !of_kind ||
+		(slot->placed && place->kind_owner == lane->kind_owner &&
+		 strcmp(NameStr(place->kind), NameStr(lane->kind)) == 0);
+}
+
+/* Caller holds the main lock; an estimate, so not the slot's. */
+static AtWork
+at_work(const TaskqSlot *slot)
 {
 	const TaskqLane *lane = &taskq_shared->lanes[slot->lane];
-	double		rest;
+	AtWork		work = {.role = slot->role,
+	.more = Max(slot->nitems - slot->next, 0)};
 
-	busy->n++;
 	if (lane->generation != slot->lane_generation || lane->average_us <= 0)
+		return work;
+	work.average_us = work.rest_us = lane->average_us;
+	if (slot->in_task)
+		work.rest_us = Max(work.rest_us - (taskq_steady_now() - slot->task_since),
+						   0);
+	return work;
+}
+
+static void
+add_busy(const AtWork *work, TaskqBusy *busy)
+{
+	busy->n++;
+	if (work->average_us == 0)
 	{
 		busy->unknown++;
 		return;
 	}
-	/* an estimate, so without the slot's lock */
-	rest = lane->average_us;
-	if (slot->in_task)
-		rest = Max(rest - (taskq_steady_now() - slot->task_since), 0);
-	if (busy->first_us < 0 || rest < busy->first_us)
-		busy->first_us = rest;
-	busy->rest_us += rest + (double) lane->average_us *
-		Max(slot->nitems - slot->next, 0);
+	if (busy->first_us < 0 || work->rest_us < busy->first_us)
+		busy->first_us = work->rest_us;
+	busy->rest_us += work->rest_us + (double) work->average_us * work->more;
 }
 
 /*
  * taskq_busy_workers - what workers are at of a lane's role, queue or kind
- * (each: or of all)
+ * (each: or of all), of those whose tasks the caller may see
  *
  * Takes the main lock.
  */
@@ -72,25 +108,25 @@ void
 taskq_busy_workers(const TaskqLaneDef *lane, bool of_role, bool of_queue,
 				   bool of_kind, TaskqBusy *busy)
 {
+	AtWork	   *found = palloc(sizeof(AtWork) * TASKQ_MAX_WORKERS);
+	int			n = 0;
+
 	memset(busy, 0, sizeof(*busy));
 	busy->first_us = -1;
 	LWLockAcquire(taskq_main_lock, LW_SHARED);
 	for (int i = 0; i < taskq_shared->nslots; i++)
 	{
-		const TaskqSlot *slot = &taskq_shared->slots[i];
-
-		if (slot->dbid != MyDatabaseId || slot->state != TASKQ_SLOT_BUSY ||
-			(of_role && slot->role != lane->role_oid) ||
-			((of_queue || of_kind) && !slot->placed) ||
-			(of_queue && strcmp(NameStr(slot->place.queue),
-								NameStr(lane->queue)) != 0) ||
-			(of_kind && (slot->place.kind_owner != lane->kind_owner ||
-						 strcmp(NameStr(slot->place.kind),
-								NameStr(lane->kind)) != 0)))
-			continue;
-		add_busy(slot, busy);
+		if (is_asked_for(&taskq_shared->slots[i], lane, of_role, of_queue,
+						 of_kind))
+			found[n++] = at_work(&taskq_shared->slots[i]);
 	}
 	LWLockRelease(taskq_main_lock);
+	for (int i = 0; i < n; i++)
+	{
+		if (taskq_role_may_see(found[i].role))
+			add_busy(&found[i], busy);
+	}
+	pfree(found);
 }
 
 /*

@@ -3,9 +3,10 @@
  * position.c
  *		How many tasks are before one, and how long they will take.
  *
- * What is more urgent is counted by the estimates of its lanes.  What is as
- * urgent is looked at, lane by lane, from where each lane's claimable tasks
- * begin; but only so many in all, so it costs the same however much waits.
+ * They are looked at, lane by lane, from where each lane's claimable tasks
+ * begin: the task's own lane, what is as urgent, what is more urgent; but only
+ * so many in all, so it costs the same however much waits.  What was not
+ * looked at of more urgent lanes is counted by their estimates.
  * Where that is not enough, the number is an estimate: the others of a lane,
  * as many as its own estimate says, are taken to have come evenly between the
  * last one that was looked at and the newest of the lane.
@@ -42,6 +43,7 @@ typedef struct FrontLane
 	int64		average_us;		/* run time of a task; 0: not known */
 	bool		same_queue;
 	bool		same_kind;
+	bool		held;			/* a limit is reached */
 	bool		urgent;			/* all of it comes before */
 	bool		looked;
 	bool		complete;		/* all that it has was looked at */
@@ -79,6 +81,7 @@ waiting_lanes(int16 priority, Oid role, FrontLane **found)
 		(*found)[n].priority = lane->priority;
 		(*found)[n].tenant = lane->tenant;
 		(*found)[n].average_us = lane->average_us;
+		(*found)[n].held = lane->held != 0;
 		(*found)[n++].waiting = lane->waiting;
 	}
 	LWLockRelease(taskq_main_lock);
@@ -209,17 +212,28 @@ counts(const TaskqLaneDef *other, const TaskqLaneDef *lane, bool of_role)
 	return taskq_lane_runnable(other->id, lane->role_oid);
 }
 
-/* The lane itself first, then the others as they come. */
+/*
+ * Is it this one's turn to be looked at: urgent ones, where they are few, for
+ * each of them counts; then the lane itself; then the others?
+ */
+static bool
+looks_now(const FrontLane *each, int32 own, int pass, int budget)
+{
+	if (each->urgent)
+		return pass == 0 && each->waiting < budget / 2;
+	return pass == (each->id == own ? 1 : 2);
+}
+
 static void
 look(TaskqFront *front, const TaskqLaneDef *lane, int budget)
 {
-	for (int own = 1; own >= 0; own--)
+	for (int pass = 0; pass < 3; pass++)
 	{
 		for (int i = 0; i < front->nlanes && budget > LANE_COST; i++)
 		{
 			FrontLane  *each = &front->lanes[i];
 
-			if (each->urgent || (each->id == lane->id) != own)
+			if (!looks_now(each, lane->id, pass, budget))
 				continue;
 			CHECK_FOR_INTERRUPTS();
 			budget -= look_at_lane(each, budget);
@@ -249,6 +263,9 @@ make_front(const TaskqLaneDef *lane, bool of_role, int budget)
 								 NameStr(lane->queue)) == 0;
 		each.same_kind = other->kind_owner == lane->kind_owner &&
 			strcmp(NameStr(other->kind), NameStr(lane->kind)) == 0;
+		/* those of another limit that is reached are in nobody's way */
+		if (of_role && each.held && !each.same_queue && !each.same_kind)
+			continue;
 		if (of_role && each.average_us == 0)
 			each.average_us = taskq_lane_average_us(other, true);
 		front->turns |= !each.urgent && each.tenant != lane->tenant;
@@ -333,7 +350,9 @@ lane_before(const FrontLane *lane, const TaskqDue *place, bool *exact)
 {
 	int			n;
 
-	*exact = false;
+	*exact = lane->urgent && lane->looked && lane->complete;
+	if (*exact)
+		return lane->n;
 	if (lane->urgent || !lane->looked)
 		return lane->waiting;
 	n = places_before(lane, place);

@@ -85,7 +85,7 @@ SELECT id AS last FROM taskq.task WHERE kind = 'explain_never' ORDER BY id DESC 
 SELECT ok(NOT e.position_exact AND e.queue_position BETWEEN 10000 AND 24002, 'far behind a place is an estimate, never more than what waits') FROM taskq.task_estimate(:'last') e;
 SELECT ok(r->>'message' ~ '^About \d+ tasks' AND NOT (r->'details') ? 'exact', '... task_explain says so') FROM jsonb_array_elements(taskq.task_explain(:'last')->'reasons') r WHERE r->>'code' = 'ahead';
 SELECT id AS hundredth FROM taskq.task WHERE kind = 'explain_never' AND priority = 0 ORDER BY id OFFSET 99 LIMIT 1 \gset
-SELECT is((e.queue_position, e.position_exact)::text, '(101,f)', 'in front it is counted, but for those that are more urgent') FROM taskq.task_estimate(:'hundredth') e;
+SELECT is((e.queue_position, e.position_exact)::text, '(101,t)', 'in front it is counted, with those that are more urgent') FROM taskq.task_estimate(:'hundredth') e;
 SELECT is((SELECT array_agg(queue_position ORDER BY id) FROM (SELECT * FROM taskq.task WHERE kind = 'explain_never' AND priority = 0 ORDER BY id LIMIT 3) t), '{2,3,4}', 'a list has the places');
 SELECT cleared FROM taskq.queue_clear('never') \g /dev/null
 

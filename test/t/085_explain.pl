@@ -218,9 +218,12 @@ is(first($batch[2], q{->'details'->'tasks'->>0}), $batch[0], '... and what it ru
 is(first($batch[2], q{->'details'->>'before_it'}), 1, '... and how many it has before it');
 $id = sql($node, $db, q{SELECT taskq.task_submit('short')}, 'alice');
 is(codes($id), 'starting', 'nothing is in the way of one');
+sql($node, $db, q{SELECT taskq.queue_define('urgent')});
+my @urgent = split /\n/, sql($node, $db, q{SELECT taskq.task_submit_many('short', array_fill('{}'::jsonb, ARRAY[2]), queue => 'urgent', priority => 1)}, 'alice');
+is(first($id, q{->>'message'}), '2 tasks of role "alice" are before it.', 'more urgent ones of another queue are before it');
 kill 'CONT', $dispatcher;
 $locker->quit;
-wait_task($node, $db, $_) foreach @batch, $id;
+wait_task($node, $db, $_) foreach @batch, $id, @urgent;
 configure('taskq.worker_idle_timeout', '1s');
 
 # --- a key
