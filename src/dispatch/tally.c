@@ -33,19 +33,6 @@
 static TimestampTz minute_ends = 0; /* steady time; 0: not known */
 static TimestampTz wrote_at = 0;	/* steady time */
 
-/* Is a worker of this database there? */
-static bool
-workers_here(void)
-{
-	for (int i = 0; i < taskq_shared->nslots; i++)
-	{
-		if (taskq_shared->slots[i].dbid == MyDatabaseId &&
-			taskq_shared->slots[i].state != TASKQ_SLOT_FREE)
-			return true;
-	}
-	return false;
-}
-
 /* What nobody asks for any more. */
 static void
 forget_old(TimestampTz now)
@@ -139,8 +126,11 @@ sample_queues(void)
 	pfree(found);
 }
 
-/* Write what was counted in the minute of this moment. */
-static void
+/*
+ * Write what was counted in the minute of this moment; false if there is
+ * nothing
+ */
+static bool
 write_counts(TimestampTz at, bool sample)
 {
 	TimestampTz minute = taskq_counts_floor(at, TASKQ_SPAN_MINUTE);
@@ -151,7 +141,7 @@ write_counts(TimestampTz at, bool sample)
 	int			n;
 
 	if (!sample && !taskq_counts_any() && !taskq_stock_any())
-		return;
+		return false;
 	taskq_pass_begin();
 	if (sample)
 		sample_queues();
@@ -171,6 +161,7 @@ write_counts(TimestampTz at, bool sample)
 	taskq_stock_write();
 	taskq_counts_written(counted, n);
 	taskq_pass_commit_async();
+	return true;
 }
 
 /* Is one of them in the middle of its work? */
@@ -201,7 +192,7 @@ write_at_exit(int code, Datum arg)
 	for (int i = 0; i < EXIT_MS / 10 && workers_busy(); i++)
 		pg_usleep(10000);
 	MemoryContextSwitchTo(taskq_dispatcher.context);
-	write_counts(GetCurrentTimestamp(), false);
+	(void) write_counts(GetCurrentTimestamp(), false);
 }
 
 /*
@@ -227,33 +218,33 @@ end_of_minute(TimestampTz now)
 /*
  * taskq_tally - write what was counted, if it is time
  *
- * While workers are there, when a minute is over: what was counted up to now
- * was so in that minute.  Without them as soon as there is something, but not
- * each time, so that nothing is left when the dispatcher leaves.
+ * While workers are busy, when a minute is over in which tasks ended: what was
+ * counted up to now was so in that minute.  Else as soon as there is
+ * something, but not each time, so that nothing is left when the dispatcher
+ * leaves; nobody wakes up while nothing happens.
  */
 void
 taskq_tally(void)
 {
 	TimestampTz now = taskq_steady_now();
 	bool		over = minute_ends != 0 && now >= minute_ends;
-	bool		here = workers_here();
+	bool		busy = workers_busy();
+	bool		rested = now - wrote_at >= IDLE_MS * INT64CONST(1000);
 
 	if (minute_ends == 0 || over)
 		minute_ends = end_of_minute(now);
-	if (over)
-		write_counts(GetCurrentTimestamp() - USECS_PER_SEC, true);
-	else if ((taskq_counts_many() || !here) &&
-			 now - wrote_at >= IDLE_MS * INT64CONST(1000))
-		write_counts(GetCurrentTimestamp(), false);
-	else
+	if (over && busy)
 	{
-		if (here)
-			taskq_look_again_steady(minute_ends);
-		else if (taskq_counts_any() || taskq_stock_any())
-			taskq_look_again_in(IDLE_MS);
-		return;
+		(void) write_counts(GetCurrentTimestamp() - USECS_PER_SEC, true);
+		wrote_at = now;
 	}
-	wrote_at = now;
-	if (here)
+	else if (rested && (!busy || taskq_counts_many()))
+	{
+		if (write_counts(GetCurrentTimestamp(), false))
+			wrote_at = now;
+	}
+	else if (!busy && (taskq_counts_any() || taskq_stock_any()))
+		taskq_look_again_in(IDLE_MS);
+	if (busy && taskq_counts_any())
 		taskq_look_again_steady(minute_ends);
 }
