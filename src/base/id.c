@@ -225,11 +225,28 @@ taskq_id_last(TimestampTz when, pg_uuid_t *id)
 	memcpy(id->data, &high, 8);
 }
 
-/* taskq_id_text - palloc'd text form */
+/*
+ * taskq_id_text - palloc'd text form
+ *
+ * Each task that is run has its id shown once, so not by uuid_out, which adds
+ * a character at a time to a growing string.
+ */
 char *
 taskq_id_text(const pg_uuid_t *id)
 {
-	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)));
+	static const char digits[] = "0123456789abcdef";
+	char	   *text = palloc(2 * UUID_LEN + 4 + 1);
+	char	   *end = text;
+
+	for (int i = 0; i < UUID_LEN; i++)
+	{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*end++ = '-';
+		*end++ = digits[id->data[i] >> 4];
+		*end++ = digits[id->data[i] & 15];
+	}
+	*end = '\0';
+	return text;
 }
 
 PG_FUNCTION_INFO_V1(taskq_id_slot_sql);

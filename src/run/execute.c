@@ -178,6 +178,23 @@ lock_task(TaskqAttempt *attempt)
 	return taskq_row_state(row) == TASKQ_PENDING;
 }
 
+/* What the session is at, for all to see; printf would take longer. */
+static void
+report_task(const TaskqAttempt *attempt)
+{
+	static const char before[] = "taskq: ";
+	char		activity[lengthof(before) + NAMEDATALEN + 2 * UUID_LEN + 8];
+	const char *kind = NameStr(attempt->current.kind);
+	size_t		length = strlen(kind);
+	char	   *end = activity + lengthof(before) - 1;
+
+	memcpy(activity, before, lengthof(before));
+	memcpy(end, kind, length);
+	end[length] = ' ';
+	strcpy(end + length + 1, taskq_id_text(&attempt->ref.id));
+	pgstat_report_activity(STATE_RUNNING, activity);
+}
+
 /* Lock the task and run it; returns its new state, or TASKQ_DROPPED. */
 static char
 run_attempt(TaskqAttempt *attempt)
@@ -196,11 +213,7 @@ run_attempt(TaskqAttempt *attempt)
 	}
 	taskq_attempt_load(attempt);
 	taskq_current = &attempt->current;
-	pgstat_report_activity(STATE_RUNNING,
-						   psprintf("taskq: %s %s",
-									NameStr(attempt->current.kind),
-									taskq_id_text(&attempt->ref.id)));
-
+	report_task(attempt);
 	if (attempt->sql != NULL)
 	{
 		commands = taskq_command_parse(attempt->sql);
