@@ -51,6 +51,7 @@ typedef struct Handler
 	bool		returns_set;
 	Oid			result_type;	/* of the function */
 	bool		direct;			/* called as a function; plan is NULL */
+	FmgrInfo	flinfo;			/* then, as it is before a call */
 	SPIPlanPtr	plan;
 } Handler;
 
@@ -161,7 +162,9 @@ static void
 prepare_handler(Handler *handler, Oid function)
 {
 	read_function(handler, function);
-	if (!handler->direct)
+	if (handler->direct)
+		fmgr_info_cxt(function, &handler->flinfo, CurrentMemoryContext);
+	else
 	{
 		SPI_connect();
 		handler->plan = SPI_prepare_params(handler_query(handler),
@@ -229,11 +232,9 @@ call_function(Handler *handler, Datum payload, bool *isnull)
 
 	InvokeFunctionExecuteHook(handler->function);
 
-	/*
-	 * looked up for each call, since what a function keeps in it may not
-	 * outlive a transaction
-	 */
-	fmgr_info_cxt(handler->function, &flinfo, CurrentMemoryContext);
+	/* a new one for each call: what is kept in it is the transaction's */
+	flinfo = handler->flinfo;
+	flinfo.fn_mcxt = CurrentMemoryContext;
 	InitFunctionCallInfoData(*fcinfo, &flinfo, handler->has_arg ? 1 : 0,
 							 InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = payload;
@@ -305,4 +306,5 @@ taskq_handler_init(void)
 	handlers = hash_create("taskq handlers", 32, &ctl, HASH_ELEM | HASH_BLOBS);
 	CacheRegisterSyscacheCallback(PROCOID, on_function_change, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, on_function_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(LANGOID, on_function_change, (Datum) 0);
 }
