@@ -105,6 +105,7 @@ static int	nsamples = 0;
 static int	ncommitted = 0;
 static int	room = 0;
 static HTAB *names = NULL;
+static const char *last_names[2];
 static MemoryContext context = NULL;
 static bool batched = false;	/* this is a worker */
 static bool slow = false;
@@ -204,20 +205,13 @@ add_counts(const TaskqGroup *group, const TaskqCounts *counts)
 
 /* ---- samples ---- */
 
-/*
- * A name, to be kept with samples: one pointer for each.  NULL if it is too
- * long, or one too many.
- */
+/* Look for a name among all, and remember it if there is room. */
 static const char *
-intern(const char *name)
+enter_name(const char *name)
 {
 	char		key[TASKQ_GROUP_NAME];
 	bool		found;
 
-	if (name == NULL || name[0] == '\0')
-		return "";
-	if (strlen(name) >= TASKQ_GROUP_NAME)
-		return NULL;
 	if (names == NULL)
 	{
 		HASHCTL		ctl = {.keysize = TASKQ_GROUP_NAME,
@@ -231,6 +225,34 @@ intern(const char *name)
 	if (hash_get_num_entries(names) >= NAMES)
 		return hash_search(names, key, HASH_FIND, NULL);
 	return hash_search(names, key, HASH_ENTER, &found);
+}
+
+/*
+ * A name, to be kept with samples: one pointer for each.  NULL if it is too
+ * long, or one too many.  One task mostly has the worker and the tenant of
+ * the one before.
+ */
+static const char *
+intern(const char *name)
+{
+	const char *entered;
+
+	if (name == NULL || name[0] == '\0')
+		return "";
+	for (int i = 0; i < lengthof(last_names); i++)
+	{
+		if (last_names[i] != NULL && strcmp(last_names[i], name) == 0)
+			return last_names[i];
+	}
+	if (strlen(name) >= TASKQ_GROUP_NAME)
+		return NULL;
+	entered = enter_name(name);
+	if (entered != NULL)
+	{
+		last_names[1] = last_names[0];
+		last_names[0] = entered;
+	}
+	return entered;
 }
 
 static int
@@ -341,6 +363,7 @@ forget_samples(void)
 	MemoryContextReset(context);
 	samples = NULL;
 	names = NULL;
+	memset(last_names, 0, sizeof(last_names));
 	room = 0;
 }
 

@@ -59,6 +59,9 @@ taskq_counts_sum(TaskqCounts *sum, const TaskqCounts *counts)
 	sum->resources[TASKQ_PEAK_MEMORY] =
 		Max(sum->resources[TASKQ_PEAK_MEMORY],
 			counts->resources[TASKQ_PEAK_MEMORY]);
+	/* no times; what workers use is added so after each batch */
+	if (counts->started == 0)
+		return;
 	for (int i = 0; i < TASKQ_BUCKETS; i++)
 	{
 		sum->waits[i] += counts->waits[i];
