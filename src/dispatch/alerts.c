@@ -58,9 +58,12 @@ any_alert(void)
 	return any;
 }
 
-/* Does something wait or run, or did since it was last counted? */
+/*
+ * Does something run, or did since it was last counted?  What waits is
+ * something for alerts only.
+ */
 static bool
-anything(void)
+anything(bool alerts)
 {
 	bool		found = taskq_dispatcher.db->leases > 0 || taskq_counts_any();
 	int			n = taskq_shared->nlanes;
@@ -71,7 +74,7 @@ anything(void)
 		const TaskqLane *lane = &taskq_shared->lanes[i];
 
 		found = lane->dbid == MyDatabaseId &&
-			(lane->waiting > 0 || lane->running > 0);
+			((alerts && lane->waiting > 0) || lane->running > 0);
 	}
 	LWLockRelease(taskq_main_lock);
 	return found;
@@ -171,7 +174,7 @@ taskq_check_alerts(void)
 		tell_stalled();
 		db->next_check = again ? next : DT_NOEND;
 	}
-	if (anything())
+	if (anything(alerts))
 		db->next_check = Min(db->next_check, next);
 	else if (!alerts)
 		db->next_check = DT_NOEND;
