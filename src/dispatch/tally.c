@@ -45,20 +45,21 @@ forget_old(TimestampTz now)
 }
 
 /*
- * Add to the row of its day.  Of groups whose names others choose there are
- * only so many in a day; what comes after them is one of the others.
+ * Add to the row of its day.  There are only so many groups in a day, and of
+ * a role; what comes after them is one of the others.
  */
 static void
-add_to_day(TimestampTz day, TaskqCounted *counted, int *ngroups)
+add_to_day(TimestampTz day, TaskqCounted *counted, TaskqShares * shares)
 {
-	bool		full = *ngroups >= DAY_GROUPS;
+	int32		role = taskq_group_role(&counted->group);
 
 	if (taskq_rollup_add(TASKQ_SPAN_DAY, day, false, counted))
 		return;
-	if (full)
+	if (taskq_shares_room(shares, &counted->group, role, DAY_GROUPS))
+		taskq_shares_add(shares, &counted->group, role, 1);
+	else
 		taskq_group_other(&counted->group);
 	(void) taskq_rollup_add(TASKQ_SPAN_DAY, day, true, counted);
-	*ngroups += !full;
 }
 
 /* Of all time only what is of kinds and queues. */
@@ -137,7 +138,7 @@ write_counts(TimestampTz at, bool sample)
 	TimestampTz hour = taskq_counts_floor(at, TASKQ_SPAN_HOUR);
 	TimestampTz day = taskq_counts_floor(at, TASKQ_SPAN_DAY);
 	TaskqCounted *counted;
-	int			ngroups;
+	TaskqShares shares;
 	int			n;
 
 	if (!sample && !taskq_counts_any() && !taskq_stock_any())
@@ -146,12 +147,13 @@ write_counts(TimestampTz at, bool sample)
 	if (sample)
 		sample_queues();
 	n = taskq_counts_copy(&counted);
-	ngroups = taskq_rollup_count(TASKQ_SPAN_DAY, day);
+	taskq_defs_begin();
+	taskq_rollup_shares(TASKQ_SPAN_DAY, day, &shares);
 	for (int i = 0; i < n; i++)
 	{
 		TaskqCounted this = counted[i];
 
-		add_to_day(day, &this, &ngroups);
+		add_to_day(day, &this, &shares);
 		(void) taskq_rollup_add(TASKQ_SPAN_HOUR, hour, true, &this);
 		(void) taskq_rollup_add(TASKQ_SPAN_MINUTE, minute, true, &this);
 		add_to_all(&this);

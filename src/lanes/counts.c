@@ -10,9 +10,9 @@
  * database's dispatcher, in one step with being taken away here: whoever
  * reads both counts nothing twice, and misses nothing.
  *
- * Shared memory has room for so many groups.  What finds none is counted
- * with the others, whose group has no name; it is never an error, nor does
- * anybody wait.
+ * Shared memory has room for so many groups, and for so many of a role.  What
+ * finds none is counted with the others, whose group has no name; it is never
+ * an error, nor does anybody wait.
  *
  * A crash of the server loses what was not written: a minute's.  So does
  * PREPARE TRANSACTION, whose samples nobody keeps.
@@ -81,6 +81,7 @@ typedef struct EntryKey
 typedef struct Entry
 {
 	EntryKey	key;
+	int32		role;			/* that has the share; 0: of nobody's */
 	TaskqCounts counts;
 } Entry;
 
@@ -89,7 +90,8 @@ typedef struct Shared
 	LWLock		lock;
 	int			tranche;
 	uint64		taken;			/* counts how often something was taken away */
-	int			n;				/* entries */
+	TaskqShares entries;		/* how many there are, and whose */
+	bool		tight;			/* somebody has not much room left */
 	bool		told;			/* dispatchers know that there are many */
 } Shared;
 
@@ -167,12 +169,18 @@ taskq_counts_init(void)
 	taskq_state_counted = count_change;
 }
 
+static long
+max_named(void)
+{
+	return max_entries() - OTHERS;
+}
+
 /*
- * The entry of a group, or of the others if there is no room; NULL if there
- * is none for these either.  Caller holds the lock.
+ * The entry of a group of this role, or of the others if there is no room;
+ * NULL if there is none for these either.  Caller holds the lock.
  */
 static Entry *
-enter_group(const TaskqGroup *group)
+enter_group(const TaskqGroup *group, int32 role)
 {
 	EntryKey	key;
 	Entry	   *entry;
@@ -184,20 +192,34 @@ enter_group(const TaskqGroup *group)
 	entry = hash_search(entries, &key, HASH_FIND, NULL);
 	if (entry != NULL)
 		return entry;
-	if (shared->n >= max_entries() - OTHERS)
+	if (!taskq_shares_room(&shared->entries, group, role, max_named()))
+	{
 		taskq_group_other(&key.group);
+		role = 0;
+	}
 	entry = hash_search(entries, &key, HASH_ENTER_NULL, &found);
 	if (entry == NULL || found)
 		return entry;
 	memset(&entry->counts, 0, sizeof(entry->counts));
-	shared->n++;
+	entry->role = role;
+	taskq_shares_add(&shared->entries, group, role, 1);
+	shared->tight |= !taskq_shares_room(&shared->entries, group, role,
+										max_named() * 3 / 4);
 	return entry;
 }
 
+/* Caller holds the lock. */
 static void
-add_counts(const TaskqGroup *group, const TaskqCounts *counts)
+remove_entry(Entry *entry)
 {
-	Entry	   *entry = enter_group(group);
+	taskq_shares_add(&shared->entries, &entry->key.group, entry->role, -1);
+	(void) hash_search(entries, &entry->key, HASH_REMOVE, NULL);
+}
+
+static void
+add_counts(const TaskqGroup *group, int32 role, const TaskqCounts *counts)
+{
+	Entry	   *entry = enter_group(group, role);
 
 	if (entry != NULL)
 		taskq_counts_sum(&entry->counts, counts);
@@ -561,14 +583,14 @@ hand_over_lane(const Sample *sample, TaskqCounts *counts)
 			   sample->tenant, "");
 	if (sample->by != 0)
 		snprintf(group.name, sizeof(group.name), "%d", sample->by);
-	add_counts(&group, counts);
+	add_counts(&group, sample->role, counts);
 	last_lane = group;
 	last_role = sample->role;
 	if (!sample->started)
 		return;
 	make_group(&group, TASKQ_GROUP_WORKER, sample->outcome, sample->role, "",
 			   sample->name);
-	add_counts(&group, counts);
+	add_counts(&group, sample->role, counts);
 }
 
 /* What the samples of a group come to, to where it is counted. */
@@ -585,7 +607,7 @@ hand_over_group(const Sample *sample, TaskqCounts *counts)
 	make_group(&group, sample->type, sample->outcome,
 			   sample->by != 0 ? sample->by : sample->role, sample->tenant,
 			   sample->name);
-	add_counts(&group, counts);
+	add_counts(&group, group.of, counts);
 }
 
 /* There is not much room left: the dispatcher shall write before its time. */
@@ -625,7 +647,7 @@ taskq_counts_hand_over(void)
 		if (i + 1 == ncommitted || !same_group(&samples[i], &samples[i + 1]))
 			hand_over_group(&samples[i], &counts);
 	}
-	call = !shared->told && shared->n > max_entries() * 3 / 4;
+	call = !shared->told && shared->tight;
 	shared->told |= call;
 	LWLockRelease(&shared->lock);
 	if (call)
@@ -658,11 +680,11 @@ taskq_counts_used(const int64 *resources, int64 present_us, int64 busy_us)
 	memcpy(counts.resources, resources, sizeof(counts.resources));
 	make_group(&group, TASKQ_GROUP_BUSY, '-', last_role, "", "");
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
-	add_counts(&last_lane, &counts);
+	add_counts(&last_lane, last_role, &counts);
 	counts.n = 1;
 	counts.wait_us = present_us;
 	counts.run_us = busy_us;
-	add_counts(&group, &counts);
+	add_counts(&group, last_role, &counts);
 	LWLockRelease(&shared->lock);
 }
 
@@ -698,8 +720,7 @@ forget_dropped(void)
 	{
 		if (entry->key.dbid != MyDatabaseId)
 			continue;
-		(void) hash_search(entries, &entry->key, HASH_REMOVE, NULL);
-		shared->n--;
+		remove_entry(entry);
 	}
 	LWLockRelease(&shared->lock);
 }
@@ -728,8 +749,7 @@ take_away(void)
 		if (entry->counts.n == gone->n &&
 			entry->counts.wait_us == gone->wait_us)
 		{
-			(void) hash_search(entries, &key, HASH_REMOVE, NULL);
-			shared->n--;
+			remove_entry(entry);
 			continue;
 		}
 		entry->counts.n -= gone->n;
@@ -745,7 +765,7 @@ take_away(void)
 		}
 	}
 	shared->taken++;
-	shared->told = false;
+	shared->told = shared->tight = false;
 }
 
 static void
@@ -840,7 +860,7 @@ taskq_counts_any(void)
 	Entry	   *entry;
 	bool		any = false;
 
-	if (shared->n == 0)
+	if (shared->entries.all == 0)
 		return false;
 	LWLockAcquire(&shared->lock, LW_SHARED);
 	hash_seq_init(&status, entries);
@@ -864,7 +884,7 @@ taskq_counts_many(void)
 int
 taskq_counts_copy(TaskqCounted **counted)
 {
-	int			max = shared->n + OTHERS;
+	int			max = shared->entries.all + OTHERS;
 	int			n;
 
 	*counted = palloc_extended(max * sizeof(TaskqCounted), MCXT_ALLOC_HUGE);
@@ -892,7 +912,8 @@ taskq_counts_sample(const TaskqCounted *counted, int n)
 {
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < n; i++)
-		add_counts(&counted[i].group, &counted[i].counts);
+		add_counts(&counted[i].group, counted[i].group.of,
+				   &counted[i].counts);
 	LWLockRelease(&shared->lock);
 }
 
@@ -905,7 +926,7 @@ taskq_counts_sample(const TaskqCounted *counted, int n)
 static Snapshot
 read_unwritten(TaskqCounted **counted, int *n)
 {
-	int			max = shared->n + OTHERS;
+	int			max = shared->entries.all + OTHERS;
 
 	*counted = palloc_extended(max * sizeof(TaskqCounted), MCXT_ALLOC_HUGE);
 	for (;;)

@@ -17,6 +17,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "store/defs.h"
 #include "store/read.h"
 #include "store/rollups.h"
 #include "store/rows.h"
@@ -237,8 +238,6 @@ taskq_rollup_add(char span, TimestampTz at, bool insert,
 			row_values(span, at, key, counted, values);
 			taskq_rows_insert_one(read.rel, values, nulls, Natts_rollup);
 			taskq_read_end(&read);
-			/* the next group may have the same key */
-			CommandCounterIncrement();
 			break;
 		}
 		tid = tuple->t_self;
@@ -254,6 +253,9 @@ taskq_rollup_add(char span, TimestampTz at, bool insert,
 		taskq_read_end(&read);
 		break;
 	}
+	/* the next group may have the same key, or be counted in the same row */
+	if (done)
+		CommandCounterIncrement();
 	pfree(sum);
 	return done;
 }
@@ -303,23 +305,99 @@ taskq_rollup_visit(char span, TimestampTz from, TimestampTz until,
 	pfree(counted);
 }
 
-/* taskq_rollup_count - how many groups have a row of this span and time */
-int
-taskq_rollup_count(char span, TimestampTz at)
+/* ---- shares ---- */
+
+static bool
+name_is_chosen(const TaskqGroup *group)
+{
+	return group->type == TASKQ_GROUP_TAG ||
+		group->type == TASKQ_GROUP_MEMBER || group->type == TASKQ_GROUP_WORKER;
+}
+
+static int
+share_of(int32 role)
+{
+	return hash_bytes_uint32(MyDatabaseId ^ (uint32) role) % TASKQ_SHARES;
+}
+
+/*
+ * taskq_shares_room - is there room for one more group of this role, of room
+ * for so many?
+ */
+bool
+taskq_shares_room(const TaskqShares * shares, const TaskqGroup *group,
+				  int32 role, int room)
+{
+	int			share = share_of(role);
+
+	if (shares->all >= room || shares->of_role[share] >= room / 2)
+		return false;
+	return !name_is_chosen(group) ||
+		(shares->chosen < room / 2 &&
+		 shares->chosen_of_role[share] < room / 4);
+}
+
+/*
+ * taskq_shares_add - there are n more groups of this role, or less; 0: of
+ * nobody's
+ */
+void
+taskq_shares_add(TaskqShares * shares, const TaskqGroup *group, int32 role,
+				 int n)
+{
+	int			share = share_of(role);
+
+	shares->all += n;
+	if (role == 0)
+		return;
+	shares->of_role[share] += n;
+	if (!name_is_chosen(group))
+		return;
+	shares->chosen += n;
+	shares->chosen_of_role[share] += n;
+}
+
+/*
+ * taskq_rollup_shares - whose groups have a row of this span and time
+ *
+ * taskq_defs_begin was called.
+ */
+void
+taskq_rollup_shares(char span, TimestampTz at, TaskqShares * shares)
 {
 	TaskqRead	read;
 	ScanKeyData keys[2];
-	int			n = 0;
+	HeapTuple	tuple;
 
+	memset(shares, 0, sizeof(*shares));
 	taskq_key(&keys[0], Anum_rollup_span, F_CHAREQ, CharGetDatum(span));
 	taskq_key(&keys[1], Anum_rollup_at, F_TIMESTAMPTZ_EQ,
 			  TimestampTzGetDatum(at));
 	taskq_read_begin(&read, TASKQ_REL_ROLLUP, TASKQ_REL_ROLLUP_PKEY,
 					 AccessShareLock, 2, keys);
-	while (taskq_read_next(&read) != NULL)
-		n++;
+	while ((tuple = taskq_read_next(&read)) != NULL)
+	{
+		TaskqGroup	group = {0};
+
+		group.type = DatumGetChar(taskq_read_column(&read, tuple,
+													Anum_rollup_type));
+		group.of = DatumGetInt32(taskq_read_column(&read, tuple,
+												   Anum_rollup_of));
+		taskq_shares_add(shares, &group, taskq_group_role(&group), 1);
+	}
 	taskq_read_end(&read);
-	return n;
+}
+
+/* taskq_group_role - the role that a group is of; 0: nobody's */
+int32
+taskq_group_role(const TaskqGroup *group)
+{
+	const TaskqLaneDef *lane;
+
+	if (group->type != TASKQ_GROUP_LANE || group->of == 0)
+		return group->of;
+	lane = taskq_lane_get(group->of);
+	return lane ? lane->role : 0;
 }
 
 /*

@@ -80,6 +80,21 @@ typedef struct TaskqCounted
 	TaskqCounts counts;
 } TaskqCounted;
 
+/*
+ * Groups for which there is room, when there is not for all.  Names of tags,
+ * members and workers outside are of anybody's choice, and may be many: they
+ * leave half of the room to lanes, and a role leaves half of either to others.
+ */
+#define TASKQ_SHARES 64
+
+typedef struct TaskqShares
+{
+	int			all;
+	int			chosen;			/* of these, names of anybody's choice */
+	int			of_role[TASKQ_SHARES];	/* by a hash of the role */
+	int			chosen_of_role[TASKQ_SHARES];
+}			TaskqShares;
+
 typedef void (*TaskqRollupVisit) (TimestampTz at, const TaskqCounted *counted,
 								  void *arg);
 
@@ -88,7 +103,13 @@ extern Datum taskq_counts_array(const int64 *numbers, int n);
 extern void taskq_counts_from_array(Datum datum, int64 *numbers, int n);
 extern bool taskq_rollup_add(char span, TimestampTz at, bool insert,
 							 const TaskqCounted *counted);
-extern int	taskq_rollup_count(char span, TimestampTz at);
+extern void taskq_rollup_shares(char span, TimestampTz at,
+								TaskqShares * shares);
+extern bool taskq_shares_room(const TaskqShares * shares,
+							  const TaskqGroup *group, int32 role, int room);
+extern void taskq_shares_add(TaskqShares * shares, const TaskqGroup *group,
+							 int32 role, int n);
+extern int32 taskq_group_role(const TaskqGroup *group);
 extern void taskq_group_other(TaskqGroup *group);
 extern void taskq_rollup_visit(char span, TimestampTz from, TimestampTz until,
 							   const char *types, Snapshot snapshot,

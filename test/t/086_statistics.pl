@@ -9,7 +9,7 @@ use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = start_turned(sub { taskq_node('statistics', 'taskq.max_workers' => 2, 'taskq.worker_idle_timeout' => '200ms') });
+my $node = start_turned(sub { taskq_node('statistics', 'taskq.max_workers' => 2, 'taskq.max_lanes' => 8192, 'taskq.worker_idle_timeout' => '200ms') });
 my $db = 'postgres';
 
 sub counted
@@ -86,6 +86,27 @@ $node->reload;
 $node->poll_query_until($db, "SELECT count(*) = 0 FROM taskq_internal.task") or die 'tasks stay';
 is(sql($node, $db, $counts), '', 'what is forgotten is not counted any more');
 is(counted('d'), 2000, 'but stays in the statistics');
+
+# who has thousands of tags leaves room for what others do
+sql($node, $db, q{CREATE ROLE flood LOGIN IN ROLE taskq_user;
+SELECT taskq.kind_define('late', 'work(jsonb)', queue => 'late')});
+my $tags = "(SELECT array_agg('tag ' || i) FROM generate_series(1, 9000) i)";
+sql($node, $db, qq{SET ROLE flood;
+SELECT taskq.task_submit('work', tags => $tags) \\gset
+SELECT state FROM taskq.task_wait(:'task_submit')});
+sub late
+{
+	my ($span) = @_;
+	return sql($node, $db, "SELECT coalesce(sum(u.n), 0) FROM taskq_internal.rollup u JOIN taskq_internal.lane l ON l.id = u.of
+		WHERE u.type = 'l' AND l.kind = 'late' AND u.span = '$span'");
+}
+wait_alone();
+my $groups = 'SELECT count(*) FROM taskq_internal.rollup WHERE span = \'d\' AND at = (SELECT max(at) FROM taskq_internal.rollup WHERE span = \'d\')';
+cmp_ok(sql($node, $db, "$groups AND type = 't'"), '<=', 1250, 'of one role only so many tags are counted by name in a day');
+sql($node, $db, q{SELECT taskq.task_submit('late') \gset
+SELECT state FROM taskq.task_wait(:'task_submit')});
+wait_alone();
+is(late($_), 1, "and another role's kind is, by name: $_") for qw(m h d a);
 
 # names of whatever sort, in the text that Prometheus reads
 SKIP:
