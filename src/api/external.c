@@ -1013,7 +1013,7 @@ taskq_task_complete(PG_FUNCTION_ARGS)
 	state =
 		taskq_complete(&row,
 					   DatumGetTimestampTz(taskq_row_value(&row, started_at)),
-					   NULL,
+					   GetCurrentTimestamp(), NULL,
 					   PG_ARGISNULL(2) ? (Datum) 0
 					   : JsonbPGetDatum(PG_GETARG_JSONB_P(2)),
 					   PG_ARGISNULL(2), lease.progress, (Datum) 0,

@@ -196,21 +196,22 @@ usage_jsonb(const TaskqUsage *usage, int64 run_us)
  * taskq_usage_end - what the attempt that began then, in steady time, has
  * used
  *
- * Returns jsonb, or 0 if it was too short to be measured.
+ * run_us is how long it ran by the system's clock, which the caller has read
+ * anyhow: it says whether to look at all.  Returns jsonb, or 0 if it was too
+ * short to be measured.
  */
 Datum
-taskq_usage_end(TimestampTz since)
+taskq_usage_end(TimestampTz since, int64 run_us)
 {
 	TimestampTz now;
 	TaskqUsage	usage;
 	TaskqUsage	after;
 	Datum		result;
 
-	if (taskq_track_resources < 0)
+	if (taskq_track_resources < 0 ||
+		Max(run_us, 0) < taskq_track_resources * INT64CONST(1000))
 		return (Datum) 0;
 	now = taskq_steady_now();
-	if (now - since < taskq_track_resources * INT64CONST(1000))
-		return (Datum) 0;
 	taskq_usage_read(&after);
 	usage = after;
 	taskq_usage_less(&usage, &start);

@@ -28,6 +28,6 @@ extern void taskq_usage_less(TaskqUsage *usage, const TaskqUsage *before);
 extern void taskq_usage_add(TaskqUsage *sum, const TaskqUsage *more);
 
 extern void taskq_usage_begin(TimestampTz now);
-extern Datum taskq_usage_end(TimestampTz since);
+extern Datum taskq_usage_end(TimestampTz since, int64 run_us);
 
 #endif

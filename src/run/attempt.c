@@ -453,11 +453,13 @@ taskq_attempt_finish(TaskqAttempt *attempt, Datum result, bool isnull,
 					 bool stopped)
 {
 	char	   *reason = pstrdup(attempt->slot->reason);
+	TimestampTz now = GetCurrentTimestamp();
 
-	return taskq_complete(&attempt->row, attempt->started_at, worker_name,
+	return taskq_complete(&attempt->row, attempt->started_at, now, worker_name,
 						  result, isnull,
 						  taskq_slot_progress(attempt->current.slotno),
-						  taskq_usage_end(attempt->slot->task_since),
+						  taskq_usage_end(attempt->slot->task_since,
+										  now - attempt->started_at),
 						  stopped, reason[0] ? reason : NULL);
 }
 
@@ -524,7 +526,8 @@ taskq_attempt_fail(TaskqAttempt *attempt, ErrorData *error, bool was_timeout)
 	failure.retry_us = failure.retry ? taskq_retry_us : -1;
 	failure.error = taskq_error_jsonb(error);
 	failure.progress = taskq_slot_progress(attempt->current.slotno);
-	failure.resources = taskq_usage_end(attempt->slot->task_since);
+	failure.resources = taskq_usage_end(attempt->slot->task_since,
+										GetCurrentTimestamp() - attempt->started_at);
 	/* also when it failed before it noticed */
 	failure.cancelled = taskq_attempt_cancelled(attempt, reason);
 	failure.reason = reason[0] ? reason : NULL;

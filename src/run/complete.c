@@ -48,16 +48,16 @@ taskq_row_attempt(TaskqRow *row)
  * what it returned is its partial result.  Returns the new state.
  */
 char
-taskq_complete(TaskqRow *row, TimestampTz started_at, const char *worker,
-			   Datum result, bool isnull, Datum progress, Datum resources,
-			   bool cancelled, const char *reason)
+taskq_complete(TaskqRow *row, TimestampTz started_at, TimestampTz finished_at,
+			   const char *worker, Datum result, bool isnull, Datum progress,
+			   Datum resources, bool cancelled, const char *reason)
 {
 	TaskqChange change = {
 		.to = cancelled ? TASKQ_CANCELLED : TASKQ_COMPLETED,
 		.attempt = taskq_row_attempt(row),
 		.worker = worker,
 		.started_at = started_at,
-		.finished_at = GetCurrentTimestamp(),
+		.finished_at = finished_at,
 		.has_result = true,
 		.result_isnull = isnull,
 		.result = result,

@@ -39,7 +39,8 @@ typedef struct TaskqFailure
 
 extern int	taskq_row_attempt(TaskqRow *row);
 extern char taskq_complete(TaskqRow *row, TimestampTz started_at,
-						   const char *worker, Datum result, bool isnull,
+						   TimestampTz finished_at, const char *worker,
+						   Datum result, bool isnull,
 						   Datum progress, Datum resources, bool cancelled,
 						   const char *reason);
 extern char taskq_fail_row(TaskqRow *row, const TaskqFailure *failure);
