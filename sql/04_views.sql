@@ -165,7 +165,7 @@ $view$;
 	FROM taskq_internal.task t WHERE t.state = 's' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
 	UNION ALL
 	SELECT t.*, 'blocked', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-	FROM taskq_internal.task t WHERE t.state = 'b'
+	FROM taskq_internal.task t WHERE t.state = 'b' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
 	UNION ALL
 	SELECT t.*, 'retrying', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 	FROM taskq_internal.task t WHERE t.state = 't' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
@@ -180,6 +180,7 @@ $view$;
 		e.progress->>'message', e.progress->'info', e.updated_at, e.cancel, t.cancel_reason,
 		e.progress->>'phase', e.progress->'failure_details'
 	FROM taskq_internal.task t JOIN taskq_internal.lease e ON e.task = t.id WHERE t.state = 'e'
+		AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
 	UNION ALL
 	SELECT t.*, 'reserved', l.attempt, l.worker, NULL, NULL, NULL, NULL, NULL, NULL, NULL, l.cancel_requested, l.cancel_reason, NULL, NULL
 	FROM live l JOIN taskq_internal.task t ON t.id = l.id WHERE l.state = 'reserved' AND t.state NOT IN ('c', 'f', 'x')

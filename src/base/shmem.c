@@ -103,6 +103,7 @@ shmem_reset(void)
 		ConditionVariableInit(&taskq_shared->finished[i]);
 		ConditionVariableInit(&taskq_shared->watched[i]);
 	}
+	pg_atomic_init_u32(&taskq_shared->databases_gone, 0);
 	pg_atomic_init_u64(&taskq_shared->definitions, 0);
 	pg_atomic_init_u32(&taskq_shared->waiters, 0);
 	pg_atomic_init_u32(&taskq_shared->watchers, 0);

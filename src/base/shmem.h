@@ -530,6 +530,7 @@ typedef struct TaskqShared
 	int64		bits_full;		/* so many are too many; 0: the preset */
 	uint64		filter[2][TASKQ_FILTER_BITS / 64];
 
+	pg_atomic_uint32 databases_gone;	/* counts those that were forgotten */
 	pg_atomic_uint64 definitions;	/* counts committed changes of kinds,
 									 * queues, lanes' homes */
 	pg_atomic_uint32 waiters;

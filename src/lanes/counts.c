@@ -175,6 +175,39 @@ max_named(void)
 	return max_entries() - OTHERS;
 }
 
+/* Caller holds the lock. */
+static void
+remove_entry(Entry *entry)
+{
+	taskq_shares_add(&shared->entries, &entry->key.group, entry->role, -1);
+	(void) hash_search(entries, &entry->key, HASH_REMOVE, NULL);
+}
+
+/*
+ * There is no more room: take away what was counted in databases that are
+ * gone, if one is since that was done last.  Caller holds the lock.
+ */
+static void
+forget_gone(void)
+{
+	static uint32 seen = 0;
+	uint32		gone = pg_atomic_read_u32(&taskq_shared->databases_gone);
+	HASH_SEQ_STATUS status;
+	Entry	   *entry;
+
+	if (seen == gone)
+		return;
+	seen = gone;
+	LWLockAcquire(taskq_main_lock, LW_SHARED);
+	hash_seq_init(&status, entries);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (taskq_db_find(entry->key.dbid) == NULL)
+			remove_entry(entry);
+	}
+	LWLockRelease(taskq_main_lock);
+}
+
 /*
  * The entry of a group of this role, or of the others if there is no room;
  * NULL if there is none for these either.  Caller holds the lock.
@@ -193,6 +226,8 @@ enter_group(const TaskqGroup *group, int32 role)
 	if (entry != NULL)
 		return entry;
 	if (!taskq_shares_room(&shared->entries, group, role, max_named()))
+		forget_gone();
+	if (!taskq_shares_room(&shared->entries, group, role, max_named()))
 	{
 		taskq_group_other(&key.group);
 		role = 0;
@@ -206,14 +241,6 @@ enter_group(const TaskqGroup *group, int32 role)
 	shared->tight |= !taskq_shares_room(&shared->entries, group, role,
 										max_named() * 3 / 4);
 	return entry;
-}
-
-/* Caller holds the lock. */
-static void
-remove_entry(Entry *entry)
-{
-	taskq_shares_add(&shared->entries, &entry->key.group, entry->role, -1);
-	(void) hash_search(entries, &entry->key, HASH_REMOVE, NULL);
 }
 
 static void

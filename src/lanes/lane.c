@@ -856,6 +856,7 @@ taskq_db_forget(Oid dbid)
 	}
 	taskq_keys_forget(dbid);
 	taskq_ring_drop(dbid);
+	pg_atomic_fetch_add_u32(&taskq_shared->databases_gone, 1);
 	if (db != NULL)
 	{
 		taskq_places_forget(db);

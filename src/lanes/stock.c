@@ -130,6 +130,28 @@ taskq_stock_init(void)
 	taskq_row_stocked = stock_changes;
 }
 
+/* As forget_gone in counts.c.  Caller holds the lock. */
+static void
+forget_databases(void)
+{
+	static uint32 seen = 0;
+	uint32		gone = pg_atomic_read_u32(&taskq_shared->databases_gone);
+	HASH_SEQ_STATUS status;
+	StockEntry *entry;
+
+	if (seen == gone)
+		return;
+	seen = gone;
+	LWLockAcquire(taskq_main_lock, LW_SHARED);
+	hash_seq_init(&status, entries);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (taskq_db_find(entry->key.dbid) == NULL)
+			(void) hash_search(entries, &entry->key, HASH_REMOVE, NULL);
+	}
+	LWLockRelease(taskq_main_lock);
+}
+
 /* Caller holds the lock. */
 static void
 add_entry(const TaskqStock *stock)
@@ -144,6 +166,11 @@ add_entry(const TaskqStock *stock)
 	key.leaf = stock->leaf;
 	key.state = stock->state;
 	entry = hash_search(entries, &key, HASH_ENTER_NULL, &found);
+	if (entry == NULL)
+	{
+		forget_databases();
+		entry = hash_search(entries, &key, HASH_ENTER_NULL, &found);
+	}
 	if (entry == NULL)
 	{
 		shared->lost++;

@@ -44,7 +44,7 @@ SELECT request('ct_web', 'otto', 'SELECT taskq.task_submit(''ct'')') AS otto \gs
 SELECT request('ct_web', 'otto', 'SELECT taskq.task_submit(''ct'')') AS otto2 \gset
 
 SELECT is(request('ct_web', 'anna', format('SELECT taskq.task_set_priority(%L, 3)', :'otto')), 'PT404', 'a tenant does not move another one''s task');
-SELECT is(request('ct_web', 'anna', format('SELECT taskq.task_set_priority(%L, 3)', :'anna')), format('(%s,0,3,,)', :'anna'), '... its own it does, and is not told where it is among the others');
+SELECT is(request('ct_web', 'anna', format('SELECT taskq.task_set_priority(%L, 3)', :'anna')), format('(%s,0,3,,,)', :'anna'), '... its own it does, and is not told where it is among the others');
 SELECT is(request('ct_web', 'anna', format('SELECT taskq.task_run_now(%L)', :'otto')), 'PT404', '... nor lets it run');
 SELECT is(request('ct_web', 'anna', format('SELECT taskq.task_reschedule(%L, now())', :'otto')), 'PT404', '... nor puts it off');
 SELECT is(request('ct_web', 'anna', format('SELECT string_agg(concat_ws('' '', success, status, error->>''sqlstate''), '','') FROM taskq.task_bulk(''priority'', ARRAY[%L, %L]::uuid[], priority => 4)', :'otto', :'anna')),

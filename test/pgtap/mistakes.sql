@@ -122,7 +122,7 @@ FROM (VALUES ($$UPDATE taskq.task SET priority = 1$$, 'task_cancel'), ('DELETE F
 -- objects with members: what there is
 SELECT matches(refusal(command), '^22023 .*' || hint, 'a member that there is not: ' || command)
 FROM (VALUES ($$SELECT taskq.task_submit('mistake_b', options => '{"prority": 1}')$$, 'run_when.*priority, delay and the like are arguments'),
-	($$SELECT taskq.task_bulk('cancel', filter => '{"sate": "pending"}')$$, 'state, kind, queue'),
+	($$SELECT taskq.task_bulk('cancel', filter => '{"sate": "pending"}')$$, 'state, kind, category, queue'),
 	($$SELECT taskq.template_define('mistake', '[{"kind": "mistake_b", "dependson": "a"}]')$$, 'depends_on')) c(command, hint);
 SELECT matches(refusal($$SELECT taskq.queue_drop('nowhere')$$), '^PT404 .*taskq.queue', 'a queue that nobody defined is not dropped');
 

@@ -102,12 +102,12 @@ SELECT taskq.task_submit('steer') AS mine \gset
 SELECT taskq.task_wait(:'mine') \g /dev/null
 SET SESSION AUTHORIZATION steer_alice;
 SELECT error_of(format('SELECT taskq.task_retry(%L)', :'mine')) AS r, error_of(format('SELECT taskq.task_delete(%L)', :'mine')) AS d,
-	error_of('SELECT taskq.worker_stop(''worker-1'')') AS w, error_of('SELECT taskq.worker_restart()') AS wr, error_of('SELECT taskq.sitrep()') AS s \gset
+	error_of('SELECT taskq.worker_stop(''worker-1'')') AS w, error_of('SELECT taskq.worker_restart()') AS wr, error_of('SELECT * FROM taskq.alert') AS s \gset
 SELECT error_of(format('SELECT taskq.task_retry(%L, payload => ''{"own": 1}'')', :'alice')) AS own_payload \gset
 RESET SESSION AUTHORIZATION;
 SELECT is(concat_ws(' ', :'r', :'d'), 'PT404 PT404', 'another''s task is nobody else''s to retry or delete');
 SELECT is(:'own_payload'::text, 'none', 'one''s own may get another payload');
-SELECT is(concat_ws(' ', :'w', :'wr', :'s'), '42501 42501 42501', 'workers and the report are the operators''');
+SELECT is(concat_ws(' ', :'w', :'wr', :'s'), '42501 42501 42501', 'workers and alerts are the operators''');
 
 -- a kind that is gone
 CREATE FUNCTION steer_gone() RETURNS int LANGUAGE sql AS $$ SELECT 1 $$;
