@@ -99,10 +99,11 @@ by_progress(const TaskqLive *live, TimestampTz started,
 {
 	double		us;
 
-	if (!live->has_progress || !live->has_total || live->current <= 0 ||
-		live->total < live->current || live->total > 10000 * live->current)
+	if (!live->has_progress || !live->has_total)
 		return false;
-	us = (live->updated_at - started) * (live->total / live->current);
+	us = taskq_whole_us(live->updated_at - started, live->current, live->total);
+	if (us <= 0)
+		return false;
 	estimate->duration_us = us;
 	estimate->completion = after(started, us);
 	estimate->basis = "progress";

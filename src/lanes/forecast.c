@@ -17,6 +17,7 @@
 #include "base/guc.h"
 #include "lanes/crew.h"
 #include "lanes/forecast.h"
+#include "lanes/live.h"
 #include "lanes/place.h"
 #include "lanes/turn.h"
 #include "miscadmin.h"
@@ -44,7 +45,8 @@ taskq_sure_name(TaskqSure sure)
 typedef struct AtWork
 {
 	Oid			role;
-	int			average_us;		/* 0: not known */
+	int			average_us;		/* of those like it; 0: not known */
+	bool		known;			/* is the next one? */
 	double		rest_us;		/* of its task */
 	int			more;			/* tasks that it has set aside */
 } AtWork;
@@ -67,6 +69,21 @@ is_asked_for(const TaskqSlot *slot, const TaskqLaneDef *lane, bool of_role,
 		 strcmp(NameStr(place->kind), NameStr(lane->kind)) == 0);
 }
 
+/* Of its task, by the progress that it tells; less than nothing: not known. */
+static double
+rest_by_progress(const TaskqSlot *slot)
+{
+	double		whole;
+
+	if (!slot->in_task || !slot->has_progress || !slot->has_total)
+		return -1;
+	whole = taskq_whole_us(slot->updated_at - slot->task_started_at,
+						   slot->current, slot->total);
+	if (whole <= 0)
+		return -1;
+	return Max(whole - (taskq_steady_now() - slot->task_since), 0);
+}
+
 /* Caller holds the main lock; an estimate, so not the slot's. */
 static AtWork
 at_work(const TaskqSlot *slot)
@@ -75,9 +92,15 @@ at_work(const TaskqSlot *slot)
 	AtWork		work = {.role = slot->role,
 	.more = Max(slot->nitems - slot->next, 0)};
 
+	work.rest_us = rest_by_progress(slot);
+	work.known = work.rest_us >= 0;
 	if (lane->generation != slot->lane_generation || lane->average_us <= 0)
 		return work;
-	work.average_us = work.rest_us = lane->average_us;
+	work.average_us = lane->average_us;
+	if (work.known)
+		return work;
+	work.known = true;
+	work.rest_us = work.average_us;
 	if (slot->in_task)
 		work.rest_us = Max(work.rest_us - (taskq_steady_now() - slot->task_since),
 						   0);
@@ -88,7 +111,7 @@ static void
 add_busy(const AtWork *work, TaskqBusy *busy)
 {
 	busy->n++;
-	if (work->average_us == 0)
+	if (!work->known)
 	{
 		busy->unknown++;
 		return;
@@ -179,6 +202,21 @@ wait_for_limit(const TaskqGate *gate, double n, double work_us)
 	return wait;
 }
 
+/* Does the next one wait for what for the most part nobody knows? */
+static bool
+unforeseeable(double n, double unknown, const TaskqBusy *busy, int places)
+{
+	return n + busy->n >= places &&
+		2 * (unknown + busy->unknown) > n + busy->n;
+}
+
+static bool
+gate_unforeseeable(const TaskqGate *gate, double n)
+{
+	return gate->limit.max_running > 0 &&
+		unforeseeable(n, 0, &gate->busy, gate->limit.max_running);
+}
+
 /*
  * taskq_pace_of - how fast tasks of a lane come to their turn, as things are
  *
@@ -234,7 +272,9 @@ taskq_forecast_wait(const TaskqPace *pace, const TaskqFront *front,
 	*wait_us = taskq_wait_us(ahead.n,
 							 fill_up(ahead.work_us, ahead.n, ahead.unknown),
 							 &pace->busy, pace->places);
-	if (*wait_us > 0 && 2 * unknown > ahead.n + pace->busy.n)
+	if (unforeseeable(ahead.n, ahead.unknown, &pace->busy, pace->places) ||
+		gate_unforeseeable(&pace->queue, ahead.of_queue) ||
+		gate_unforeseeable(&pace->kind, ahead.of_kind))
 		return TASKQ_SURE_NONE;
 	*wait_us = Max(*wait_us, wait_for_limit(&pace->queue, ahead.of_queue,
 											ahead.queue_us));

@@ -96,6 +96,18 @@ taskq_live_copy(int slotno, int item, TaskqLive *live)
 }
 
 /*
+ * taskq_whole_us - how long a task takes in all at its pace so far, as view
+ * task has it; 0: its progress does not tell
+ */
+double
+taskq_whole_us(TimestampTz spent, double current, double total)
+{
+	if (current <= 0 || total < current || total > 10000 * current)
+		return 0;
+	return spent * (total / current);
+}
+
+/*
  * taskq_live_held - does the worker hold this item, for all that others can
  * know?  What it has finished stays its until that is durable and announced;
  * what it failed to finish waits again.  Caller holds the slot's lock.

@@ -50,6 +50,7 @@ extern char *taskq_worker_name(int slot);
 extern bool taskq_worker_is_named(int slot, const char *name);
 extern Datum taskq_progress_jsonb(const TaskqLive *live,
 								  const char *state_name);
+extern double taskq_whole_us(TimestampTz spent, double current, double total);
 extern void taskq_progress_read(Datum progress, TaskqLive *live);
 extern void taskq_clip(char *to, const char *from);
 extern void taskq_clip_phase(char *to, const char *from);

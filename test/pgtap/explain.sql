@@ -1,6 +1,6 @@
 -- How long a task waits and runs, what a queue has before it; and that nobody learns of others' tasks by it.
 \ir include/prologue.psql
-SELECT plan(44);
+SELECT plan(51);
 
 CREATE ROLE explain_alice LOGIN;
 CREATE ROLE explain_bob LOGIN;
@@ -12,6 +12,14 @@ CREATE FUNCTION explain_half(p jsonb) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM pg_sleep(0.05);
 	PERFORM taskq.progress(25, 100);
+	WHILE NOT EXISTS (SELECT FROM public.gate WHERE name = p->>'gate') LOOP
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END $$;
+CREATE FUNCTION explain_slow(p jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pg_sleep(0.05);
+	PERFORM taskq.progress(1, 1000) WHERE p ? 'tells';
 	WHILE NOT EXISTS (SELECT FROM public.gate WHERE name = p->>'gate') LOOP
 		PERFORM pg_sleep(0.01);
 	END LOOP;
@@ -71,6 +79,26 @@ INSERT INTO gate VALUES ('explain_half');
 SELECT is((SELECT state FROM taskq.task_wait(:'id')), 'completed', 'it ends');
 SELECT is((e.queue_position, e.estimated_start, e.estimated_completion, e.confidence)::text, '(,,,none)', '... and has no estimate') FROM taskq.task_estimate(:'id') e;
 SELECT is((taskq.task_explain(:'id')) ? 'estimate', false, '... nor in task_explain');
+
+-- behind what runs
+SELECT taskq.queue_define('slow', max_running => 1), taskq.kind_define('explain_slow', 'explain_slow(jsonb)', queue => 'slow') \g /dev/null
+SELECT taskq.task_submit('explain_slow', '{"gate": "slow 1"}') AS slow1 \gset
+CALL wait_state(:'slow1', 'running');
+SELECT taskq.task_submit('explain_slow', '{"gate": "slow 2", "tells": true}') AS slow2 \gset
+SELECT is((e.queue_position, e.estimated_start, e.estimated_completion, e.confidence)::text, '(1,,,none)',
+	'behind a task of which nobody knows how long it takes, where no other may start: no start') FROM taskq.task_estimate(:'slow2') e;
+SELECT is((q.time_to_empty, q.next_slot, q.confidence)::text, '(,,none)', '... nor of the queue') FROM taskq.queue_estimates() q WHERE q.queue = 'slow';
+INSERT INTO gate VALUES ('slow 1');
+DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM taskq.task WHERE kind = 'explain_slow' AND current = 1) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$;
+SELECT is((SELECT state FROM taskq.task_status(:'slow2')), 'running', 'the next one tells its progress');
+SELECT taskq.task_submit('explain_slow', '{"gate": "slow 3"}') AS slow3 \gset
+SELECT ok(e.queue_position = 1 AND e.estimated_start BETWEEN s.estimated_completion - interval '1 s' AND s.estimated_completion + interval '1 s' AND e.confidence = 'medium',
+	'behind it: when it is through by its own pace') FROM taskq.task_estimate(:'slow3') e, taskq.task_status(:'slow2') s;
+SELECT ok(q.next_slot BETWEEN s.estimated_completion - interval '1 s' AND s.estimated_completion + interval '1 s', '... then the queue has room')
+	FROM taskq.queue_estimates() q, taskq.task_status(:'slow2') s WHERE q.queue = 'slow';
+INSERT INTO gate VALUES ('slow 2'), ('slow 3');
+SELECT is((SELECT state FROM taskq.task_wait(:'slow3')), 'completed', 'it ends before');
+SELECT lives_ok($$ SELECT taskq.queue_drop('slow') $$, 'the queue is as it was');
 
 -- who could run it
 SELECT is((taskq.task_explain(:'first')->'required_worker') - 'workers', jsonb_build_object('type', 'internal', 'role', current_user, 'kind', 'explain_never', 'queue', 'never'), 'a task for workers of the server: of its role');
