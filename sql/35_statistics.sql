@@ -277,12 +277,20 @@ group_by is as for statistics_by. A trend compares with the time of the same len
 
 /* ---------------------------------------------------------------- how many tasks there are */
 
-CREATE FUNCTION taskq.task_counts(OUT state text, OUT kind text, OUT queue text, OUT category text, OUT run_as text, OUT n int8)
+CREATE FUNCTION taskq_internal.stocks(OUT state text, OUT kind text, OUT queue text, OUT priority int2, OUT category text, OUT run_as text, OUT n int8)
 RETURNS SETOF record LANGUAGE c VOLATILE ROWS 50 AS 'MODULE_PATHNAME', 'taskq_stock_sql';
-COMMENT ON FUNCTION taskq.task_counts() IS
-'How many tasks there are, by state, kind, queue and role
+COMMENT ON FUNCTION taskq_internal.stocks() IS 'how many tasks there are that the caller may see, by lane and state';
 
-From counters: no task is read. A state, kind and queue may have several rows, one for each priority. A crash of the server loses what was counted in the last minute; taskq.task_recount() counts anew.';
+CREATE FUNCTION taskq.task_counts(OUT state text, OUT kind text, OUT queue text, OUT priority int2, OUT category text, OUT run_as text, OUT n int8)
+RETURNS SETOF record LANGUAGE sql VOLATILE ROWS 50 SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+SELECT s.state, s.kind, s.queue, s.priority, s.category, s.run_as, sum(s.n)::int8 FROM taskq_internal.stocks() s
+GROUP BY s.state, s.kind, s.queue, s.priority, s.category, s.run_as ORDER BY s.state, s.kind, s.queue, s.priority DESC, s.run_as;
+END;
+COMMENT ON FUNCTION taskq.task_counts() IS
+'How many tasks there are, by state, kind, queue, priority and role
+
+From counters: no task is read. A crash of the server loses what was counted in the last minute; taskq.task_recount() counts anew.';
 
 CREATE FUNCTION taskq.task_recount() RETURNS int8
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_recount';

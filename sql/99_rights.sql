@@ -143,7 +143,7 @@ GRANT EXECUTE ON FUNCTION taskq.task_explain(uuid), taskq.task_estimate(uuid), t
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 
 GRANT EXECUTE ON FUNCTION
-	taskq.task_counts(), taskq.task_summary(), taskq.task_recent(int), taskq.task_metrics(int), taskq.metrics(),
+	taskq.task_counts(), taskq_internal.stocks(), taskq.task_summary(), taskq.task_recent(int), taskq.task_metrics(int), taskq.metrics(),
 	taskq.statistics_history(interval, text), taskq_internal.labels(text[]), taskq.statistics(interval, text, bool), taskq.statistics_by(interval, text, bool),
 	taskq_internal.counted(timestamptz, timestamptz, "char", text, bool),
 	taskq_internal.summed(timestamptz, timestamptz, "char", text, text, bool), taskq_internal.timeframe(interval), taskq_internal.group_word(text),

@@ -404,17 +404,18 @@ put_stock(Counting *counting, const TaskqLaneDef *lane, const char *state,
 		  int64 n)
 {
 	const TaskqKind *kind = taskq_lane_kind(lane);
-	Datum		values[6];
-	bool		nulls[6] = {false};
+	Datum		values[7];
+	bool		nulls[7] = {false};
 
 	if (n <= 0)
 		return;
 	set_text(values, nulls, 0, state);
 	set_text(values, nulls, 1, NameStr(lane->kind));
 	set_text(values, nulls, 2, NameStr(lane->queue));
-	set_text(values, nulls, 3, kind ? kind->category : NULL);
-	set_text(values, nulls, 4, NameStr(lane->role_name));
-	values[5] = Int64GetDatum(n);
+	values[3] = Int16GetDatum(lane->priority);
+	set_text(values, nulls, 4, kind ? kind->category : NULL);
+	set_text(values, nulls, 5, NameStr(lane->role_name));
+	values[6] = Int64GetDatum(n);
 	tuplestore_putvalues(counting->rsinfo->setResult,
 						 counting->rsinfo->setDesc, values, nulls);
 }

@@ -1,6 +1,6 @@
 -- What tasks did is counted, and added up by kind, queue, worker, tag and time.
 \ir include/prologue.psql
-SELECT plan(59);
+SELECT plan(61);
 
 CREATE FUNCTION stat_work(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
@@ -88,6 +88,9 @@ SELECT taskq.task_submit('stat_e', depends_on => ARRAY[:'pending'::uuid]) AS blo
 SELECT counters_are_right('scheduled, pending, blocked ones');
 SELECT taskq.task_set_priority(:'pending', 7), taskq.task_set_priority(:'scheduled', 7) \g /dev/null
 SELECT counters_are_right('another priority');
+SELECT is((SELECT string_agg(format('%s %s %s', state, priority, n), ', ') FROM taskq.task_counts() WHERE kind = 'stat_e' AND priority = 7),
+	'pending 7 1, scheduled 7 1', '... they are counted by it, and in order');
+SELECT is((SELECT count(*) FROM taskq.task_counts()), (SELECT count(DISTINCT (state, kind, queue, priority, run_as)) FROM taskq.task_counts()), 'each in one row');
 SELECT id AS claimed, token FROM taskq.task_claim('out there', kinds => '{stat_e}') \gset
 SELECT counters_are_right('claimed ones run');
 SELECT taskq.task_fail(:'claimed', :'token', 'again') \g /dev/null
