@@ -118,6 +118,7 @@ add_busy(const AtWork *work, TaskqBusy *busy)
 	}
 	if (busy->first_us < 0 || work->rest_us < busy->first_us)
 		busy->first_us = work->rest_us;
+	busy->more += work->more;
 	busy->rest_us += work->rest_us + (double) work->average_us * work->more;
 }
 
@@ -181,11 +182,15 @@ double
 taskq_wait_us(double n, double work_us, const TaskqBusy *busy, int places)
 {
 	double		all = n + busy->n;
+	double		us;
 
 	if (all < places)
 		return 0;
 	/* what runs last needs not to be waited for */
-	return (work_us + busy->rest_us) / places * (all - places + 1) / all;
+	us = (work_us + busy->rest_us) / places * (all - places + 1) / all;
+	if (busy->n < places || busy->unknown > 0)
+		return us;
+	return n + busy->more == 0 ? busy->first_us : Max(us, busy->first_us);
 }
 
 /* Behind those of one limit. */

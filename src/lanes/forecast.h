@@ -20,6 +20,7 @@ typedef struct TaskqBusy
 {
 	int			n;
 	int			unknown;		/* of so many it is not known */
+	int			more;			/* tasks that the others have set aside */
 	double		rest_us;		/* of the others, together */
 	double		first_us;		/* ... of the one that is through first; -1:
 								 * none is known */

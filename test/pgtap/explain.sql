@@ -1,6 +1,6 @@
 -- How long a task waits and runs, what a queue has before it; and that nobody learns of others' tasks by it.
 \ir include/prologue.psql
-SELECT plan(51);
+SELECT plan(52);
 
 CREATE ROLE explain_alice LOGIN;
 CREATE ROLE explain_bob LOGIN;
@@ -19,7 +19,7 @@ END $$;
 CREATE FUNCTION explain_slow(p jsonb) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM pg_sleep(0.05);
-	PERFORM taskq.progress(1, 1000) WHERE p ? 'tells';
+	PERFORM taskq.progress(1, (p->>'tells')::int) WHERE p ? 'tells';
 	WHILE NOT EXISTS (SELECT FROM public.gate WHERE name = p->>'gate') LOOP
 		PERFORM pg_sleep(0.01);
 	END LOOP;
@@ -81,10 +81,10 @@ SELECT is((e.queue_position, e.estimated_start, e.estimated_completion, e.confid
 SELECT is((taskq.task_explain(:'id')) ? 'estimate', false, '... nor in task_explain');
 
 -- behind what runs
-SELECT taskq.queue_define('slow', max_running => 1), taskq.kind_define('explain_slow', 'explain_slow(jsonb)', queue => 'slow') \g /dev/null
+SELECT taskq.queue_define('slow', max_running => 1), taskq.queue_define('two', max_running => 2), taskq.kind_define('explain_slow', 'explain_slow(jsonb)', queue => 'slow') \g /dev/null
 SELECT taskq.task_submit('explain_slow', '{"gate": "slow 1"}') AS slow1 \gset
 CALL wait_state(:'slow1', 'running');
-SELECT taskq.task_submit('explain_slow', '{"gate": "slow 2", "tells": true}') AS slow2 \gset
+SELECT taskq.task_submit('explain_slow', '{"gate": "slow 2", "tells": 1000}') AS slow2 \gset
 SELECT is((e.queue_position, e.estimated_start, e.estimated_completion, e.confidence)::text, '(1,,,none)',
 	'behind a task of which nobody knows how long it takes, where no other may start: no start') FROM taskq.task_estimate(:'slow2') e;
 SELECT is((q.time_to_empty, q.next_slot, q.confidence)::text, '(,,none)', '... nor of the queue') FROM taskq.queue_estimates() q WHERE q.queue = 'slow';
@@ -96,9 +96,15 @@ SELECT ok(e.queue_position = 1 AND e.estimated_start BETWEEN s.estimated_complet
 	'behind it: when it is through by its own pace') FROM taskq.task_estimate(:'slow3') e, taskq.task_status(:'slow2') s;
 SELECT ok(q.next_slot BETWEEN s.estimated_completion - interval '1 s' AND s.estimated_completion + interval '1 s', '... then the queue has room')
 	FROM taskq.queue_estimates() q, taskq.task_status(:'slow2') s WHERE q.queue = 'slow';
+SELECT taskq.task_submit('explain_slow', '{"gate": "slow 2", "tells": 9000}', queue => 'two'), taskq.task_submit('explain_slow', '{"gate": "slow 2", "tells": 1500}', queue => 'two') AS sooner \gset
+DO $$ BEGIN WHILE (SELECT count(*) FROM taskq.task WHERE queue = 'two' AND current = 1) < 2 LOOP PERFORM pg_sleep(0.01); END LOOP; END $$;
+SELECT taskq.task_submit('explain_slow', '{"gate": "slow 3"}', queue => 'two') AS slow4 \gset
+SELECT ok(e.estimated_start BETWEEN s.estimated_completion - interval '1 s' AND s.estimated_completion + interval '1 s', 'behind several: when the first of them is through')
+	FROM taskq.task_estimate(:'slow4') e, taskq.task_status(:'sooner') s;
 INSERT INTO gate VALUES ('slow 2'), ('slow 3');
+SELECT count(*) FROM taskq.task_wait_all(ARRAY[:'slow3', :'slow4']::uuid[]) \g /dev/null
 SELECT is((SELECT state FROM taskq.task_wait(:'slow3')), 'completed', 'it ends before');
-SELECT lives_ok($$ SELECT taskq.queue_drop('slow') $$, 'the queue is as it was');
+SELECT lives_ok($$ SELECT taskq.queue_drop('slow'), taskq.queue_drop('two') $$, 'the queue is as it was');
 
 -- who could run it
 SELECT is((taskq.task_explain(:'first')->'required_worker') - 'workers', jsonb_build_object('type', 'internal', 'role', current_user, 'kind', 'explain_never', 'queue', 'never'), 'a task for workers of the server: of its role');

@@ -51,6 +51,8 @@ like($top, qr/held +1 waiting +0 running +paused/, ':top has the queues');
 like($top, qr/gate +##########\.{10} +50%  worker-\d +at the gate/, '... and bars');
 like((word('why', $held, $user))[0], qr/held.*paused/, ':why has the answer');
 like((word('failed', $held, $user))[0], qr/raise_exception.*no such asset/, ':failed the error');
+my ($whole) = word('task', $broken, $user);
+cmp_ok(scalar(() = $whole =~ /x{50}/g), '>=', 4, ':task the whole error');
 like((word('logs', $broken, $user))[0], qr/warning.*about to fail/, ':logs the lines');
 like((word('sitrep', $held, $user))[0], qr/Queue held is paused/, ':sitrep what is wrong');
 like((word("newest\n\\echo newest is :id\n", $running, $user))[0], qr/newest is $held/, ':newest finds the last task');
