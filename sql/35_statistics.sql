@@ -134,8 +134,9 @@ BEGIN
 		RETURN;
 	END IF;
 	types := 'lm';
+	-- what is secret to one owner is no reason to keep another one from its own
 	IF word IS NULL OR NOT EXISTS (SELECT FROM taskq.kind k WHERE word = ANY (k.indexed))
-		OR EXISTS (SELECT FROM taskq.kind k WHERE word = ANY (k.secret)) THEN
+		OR EXISTS (SELECT FROM taskq.kind k JOIN taskq.kind s ON s.owner = k.owner WHERE word = ANY (k.indexed) AND word = ANY (s.secret)) THEN
 		RAISE EXCEPTION 'cannot group by %', coalesce(quote_literal(group_by), 'null') USING ERRCODE = '22023',
 			HINT = 'Argument "group_by" is kind, category, queue, role, submitted_by, tenant, state, worker, tag, or a member of the payload that kind_define(..., indexed => ...) names, and that is no secret.';
 	END IF;

@@ -1,16 +1,15 @@
 /* ---------------------------------------------------------------- what stands still, and alerts */
 
-CREATE FUNCTION taskq_internal.usual(OUT kind text, OUT run interval)
-RETURNS SETOF record LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-SELECT n.kind, max(l.average_run) FROM taskq_internal.lanes() l JOIN taskq_internal.lane n ON n.id = l.lane GROUP BY n.kind
-$$;
-COMMENT ON FUNCTION taskq_internal.usual() IS 'how long tasks of each kind take, in the mean of the last ones';
-
 CREATE VIEW taskq.stalled WITH (security_barrier) AS
 SELECT t.id, t.kind, t.queue, t.run_as, t.worker, t.attempt, t.updated_at AS since,
 	pg_catalog.clock_timestamp() - t.updated_at AS silence, u.run AS usual
 FROM taskq.task_list('{"state": "running"}', 'oldest', NULL, 10000) t
-LEFT JOIN taskq_internal.usual() u ON u.kind = t.kind
+LEFT JOIN (
+	SELECT n.kind, max(l.average_run) AS run
+	FROM taskq_internal.lanes() l JOIN taskq_internal.lane n ON n.id = l.lane JOIN taskq_internal.role r ON r.id = n.role
+	WHERE taskq_internal.role_visible(r.name, r.oid, r.system) AND NOT (SELECT taskq_internal.tenant_limited())
+	GROUP BY n.kind
+) u ON u.kind = t.kind
 CROSS JOIN (SELECT pg_catalog.current_setting('taskq.stalled_after')::interval AS after) s
 WHERE s.after > interval '0' AND t.updated_at + greatest(s.after, 3 * u.run) <= pg_catalog.clock_timestamp();
 COMMENT ON VIEW taskq.stalled IS
@@ -25,7 +24,7 @@ COMMENT ON COLUMN taskq.stalled.worker IS 'who runs it';
 COMMENT ON COLUMN taskq.stalled.attempt IS 'which attempt it is';
 COMMENT ON COLUMN taskq.stalled.since IS 'when it began, or reported progress last';
 COMMENT ON COLUMN taskq.stalled.silence IS 'for so long';
-COMMENT ON COLUMN taskq.stalled.usual IS 'how long tasks of its kind take, in the mean; null: not known';
+COMMENT ON COLUMN taskq.stalled.usual IS 'how long tasks of its kind take, in the mean of those that the caller may see; null: not known, as for who acts for one tenant';
 
 CREATE TABLE taskq_internal.alert (
 	name text COLLATE "C" NOT NULL CONSTRAINT alert_pkey PRIMARY KEY,

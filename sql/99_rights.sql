@@ -119,7 +119,7 @@ GRANT EXECUTE ON FUNCTION
 	TO taskq_operator;
 GRANT EXECUTE ON FUNCTION taskq_internal.alert_value(text, text, text, interval) TO taskq_operator, taskq_monitor;
 GRANT SELECT ON taskq.server, taskq.stalled, taskq.warning TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
-GRANT EXECUTE ON FUNCTION taskq.sitrep(), taskq_internal.report(), taskq_internal.warnings(jsonb), taskq_internal.usual()
+GRANT EXECUTE ON FUNCTION taskq.sitrep(), taskq_internal.report(), taskq_internal.warnings(jsonb)
 	TO taskq_user, taskq_worker, taskq_operator, taskq_monitor;
 GRANT EXECUTE ON FUNCTION
 	taskq.kind_define,

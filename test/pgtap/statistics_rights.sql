@@ -1,6 +1,6 @@
 -- Statistics tell nobody of tasks that it may not see.
 \ir include/prologue.psql
-SELECT plan(22);
+SELECT plan(24);
 
 CREATE ROLE srights_gate LOGIN NOINHERIT;
 CREATE ROLE srights_web NOLOGIN;
@@ -80,6 +80,17 @@ SET request.jwt.claims = '{"sub": "b"}';
 SELECT ok(position('srights' IN taskq.metrics()) = 0, 'and no counters, which know no tenants');
 RESET SESSION AUTHORIZATION;
 RESET request.jwt.claims;
+
+-- what one owner calls secret, another one may count by
+GRANT taskq_developer TO srights_other;
+SET ROLE srights_other;
+SELECT taskq.kind_define('srights_blocker', 'srights_work(jsonb)', secret => '{who}') \g /dev/null
+RESET ROLE;
+SET ROLE srights_monitor;
+SELECT is(completed('who'), 'ann 3, bob 5', 'a secret of one owner keeps nobody from counting by a member of another one''s kind');
+RESET ROLE;
+SELECT taskq.kind_define('srights_secret', 'srights_work(jsonb)', secret => '{who}') \g /dev/null
+SELECT is(error_of($$SELECT completed('who')$$), '22023', 'but of the same owner');
 
 -- who asks directly
 SET ROLE srights_other;

@@ -111,6 +111,14 @@ ok(told(qr/Asynchronous notification "taskq" with payload "\{"task_id":"$stuck",
 open_gate($node, $db, 'stuck');
 is(wait_task($node, $db, $stuck), 'completed', '... which goes on all the same');
 
+# how long tasks of others take is not told
+my $theirs = as_role($node, $db, 'plain', q{SELECT taskq.task_submit('gate', '{"gate": "theirs"}')});
+my $usual = sub { as_role($node, $db, $_[0], "SELECT coalesce(usual::text, 'not known') FROM taskq.stalled WHERE id = '$theirs'") };
+$node->poll_query_until($db, "SELECT count(*) > 0 FROM taskq.stalled WHERE id = '$theirs'") or die 'it does not stand still';
+isnt($usual->('seer'), 'not known', 'a monitor is told how long tasks of the kind take');
+is($usual->('plain'), 'not known', '... but not who has run none of them');
+open_gate($node, $db, 'theirs');
+
 $in .= "\\q\n";
 $listener->finish;
 done_testing();
