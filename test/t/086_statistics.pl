@@ -112,14 +112,20 @@ is(late($_), 1, "and another role's kind is, by name: $_") for qw(m h d a);
 SKIP:
 {
 	my $promtool = (grep { -x } map { "$_/promtool" } split /:/, $ENV{PATH})[0];
-	skip 'no promtool here: it comes with the package prometheus', 1 if !defined $promtool;
+	skip 'no promtool here: it comes with the package prometheus', 3 if !defined $promtool;
 	sql($node, $db, q{SELECT taskq.kind_define(E'a"b\\c', 'work(jsonb)', queue => 'ä "q"')});
 	sql($node, $db, q{SELECT taskq.task_submit(E'a"b\\c') \gset
 SELECT state FROM taskq.task_wait(:'task_submit')});
+	sql($node, $db, q{SELECT taskq.queue_define('put off'), taskq.queue_pause('put off')});
+	sql($node, $db, q{SELECT taskq.task_submit(E'a"b\c', queue => 'put off')});
 	my $metrics = sql($node, $db, 'SELECT taskq.metrics()') . "\n";
 	my ($out, $err) = ('', '');
 	my $ok = IPC::Run::run([ $promtool, 'check', 'metrics' ], '<', \$metrics, '>', \$out, '2>', \$err);
 	ok($ok && $err eq '', 'promtool has nothing to say about metrics()') or diag($out, $err, $metrics);
+	$ok = IPC::Run::run([ $promtool, 'check', 'rules', "$FindBin::RealBin/../../examples/prometheus-rules.yml" ], '>', \$out, '2>&1');
+	ok($ok, '... nor about the example\'s rules') or diag($out);
+	my @unknown = grep { my $name = $_; !($metrics =~ /^# TYPE $name /m) } slurp_file("$FindBin::RealBin/../../examples/prometheus-rules.yml") =~ /\b(taskq_\w+?)(?:_bucket)?(?=[{\[) ])/g;
+	is("@unknown", '', '... whose metrics are there');
 }
 
 done_testing();
