@@ -116,7 +116,8 @@ say(Saying *saying, int level, const char *message, Jsonb *details,
 		return;
 	line = new_line(saying);
 	line->level = level;
-	if (at != DT_NOBEGIN)
+	/* a moment that has been; else who computes with it gets an error */
+	if (at != DT_NOBEGIN && at < line->at)
 		line->at = at;
 	if (says_too_much(saying))
 	{

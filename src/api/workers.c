@@ -103,9 +103,9 @@ worker_limits(const WorkerCopy *copy)
 	taskq_json_number(&state, "max_concurrent_tasks", 1);
 	taskq_json_number(&state, "max_tasks", taskq_worker_max_tasks);
 	taskq_json_text(&state, "default_timeout",
-					GetConfigOption("taskq.default_timeout", false, false));
+					GetConfigOptionByName("taskq.default_timeout", NULL, false));
 	taskq_json_text(&state, "idle_timeout",
-					GetConfigOption("taskq.worker_idle_timeout", false, false));
+					GetConfigOptionByName("taskq.worker_idle_timeout", NULL, false));
 	if (copy->work_mem > 0)
 	{
 		taskq_json_text(&state, "work_mem", psprintf("%dkB", copy->work_mem));

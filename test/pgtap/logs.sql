@@ -1,6 +1,6 @@
 -- Logs of tasks: log(), task_log(), what is captured, reading.
 \ir include/prologue.psql
-SELECT plan(51);
+SELECT plan(52);
 
 CREATE ROLE log_user LOGIN;
 CREATE ROLE log_other LOGIN;
@@ -94,6 +94,10 @@ SELECT is(taskq.task_log(:'id', :'token', 'again'), 1, 'the next attempt begins 
 RESET SESSION AUTHORIZATION;
 SELECT is(lines(:'id'), '1 1 info begun; 1 2 info two; 1 3 error three {"n": 3}; 1 4 warning further lines of this attempt are not kept: taskq.max_log_lines is 3; 2 1 info again', 'the log of both');
 SELECT is(logged_at, '2020-01-01 00:00Z', 'a line may say when it was') FROM taskq.task_logs(:'id', 'error');
+SET SESSION AUTHORIZATION log_worker;
+SELECT taskq.task_log(:'id', :'token', lines => '[{"message": "late", "at": "infinity"}, {"message": "early", "at": "-infinity"}]') \g /dev/null
+RESET SESSION AUTHORIZATION;
+SELECT is((SELECT count(*) FROM taskq.task_logs(:'id') WHERE now() - logged_at >= interval '0'), 7::int8, '... that has been');
 ALTER DATABASE :"db" RESET taskq.max_log_lines;
 RESET taskq.max_log_lines;
 SELECT taskq.worker_restart() \g /dev/null

@@ -29,7 +29,7 @@ SELECT is((w.type, w.state, w.running, w.kind)::text, '(internal,busy,1,crew_gat
 SELECT ok('crew_gate' = ANY (w.kinds) AND NOT 'crew_video' = ANY (w.kinds), '... has the kinds that it may run') FROM taskq.worker w WHERE w.name = :'worker';
 SELECT ok(NOT 'crew_else' = ANY (w.kinds), '... not those that run as somebody else') FROM taskq.worker w WHERE w.name = :'worker';
 SELECT is(w.queues, NULL, '... of all queues') FROM taskq.worker w WHERE w.name = :'worker';
-SELECT is((w.limits->>'max_concurrent_tasks', w.limits->>'work_mem')::text, '(1,4096kB)', '... its limits') FROM taskq.worker w WHERE w.name = :'worker';
+SELECT is((w.limits->>'max_concurrent_tasks', w.limits->>'work_mem', w.limits->>'default_timeout', w.limits->>'idle_timeout')::text, '(1,4096kB,0,1min)', '... its limits') FROM taskq.worker w WHERE w.name = :'worker';
 SELECT ok(w.memory > 0 AND w.peak_memory >= w.memory AND w.cpu IS NOT NULL AND w.cpu_percent IS NOT NULL, '... what its process uses') FROM taskq.worker w WHERE w.name = :'worker';
 INSERT INTO gate VALUES ('crew');
 SELECT state FROM taskq.task_wait(:'id') \g /dev/null
