@@ -40,7 +40,7 @@ SELECT CASE
 		format('taskq.trusted_gateways names %s, which is no role of this server: its claims are not believed.', g.missing)
 	WHEN g.n = 0 AND EXISTS (SELECT FROM pg_statistic s JOIN pg_class c ON c.oid = s.starelid
 			JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = s.staattnum
-			WHERE c.relnamespace = 'taskq_internal'::regnamespace AND a.attname = 'tenant' AND s.stanullfrac < 1) THEN
+			WHERE c.relnamespace = 'taskq_internal'::regnamespace AND a.attname = 'tenant' AND NOT a.attnotnull AND s.stanullfrac < 1) THEN
 		'There are tasks of tenants, but taskq.trusted_gateways is empty: name the role of the gateway (for PostgREST its authenticator), or new tasks are of no tenant and everybody''s.'
 	WHEN g.n = 0 AND EXISTS (SELECT FROM taskq_internal.kind_grant k JOIN taskq_internal.role r ON r.id = k.role
 			JOIN pg_roles p ON p.rolname = r.name WHERE NOT p.rolcanlogin) THEN

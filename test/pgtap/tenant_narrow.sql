@@ -1,6 +1,6 @@
 -- Claims take away also where they are not believed; a gateway without claims acts for nobody.
 \ir include/prologue.psql
-SELECT plan(39);
+SELECT plan(40);
 
 CREATE ROLE narrow_gate LOGIN NOINHERIT;
 CREATE ROLE narrow_other LOGIN NOINHERIT;	-- a gateway that nobody named
@@ -14,6 +14,12 @@ GRANT taskq_user TO narrow_web, narrow_app;
 GRANT taskq_worker TO narrow_worker, narrow_all;
 GRANT taskq_operator TO narrow_op;
 SELECT is(taskq.sitrep()->>'why_tenants', NULL, 'nobody acts for anybody: nothing to say');
+SELECT taskq.kind_define('narrow_echo', 'echo(jsonb)') \g /dev/null
+SELECT taskq.task_submit('narrow_echo') AS id \gset
+SELECT state FROM taskq.task_wait(:'id') \g /dev/null
+SELECT taskq.task_delete(:'id'), taskq.kind_drop('narrow_echo') \g /dev/null
+ANALYZE taskq_internal.lane;
+SELECT is(taskq.sitrep()->>'why_tenants', NULL, '... nor when there are tasks of nobody');
 
 -- looks a task up by its id, from inside of a task
 CREATE FUNCTION narrow_work(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
