@@ -802,6 +802,7 @@ case_lists() {
 		statistics of 30 days|SELECT taskq.statistics('30 days')
 		statistics of 24 hours by tag|SELECT * FROM taskq.statistics_by('24 hours', 'tag')
 		metrics|SELECT taskq.metrics()
+		sitrep|SELECT taskq.sitrep()
 	END
 	clean
 }
