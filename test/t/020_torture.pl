@@ -77,6 +77,12 @@ $node->safe_psql(
 			UPDATE counter SET n = n + 1000000 WHERE id = (p->>'counter')::int;
 			PERFORM taskq.retry('0 s');
 		END IF;
+		IF p ? 'log' THEN
+			FOR i IN 1..(p->>'log')::int LOOP
+				PERFORM taskq.log('line ' || i);
+			END LOOP;
+			RAISE NOTICE 'and a notice';
+		END IF;
 		-- residue: cursors that stay open, with and without hold
 		IF p ? 'cursor' THEN
 			OPEN c FOR SELECT generate_series(1, 10);
@@ -210,10 +216,13 @@ $node->safe_psql(
 				WHEN 10 THEN '{"defer": 1}'
 				-- beyond what fits into a page
 				WHEN 11 THEN jsonb_build_object('large', (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 200)))
+				WHEN 12 THEN jsonb_build_object('log', (random() * 20)::int)
+				WHEN 13 THEN '{"log": 3, "again": 1}'
 				ELSE '{}' END;
 			BEGIN
 				key := CASE WHEN what = 'count_keyed' OR (what = 'count_outside' AND random() < 0.3) THEN (random() * 10)::int::text END;
 				INSERT INTO submitted SELECT taskq.task_submit(what, payload || CASE WHEN key IS NULL THEN '{}' ELSE jsonb_build_object('key', key) END, concurrency_key => key, priority => (random() * 2)::int,
+					tags => CASE WHEN random() < 0.1 THEN ARRAY['a', 'b' || (random() * 3)::int] END,
 					delay => CASE WHEN random() < 0.1 THEN random() * interval '300 ms'
 						WHEN random() < 0.001 THEN random() * current_setting('torture.delay')::interval END), what;
 				IF random() < 0.05 THEN
@@ -265,6 +274,7 @@ $node->safe_psql(
 					PERFORM taskq.task_fail(c.id, c.token, 'not this time');
 				ELSE
 					PERFORM taskq.task_heartbeat(c.id, c.token, current => 1);
+					PERFORM taskq.task_log(c.id, c.token, 'from outside');
 					began := clock_timestamp();
 					UPDATE counter SET n = counter.n + 1 WHERE id = (c.payload->>'counter')::int;
 					INSERT INTO effect (task, note) VALUES (c.id, 'counted');
@@ -287,7 +297,8 @@ $node->safe_psql(
 		INSERT INTO ended SELECT id, kind, state, error->>'sqlstate', error->>'message' FROM taskq.task WHERE ready ON CONFLICT DO NOTHING
 	$$;
 	CREATE FUNCTION any_leaf() RETURNS text LANGUAGE sql AS $$
-		SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'taskq_internal.task'::regclass ORDER BY random() LIMIT 1
+		SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'taskq_internal'::regnamespace AND relkind = 'r'
+			AND relname ~ '^(task|task|label|log)_(..|keep)$' ORDER BY random() LIMIT 1
 	$$;
 });
 
@@ -395,6 +406,7 @@ my @blows = (
 	[ 2, 'VACUUM FULL of a leaf', sub { rebuild('VACUUM FULL'); } ],
 	[ 2, 'VACUUM of a leaf', sub { rebuild('VACUUM'); } ],
 	[ 3, 'REINDEX CONCURRENTLY of a leaf', sub { rebuild('REINDEX TABLE CONCURRENTLY'); } ],
+	[ 2, 'tasks are counted anew', sub { try_sql('SELECT taskq.task_recount()'); } ],
 	[ 3, 'workers are replaced', sub { try_sql('SELECT taskq.worker_restart()'); } ]);
 my @wheel = map { ($_) x $_->[0] } @blows;
 
@@ -475,6 +487,19 @@ ok($node->poll_query_until($db, 'SELECT count(*) = 0 FROM taskq_internal.keyed')
 is( sql($node, $db, q{SELECT count(*) FROM (SELECT key, task, during, lag(during) OVER w, lag(task) OVER w AS other FROM key_held WINDOW w AS (PARTITION BY key ORDER BY during)) s WHERE during && lag}),
 	'0', 'never two of a key ran at once')
   or diag(sql($node, $db, q{SELECT * FROM (SELECT key, task, during, lag(during) OVER w, lag(task) OVER w AS other FROM key_held WINDOW w AS (PARTITION BY key ORDER BY during)) s WHERE during && lag LIMIT 10}));
+# what belongs to tasks: nothing of it twice, nothing without a task, none missing
+is( sql($node, $db, q{SELECT (SELECT count(*) - count(DISTINCT (id, seq)) FROM taskq_internal.log_all),
+		(SELECT count(*) FROM taskq_internal.log_all l WHERE NOT EXISTS (SELECT FROM taskq_internal.task t WHERE t.id = l.id AND t.slot = l.slot))}),
+	'0|0', 'no line of a log is there twice, or without its task');
+is( sql($node, $db, q{SELECT (SELECT count(*) FROM taskq_internal.task WHERE state = 'f' OR state = 'x' OR tags IS NOT NULL) > 0,
+		(SELECT count(*) FROM (SELECT id FROM taskq_internal.task WHERE state = 'f' EXCEPT SELECT id FROM taskq.task_list('{"state": "failed"}', n => 10000)) s),
+		(SELECT count(*) FROM (SELECT id FROM taskq_internal.task WHERE state = 'x' EXCEPT SELECT id FROM taskq.task_list('{"state": "cancelled"}', n => 10000)) s),
+		(SELECT count(*) FROM (SELECT id FROM taskq_internal.task WHERE tags @> '{b1}' EXCEPT SELECT id FROM taskq.task_list('{"tag": "b1"}', n => 10000)) s)}),
+	't|0|0|0', 'lists miss no task');
+$node->safe_psql($db, 'SELECT taskq.task_recount()');
+is( sql($node, $db, q{SELECT count(*) FROM (SELECT state, sum(n) FROM taskq.task_counts() WHERE n <> 0 GROUP BY 1) c FULL JOIN (SELECT state, count(*) AS n FROM taskq.task GROUP BY 1) t ON t.state = c.state AND t.n = c.sum WHERE t.n IS NULL OR c.sum IS NULL}),
+	'0', 'counted anew, the counts are true')
+  or diag(sql($node, $db, q{SELECT state, sum(n) FROM taskq.task_counts() GROUP BY 1}), sql($node, $db, q{SELECT state, count(*) FROM taskq.task GROUP BY 1}));
 is( sql($node, $db, q{SELECT string_agg(concat_ws(' ', name, waiting, running), ', ' ORDER BY name) FROM taskq.queue}), 'default 0 0, outside 0 0', '... and the counts of the queues say so');
 $node->safe_psql($db, q{SELECT taskq.task_submit('count_outside') FROM generate_series(1, 30)});
 is( (split /\n/, sql($node, $db, q{BEGIN; SELECT count(*) FROM taskq.task_claim('outside', n => 50); ROLLBACK}))[0],
