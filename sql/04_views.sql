@@ -424,7 +424,7 @@ LEFT JOIN (SELECT n.queue, count(*) AS n
 COMMENT ON VIEW taskq.queue IS
 'Queues: paused or not, what waits and what runs
 
-waiting is an estimate kept in shared memory; after a restart of the server it starts from the queue''s first tasks. waiting and running count the tasks of roles that the caller is a member of and of kinds that it owns or works on; they are null for who acts for one tenant.';
+waiting is an estimate kept in shared memory; after a restart of the server it starts from what was counted (task_counts). waiting and running count the tasks of roles that the caller is a member of and of kinds that it owns or works on; they are null for who acts for one tenant.';
 COMMENT ON COLUMN taskq.queue.name IS 'name for task_submit and kind_define';
 COMMENT ON COLUMN taskq.queue.paused IS 'by queue_pause; nothing of it is started';
 COMMENT ON COLUMN taskq.queue.max_running IS 'how many of its tasks run at a time at most; null: no limit';

@@ -10,7 +10,7 @@ LEFT JOIN (
 	WHERE taskq_internal.role_visible(r.name, r.oid, r.system) AND NOT (SELECT taskq_internal.tenant_limited())
 	GROUP BY n.kind
 ) u ON u.kind = t.kind
-CROSS JOIN (SELECT pg_catalog.current_setting('taskq.stalled_after')::interval AS after) s
+CROSS JOIN (SELECT coalesce(pg_catalog.current_setting('taskq.stalled_after', true), '0')::interval AS after) s
 WHERE s.after > interval '0' AND t.updated_at + greatest(s.after, 3 * u.run) <= pg_catalog.clock_timestamp();
 COMMENT ON VIEW taskq.stalled IS
 'Running tasks that show no sign of life
@@ -137,14 +137,17 @@ WITH seen AS MATERIALIZED (
 	CROSS JOIN LATERAL (SELECT CASE WHEN a.enabled THEN taskq_internal.alert_value(a.metric, a.queue, a.kind, a."window") END AS value) v
 ), next AS MATERIALIZED (
 	SELECT s.*,
-		CASE WHEN s.exceeds THEN coalesce(s.exceeded_since, s.now) WHEN NOT s.clears AND s.firing_since IS NOT NULL THEN s.exceeded_since END AS exceeded,
+		CASE WHEN s.exceeds THEN least(s.exceeded_since, s.now) WHEN NOT s.clears AND s.firing_since IS NOT NULL THEN s.exceeded_since END AS exceeded,
 		CASE WHEN s.firing_since IS NOT NULL AND NOT s.clears THEN s.firing_since
-			WHEN s.exceeds AND s.now - coalesce(s.exceeded_since, s.now) >= s.patience THEN s.now END AS firing
+			WHEN s.exceeds AND s.now - least(s.exceeded_since, s.now) >= s.patience THEN s.now END AS firing
 	FROM seen s
 ), changed AS MATERIALIZED (
 	SELECT n.*, (n.firing IS NOT NULL) <> (n.firing_since IS NOT NULL) AS turned
 	FROM next n
+	JOIN taskq_internal.alert a ON a.name = n.name
 	WHERE n.exceeded IS DISTINCT FROM n.exceeded_since OR n.firing IS DISTINCT FROM n.firing_since
+	-- not of one that is being dropped, which would leave something to the next of that name
+	FOR KEY SHARE OF a SKIP LOCKED
 ), written AS (
 	INSERT INTO taskq_internal.alert_state AS o (name, exceeded_since, firing_since, value, cleared_at, times)
 	SELECT c.name, c.exceeded, c.firing, c.value,

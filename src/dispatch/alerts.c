@@ -43,7 +43,7 @@ static int	ntold = 0;
 static bool
 any_alert(void)
 {
-	static uint64 of = 0;
+	static uint64 of = PG_UINT64_MAX;	/* not known */
 	static bool any = false;
 	uint64		definitions =
 	pg_atomic_read_u64(&taskq_shared->definitions);
@@ -174,9 +174,10 @@ taskq_check_alerts(void)
 		tell_stalled();
 		db->next_check = again ? next : DT_NOEND;
 	}
-	if (anything(alerts))
+	/* nor later than that if the clock was set back meanwhile */
+	if (anything(alerts) || (alerts && db->next_check != DT_NOEND))
 		db->next_check = Min(db->next_check, next);
-	else if (!alerts)
+	else
 		db->next_check = DT_NOEND;
 	taskq_look_again_at(db->next_check);
 }

@@ -52,11 +52,13 @@
 #include "store/defs.h"
 #include "store/ready.h"
 #include "store/state.h"
+#include "store/stocks.h"
 #include "store/store.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -222,6 +224,54 @@ find_databases(void)
 
 /* ---- lanes ---- */
 
+typedef struct LaneCount
+{
+	int32		lane;
+	int64		n;
+} LaneCount;
+
+static void
+count_pending(const TaskqStock *stock, void *arg)
+{
+	LaneCount  *count;
+	bool		found;
+
+	if (stock->state != TASKQ_PENDING)
+		return;
+	count = hash_search(arg, &stock->lane, HASH_ENTER, &found);
+	count->n = (found ? count->n : 0) + stock->n;
+}
+
+/* How many tasks waited in each lane when that was written last. */
+static HTAB *
+read_pending(void)
+{
+	HASHCTL		ctl = {.keysize = sizeof(int32),
+		.entrysize = sizeof(LaneCount),
+	.hcxt = CurrentMemoryContext};
+	HTAB	   *table = hash_create("taskq lanes' tasks", 256, &ctl,
+									HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+
+	taskq_stock_visit(NULL, count_pending, table);
+	return table;
+}
+
+/* So many wait, if there is any; a look that finds none says so. */
+static void
+set_waiting(int32 id, HTAB *pending)
+{
+	LaneCount  *count = hash_search(pending, &id, HASH_FIND, NULL);
+	TaskqLane  *lane;
+
+	if (count == NULL)
+		return;
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	lane = taskq_lane_find(MyDatabaseId, id);
+	if (lane != NULL && lane->dirty)
+		lane->waiting = Max(lane->waiting, count->n);
+	LWLockRelease(taskq_main_lock);
+}
+
 /*
  * Make a lane known, and look for its first tasks.
  *
@@ -267,6 +317,7 @@ load_each_lane(void)
 {
 	List	   *ids = taskq_lane_ids();
 	ListCell   *lc;
+	HTAB	   *pending = taskq_dispatcher.db->loaded ? NULL : read_pending();
 	int			foreign = 0;
 	bool		scarce = false;
 
@@ -278,9 +329,13 @@ load_each_lane(void)
 		if (lane == NULL)
 			continue;
 		if (lane->foreign)
+		{
 			foreign++;
-		else
-			load_lane(lane, &scarce);
+			continue;
+		}
+		load_lane(lane, &scarce);
+		if (pending != NULL)
+			set_waiting(lane->id, pending);
 	}
 	return foreign;
 }
@@ -350,6 +405,9 @@ load_lanes(void)
 			 (taskq_dispatcher.db->next_sweep == DT_NOEND &&
 			  taskq_dispatcher.db->sweeper == 0))
 		taskq_dispatcher.db->next_sweep = DT_NOBEGIN;
+	/* an alert may have fired when the server was stopped */
+	if (!taskq_dispatcher.db->loaded)
+		taskq_dispatcher.db->next_check = DT_NOBEGIN;
 	taskq_dispatcher.db->loaded = true;
 	LWLockRelease(taskq_main_lock);
 }

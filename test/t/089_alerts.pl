@@ -66,6 +66,7 @@ $listener = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr($db), '-f', 
 $in .= qq{LISTEN "taskq:alert"; LISTEN taskq;\nSELECT 'listens';\n};
 told(qr/listens/);
 is(sql($node, $db, q{SELECT state, times FROM taskq.alert WHERE name = 'long'}), 'firing|1', 'it still does after a restart');
+is(sql($node, $db, q{SELECT waiting FROM taskq.queue WHERE name = 'slow'}), 3, '... and how many wait is known');
 $node->safe_psql($db, q{SELECT taskq.queue_resume('slow')});
 ok(state_is('long', 'ok') && state_is('old', 'ok'), 'they clear when the queue is empty');
 ok(told(qr/"alert": "long".*"state": "cleared"/), '... which listeners are told');
@@ -87,6 +88,34 @@ is(sql($node, $db, q{SELECT value FROM taskq.alert WHERE name = 'rate'}), '100',
 $node->safe_psql($db, q{SELECT taskq.alert_disable('rate')});
 ok(state_is('rate', 'disabled'), 'one that is switched off');
 $node->safe_psql($db, q{SELECT taskq.alert_drop('rate'), taskq.alert_drop('some')});
+
+# one that is dropped while it is looked at leaves nothing to the next of its name
+$node->safe_psql($db, q{
+	SELECT taskq.queue_pause('slow');
+	SELECT taskq.alert_define('dropped', 'queue_length', 1, '1 h', queue => 'slow')});
+my $dropper = $node->background_psql($db);
+$dropper->query_safe(q{BEGIN; SELECT taskq.alert_drop('dropped')});
+submit($node, $db, 'short', '{}', q{queue => 'slow'}) for 1 .. 3;
+ok(state_is('long', 'firing'), 'others fire while one is being dropped');
+$dropper->query_safe('COMMIT');
+$dropper->quit;
+is(sql($node, $db, q{SELECT count(*) FROM taskq_internal.alert_state WHERE name = 'dropped'}), 0, '... of which nothing is left');
+$node->safe_psql($db, q{SELECT taskq.queue_resume('slow')});
+ok(state_is('long', 'ok'), '... and the others clear');
+
+# one that fired when the server was stopped, and has no reason to any more
+ok(nobody_there(), 'nothing is there');
+$node->safe_psql($db, q{UPDATE taskq_internal.alert_state SET firing_since = now(), exceeded_since = now() WHERE name = 'long'});
+is(sql($node, $db, q{SELECT state FROM taskq.alert WHERE name = 'long'}), 'firing', 'an alert fires');
+$in .= "\\q\n";
+$listener->finish;
+$node->restart;
+($in, $out, $err) = ('', '', '');
+$timer->reset;
+$listener = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr($db), '-f', '-' ], '<', \$in, '>', \$out, '2>', \$err, $timer);
+$in .= qq{LISTEN "taskq:alert"; LISTEN taskq;\nSELECT 'listens';\n};
+told(qr/listens/);
+ok(state_is('long', 'ok'), '... and clears after a restart, though nothing is done then');
 
 # nobody works on it
 $node->safe_psql($db, q{SELECT taskq.alert_define('alone', 'no_worker', 0, '0 s', kind => 'outside')});
