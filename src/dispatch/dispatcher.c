@@ -63,6 +63,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#define LAST_PASSES 4			/* to write what was logged, before we leave */
 #define MAX_PUT_OFF_MS 60000	/* of a chore that fails again and again */
 
 static bool clean_exit = false;
@@ -108,7 +109,8 @@ write_last_logs(int code, Datum arg)
 		return;
 	AbortOutOfAnyTransaction();
 	MemoryContextSwitchTo(taskq_dispatcher.context);
-	taskq_write_logs();
+	for (int i = 0; i < LAST_PASSES && taskq_ring_left(MyDatabaseId); i++)
+		taskq_write_logs();
 }
 
 static bool
@@ -897,6 +899,26 @@ run_chore(int which)
 	MemoryContextSwitchTo(taskq_dispatcher.context);
 }
 
+/*
+ * Write what tasks have logged in a database that taskq.databases does not
+ * name any more, before it is forgotten.  A line that comes later calls us.
+ */
+static void
+write_logs_before_we_go(void)
+{
+	bool		ready;
+
+	taskq_pass_begin();
+	ready = taskq_store_ready();
+	taskq_pass_commit();
+	for (int i = 0; i < LAST_PASSES && ready; i++)
+	{
+		if (taskq_ring_quiet(taskq_dispatcher.db))
+			return;
+		run_chore(CHORE_LOGS);
+	}
+}
+
 /* The settings again, if somebody has told the server to read them. */
 static void
 read_settings(void)
@@ -960,6 +982,7 @@ taskq_dispatcher_main(Datum arg)
 		run_chore(CHORE_FIND);
 		if (!serves_here())
 		{
+			write_logs_before_we_go();
 			if (forget_database())
 				break;
 			continue;

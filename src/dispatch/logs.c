@@ -133,8 +133,11 @@ next_portion(Portion *portion, int64 *after, bool *all)
 void
 taskq_write_logs(void)
 {
+	static int64 ended_at = 0;	/* the next pass goes on there, so that many
+								 * that can't be written do not keep it from
+								 * the others */
+	int64		after = ended_at;
 	Portion    *portion;
-	int64		after = 0;
 	bool		all = true;
 	bool		more = true;
 
@@ -148,5 +151,6 @@ taskq_write_logs(void)
 		CHECK_FOR_INTERRUPTS();
 		more = next_portion(portion, &after, &all);
 	}
+	ended_at = more ? after : 0;
 	taskq_look_again_in(!all ? BUSY_MS : more ? 0 : HUSH_MS);
 }

@@ -141,6 +141,17 @@ like(slurp_file($node->logfile), qr/LOG:  taskq: task $self failed: kind "talk",
 	'... so is the server log, in one line');
 poll("SELECT NOT EXISTS (SELECT FROM taskq_internal.ring_lines())", '... its lines are written then');
 
+# --- a database that is served no more while a task runs
+
+my $shut = submit($node, $db, 'talk', '{"n": 500, "gate": "shut"}');
+poll("SELECT message = 'at the gate' FROM taskq.task_status('$shut')", 'a task is about to log');
+$node->safe_psql($db, $_) foreach q{ALTER SYSTEM SET taskq.databases = 'another'}, 'SELECT pg_reload_conf()';
+poll("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'taskq dispatcher')", '... when its database is taken away');
+open_gate($node, $db, 'shut');
+is(wait_task($node, $db, $shut, '30 s'), 'completed', '... it goes on');
+$node->safe_psql($db, $_) foreach 'ALTER SYSTEM RESET taskq.databases', 'SELECT pg_reload_conf()';
+is(counts($shut), '500|500|0', '... and none of its lines is lost');
+
 # --- a database that is dropped, with lines that can't be written
 
 taskq_database($node, 'going');
