@@ -509,9 +509,10 @@ set_times(TaskqRow *row, char from, const TaskqChange *change, Sample *sample)
 		return;
 	if (finished == 0)
 		finished = GetCurrentTimestamp();
-	ready = taskq_row_isnull(row, run_at)
-		? taskq_id_time(DatumGetUUIDP(taskq_row_value(row, id)))
-		: DatumGetTimestampTz(taskq_row_value(row, run_at));
+	/* run_at may be any moment, but no task waits before there is one */
+	ready = taskq_id_time(DatumGetUUIDP(taskq_row_value(row, id)));
+	if (!taskq_row_isnull(row, run_at))
+		ready = Max(ready, DatumGetTimestampTz(taskq_row_value(row, run_at)));
 	sample->started = true;
 	sample->wait_us = Max(0, started - Min(ready, started));
 	sample->run_us = sample->max_us = Max(0, finished - started);

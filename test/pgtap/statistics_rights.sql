@@ -1,6 +1,6 @@
 -- Statistics tell nobody of tasks that it may not see.
 \ir include/prologue.psql
-SELECT plan(24);
+SELECT plan(25);
 
 CREATE ROLE srights_gate LOGIN NOINHERIT;
 CREATE ROLE srights_web NOLOGIN;
@@ -91,6 +91,13 @@ SELECT is(completed('who'), 'ann 3, bob 5', 'a secret of one owner keeps nobody 
 RESET ROLE;
 SELECT taskq.kind_define('srights_secret', 'srights_work(jsonb)', secret => '{who}') \g /dev/null
 SELECT is(error_of($$SELECT completed('who')$$), '22023', 'but of the same owner');
+
+-- nobody makes others wait for thousands of years
+SET ROLE srights_other;
+SELECT taskq.task_submit('srights_own', run_at => '4713-01-01 BC') AS old \gset
+SELECT state FROM taskq.task_wait(:'old', '30 s') \g /dev/null
+SELECT ok(mean_wait < interval '1 hour', 'a task waits from its submit on, whatever its run_at') FROM taskq.statistics_by('1 hour') WHERE key = 'srights_own';
+RESET ROLE;
 
 -- who asks directly
 SET ROLE srights_other;
