@@ -60,7 +60,7 @@ COMMENT ON AGGREGATE taskq_internal.histogram_sum(int8[]) IS 'histograms add up'
 CREATE FUNCTION taskq_internal.histogram_quantile(histogram int8[], quantile float8) RETURNS float8
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'taskq_histogram_quantile_sql';
 COMMENT ON FUNCTION taskq_internal.histogram_quantile(int8[], float8) IS
-'so many microseconds that part took at most, to an eighth; null if there are none';
+'so many microseconds that part took at most, off by a quarter at most; null if there are none';
 CREATE FUNCTION taskq_internal.histogram_upto(histogram int8[], us int8) RETURNS int8
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'taskq_histogram_upto_sql';
 COMMENT ON FUNCTION taskq_internal.histogram_upto(int8[], int8) IS 'how many took so many microseconds at most, by whole buckets';
@@ -90,9 +90,9 @@ CREATE FUNCTION taskq_internal.times(histogram int8[], mean_us float8, max_us in
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 SELECT jsonb_build_object('mean', round((mean_us / 1e6)::numeric, 6),
-	'p50', round((taskq_internal.histogram_quantile(histogram, 0.5) / 1e6)::numeric, 6),
-	'p95', round((taskq_internal.histogram_quantile(histogram, 0.95) / 1e6)::numeric, 6),
-	'p99', round((taskq_internal.histogram_quantile(histogram, 0.99) / 1e6)::numeric, 6))
+	'p50', round((least(taskq_internal.histogram_quantile(histogram, 0.5), max_us) / 1e6)::numeric, 6),
+	'p95', round((least(taskq_internal.histogram_quantile(histogram, 0.95), max_us) / 1e6)::numeric, 6),
+	'p99', round((least(taskq_internal.histogram_quantile(histogram, 0.99), max_us) / 1e6)::numeric, 6))
 	|| CASE WHEN max_us IS NULL THEN '{}' ELSE jsonb_build_object('max', round(max_us / 1e6, 6)) END;
 END;
 COMMENT ON FUNCTION taskq_internal.times(int8[], float8, int8) IS 'mean, quantiles and maximum of a time, in seconds';
@@ -202,8 +202,8 @@ SELECT s.key, s.completed + s.failed + s.cancelled, s.completed, s.failed, s.can
 	round(100.0 * s.completed / nullif(s.completed + s.failed + s.cancelled, 0), 1),
 	round((s.completed / nullif(extract(epoch FROM clock_timestamp() - t.since) / 60, 0))::numeric, 2),
 	s.run_us / nullif(s.runs, 0) * interval '1 us',
-	taskq_internal.histogram_quantile(s.run_times, 0.5) * interval '1 us', taskq_internal.histogram_quantile(s.run_times, 0.95) * interval '1 us',
-	taskq_internal.histogram_quantile(s.run_times, 0.99) * interval '1 us', s.max_us * interval '1 us',
+	least(taskq_internal.histogram_quantile(s.run_times, 0.5), s.max_us) * interval '1 us', least(taskq_internal.histogram_quantile(s.run_times, 0.95), s.max_us) * interval '1 us',
+	least(taskq_internal.histogram_quantile(s.run_times, 0.99), s.max_us) * interval '1 us', s.max_us * interval '1 us',
 	s.wait_us / nullif(s.waits, 0) * interval '1 us',
 	taskq_internal.histogram_quantile(s.wait_times, 0.5) * interval '1 us', taskq_internal.histogram_quantile(s.wait_times, 0.95) * interval '1 us',
 	taskq_internal.histogram_quantile(s.wait_times, 0.99) * interval '1 us',
@@ -215,7 +215,7 @@ END;
 COMMENT ON FUNCTION taskq.statistics_by(interval, text, bool) IS
 'Statistics of the tasks that ended lately, a row a group
 
-group_by is kind, category, queue, worker, role, submitted_by, tenant, tag, state, or a member of the payload that kinds name as indexed. throughput is completed tasks a minute; times to an eighth. Up to 90 minutes are counted by the minute, up to 7 days by the hour, more by the day of UTC: from the beginning of the first one.';
+group_by is kind, category, queue, worker, role, submitted_by, tenant, tag, state, or a member of the payload that kinds name as indexed. throughput is completed tasks a minute. Percentiles are off by a quarter at most. Up to 90 minutes are counted by the minute, up to 7 days by the hour, more by the day of UTC: from the beginning of the first one.';
 
 CREATE FUNCTION taskq.statistics(timeframe interval DEFAULT '24 hours', group_by text DEFAULT 'kind', include_failed bool DEFAULT true) RETURNS jsonb
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp

@@ -2,7 +2,7 @@
  * histogram.h: how many of what took how long
  *
  * Buckets are fixed and logarithmic, four to each power of two, so histograms
- * of whatever time and place add up, and a quantile is off by an eighth at
+ * of whatever time and place add up, and a quantile is off by a quarter at
  * most (as in G. Tene's HdrHistogram, with two significant bits).
  */
 #ifndef TASKQ_HISTOGRAM_H

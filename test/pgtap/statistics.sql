@@ -1,6 +1,6 @@
 -- What tasks did is counted, and added up by kind, queue, worker, tag and time.
 \ir include/prologue.psql
-SELECT plan(61);
+SELECT plan(62);
 
 CREATE FUNCTION stat_work(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
@@ -139,6 +139,8 @@ SELECT is((SELECT mean_run FROM past_kind), interval '190 ms', 'the mean is exac
 SELECT ok((SELECT p50_run BETWEEN interval '87 ms' AND interval '113 ms' AND p95_run BETWEEN interval '875 ms' AND interval '1125 ms' FROM past_kind),
 	'the median and the 95th percentile are so to an eighth');
 SELECT is((SELECT mean_wait FROM past_kind), interval '10 ms', 'how long they waited');
+SELECT is((SELECT bool_and(p50_run <= p95_run AND p95_run <= p99_run AND p99_run <= max_run) FROM taskq.statistics_by('30 days')), true,
+	'no percentile is above the maximum');
 SELECT is((SELECT (completed, failed, mean_run)::text FROM taskq.statistics_by('24 hours', include_failed => false) WHERE key = 'past'),
 	(90, 0, interval '100 ms')::text, 'without failed ones');
 SELECT is((SELECT completed FROM taskq.statistics_by('24 hours', 'category') WHERE key = 'old'), 90::int8, 'by category');
