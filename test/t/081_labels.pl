@@ -106,7 +106,8 @@ is(sql($node, $db, 'SELECT count(*) FROM taskq_internal.label_keep'), '0', '... 
 
 $node->safe_psql($db, q{BEGIN; SELECT taskq.task_submit('short', queue => 'held', tags => '{prepared}'); PREPARE TRANSACTION 'one'});
 $node->safe_psql($db, q{BEGIN; SELECT taskq.task_submit('short', queue => 'held', tags => '{never}'); PREPARE TRANSACTION 'two'});
-start_turned(sub { $node->restart('immediate') });
+$node->stop('immediate');
+start_turned(sub { $node->start });
 $node->safe_psql($db, q{COMMIT PREPARED 'one'});
 $node->safe_psql($db, q{ROLLBACK PREPARED 'two'});
 is(sql($node, $db, q{SELECT count(*) FROM all_labels WHERE label = 't:prepared'}), '1', 'a prepared submit has its label after a crash');
