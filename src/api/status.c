@@ -130,21 +130,26 @@ taskq_live(PG_FUNCTION_ARGS)
 
 /*
  * Since when the first task of a lane waits, or DT_NOEND.  Shared memory has
- * no time of a lane that nobody has scanned yet: what waits in it is looked
- * for.
+ * no time of a lane that nobody has scanned yet, and of others when their
+ * first task is due, which may be any moment: what waits in them is looked
+ * for, unless it is not for long.
  */
 static TimestampTz
-oldest_of(const TaskqLane *lane)
+oldest_of(const TaskqLane *lane, TimestampTz now)
 {
 	static const TimestampTz long_ago = SECS_PER_YEAR * USECS_PER_SEC;
 	pg_uuid_t	head;
+	TimestampTz due;
+	TimestampTz oldest;
 
 	if (lane->waiting <= 0 || !lane->dirty)
 		return DT_NOEND;
 	taskq_lane_head(lane, &head);
-	if (taskq_id_time(&head) > long_ago)
-		return taskq_id_time(&head);
-	return taskq_claim_oldest(MyDatabaseId, lane->id);
+	due = taskq_id_time(&head);
+	if (due > now - USECS_PER_HOUR)
+		return due;
+	oldest = taskq_claim_oldest(MyDatabaseId, lane->id);
+	return oldest == DT_NOEND && due > long_ago ? due : oldest;
 }
 
 PG_FUNCTION_INFO_V1(taskq_lanes);
@@ -154,6 +159,7 @@ Datum
 taskq_lanes(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	TimestampTz now = GetCurrentTimestamp();
 	TaskqLane  *copy;
 	int			n = 0;
 
@@ -179,7 +185,7 @@ taskq_lanes(PG_FUNCTION_ARGS)
 		Datum		values[5];
 		bool		nulls[5] = {false};
 		Interval	average = {.time = copy[i].average_us};
-		TimestampTz oldest = oldest_of(&copy[i]);
+		TimestampTz oldest = oldest_of(&copy[i], now);
 
 		values[0] = Int32GetDatum(copy[i].id);
 		values[1] = Int64GetDatum(copy[i].waiting);

@@ -904,6 +904,7 @@ taskq_claim_oldest(Oid dbid, int32 lane_id)
 {
 	TaskqLane  *lane;
 	TaskqScan	scan;
+	TimestampTz made;
 
 	if (taskq_lane_keyed(lane_id))
 		return DT_NOEND;
@@ -920,5 +921,6 @@ taskq_claim_oldest(Oid dbid, int32 lane_id)
 	taskq_scan_lane(&scan);
 	if (scan.nfound == 0)
 		return DT_NOEND;
-	return scan.was_ready[0] ? scan.first.due : taskq_id_time(&scan.found[0].id);
+	made = taskq_id_time(&scan.found[0].id);
+	return scan.was_ready[0] ? Max(scan.first.due, made) : made;
 }

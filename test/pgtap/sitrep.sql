@@ -1,6 +1,6 @@
 -- The situation on one page: what each role sees of it, and what operators are warned of.
 \ir include/prologue.psql
-SELECT plan(29);
+SELECT plan(30);
 
 CREATE ROLE sitrep_anna LOGIN IN ROLE taskq_user;
 CREATE ROLE sitrep_seer LOGIN IN ROLE taskq_monitor;
@@ -18,6 +18,10 @@ SELECT is(:'s'::jsonb->'running', 'true', 'tasks are run');
 SELECT is(q->>'waiting', '1', 'a queue with what waits in it') FROM jsonb_array_elements(:'s'::jsonb->'queues') q WHERE q->>'name' = 'sitrep_held';
 SELECT ok((q->>'oldest')::timestamptz <= clock_timestamp() AND (q->>'oldest')::timestamptz > clock_timestamp() - interval '10 min', '... since when')
 FROM jsonb_array_elements(:'s'::jsonb->'queues') q WHERE q->>'name' = 'sitrep_held';
+SELECT taskq.queue_define('sitrep_old'), taskq.queue_pause('sitrep_old') \g /dev/null
+SELECT taskq.task_submit('sitrep_echo', queue => 'sitrep_old', run_at => '1990-01-01') AS old, taskq.task_submit('sitrep_echo', queue => 'sitrep_old', priority => 1, run_at => '4713-01-01 BC') AS older \gset
+SELECT ok(q.oldest > clock_timestamp() - interval '10 min', '... which is since its submit at most') FROM taskq.queue q WHERE q.name = 'sitrep_old';
+SELECT taskq.task_cancel(:'old'), taskq.task_cancel(:'older'), taskq.queue_resume('sitrep_old'), taskq.queue_drop('sitrep_old') \g /dev/null
 SELECT is(q->>'pause_reason', 'for a test', '... and why it is paused') FROM jsonb_array_elements(:'s'::jsonb->'queues') q WHERE q->>'name' = 'sitrep_held';
 SELECT is(f->>'message', 'no such asset', 'what failed, and why') FROM jsonb_array_elements(:'s'::jsonb->'failed') f WHERE f->>'id' = :'broken';
 SELECT ok(:'s'::jsonb ? 'cluster' AND :'s'::jsonb ? 'active' AND :'s'::jsonb ? 'next' AND :'s'::jsonb ? 'stalled', 'workers, what runs, what is next, what stands still');
