@@ -456,7 +456,8 @@ kind AS (
 held AS (
 	SELECT t.worker, t.id, t.started_at, n.kind
 	FROM taskq_internal.lease e
-	JOIN taskq_internal.task t ON t.id = e.task AND t.slot IN (taskq_internal.id_slot(e.task), 16)
+	-- by the index, whatever the planner thinks of how many leases there are
+	CROSS JOIN LATERAL (SELECT t.* FROM taskq_internal.task t WHERE t.id = e.task AND t.slot IN (taskq_internal.id_slot(e.task), 16) LIMIT 1) t
 	JOIN taskq_internal.lane n ON n.id = t.lane
 	JOIN taskq_internal.role r ON r.id = n.role
 	LEFT JOIN kind k ON k.name = n.kind

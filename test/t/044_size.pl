@@ -30,6 +30,8 @@ $node->safe_psql(
 sub rows_read
 {
 	wait_idle($node) or die 'processes do not leave';
+	$node->poll_query_until($db, q{SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())})
+	  or die 'sessions do not leave';
 	return sql($node, $db, 'SELECT n FROM reads');
 }
 
@@ -69,8 +71,10 @@ sub life_beside_them
 		"$when, the states",
 		10,
 		sub {
-			sql($node, $db, qq{SELECT taskq.sitrep(); SELECT * FROM taskq.worker; SELECT * FROM taskq.kind; SELECT * FROM taskq.queue});
+			sql($node, $db, qq{SELECT * FROM taskq.server; SELECT * FROM taskq.worker; SELECT * FROM taskq.kind; SELECT * FROM taskq.queue});
 		});
+	# which has some tasks of each sort
+	reads_few("$when, the situation", 500, sub { sql($node, $db, 'SELECT taskq.sitrep()') });
 	reads_few(
 		"$when, tasks that come and run",
 		5000,
@@ -90,9 +94,10 @@ sub life_beside_them
 			sql($node, $db, "SELECT taskq.task_heartbeat('$id', '$token', current => 1); SELECT taskq.task_complete('$id', '$token', '1')");
 			task_is($node, $db, $id, 'state, result', 'completed|1', '... and completes it');
 		});
+	# how many are before each is counted, twice, up to 200
 	reads_few(
 		"$when, looks at tasks of them",
-		200,
+		200 + 2 * 200 * @some,
 		sub {
 			foreach my $id (@some)
 			{
