@@ -298,7 +298,7 @@ LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_recount';
 COMMENT ON FUNCTION taskq.task_recount() IS
 'Count all tasks anew, for task_counts
 
-Reads all tasks. After a crash of the server, or a change of the tables by hand.';
+Reads all tasks. After a crash of the server, or a change of the tables by hand. Tasks that are submitted or end in that very moment may be counted twice, or not: it is exact while nothing happens.';
 
 -- As the documents of those who came from other systems have it.
 CREATE FUNCTION taskq.task_summary() RETURNS jsonb

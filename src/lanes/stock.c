@@ -549,7 +549,8 @@ count_row(const TaskqStock *stock, void *arg)
  *
  * The caller has the table locked.  What a transaction has committed since
  * the moment of the count, or up to it, is in shared memory in part: what is
- * there at that moment is counted twice otherwise, so it is taken off.
+ * there at that moment is counted twice otherwise, so it is taken off.  What a
+ * worker has committed and not handed over is counted twice all the same.
  */
 int64
 taskq_stock_recount(void)

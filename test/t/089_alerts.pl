@@ -57,7 +57,7 @@ ok(told(qr/Asynchronous notification "taskq:alert" with payload "\{.*"alert": "l
 ok(state_is('old', 'firing'), 'the oldest has waited for too long');
 is(sql($node, $db, q{SELECT state, value, times FROM taskq.alert WHERE name = 'patient'}), 'pending|3|0', 'one that has to last has not for so long');
 is(sql($node, $db, q{SELECT value >= 0.2 FROM taskq.alert WHERE name = 'old'}), 't', '... by its seconds');
-$in .= "\\q\n";
+$in .= "UNLISTEN *;\n\\q\n";
 $listener->finish;
 $node->restart;
 ($in, $out, $err) = ('', '', '');
@@ -107,7 +107,7 @@ ok(state_is('long', 'ok'), '... and the others clear');
 ok(nobody_there(), 'nothing is there');
 $node->safe_psql($db, q{UPDATE taskq_internal.alert_state SET firing_since = now(), exceeded_since = now() WHERE name = 'long'});
 is(sql($node, $db, q{SELECT state FROM taskq.alert WHERE name = 'long'}), 'firing', 'an alert fires');
-$in .= "\\q\n";
+$in .= "UNLISTEN *;\n\\q\n";
 $listener->finish;
 $node->restart;
 ($in, $out, $err) = ('', '', '');
@@ -148,6 +148,6 @@ isnt($usual->('seer'), 'not known', 'a monitor is told how long tasks of the kin
 is($usual->('plain'), 'not known', '... but not who has run none of them');
 open_gate($node, $db, 'theirs');
 
-$in .= "\\q\n";
+$in .= "UNLISTEN *;\n\\q\n";
 $listener->finish;
 done_testing();
