@@ -442,6 +442,8 @@ COMMENT ON COLUMN taskq.queue.pause_reason IS 'reason that queue_pause was given
 
 -- A worker outside of the server is shown to members of its role, and to who owns a kind
 -- that it asked for and may work on; to the latter without what it does for others.
+-- One row a task (LIMIT): else the planner expects thousands, reads whole leaves where it has
+-- no statistics of them, and compiles the plan, which takes seconds.
 CREATE VIEW taskq.worker WITH (security_barrier) AS
 WITH l AS (SELECT taskq_internal.tenant_limited() AS limited),
 kind AS (
@@ -457,7 +459,10 @@ held AS (
 	SELECT t.worker, t.id, t.started_at, n.kind
 	FROM taskq_internal.lease e
 	-- by the index, whatever the planner thinks of how many leases there are
-	CROSS JOIN LATERAL (SELECT t.* FROM taskq_internal.task t WHERE t.id = e.task AND t.slot IN (taskq_internal.id_slot(e.task), 16) LIMIT 1) t
+	CROSS JOIN LATERAL (
+		SELECT t.id, t.worker, t.started_at, t.lane, t.tenant FROM taskq_internal.task t
+		WHERE t.id = e.task AND t.slot IN (taskq_internal.id_slot(e.task), 16) LIMIT 1
+	) t
 	JOIN taskq_internal.lane n ON n.id = t.lane
 	JOIN taskq_internal.role r ON r.id = n.role
 	LEFT JOIN kind k ON k.name = n.kind
@@ -472,8 +477,11 @@ every AS (
 	FROM taskq_internal.workers() w
 	CROSS JOIN l
 	LEFT JOIN LATERAL (
-		SELECT t.id, n.kind FROM taskq_internal.task t JOIN taskq_internal.lane n ON n.id = t.lane
-		WHERE t.id = w.task_id AND taskq_internal.tenant_visible(t.tenant)
+		SELECT t.id, n.kind FROM (
+			SELECT t.id, t.lane, t.tenant FROM taskq_internal.task t
+			WHERE t.id = w.task_id AND t.slot IN (taskq_internal.id_slot(w.task_id), 16) LIMIT 1
+		) t JOIN taskq_internal.lane n ON n.id = t.lane
+		WHERE taskq_internal.tenant_visible(t.tenant)
 	) t ON true
 	WHERE taskq_internal.role_visible(w.role, w.role_oid, 0) AND (t.id IS NOT NULL OR NOT l.limited)
 	UNION ALL
