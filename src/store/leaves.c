@@ -78,6 +78,32 @@ taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from,
 }
 
 /*
+ * taskq_store_first - the first task of a lane in one leaf from *from on, in
+ * whatever state; false if there is none
+ */
+bool
+taskq_store_first(int leaf, int32 lane, const pg_uuid_t *from, pg_uuid_t *id,
+				  bool *claimable)
+{
+	TaskqRead	read;
+	ScanKeyData keys[2];
+	HeapTuple	tuple;
+
+	taskq_key(&keys[0], Anum_task_lane, F_INT4EQ, Int32GetDatum(lane));
+	taskq_key_from(&keys[1], Anum_task_id, F_UUID_GE, UUIDPGetDatum(from));
+	taskq_read_begin_ordered(&read, TASKQ_REL_LEAF + leaf,
+							 TASKQ_REL_LEAF_LANE + leaf, NULL, 2, keys);
+	tuple = taskq_read_next(&read);
+	if (tuple != NULL)
+	{
+		*id = *DatumGetUUIDP(taskq_read_column(&read, tuple, Anum_task_id));
+		*claimable = may_be_claimed(tuple, RelationGetDescr(read.rel));
+	}
+	taskq_read_end(&read);
+	return tuple != NULL;
+}
+
+/*
  * taskq_store_scan_tenant - tasks of a lane in one leaf that are of this
  * tenant, in whatever state, in order of id
  *

@@ -21,6 +21,8 @@ extern int	taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from,
 							 int max, TaskqRef *found, pg_uuid_t *seen,
 							 bool *exhausted);
 
+extern bool taskq_store_first(int leaf, int32 lane, const pg_uuid_t *from,
+							  pg_uuid_t *id, bool *claimable);
 extern int	taskq_store_scan_tenant(int leaf, int32 lane, const char *tenant,
 									int max, pg_uuid_t *after,
 									pg_uuid_t *found);

@@ -282,6 +282,9 @@ taskq_state_change(TaskqRow *row, const TaskqChange *change)
 						   : GetCurrentTimestamp());
 	taskq_watched_note(&id);
 	taskq_store_update(row);
+	/* a blocked one has had that label from its submit on */
+	if (from != TASKQ_BLOCKED && taskq_row_is_held(row))
+		taskq_labels_held(row);
 	if (!taskq_state_final(change->to))
 		return;
 	if (taskq_labels_wants_end(row))
