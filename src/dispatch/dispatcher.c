@@ -109,6 +109,8 @@ write_last_logs(int code, Datum arg)
 		return;
 	AbortOutOfAnyTransaction();
 	MemoryContextSwitchTo(taskq_dispatcher.context);
+	if (!taskq_pass_fits())
+		return;
 	for (int i = 0; i < LAST_PASSES && taskq_ring_left(MyDatabaseId); i++)
 		taskq_write_logs();
 }

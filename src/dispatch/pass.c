@@ -87,6 +87,21 @@ taskq_pass_commit(void)
 }
 
 /*
+ * taskq_pass_fits - do library and extension fit together, and is it there?
+ * Outside of a transaction
+ */
+bool
+taskq_pass_fits(void)
+{
+	bool		ready;
+
+	taskq_pass_begin();
+	ready = taskq_store_ready();
+	taskq_pass_commit();
+	return ready;
+}
+
+/*
  * taskq_pass_failed - in PG_CATCH: undo what was under way, and take the
  * error out of its way
  *

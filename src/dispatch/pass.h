@@ -26,6 +26,7 @@ extern void taskq_look_again_at(TimestampTz when);
 extern void taskq_look_again_in(int ms);
 extern void taskq_look_again_steady(TimestampTz when);
 extern void taskq_pass_begin(void);
+extern bool taskq_pass_fits(void);
 extern void taskq_pass_commit(void);
 extern void taskq_pass_commit_async(void);
 extern ErrorData *taskq_pass_failed(MemoryContext context);

@@ -194,7 +194,8 @@ write_at_exit(int code, Datum arg)
 	for (int i = 0; i < EXIT_MS / 10 && workers_busy(); i++)
 		pg_usleep(10000);
 	MemoryContextSwitchTo(taskq_dispatcher.context);
-	(void) write_counts(GetCurrentTimestamp(), false);
+	if (taskq_pass_fits())
+		(void) write_counts(GetCurrentTimestamp(), false);
 }
 
 /*
