@@ -666,10 +666,11 @@ serves_here(void)
 
 /*
  * Leave a database that is not ours to serve; false if something came up just
- * now.
+ * now.  logged: what tasks have said is written, so that what is in the ring
+ * by now has come since, and is for the next dispatcher, which it calls.
  */
 static bool
-forget_database(void)
+forget_database(bool logged)
 {
 	bool		forget;
 
@@ -691,7 +692,8 @@ forget_database(void)
 		taskq_dispatcher.db->awaited = false;
 		taskq_waiting_drop(MyDatabaseId);
 		taskq_event_drop(MyDatabaseId);
-		taskq_ring_drop(MyDatabaseId);
+		if (!logged)
+			taskq_ring_drop(MyDatabaseId);
 		taskq_ring_untold(taskq_dispatcher.db);
 		if (!slots_in_use() && taskq_dispatcher.db->blocked == 0 &&
 			taskq_dispatcher.db->leases == 0 &&
@@ -903,9 +905,10 @@ run_chore(int which)
 
 /*
  * Write what tasks have logged in a database that taskq.databases does not
- * name any more, before it is forgotten.  A line that comes later calls us.
+ * name any more, before it is forgotten; false if that can't be.  If it is
+ * done, a line that comes later calls us.
  */
-static void
+static bool
 write_logs_before_we_go(void)
 {
 	bool		ready;
@@ -916,9 +919,10 @@ write_logs_before_we_go(void)
 	for (int i = 0; i < LAST_PASSES && ready; i++)
 	{
 		if (taskq_ring_quiet(taskq_dispatcher.db))
-			return;
+			return true;
 		run_chore(CHORE_LOGS);
 	}
+	return false;
 }
 
 /* The settings again, if somebody has told the server to read them. */
@@ -984,8 +988,7 @@ taskq_dispatcher_main(Datum arg)
 		run_chore(CHORE_FIND);
 		if (!serves_here())
 		{
-			write_logs_before_we_go();
-			if (forget_database())
+			if (forget_database(write_logs_before_we_go()))
 				break;
 			continue;
 		}
