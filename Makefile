@@ -3,6 +3,8 @@
 #   make demo   see it work          make test   run all tests
 #   make        build                make bench  measure
 #   make torture   one long test: SECONDS_EACH=600
+#   make http-demo   see it work over HTTP
+#   make board-demo  see it in a browser; make board-pictures takes pictures
 #
 # On a bare machine start with any of these but plain "make": they install
 # what is missing first.  PG_CONFIG=/path/to/pg_config picks a server.
@@ -18,14 +20,17 @@ EXTENSION = taskq
 # The install script is its parts in the order of their names; the last one gives
 # and takes rights on all that the others made.
 SCRIPT = sql/taskq--$(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" taskq.control).sql
-SCRIPT_PARTS = $(sort $(filter-out sql/taskq--%,$(wildcard sql/*.sql)))
+# The page of the board is made of what is in board/.
+BOARD = sql/45_board.sql
+BOARD_PARTS = $(wildcard board/*.* board/js/*.js)
+SCRIPT_PARTS = $(sort $(BOARD) $(filter-out sql/taskq--%,$(wildcard sql/*.sql)))
 ifneq ($(lastword $(SCRIPT_PARTS)),sql/99_rights.sql)
 $(error sql/99_rights.sql is not the last part of the install script: $(SCRIPT_PARTS))
 endif
 DATA = $(sort $(wildcard sql/taskq--*--*.sql))
 DATA_built = $(SCRIPT)
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
-EXTRA_CLEAN = src/base/errnames.h
+EXTRA_CLEAN = src/base/errnames.h $(BOARD) build/board.html
 
 # WERROR= on the command line builds with a compiler that warns about more.
 WERROR ?= -Werror
@@ -45,18 +50,26 @@ REGRESS_OPTS = --inputdir=test --outputdir=.
 ISOLATION_OPTS = --inputdir=test --outputdir=.
 
 .DEFAULT_GOAL := all
-.PHONY: setup demo test torture bench format check-style
+.PHONY: setup demo http-demo board-demo board-pictures test torture bench bench-board format check-style
 
 setup:
 	@scripts/setup.sh
 demo:
 	@scripts/demo.sh
+http-demo:
+	@scripts/http-demo.sh
+board-demo:
+	@scripts/board-demo.sh
+board-pictures:
+	@scripts/board-demo.sh pictures
 test:
 	@scripts/test.sh
 torture:
 	@T=t/020_torture.pl TASKQ_TORTURE_SECONDS=$${SECONDS_EACH:-600} TEST_TIMEOUT=$$(($${SECONDS_EACH:-600} + 300)) scripts/test.sh
 bench:
 	@bench/run.sh
+bench-board:
+	@bench/board.sh
 format:
 	@scripts/format.sh
 check-style:
@@ -84,10 +97,19 @@ src/base/errnames.h: $(ERRCODES) Makefile
 	@mv $@.tmp $@
 
 # By content, not by age: a part may have gone.
-$(SCRIPT): $(SCRIPT_PARTS) $(shell cat $(SCRIPT_PARTS) | cmp -s - $(SCRIPT) || echo FORCE)
+$(SCRIPT): $(SCRIPT_PARTS) $(shell cat $(SCRIPT_PARTS) 2>/dev/null | cmp -s - $(SCRIPT) || echo FORCE)
 	@cat $(SCRIPT_PARTS) >$@.tmp
 	@mv $@.tmp $@
-.PHONY: FORCE
+$(BOARD): $(BOARD_PARTS)
+	@board/build.pl sql >$@.tmp
+	@mv $@.tmp $@
+# The same as a file: build/board.html?api=http://...
+build/board.html: $(BOARD_PARTS)
+	@mkdir -p build
+	@board/build.pl html >$@.tmp
+	@mv $@.tmp $@
+board.html: build/board.html
+.PHONY: FORCE board.html
 FORCE:
 
 # Distributions build PostgreSQL without dependency tracking.
@@ -100,6 +122,6 @@ all install uninstall installcheck:
 	@echo '    make setup' >&2
 	@exit 1
 clean:
-	rm -f src/*.o src/*.bc src/*/*.o src/*/*.bc src/base/errnames.h $(SCRIPT) taskq.so
+	rm -f src/*.o src/*.bc src/*/*.o src/*/*.bc src/base/errnames.h $(SCRIPT) $(BOARD) taskq.so
 
 endif

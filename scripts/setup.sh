@@ -3,10 +3,14 @@
 # An installed server is neither upgraded nor restarted, and no cluster is made.
 #
 #   PG_CONFIG=/usr/lib/postgresql/17/bin/pg_config scripts/setup.sh     for another version
-#   scripts/setup.sh test|bench                                         also what only some tests, or the other systems in the benchmark, need
+#   scripts/setup.sh test|http|board|bench                                 also what only some tests, or the other systems in the benchmark, need
+#
+# "test" and "board" (pictures of the board) want Chromium, Node and, by npm, the packages of
+# test/board; a machine that has none of them to offer is told so, and goes on without.
 
 set -euo pipefail
 
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 no_cluster=/etc/postgresql-common/createcluster.d/taskq-setup.conf
 no_services=/usr/sbin/policy-rc.d
 made_no_services=
@@ -38,6 +42,13 @@ ask() {
 	echo /nonexistent
 }
 
+# PostgREST is in no package of Debian.
+missing_http() {
+	command -v curl >/dev/null || echo curl
+	command -v jq >/dev/null || echo jq
+	[[ -x $(command -v nginx || echo /usr/sbin/nginx) ]] || echo nginx
+}
+
 # One line for each missing thing: the Debian package that has it.
 missing() {
 	local v=$1 bin lib share
@@ -56,12 +67,78 @@ missing() {
 		[[ -x /usr/sbin/pgbouncer ]] || echo pgbouncer
 		command -v promtool >/dev/null || echo prometheus
 		/usr/bin/python3 -c 'import psycopg2' 2>/dev/null || echo python3-psycopg2
+		# for examples/bridge
+		/usr/bin/python3 -c 'import psycopg' 2>/dev/null || echo python3-psycopg
+		/usr/bin/python3 -c 'import aiohttp' 2>/dev/null || echo python3-aiohttp
+		/usr/bin/python3 -c 'import jwt' 2>/dev/null || echo python3-jwt
+		missing_http
+		missing_board
+	elif [[ $purpose = http || $purpose = board ]]; then
+		/usr/bin/python3 -c 'import psycopg2' 2>/dev/null || echo python3-psycopg2
+		missing_http
+		[[ $purpose = http ]] || missing_board
 	elif [[ $purpose = bench ]]; then
 		/usr/bin/python3 -c 'import celery' 2>/dev/null || echo python3-celery
 		/usr/bin/python3 -c 'import redis' 2>/dev/null || echo python3-redis
 		command -v redis-server >/dev/null || echo redis-server
 		command -v npm >/dev/null || echo npm
 	fi
+}
+
+# A browser and what drives it.
+missing_board() {
+	command -v chromium >/dev/null || echo chromium
+	command -v node >/dev/null || echo nodejs
+	command -v npm >/dev/null || echo npm
+}
+
+# Without these there are fewer tests.
+optional() {
+	[[ $purpose != bench && ( $1 = chromium || $1 = nodejs || $1 = npm ) ]]
+}
+
+# Is one of them such that nothing works without it?
+needed() {
+	local package
+	for package in "$@"; do
+		optional "$package" || return 0
+	done
+	return 1
+}
+
+# Those of the packages that apt has, and those that have to be there.
+on_offer() {
+	local package
+	for package in "$@"; do
+		if ! optional "$package" || [[ $(apt-cache policy "$package") =~ Candidate:\ [^\(] ]]; then
+			echo "$package"
+		else
+			say "there is no package $package here: no tests of the board in a browser"
+		fi
+	done
+}
+
+# In the checkout, and not again while package-lock.json is the same.  The browser is Debian's:
+# none is downloaded.
+npm_packages() {
+	local here=$root/test/board
+	[[ $purpose = test || $purpose = board ]] && command -v node >/dev/null && command -v npm >/dev/null || return 0
+	cd "$here"
+	exec 8<.
+	flock 8
+	! cmp -s package-lock.json node_modules/.taskq-lock || return 0
+	say "npm ci in test/board"
+	# a registry that answers no more would be waited for without end
+	for _ in 1 2; do
+		if timeout --foreground -k 10 120 npm ci --no-audit --no-fund --ignore-scripts --loglevel=error >/dev/null; then
+			chmod -R a+rX node_modules
+			cp package-lock.json node_modules/.taskq-lock
+			return
+		fi
+	done
+	# half of them would fail instead of being skipped
+	rm -rf node_modules
+	say "npm ci failed: no tests of the board in a browser"
 }
 
 # Packages in the version of the installed server, where apt has it, so that
@@ -104,7 +181,7 @@ disable_services() {
 	local package
 	for package in "$@"; do
 		case ${package%%=*} in
-		pgbouncer | redis-server) as_root systemctl disable "${package%%=*}" || true ;;
+		pgbouncer | redis-server | nginx) as_root systemctl disable "${package%%=*}" || true ;;
 		esac
 	done
 }
@@ -113,13 +190,20 @@ say() {
 	echo "taskq setup: $*" >&2
 }
 
-main() {
+packages() {
 	local v need
 	v=$(major_version)
 	mapfile -t need < <(missing "$v")
 	((${#need[@]})) || return 0
 
-	if ! command -v apt-get >/dev/null; then
+	if ! needed "${need[@]}" && compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null; then
+		mapfile -t need < <(on_offer "${need[@]}")
+		((${#need[@]})) || return 0
+	fi
+	if ! needed "${need[@]}" && ! { command -v apt-get >/dev/null && as_root true 2>/dev/null; }; then
+		say "no tests of the board in a browser, as these are missing (by their names in Debian): ${need[*]}"
+		return 0
+	elif ! command -v apt-get >/dev/null; then
 		say "these are missing (by their names in Debian): ${need[*]}"
 		exit 1
 	elif [[ $(id -u) != 0 ]] && ! sudo -n true 2>/dev/null; then
@@ -136,6 +220,8 @@ main() {
 		v=$(apt-cache depends postgresql | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p')
 		mapfile -t need < <(missing "$v")
 	fi
+	mapfile -t need < <(on_offer "${need[@]}")
+	((${#need[@]})) || return 0
 	# The headers bring libpq-dev: named here so that it is pinned as well.
 	if [[ ${need[*]} == *server-dev* ]] && ! dpkg-query -W libpq-dev >/dev/null 2>&1; then
 		need+=(libpq-dev)
@@ -151,7 +237,7 @@ main() {
 	# Debian's package would make a cluster "main" and start it.
 	as_root mkdir -p "${no_cluster%/*}"
 	as_root sh -c "echo 'create_main_cluster = false' >$no_cluster"
-	# ... and those of PgBouncer and Redis would start them.
+	# ... and those of PgBouncer, nginx and Redis would start them.
 	if [[ ! -e $no_services ]]; then
 		made_no_services=yes
 		as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$no_services && chmod +x $no_services"
@@ -160,10 +246,11 @@ main() {
 	disable_services "${need[@]}" >>"$log" 2>&1
 
 	mapfile -t need < <(missing "$v")
-	if ((${#need[@]})); then
+	if needed "${need[@]}"; then
 		say "still missing: ${need[*]}"
 		exit 1
 	fi
 }
 
-main
+packages
+npm_packages

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests: regression, isolation, pgTAP and TAP (crash, restart, promotion).
+# All tests: regression, isolation, pgTAP, TAP (crash, restart, promotion) and HTTP.
 #
 #   make test                       everything
 #   make test T=t/003_crash.pl      one file; also T=sql/…, T=specs/…, T=pgtap/…, several, or a directory
@@ -16,11 +16,12 @@ set -euo pipefail
 
 read -ra only <<<"${T:-}"
 only=("${only[@]#test/}")
-limit=${TEST_TIMEOUT:-180}
+limit=${TEST_TIMEOUT:-300}
 timeout=(timeout --foreground -s INT -k 10 "$limit")
 passed=0
 failed=0
 took=()
+node_modules=
 
 header() {
 	printf '\n== %s\n' "$*"
@@ -119,11 +120,41 @@ run_tap() {
 	add "$ok" "$bad"
 }
 
+# A file that makes servers of its own.
+run_perl() {
+	run_tap "$1" as_pg env -C "$scratch/test" TESTDIR="$scratch/test" \
+		TESTDATADIR="$scratch/test/tmp_check" TESTLOGDIR="$scratch/test/tmp_check/log" \
+		PG_REGRESS="$pkglibdir/pgxs/src/test/regress/pg_regress" INITDB_TEMPLATE="$scratch/template" TASKQ_NODE_MODULES="$node_modules" \
+		PERL5LIB="$pkglibdir/pgxs/src/test/perl:$scratch/test/t:$scratch/test/http${PERL5LIB:+:$PERL5LIB}"
+}
+
+# What test/http says over the stand-in is to be said over PostgREST as well, where there is one;
+# the board is tried in a browser, where that is installed.
+skipped_http() {
+	local log skipped
+	for log in "$scratch"/log/http_*.log; do
+		skipped=$(sed -n 's/^http\/.* \.\. skipped: //p' "$log" | head -n 1)
+		[[ -z $skipped ]] || printf '   all of %s was skipped: %s\n' "$(basename "$log" .log | sed 's|_|/|')" "$skipped"
+	done
+	skipped=$(cat "$scratch"/log/http_*.log | grep -ciE '^ok [0-9].*# *skip') || return 0
+	printf '   %d tests were skipped, as PostgREST or nginx is not on the PATH: docs/http.md says how to get it\n' "$skipped"
+}
+
+# The packages of test/board are many files: left where they are, if who runs the tests can read them.
+node_modules_find() {
+	node_modules=$root/test/board/node_modules
+	[[ -d $node_modules ]] || return 0
+	if ! as_pg test -r "$node_modules/puppeteer-core/package.json"; then
+		cp -r "$node_modules" "$scratch/test/board/"
+		node_modules=$scratch/test/board/node_modules
+	fi
+}
+
 # Each pgTAP file gets a database of its own; its prologue makes the extensions.
 run_pgtap() {
 	local file=$1
 	# Again and again: a server that the file before it crashed may be in recovery.
-	for _ in {1..100}; do
+	for _ in {1..600}; do
 		! createdb pgtap 2>/dev/null || break
 		sleep 0.1
 	done
@@ -171,12 +202,13 @@ checks_end() {
 }
 
 main() {
-	local sql specs pgtap tap file
+	local sql specs pgtap tap http file
 	mapfile -t sql < <(files 'sql/*.sql')
 	mapfile -t specs < <(files 'specs/*.spec')
 	mapfile -t pgtap < <(files 'pgtap/*.sql')
 	mapfile -t tap < <(files 't/*.pl')
-	if ! ((${#sql[@]} + ${#specs[@]} + ${#pgtap[@]} + ${#tap[@]})); then
+	mapfile -t http < <(files 'http/*.pl')
+	if ! ((${#sql[@]} + ${#specs[@]} + ${#pgtap[@]} + ${#tap[@]} + ${#http[@]})); then
 		say "no such test: ${only[*]:-test/*}"
 		exit 1
 	fi
@@ -190,8 +222,13 @@ main() {
 	rm -rf "$root/build/test"
 	[[ -n ${TMPDIR:-} ]] || ! memory || TMPDIR=/dev/shm
 	scratch_begin taskq-test
-	cp -rp "$root/test" "$root/docs" "$root/examples" "$root/src" "$root/sql" "$root/Makefile" "$root/taskq.control" "$scratch/"
+	mkdir "$scratch/test"
+	find "$root/test" -mindepth 1 -maxdepth 1 ! -name board -exec cp -rp {} "$scratch/test/" \;
+	mkdir "$scratch/test/board"
+	find "$root/test/board" -mindepth 1 -maxdepth 1 ! -name node_modules -exec cp -rp {} "$scratch/test/board/" \;
+	cp -rp "$root/docs" "$root/examples" "$root/board" "$root/src" "$root/sql" "$root/Makefile" "$root/taskq.control" "$scratch/"
 	mkdir "$scratch/log"
+	((!${#http[@]})) || node_modules_find
 	checks_begin
 	[[ $(id -u) != 0 ]] || chown -R "$pg_user": "$scratch"
 
@@ -227,16 +264,21 @@ main() {
 		cluster_stop || add 0 1
 		check_log
 	fi
+	# PostgreSQL::Test::Cluster makes its own servers and picks its own ports.
+	unset PGHOST PGPORT PGUSER PGDATABASE
+	((${#tap[@]} + ${#http[@]} == 0)) || as_pg env LC_MESSAGES=C initdb -D "$scratch/template" -A trust -N >"$scratch/initdb.log"
 	if ((${#tap[@]})); then
 		header "crash, restart and other whole-server tests: ${#tap[@]} files"
-		# PostgreSQL::Test::Cluster makes its own servers and picks its own ports.
-		unset PGHOST PGPORT PGUSER PGDATABASE
 		for file in "${tap[@]}"; do
-			run_tap "$file" as_pg env -C "$scratch/test" TESTDIR="$scratch/test" \
-				TESTDATADIR="$scratch/test/tmp_check" TESTLOGDIR="$scratch/test/tmp_check/log" \
-				PG_REGRESS="$pkglibdir/pgxs/src/test/regress/pg_regress" \
-				PERL5LIB="$pkglibdir/pgxs/src/test/perl:$scratch/test/t${PERL5LIB:+:$PERL5LIB}"
+			run_perl "$file"
 		done
+	fi
+	if ((${#http[@]})); then
+		header "HTTP: ${#http[@]} files, by $(command -v postgrest || echo 'a stand-in for PostgREST only')"
+		for file in "${http[@]}"; do
+			run_perl "$file"
+		done
+		skipped_http
 	fi
 
 	checks_end

@@ -29,7 +29,7 @@ DECLARE
 	rolename text;
 	role record;
 BEGIN
-	FOREACH rolename IN ARRAY ARRAY['taskq_user', 'taskq_worker', 'taskq_developer', 'taskq_operator', 'taskq_monitor']
+	FOREACH rolename IN ARRAY ARRAY['taskq_user', 'taskq_web', 'taskq_worker', 'taskq_developer', 'taskq_operator', 'taskq_tenant_operator', 'taskq_monitor']
 	LOOP
 		SELECT r.rolcanlogin AS login, d.used,
 			(SELECT pg_catalog.string_agg(m.member::regrole::text, ', ' ORDER BY m.member::regrole::text)

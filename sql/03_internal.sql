@@ -18,9 +18,9 @@ RETURNS SETOF record LANGUAGE c VOLATILE STRICT ROWS 100 AS 'MODULE_PATHNAME', '
 COMMENT ON FUNCTION taskq_internal.live() IS 'tasks that workers of this database hold now, from shared memory';
 
 CREATE FUNCTION taskq_internal.lanes(
-	OUT lane int4, OUT waiting int8, OUT running int4, OUT average_run interval, OUT oldest timestamptz)
+	ages bool DEFAULT false, OUT lane int4, OUT waiting int8, OUT running int4, OUT average_run interval, OUT oldest timestamptz)
 RETURNS SETOF record LANGUAGE c VOLATILE STRICT ROWS 50 AS 'MODULE_PATHNAME', 'taskq_lanes';
-COMMENT ON FUNCTION taskq_internal.lanes() IS 'lanes of this database in shared memory';
+COMMENT ON FUNCTION taskq_internal.lanes(bool) IS 'lanes of this database in shared memory; oldest only if ages are asked for';
 
 CREATE FUNCTION taskq_internal.workers(
 	OUT name text, OUT role name, OUT role_oid oid, OUT pid int4, OUT state text, OUT task_id uuid, OUT task_started_at timestamptz,
@@ -38,7 +38,17 @@ COMMENT ON FUNCTION taskq_internal.outsiders() IS 'workers outside of the server
 CREATE FUNCTION taskq_internal.role_visible(name name, oid oid, system int8) RETURNS bool
 LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'taskq_role_visible';
 COMMENT ON FUNCTION taskq_internal.role_visible(name, oid, int8) IS
-'may the caller see the tasks of this role: as a member of it, of taskq_monitor or of taskq_operator';
+'may the caller see the tasks of this role: as a member of it, of taskq_monitor or of taskq_operator, or, those of its tenant, of taskq_tenant_operator';
+
+CREATE FUNCTION taskq_internal.owner_visible(name name, oid oid, system int8) RETURNS bool
+LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'taskq_owner_visible';
+COMMENT ON FUNCTION taskq_internal.owner_visible(name, oid, int8) IS
+'may the caller see what this role owns and is no tenant''s: as a member of it, of taskq_monitor or of taskq_operator';
+
+CREATE FUNCTION taskq_internal.actor_visible(claims jsonb) RETURNS bool
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_actor_visible';
+COMMENT ON FUNCTION taskq_internal.actor_visible(jsonb) IS
+'may the caller see who acted with these claims: one who operates a tenant, who acted for that';
 
 CREATE FUNCTION taskq_internal.tenant_visible(tenant text) RETURNS bool
 LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_tenant_visible';

@@ -115,8 +115,8 @@ JOIN taskq_internal.lane n ON n.id = s.lane
 JOIN taskq_internal.role r ON r.id = n.role
 JOIN taskq_internal.role sub ON sub.id = coalesce(s.submitted_by, n.role)
 LEFT JOIN taskq_internal.kind k ON k.name = n.kind
--- of an attempt before the one that runs nothing is shown
-CROSS JOIN LATERAL (SELECT CASE WHEN s.state_name <> 'running' THEN s.progress END AS progress) kept
+-- of an attempt before the one that runs nothing is shown; one that is through, and not announced, is the last one
+CROSS JOIN LATERAL (SELECT CASE WHEN s.state_name <> 'running' OR s.state IN ('c', 'f', 'x') THEN s.progress END AS progress) kept
 CROSS JOIN LATERAL (
 	SELECT
 		coalesce(s.live_current, (kept.progress->>'current')::float8) AS current,
@@ -170,8 +170,9 @@ $view$;
 	SELECT t.*, 'retrying', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 	FROM taskq_internal.task t WHERE t.state = 't' AND NOT EXISTS (SELECT FROM live l WHERE l.id = t.id)
 	UNION ALL
-	SELECT t.*, 'running', l.attempt, l.worker, l.started_at, l.current, l.total, l.failed, l.message, l.info,
-		l.updated_at, l.cancel_requested, l.cancel_reason, l.phase, l.failure_details
+	SELECT t.*, 'running', l.attempt, l.worker, CASE WHEN t.state IN ('c', 'f', 'x') THEN t.started_at ELSE l.started_at END,
+		l.current, l.total, l.failed, l.message, l.info,
+		CASE WHEN t.state IN ('c', 'f', 'x') THEN t.finished_at ELSE l.updated_at END, l.cancel_requested, l.cancel_reason, l.phase, l.failure_details
 	FROM live l JOIN taskq_internal.task t ON t.id = l.id WHERE l.state = 'running'
 	UNION ALL
 	-- held by an external worker
@@ -192,13 +193,14 @@ $arms$;
 			ELSE CASE t.state WHEN 'c' THEN 'completed' WHEN 'f' THEN 'failed' WHEN 'x' THEN 'cancelled' WHEN 's' THEN 'scheduled'
 				WHEN 't' THEN 'retrying' WHEN 'b' THEN 'blocked' ELSE 'pending' END END AS state_name,
 		l.attempt AS live_attempt, l.worker AS live_worker,
-		CASE WHEN e.task IS NOT NULL THEN t.started_at WHEN l.state = 'running' THEN l.started_at END AS live_started,
+		CASE WHEN e.task IS NOT NULL OR t.state IN ('c', 'f', 'x') THEN t.started_at WHEN l.state = 'running' THEN l.started_at END AS live_started,
 		coalesce(l.current, (e.progress->>'current')::float8) AS live_current,
 		coalesce(l.total, (e.progress->>'total')::float8) AS live_total,
 		coalesce(l.failed, (e.progress->>'failed')::int4) AS live_failed,
 		coalesce(l.message, e.progress->>'message') AS live_message,
 		coalesce(l.info, e.progress->'info') AS live_info,
-		CASE WHEN e.task IS NOT NULL THEN e.updated_at WHEN l.state = 'running' THEN l.updated_at END AS live_updated,
+		CASE WHEN e.task IS NOT NULL THEN e.updated_at WHEN l.state = 'running' AND t.state IN ('c', 'f', 'x') THEN t.finished_at
+			WHEN l.state = 'running' THEN l.updated_at END AS live_updated,
 		CASE WHEN e.task IS NOT NULL THEN e.cancel ELSE l.cancel_requested END AS live_cancel,
 		CASE WHEN e.task IS NOT NULL THEN t.cancel_reason ELSE l.cancel_reason END AS live_reason,
 		coalesce(l.phase, e.progress->>'phase') AS live_phase,
@@ -229,7 +231,7 @@ WHERE (taskq_internal.role_visible(a.submitted_by, a.submitted_by_oid, a.submitt
 COMMENT ON VIEW taskq.task IS
 'Tasks: state, progress, result, error
 
-Every task that the caller may see: those submitted by or run as a role it is a member of; all of them for members of taskq_monitor and taskq_operator. Who comes through a gateway of taskq.trusted_gateways sees those of its own tenant; who states claims elsewhere, those of that tenant and of none. Progress is live: it shows while the task''s own transaction is still open.';
+Over HTTP: POST submits, PATCH sets the priority of one task, DELETE cancels one. GET with id=eq. or state=eq.running is quick; for lists of many tasks use task_list. Every task that the caller may see: those submitted by or run as a role it is a member of; all of them for members of taskq_monitor and taskq_operator, those of its tenant for one of taskq_tenant_operator. Who comes through a gateway of taskq.trusted_gateways sees those of its own tenant; who states claims elsewhere, those of that tenant and of none. Progress is live: it shows while the task''s own transaction is still open.';
 COMMENT ON COLUMN taskq.task.id IS 'UUID that task_submit returned; it rises with time';
 COMMENT ON COLUMN taskq.task.kind IS 'kind of task; "sql" for task_submit_sql';
 COMMENT ON COLUMN taskq.task.queue IS 'queue it is in';
@@ -289,12 +291,13 @@ COMMENT ON COLUMN taskq.task.title IS 'first line of its kind''s description, or
 COMMENT ON COLUMN taskq.task.summary IS 'how it is, in one sentence: also who runs it, and what it does just now or else its payload';
 COMMENT ON COLUMN taskq.task.step IS 'which step of the workflow it is; null: none';
 
+-- By slot it finds what is in a leaf, or (16) kept beside the leaves.
 CREATE VIEW taskq_internal.attempt_all AS
-SELECT a.task AS task_id, a.attempt, CASE a.outcome WHEN 'l' THEN 'lost' ELSE 'failed' END AS state,
+SELECT 16::int2 AS slot, a.task AS task_id, a.attempt, CASE a.outcome WHEN 'l' THEN 'lost' ELSE 'failed' END AS state,
 	a.worker, a.started_at, a.finished_at, a.finished_at - a.started_at AS duration, a.error, a.resources
 FROM taskq_internal.attempt a
 UNION ALL
-SELECT t.id, t.attempt, t.state, t.worker, t.started_at, t.finished_at, t.duration, t.error, t.resources
+SELECT t.slot, t.id, t.attempt, t.state, t.worker, t.started_at, t.finished_at, t.duration, t.error, t.resources
 FROM taskq_internal.task_all t
 WHERE t.state IN ('running', 'completed', 'failed', 'cancelled') AND t.attempt > 0
 	AND NOT EXISTS (SELECT FROM taskq_internal.attempt a WHERE a.task = t.id AND a.attempt = t.attempt);
@@ -338,11 +341,11 @@ CROSS JOIN LATERAL (
 	SELECT array_agg(gr.name ORDER BY gr.name) FILTER (WHERE g.privilege = 's') AS submitters,
 		array_agg(gr.name ORDER BY gr.name) FILTER (WHERE g.privilege = 'w') AS workers,
 		array_agg(gr.name ORDER BY gr.name) FILTER (WHERE g.privilege = 'W') AS workers_for_all,
-		bool_or(taskq_internal.role_visible(gr.name, gr.oid, gr.system)) AS granted
+		bool_or(taskq_internal.owner_visible(gr.name, gr.oid, gr.system)) AS granted
 	FROM taskq_internal.kind_grant g JOIN taskq_internal.role gr ON gr.id = g.role WHERE g.kind = k.name
 ) g
-WHERE k.run_as IS NULL OR taskq_internal.role_visible(o.name, o.oid, o.system)
-	OR taskq_internal.role_visible(r.name, r.oid, r.system) OR g.granted;
+WHERE k.run_as IS NULL OR taskq_internal.owner_visible(o.name, o.oid, o.system)
+	OR taskq_internal.owner_visible(r.name, r.oid, r.system) OR g.granted;
 COMMENT ON VIEW taskq.kind IS
 'Kinds of task: handler and policy
 
@@ -364,7 +367,7 @@ COMMENT ON COLUMN taskq.kind.retention IS 'how long its finished tasks are kept;
 COMMENT ON COLUMN taskq.kind.batch IS 'several of its tasks may share a transaction';
 COMMENT ON COLUMN taskq.kind.description IS 'what kind_define was given';
 COMMENT ON COLUMN taskq.kind.owner IS 'role that defined it';
-COMMENT ON COLUMN taskq.kind.updated_at IS 'when it was defined last';
+COMMENT ON COLUMN taskq.kind.updated_at IS 'when it was defined, or its limits were set, last';
 COMMENT ON COLUMN taskq.kind.submitters IS 'roles that may submit tasks of a kind that runs as somebody else, besides its owner';
 COMMENT ON COLUMN taskq.kind.workers IS 'roles that may work on tasks of a kind without handler, besides its owner';
 COMMENT ON COLUMN taskq.kind.workers_for_all IS 'those that may also where they act for one tenant, for all of them';
@@ -416,7 +419,7 @@ LEFT JOIN taskq_internal.queue c ON c.name = q.name
 LEFT JOIN taskq_internal.pause p ON p.scope = 'q' AND p.name = q.name
 LEFT JOIN taskq_internal.role r ON r.id = p.role
 LEFT JOIN (SELECT n.queue, sum(l.waiting)::int8 AS waiting, sum(l.running)::int8 AS running, min(l.oldest) AS oldest
-	FROM taskq_internal.lanes() l JOIN lane n ON n.id = l.lane GROUP BY n.queue) s ON s.queue = q.name
+	FROM taskq_internal.lanes(true) l JOIN lane n ON n.id = l.lane GROUP BY n.queue) s ON s.queue = q.name
 -- the timer of a lease knows its lane
 LEFT JOIN (SELECT n.queue, count(*) AS n
 	FROM taskq_internal.lease e JOIN taskq_internal.timer m ON m.due = e.timer AND m.id = e.task JOIN lane n ON n.id = m.lane
@@ -561,7 +564,6 @@ DECLARE
 	v record;
 BEGIN
 	FOR v IN VALUES
-		('task', 'taskq.task_submit(), task_cancel(), task_retry() or task_delete()'),
 		('task_attempt', 'taskq.task_attempts() to look'),
 		('kind', 'taskq.kind_define() or kind_drop()'),
 		('queue', 'taskq.queue_define(), queue_drop(), queue_pause() or queue_resume()'),

@@ -62,6 +62,24 @@ COMMENT ON FUNCTION taskq.queue_define IS
 
 The queue "default" is always there. max_running: so many of its tasks run at a time, in workers and outside. rate: so many are started in rate_period. reserved: so many of taskq.max_workers are left to it by tasks of other queues.';
 
+CREATE FUNCTION taskq.kind_limit(
+	name text, max_running int DEFAULT NULL, rate int DEFAULT NULL, rate_period interval DEFAULT NULL,
+	max_running_per_key int DEFAULT NULL, reason text DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_kind_limit';
+COMMENT ON FUNCTION taskq.kind_limit IS
+'Change limits of a kind
+
+What is left out, or null, stays as it is; -1 takes a limit away. Nothing else of the kind changes. For the owner of the kind and for operators. It counts from the commit on: what runs goes on, what waits starts as soon as it may. The next kind_define replaces these limits, as everything else that the kind is. reason: is in the audit.';
+
+CREATE FUNCTION taskq.queue_limit(
+	name text, max_running int DEFAULT NULL, rate int DEFAULT NULL, rate_period interval DEFAULT NULL,
+	reserved int DEFAULT NULL, reason text DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_queue_limit';
+COMMENT ON FUNCTION taskq.queue_limit IS
+'Change limits of a queue
+
+Of any that view queue lists; one that nobody has defined is defined by that. What is left out, or null, stays as it is; -1 takes a limit, or the reserved places, away. Nothing else of the queue changes. It counts from the commit on, until the next queue_define. reason: is in the audit.';
+
 CREATE FUNCTION taskq.queue_drop(name text)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_queue_drop';
 COMMENT ON FUNCTION taskq.queue_drop IS

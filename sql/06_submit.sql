@@ -10,7 +10,7 @@ RETURNS uuid LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_submit';
 COMMENT ON FUNCTION taskq.task_submit IS
 'Submit a task
 
-Returns its id. The task exists, and runs, only if the calling transaction commits. Options left out take the kind''s default.';
+Returns its id. The task exists, and runs, only if the calling transaction commits. Options left out take the kind''s default. Of tasks with the same unique_key (over HTTP also header Idempotency-Key) one waits or runs: a second submit returns the id of the first, or what on_conflict says: return, replace, queue_one or error. depends_on: run when these have completed. concurrency_key: so many of a key run at a time as the kind says.';
 
 CREATE FUNCTION taskq.task_submit_many(
 	kind text, payloads jsonb[], queue text DEFAULT NULL, priority int DEFAULT NULL, run_at timestamptz DEFAULT NULL,
@@ -34,7 +34,7 @@ RETURNS SETOF uuid LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_submit_batch
 COMMENT ON FUNCTION taskq.task_submit_batch IS
 'Submit many tasks of one kind, one for each element of a JSON array
 
-The same as task_submit_many for callers over HTTP.';
+Returns their ids in the order of the array. The same as task_submit_many, with all payloads in one jsonb.';
 
 CREATE FUNCTION taskq.task_submit_sql(
 	command text, queue text DEFAULT NULL, priority int DEFAULT NULL, run_at timestamptz DEFAULT NULL,

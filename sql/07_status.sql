@@ -5,12 +5,12 @@ RETURNS taskq.task LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_task_status';
 COMMENT ON FUNCTION taskq.task_status IS
 'State, progress, result and error of one task
 
-Call it as SELECT * FROM taskq.task_status(...).';
+A row of view task, of a task that the caller may see; PT404 for any other.';
 
 CREATE FUNCTION taskq.task_node(id uuid) RETURNS int
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'taskq_task_node';
 COMMENT ON FUNCTION taskq.task_node(uuid) IS
-'The number of the server that has a task.
+'The number of the server that has a task
 
 It is read from the id: what taskq.node was in the server where the task was submitted.';
 
@@ -24,16 +24,16 @@ Raises PT409 when the task is not finished, failed, or was cancelled without a p
 CREATE FUNCTION taskq.task_progress(id uuid)
 RETURNS jsonb LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_task_progress';
 COMMENT ON FUNCTION taskq.task_progress IS
-'Progress of one task: state, percent, current, total, failed, message, phase, info, failure_details
+'Progress of one task
 
-Live while the task runs, the last report afterwards.';
+state, percent, current, total, failed, message, phase, info, failure_details; live while the task runs, the last report afterwards.';
 
 CREATE FUNCTION taskq.task_wait(id uuid, timeout interval DEFAULT '30 s')
 RETURNS taskq.task LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_wait';
 COMMENT ON FUNCTION taskq.task_wait IS
 'Wait until a task is finished, at most as long as timeout, and return its status
 
-Sleeps without polling, at most taskq.max_wait, and ends before statement_timeout. Look at ready to know whether it finished or the time ran out.';
+Sleeps without polling, at most taskq.max_wait, and ends before statement_timeout. Over HTTP by GET or POST. Look at ready to know whether it finished or the time ran out.';
 
 CREATE FUNCTION taskq.task_watch(id uuid, seen jsonb DEFAULT NULL, timeout interval DEFAULT '30 s')
 RETURNS jsonb LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_watch';

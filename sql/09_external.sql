@@ -26,7 +26,7 @@ RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_complete';
 COMMENT ON FUNCTION taskq.task_complete IS
 'A claimed task is done
 
-Can be part of the transaction that writes what the task did: then both happen or neither. Raises PT409 when the claim is lost.';
+Can be part of the transaction that writes what the task did: then both happen or neither. Again with the same token it does nothing, so a worker that got no answer may repeat it. Raises PT409 when the claim is lost.';
 
 CREATE FUNCTION taskq.task_fail(id uuid, token uuid, error text DEFAULT NULL, details jsonb DEFAULT NULL, retry bool DEFAULT true,
 	type text DEFAULT NULL, traceback text DEFAULT NULL)
@@ -34,7 +34,7 @@ RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_fail';
 COMMENT ON FUNCTION taskq.task_fail IS
 'The attempt at a claimed task failed
 
-Unless retry is false it is tried again, as often as max_attempts allows. details, type (the program''s name for the error) and traceback are kept as members of the task''s error. Returns the task''s new state.';
+Unless retry is false it is tried again, as often as max_attempts allows. details, type (the program''s name for the error) and traceback are kept as members of the task''s error. Returns the task''s new state, and the same again when it is repeated with the same token.';
 
 CREATE FUNCTION taskq.task_release(id uuid, token uuid, delay interval DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_release';
@@ -43,3 +43,70 @@ COMMENT ON FUNCTION taskq.task_release IS
 
 For a worker that shuts down. With delay nobody gets it before.';
 
+-- All in one go; where one is refused, one by one, so that the others are done.
+CREATE FUNCTION taskq.task_complete_many(results jsonb, OUT task_id text, OUT success bool, OUT error jsonb)
+RETURNS SETOF record LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	known CONSTANT text[] := '{id,token,result,error,details,retry,type,traceback}';
+	items jsonb;
+	portions jsonb[];			-- arrays of them that are still to be done, each in a subtransaction
+	item jsonb;
+	one jsonb;
+	no bigint;
+	words text[];
+	why text;
+	hint text;
+	done bool;
+	refused jsonb;
+BEGIN
+	IF jsonb_typeof(results) IS DISTINCT FROM 'array' OR jsonb_array_length(results) > 1000 THEN
+		RAISE EXCEPTION 'results must be an array of at most 1000 objects' USING ERRCODE = '22023',
+			HINT = 'Argument "results" is an array of {"id": ..., "token": ..., "result": ...}, of what has failed {"id": ..., "token": ..., "error": ...}.';
+	END IF;
+	FOR item, no IN SELECT r.value, r.no FROM jsonb_array_elements(results) WITH ORDINALITY r(value, no) LOOP
+		IF jsonb_typeof(item) <> 'object' OR item->>'id' IS NULL OR item->>'token' IS NULL THEN
+			RAISE EXCEPTION 'element % of results is no object with members id and token', no USING ERRCODE = '22023',
+				HINT = 'Both are what taskq.task_claim() returned.';
+		END IF;
+		words := ARRAY(SELECT k FROM jsonb_object_keys(item) k WHERE k <> ALL (known));
+		IF words <> '{}' OR item ? 'result' AND item ? 'error' THEN
+			RAISE EXCEPTION 'element % of results says what cannot be', no USING ERRCODE = '22023',
+				DETAIL = CASE words WHEN '{}' THEN 'It has both "result" and "error".' ELSE 'Unknown members: ' || array_to_string(words, ', ') || '.' END,
+				HINT = 'Members are id, token, and result; or of what has failed error, details, retry, type and traceback.';
+		END IF;
+	END LOOP;
+	-- their rows are locked in one order by everybody
+	items := (SELECT jsonb_agg(r.value ORDER BY r.value->>'id') FROM jsonb_array_elements(results) r);
+	portions := ARRAY[items];
+	LOOP
+		EXIT WHEN portions = '{}' OR items IS NULL;
+		item := portions[1];
+		portions := portions[2:];
+		BEGIN
+			FOR one IN SELECT r.value FROM jsonb_array_elements(item) r(value) LOOP
+				IF one ? 'error' THEN
+					PERFORM taskq.task_fail((one->>'id')::uuid, (one->>'token')::uuid, one->>'error', one->'details',
+						(one->>'retry')::bool, one->>'type', one->>'traceback');
+				ELSE
+					PERFORM taskq.task_complete((one->>'id')::uuid, (one->>'token')::uuid, one->'result');
+				END IF;
+			END LOOP;
+			done := true;
+			refused := NULL;
+		EXCEPTION WHEN OTHERS THEN
+			GET STACKED DIAGNOSTICS why = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+			done := false;
+			refused := jsonb_strip_nulls(jsonb_build_object('sqlstate', SQLSTATE, 'message', SQLERRM, 'detail', nullif(why, ''), 'hint', nullif(hint, '')));
+		END;
+		IF NOT done AND jsonb_array_length(item) > 1 THEN
+			portions := ARRAY(SELECT jsonb_build_array(r.value) FROM jsonb_array_elements(item) r);
+		ELSE
+			RETURN QUERY SELECT r.value->>'id', done, refused FROM jsonb_array_elements(item) r;
+		END IF;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION taskq.task_complete_many(jsonb) IS
+'Many claimed tasks are done, or have failed
+
+results is an array of at most 1000 objects with id, token and result, as for task_complete; or with error, and what else task_fail takes: details, retry, type, traceback. One row a task, in the order of their ids: what one of them is refused does not keep the others. It may be repeated as a whole when no answer came.';

@@ -2,7 +2,7 @@
 
 CREATE FUNCTION taskq_internal.server(
 	OUT paused bool, OUT start_paused bool, OUT launcher int4, OUT dispatcher int4, OUT workers int4, OUT max_workers int4,
-	OUT quarantined uuid, OUT events_lost int8)
+	OUT quarantined uuid, OUT events_lost int8, OUT settings_read timestamptz)
 RETURNS record LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'taskq_server';
 COMMENT ON FUNCTION taskq_internal.server() IS 'the state of taskq in this server and database, from shared memory';
 

@@ -262,7 +262,7 @@ CROSS JOIN LATERAL (
 	SELECT sum((s.value->>'expected_duration')::interval) AS expected_duration
 	FROM pg_catalog.jsonb_array_elements(t.steps) s
 ) d
-WHERE taskq_internal.tenant_visible(t.tenant);
+WHERE t.tenant IS NULL OR taskq_internal.tenant_visible(t.tenant);
 COMMENT ON VIEW taskq.template IS
 'Templates: steps of workflows that template_submit makes
 

@@ -105,7 +105,7 @@ COMMENT ON FUNCTION taskq.task_log IS
 One with message, level and details; or many with lines, an array of objects with message, level, details and at, or of texts. Part of the calling transaction. Returns how many lines were kept: of an attempt, taskq.max_log_lines. Raises PT409 when the claim is lost.';
 
 CREATE FUNCTION taskq.task_logs(id uuid, level text DEFAULT NULL, after int8 DEFAULT NULL, n int DEFAULT 1000)
-RETURNS SETOF taskq.task_log LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_logs';
+RETURNS SETOF taskq.task_log LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_task_logs';
 COMMENT ON FUNCTION taskq.task_logs IS
 'The log of a task, in order
 

@@ -1,7 +1,7 @@
 /* ---------------------------------------------------------------- why a task waits, and for how long */
 
 CREATE FUNCTION taskq.task_explain(id uuid)
-RETURNS jsonb LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_explain';
+RETURNS jsonb LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_task_explain';
 COMMENT ON FUNCTION taskq.task_explain IS
 'Why does this task not run?
 
@@ -9,7 +9,7 @@ answer says it in a sentence; reasons has all that is in its way, the first one 
 
 CREATE FUNCTION taskq.task_estimate(id uuid, OUT queue_position int8, OUT position_exact bool, OUT estimated_start timestamptz,
 	OUT estimated_duration interval, OUT estimated_completion timestamptz, OUT remaining interval, OUT confidence text, OUT basis text)
-RETURNS record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'taskq_task_estimate';
+RETURNS record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_task_estimate';
 COMMENT ON FUNCTION taskq.task_estimate IS
 'When will a task start, how long does it take, when is it through?
 
@@ -17,7 +17,7 @@ confidence is high, medium, low, or none where nothing is known; then what is nu
 
 CREATE FUNCTION taskq.queue_estimates(OUT queue name, OUT waiting int8, OUT running int8, OUT time_to_empty interval,
 	OUT empty_at timestamptz, OUT next_slot timestamptz, OUT confidence text)
-RETURNS SETOF record LANGUAGE c VOLATILE ROWS 10 AS 'MODULE_PATHNAME', 'taskq_queue_estimates';
+RETURNS SETOF record LANGUAGE c STABLE ROWS 10 AS 'MODULE_PATHNAME', 'taskq_queue_estimates';
 COMMENT ON FUNCTION taskq.queue_estimates IS
 'When will each queue be empty, and when is there room for its next task?
 

@@ -40,13 +40,13 @@ CREATE TABLE taskq_internal.stock (
 SELECT pg_catalog.pg_extension_config_dump('taskq_internal.stock', '');
 COMMENT ON TABLE taskq_internal.stock IS 'how many tasks there are; look at it with taskq.task_counts()';
 
-CREATE FUNCTION taskq_internal.counted(since timestamptz, until timestamptz, grain "char", types text, apart bool DEFAULT false,
+CREATE FUNCTION taskq_internal.counted(since timestamptz, until timestamptz, grain "char", types text, apart bool DEFAULT false, bare bool DEFAULT false,
 	OUT type "char", OUT outcome "char", OUT at timestamptz, OUT kind text, OUT queue text, OUT category text, OUT role text, OUT submitted_by text,
 	OUT tenant text, OUT name text, OUT n int8, OUT started int8,
 	OUT wait_us int8, OUT run_us int8, OUT max_us int8, OUT waits int8[], OUT runs int8[], OUT resources int8[])
 RETURNS SETOF record LANGUAGE c VOLATILE ROWS 100 AS 'MODULE_PATHNAME', 'taskq_counted';
-COMMENT ON FUNCTION taskq_internal.counted(timestamptz, timestamptz, "char", text, bool) IS
-'what was counted between two moments of what the caller may see, by groups of these types, also what is not written yet; by whole minutes (m), hours (h) or days (d)';
+COMMENT ON FUNCTION taskq_internal.counted(timestamptz, timestamptz, "char", text, bool, bool) IS
+'what was counted between two moments of what the caller may see, by groups of these types, also what is not written yet; by whole minutes (m), hours (h) or days (d); bare: without histograms and resources';
 
 CREATE FUNCTION taskq_internal.histogram_add(state internal, histogram int8[]) RETURNS internal
 LANGUAGE c IMMUTABLE AS 'MODULE_PATHNAME', 'taskq_histogram_add';
@@ -144,8 +144,9 @@ END
 $$;
 COMMENT ON FUNCTION taskq_internal.group_word(text) IS 'what argument group_by of the statistics means, and which groups are read for it';
 
--- A row for each group, and one, whose key is null and total true, for all.
-CREATE FUNCTION taskq_internal.summed(since timestamptz, until timestamptz, grain "char", word text, types text, include_failed bool,
+-- A row for each group, and one, whose key is null and total true, for all; where types say so,
+-- one each for the length of queues (key q) and for workers (b), whose total is null.
+CREATE FUNCTION taskq_internal.summed(since timestamptz, until timestamptz, grain "char", word text, types text, include_failed bool, bare bool DEFAULT false,
 	OUT total bool, OUT key text, OUT completed int8, OUT failed int8, OUT cancelled int8, OUT retried int8,
 	OUT runs int8, OUT run_us float8, OUT busy_us float8, OUT max_us int8, OUT run_times int8[],
 	OUT waits int8, OUT wait_us float8, OUT wait_times int8[],
@@ -153,15 +154,16 @@ CREATE FUNCTION taskq_internal.summed(since timestamptz, until timestamptz, grai
 RETURNS SETOF record LANGUAGE sql VOLATILE ROWS 20 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 WITH c AS MATERIALIZED (
-	SELECT c.*, c.type = 'l' AND types <> 'l' AS only_total,
+	SELECT c.*, c.type = 'l' AND types ~ '[twm]' AS only_total,
 		CASE WHEN c.type = 'm' THEN substr(c.name, length(word) + 2)
 			WHEN c.type IN ('t', 'w') THEN c.name
+			WHEN c.type IN ('q', 'b') THEN c.type::text
 			ELSE CASE word WHEN 'kind' THEN c.kind WHEN 'category' THEN c.category WHEN 'queue' THEN c.queue WHEN 'role' THEN c.role
 				WHEN 'submitted_by' THEN c.submitted_by WHEN 'tenant' THEN c.tenant
 				WHEN 'state' THEN CASE c.outcome WHEN 'c' THEN 'completed' WHEN 'f' THEN 'failed' WHEN 'x' THEN 'cancelled' ELSE 'retrying' END END END AS k,
 		c.outcome = 'c' OR c.outcome = 'f' AND include_failed OR word = 'state' AS timed
-	FROM taskq_internal.counted(since, until, grain, types) c
-	WHERE (include_failed OR c.outcome IN ('c', 'x')) AND (c.type <> 'm' OR starts_with(c.name, word || '='))
+	FROM taskq_internal.counted(since, until, grain, types, false, bare) c
+	WHERE (include_failed OR c.outcome IN ('c', 'x', '-')) AND (c.type <> 'm' OR starts_with(c.name, word || '='))
 )
 SELECT g.total, g.key, g.completed, g.failed, g.cancelled, g.retried, g.runs, g.run_us, g.busy_us, g.max_us, g.run_times, g.waits, g.wait_us,
 	g.wait_times, g.cpu_us, g.peak_memory, g.disk_bytes
@@ -184,19 +186,19 @@ FROM (
 		sum(taskq_internal.sparse(c.resources, 4) * 8192 + taskq_internal.sparse(c.resources, 5))::float8 AS disk_bytes
 	FROM c CROSS JOIN LATERAL (
 		SELECT true AS total, NULL::text AS key WHERE c.type = 'l'
-		UNION ALL SELECT false, c.k WHERE NOT c.only_total
+		UNION ALL SELECT CASE WHEN c.type NOT IN ('q', 'b') THEN false END, c.k WHERE NOT c.only_total
 	) g
 	GROUP BY g.total, g.key
 ) g;
 END;
-COMMENT ON FUNCTION taskq_internal.summed(timestamptz, timestamptz, "char", text, text, bool) IS
-'what was counted between two moments, by groups, and in all';
+COMMENT ON FUNCTION taskq_internal.summed(timestamptz, timestamptz, "char", text, text, bool, bool) IS
+'what was counted between two moments, by groups, and in all; bare: without histograms and resources';
 
 CREATE FUNCTION taskq.statistics_by(timeframe interval DEFAULT '24 hours', group_by text DEFAULT 'kind', include_failed bool DEFAULT true,
 	OUT key text, OUT total int8, OUT completed int8, OUT failed int8, OUT cancelled int8, OUT retried int8, OUT success_rate numeric,
 	OUT throughput numeric, OUT mean_run interval, OUT p50_run interval, OUT p95_run interval, OUT p99_run interval, OUT max_run interval,
 	OUT mean_wait interval, OUT p50_wait interval, OUT p95_wait interval, OUT p99_wait interval, OUT busy interval, OUT cpu interval, OUT peak_memory int8)
-RETURNS SETOF record LANGUAGE sql VOLATILE ROWS 20 SET search_path = pg_catalog, pg_temp
+RETURNS SETOF record LANGUAGE sql STABLE ROWS 20 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 SELECT s.key, s.completed + s.failed + s.cancelled, s.completed, s.failed, s.cancelled, s.retried,
 	round(100.0 * s.completed / nullif(s.completed + s.failed + s.cancelled, 0), 1),
@@ -218,7 +220,7 @@ COMMENT ON FUNCTION taskq.statistics_by(interval, text, bool) IS
 group_by is kind, category, queue, worker, role, submitted_by, tenant, tag, state, or a member of the payload that kinds name as indexed. throughput is completed tasks a minute. Percentiles are off by a quarter at most. Up to 90 minutes are counted by the minute, up to 7 days by the hour, more by the day of UTC: from the beginning of the first one.';
 
 CREATE FUNCTION taskq.statistics(timeframe interval DEFAULT '24 hours', group_by text DEFAULT 'kind', include_failed bool DEFAULT true) RETURNS jsonb
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 WITH t AS MATERIALIZED (SELECT t.*, w.*, coalesce(include_failed, true) AS failed_too
 	FROM taskq_internal.timeframe(timeframe) t CROSS JOIN taskq_internal.group_word(group_by) w),
@@ -226,14 +228,12 @@ s AS MATERIALIZED (
 	SELECT s.*, s.completed + s.failed + s.cancelled AS ended,
 		round(100.0 * s.completed / nullif(s.completed + s.failed + s.cancelled, 0), 1) AS success_rate,
 		s.run_us / nullif(s.runs, 0) AS mean_us
-	FROM t CROSS JOIN LATERAL taskq_internal.summed(t.since, NULL, t.grain, t.word, t.types, t.failed_too) s),
+	FROM t CROSS JOIN LATERAL taskq_internal.summed(t.since, NULL, t.grain, t.word, t.types || 'qb', t.failed_too) s),
 b AS MATERIALIZED (
-	SELECT s.completed, round(100.0 * s.completed / nullif(s.completed + s.failed + s.cancelled, 0), 1) AS success_rate, s.run_us / nullif(s.runs, 0) AS mean_us
-	FROM t CROSS JOIN LATERAL taskq_internal.summed(t.before, t.since, t.grain, 'kind', 'l', t.failed_too) s WHERE s.total),
-q AS MATERIALIZED (
-	SELECT c.type, c.now, sum(c.n) AS n, sum(c.wait_us)::float8 AS wait_us, sum(c.run_us)::float8 AS run_us
-	FROM t CROSS JOIN LATERAL (SELECT c.*, true AS now FROM taskq_internal.counted(t.since, NULL, t.grain, 'qb') c
-		UNION ALL SELECT c.*, false FROM taskq_internal.counted(t.before, t.since, t.grain, 'qb') c) c GROUP BY 1, 2),
+	SELECT s.*, round(100.0 * s.completed / nullif(s.completed + s.failed + s.cancelled, 0), 1) AS success_rate, s.run_us / nullif(s.runs, 0) AS mean_us
+	FROM t CROSS JOIN LATERAL taskq_internal.summed(t.before, t.since, t.grain, NULL, 'lqb', t.failed_too, true) s),
+q AS (SELECT s.key AS type, true AS now, s.wait_us, s.busy_us AS run_us FROM s WHERE s.total IS NULL
+	UNION ALL SELECT b.key, false, b.wait_us, b.busy_us FROM b WHERE b.total IS NULL),
 -- a sample a minute, while something runs; else nothing waits
 l AS (SELECT q.now, q.wait_us / (extract(epoch FROM CASE WHEN q.now THEN clock_timestamp() - t.since ELSE t.since - t.before END) / 60) AS length
 	FROM q CROSS JOIN t WHERE q.type = 'q'),
@@ -269,12 +269,12 @@ SELECT jsonb_build_object(
 		'cpu_seconds', round((nullif(s.cpu_us, 0) / 1e6)::numeric, 3),
 		'peak_memory_usage', pg_size_pretty(nullif(s.peak_memory, 0)), 'peak_memory_bytes', nullif(s.peak_memory, 0),
 		'total_disk_usage', CASE WHEN s.cpu_us > 0 THEN pg_size_pretty(s.disk_bytes::int8) END))
-FROM t CROSS JOIN r LEFT JOIN s ON s.total LEFT JOIN b ON true;
+FROM t CROSS JOIN r LEFT JOIN s ON s.total LEFT JOIN b ON b.total;
 END;
 COMMENT ON FUNCTION taskq.statistics(interval, text, bool) IS
-'Statistics of the tasks that ended lately, as one JSON object: in all, by groups, and how they compare with the time before
+'Statistics of the tasks that ended lately, as one JSON object
 
-group_by is as for statistics_by. A trend compares with the time of the same length before: stable is what changed by a twentieth at most, of the success rate by one percent point. Rates are in percent. Who acts for one tenant gets its own tasks, without queues and workers.';
+In all, by groups, and how they compare with the time before. group_by is as for statistics_by. A trend compares with the time of the same length before: stable is what changed by a twentieth at most, of the success rate by one percent point. Rates are in percent. Who acts for one tenant gets its own tasks, without queues and workers.';
 
 /* ---------------------------------------------------------------- how many tasks there are */
 
@@ -283,7 +283,7 @@ RETURNS SETOF record LANGUAGE c VOLATILE ROWS 50 AS 'MODULE_PATHNAME', 'taskq_st
 COMMENT ON FUNCTION taskq_internal.stocks() IS 'how many tasks there are that the caller may see, by lane and state';
 
 CREATE FUNCTION taskq.task_counts(OUT state text, OUT kind text, OUT queue text, OUT priority int2, OUT category text, OUT run_as text, OUT n int8)
-RETURNS SETOF record LANGUAGE sql VOLATILE ROWS 50 SET search_path = pg_catalog, pg_temp
+RETURNS SETOF record LANGUAGE sql STABLE ROWS 50 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 SELECT s.state, s.kind, s.queue, s.priority, s.category, s.run_as, sum(s.n)::int8 FROM taskq_internal.stocks() s
 GROUP BY s.state, s.kind, s.queue, s.priority, s.category, s.run_as ORDER BY s.state, s.kind, s.queue, s.priority DESC, s.run_as;
@@ -302,7 +302,7 @@ Reads all tasks. After a crash of the server, or a change of the tables by hand.
 
 -- As the documents of those who came from other systems have it.
 CREATE FUNCTION taskq.task_summary() RETURNS jsonb
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 WITH c AS MATERIALIZED (SELECT c.state, c.kind, sum(c.n)::int8 AS n FROM taskq.task_counts() c GROUP BY 1, 2),
 s AS (SELECT coalesce(sum(n), 0)::int8 AS total,
@@ -328,7 +328,7 @@ queued are all that do not run yet; queue_length those that could run now. avera
 CREATE FUNCTION taskq.task_recent(n int DEFAULT 20,
 	OUT task_id uuid, OUT name text, OUT status text, OUT description text, OUT started_at timestamptz, OUT completed_at timestamptz,
 	OUT duration_seconds numeric, OUT error_message text, OUT worker text)
-RETURNS SETOF record LANGUAGE sql VOLATILE ROWS 20 SET search_path = pg_catalog, pg_temp
+RETURNS SETOF record LANGUAGE sql STABLE ROWS 20 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 SELECT t.id, t.title, t.state,
 	CASE t.state WHEN 'completed' THEN 'Task completed successfully'
@@ -345,7 +345,7 @@ COMMENT ON FUNCTION taskq.task_recent(int) IS
 Of the hundred that were submitted last, or n if that is more. name is the title of the task: of its kind''s description, or the last part of the kind, in words.';
 
 CREATE FUNCTION taskq.task_metrics(recent int DEFAULT 0) RETURNS jsonb
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 WITH c AS (SELECT coalesce(sum(c.n) FILTER (WHERE c.state = 'running'), 0)::int8 AS active,
 	coalesce(sum(c.n) FILTER (WHERE c.state IN ('pending', 'reserved', 'scheduled', 'blocked', 'retrying')), 0)::int8 AS pending,
@@ -366,7 +366,7 @@ success_rate is completed by completed and failed, null if there are none. pendi
 CREATE FUNCTION taskq.statistics_history(timeframe interval DEFAULT '24 hours', group_by text DEFAULT NULL,
 	OUT at timestamptz, OUT key text, OUT completed int8, OUT failed int8, OUT cancelled int8, OUT retried int8,
 	OUT mean_run interval, OUT p95_run interval, OUT mean_wait interval, OUT p95_wait interval, OUT queue_length numeric, OUT worker_utilization numeric)
-RETURNS SETOF record LANGUAGE sql VOLATILE ROWS 100 SET search_path = pg_catalog, pg_temp
+RETURNS SETOF record LANGUAGE sql STABLE ROWS 100 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 WITH c AS MATERIALIZED (
 	SELECT c.*, w.word, CASE WHEN c.type = 'm' THEN substr(c.name, length(w.word) + 2) WHEN c.type IN ('t', 'w') THEN c.name

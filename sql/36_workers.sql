@@ -1,6 +1,6 @@
 /* ---------------------------------------------------------------- workers */
 
-CREATE FUNCTION taskq.cluster_summary() RETURNS jsonb LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION taskq.cluster_summary() RETURNS jsonb LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 WITH w AS MATERIALIZED (SELECT * FROM taskq.worker)
 SELECT jsonb_build_object(
 	'total_workers', count(w.name),

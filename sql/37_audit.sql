@@ -58,7 +58,7 @@ SELECT taskq_internal.id_time(a.id) AS created_at,
 	a.id
 FROM taskq_internal.audit a
 CROSS JOIN LATERAL (
-	SELECT b.name, taskq_internal.role_visible(b.name, b.oid, b.system) AS mine FROM taskq_internal.role b WHERE b.id = a.by_role OFFSET 0
+	SELECT b.name, taskq_internal.role_visible(b.name, b.oid, b.system) AND taskq_internal.actor_visible(a.claims) AS mine FROM taskq_internal.role b WHERE b.id = a.by_role OFFSET 0
 ) b
 LEFT JOIN LATERAL (
 	SELECT r.name, taskq_internal.role_visible(r.name, r.oid, r.system) AS visible FROM taskq_internal.role r WHERE r.id = a.role OFFSET 0
@@ -77,7 +77,7 @@ One row for each thing that was done, by a function of taskq and in the transact
 COMMENT ON COLUMN taskq.audit.created_at IS 'when it was done';
 COMMENT ON COLUMN taskq.audit.role IS 'role that did it';
 COMMENT ON COLUMN taskq.audit.session_role IS 'role that the session was authenticated as; shown, as what follows of the session, to members of role';
-COMMENT ON COLUMN taskq.audit.action IS 'cancel, retry, delete, priority, reschedule, run, clear, pause, resume, define, drop, grant, revoke, enable, disable, stop, restart, submit';
+COMMENT ON COLUMN taskq.audit.action IS 'cancel, retry, delete, priority, reschedule, run, clear, pause, resume, define, limit, drop, grant, revoke, enable, disable, stop, restart, submit';
 COMMENT ON COLUMN taskq.audit.object IS 'task, workflow, queue, kind, schedule, template, worker, tenant or database';
 COMMENT ON COLUMN taskq.audit.name IS 'name of the queue, kind, schedule, ...';
 COMMENT ON COLUMN taskq.audit.kind IS 'kind, or kind of the tasks';

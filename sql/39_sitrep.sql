@@ -23,6 +23,7 @@ SELECT jsonb_build_object(
 	'max_workers', s.max_workers,
 	'quarantined', s.quarantined,
 	'events_lost', s.events_lost,
+	'settings_read', s.settings_read,
 	'dead_rows', taskq_internal.dead_rows(),
 	'oldest_snapshot', (SELECT to_jsonb(o) FROM taskq_internal.oldest_snapshot() o WHERE o.holder IS NOT NULL),
 	'oldest_xid_age', (SELECT max(age(c.relfrozenxid)) FROM pg_class c
@@ -65,42 +66,44 @@ COMMENT ON COLUMN taskq.server.max_workers IS 'how many workers the server may h
 COMMENT ON COLUMN taskq.server.workers IS 'how many there are in this database';
 COMMENT ON COLUMN taskq.server.report IS 'more, for members of taskq_monitor and taskq_operator; see sitrep()';
 
--- What is not as it should be, in sentences, the worst first.
+-- What is not as it should be, in sentences, the worst first; of a thousand of a sort the first twenty.
 CREATE FUNCTION taskq_internal.warnings(report jsonb) RETURNS SETOF text LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-SELECT w.text FROM (
-	SELECT 1, report->>'why_not_running' || ' No task runs.'
-	UNION ALL SELECT 2, report->>'why_paused'
-	UNION ALL SELECT 3, report->>'why_foreign'
-	UNION ALL SELECT 4, report->>'why_tenants'
-	UNION ALL SELECT 5, format('Alert %I fires since %s: %s is above %s.', a.name, date_trunc('second', s.firing_since), a.metric, a.threshold)
+SELECT CASE WHEN w.no <= 20 OR w.every = 21 THEN w.text ELSE format('%s more are like this last one.', w.every - 20) END FROM (
+SELECT w.n, w.text, count(*) OVER (PARTITION BY w.n) AS every, row_number() OVER (PARTITION BY w.n ORDER BY w.tasks DESC, w.text) AS no FROM (
+	SELECT 1, 0::int8, report->>'why_not_running' || ' No task runs.'
+	UNION ALL SELECT 2, 0, report->>'why_paused'
+	UNION ALL SELECT 3, 0, report->>'why_foreign'
+	UNION ALL SELECT 4, 0, report->>'why_tenants'
+	UNION ALL SELECT 5, 0, format('Alert %I fires since %s: %s is above %s.', a.name, date_trunc('second', s.firing_since), a.metric, a.threshold)
 		FROM taskq_internal.alert a JOIN taskq_internal.alert_state s ON s.name = a.name WHERE s.firing_since IS NOT NULL
-	UNION ALL SELECT 6, format(CASE sum(u.waiting) WHEN 1 THEN '%s task of kind %I in queue %I waits, and no external worker asks for it.'
+	UNION ALL SELECT 6, sum(u.waiting), format(CASE sum(u.waiting) WHEN 1 THEN '%s task of kind %I in queue %I waits, and no external worker asks for it.'
 			ELSE '%s tasks of kind %I in queue %I wait, and no external worker asks for them.' END, sum(u.waiting), u.kind, u.queue)
 		FROM taskq_internal.unserved() u WHERE u.external AND report->'running' = 'true' GROUP BY u.kind, u.queue
-	UNION ALL SELECT 7, format(CASE sum(u.waiting) WHEN 1 THEN '%s task of role %I waits and has no worker: ' ELSE '%s tasks of role %I wait and have no worker: ' END ||
+	UNION ALL SELECT 7, sum(u.waiting), format(CASE sum(u.waiting) WHEN 1 THEN '%s task of role %I waits and has no worker: ' ELSE '%s tasks of role %I wait and have no worker: ' END ||
 			'%s of %s workers are there; see task_explain() for one of them.',
 			sum(u.waiting), u.run_as, report->>'workers', report->>'max_workers')
 		FROM taskq_internal.unserved() u WHERE NOT u.external AND report->'running' = 'true' GROUP BY u.run_as
-	UNION ALL SELECT 8, format('Queue %I is paused and %s in it: taskq.queue_resume() lets %s run.', p.name, CASE q.waiting WHEN 1 THEN '1 task waits' ELSE q.waiting || ' tasks wait' END, CASE q.waiting WHEN 1 THEN 'it' ELSE 'them' END)
+	UNION ALL SELECT 8, q.waiting, format('Queue %I is paused and %s in it: taskq.queue_resume() lets %s run.', p.name, CASE q.waiting WHEN 1 THEN '1 task waits' ELSE q.waiting || ' tasks wait' END, CASE q.waiting WHEN 1 THEN 'it' ELSE 'them' END)
 		FROM taskq_internal.pause p JOIN (SELECT n.queue, sum(l.waiting) AS waiting FROM taskq_internal.lanes() l
 			JOIN taskq_internal.lane n ON n.id = l.lane GROUP BY n.queue) q ON q.queue = p.name
 		WHERE p.scope = 'q' AND q.waiting > 0
-	UNION ALL SELECT 9, format('Kind %I is paused and %s: taskq.kind_resume() lets %s run.', p.name, CASE q.waiting WHEN 1 THEN '1 task waits' ELSE q.waiting || ' tasks wait' END, CASE q.waiting WHEN 1 THEN 'it' ELSE 'them' END)
+	UNION ALL SELECT 9, q.waiting, format('Kind %I is paused and %s: taskq.kind_resume() lets %s run.', p.name, CASE q.waiting WHEN 1 THEN '1 task waits' ELSE q.waiting || ' tasks wait' END, CASE q.waiting WHEN 1 THEN 'it' ELSE 'them' END)
 		FROM taskq_internal.pause p JOIN (SELECT n.kind, sum(l.waiting) AS waiting FROM taskq_internal.lanes() l
 			JOIN taskq_internal.lane n ON n.id = l.lane GROUP BY n.kind) q ON q.kind = p.name
 		WHERE p.scope = 'k' AND q.waiting > 0
-	UNION ALL SELECT 10, format(CASE count(*) WHEN 1 THEN '%s running task shows no sign of life: see view taskq.stalled.'
+	UNION ALL SELECT 10, 0, format(CASE count(*) WHEN 1 THEN '%s running task shows no sign of life: see view taskq.stalled.'
 			ELSE '%s running tasks show no sign of life: see view taskq.stalled.' END, count(*))
 		FROM taskq.stalled s HAVING count(*) > 0
-	UNION ALL SELECT 11, format('Task %s crashed the server and is tried once more.', report->>'quarantined') WHERE report->>'quarantined' IS NOT NULL
-	UNION ALL SELECT 12, format('%s notifications could not be sent: a session that listens and does not read holds them up.', report->>'events_lost')
+	UNION ALL SELECT 11, 0, format('Task %s crashed the server and is tried once more.', report->>'quarantined') WHERE report->>'quarantined' IS NOT NULL
+	UNION ALL SELECT 12, 0, format('%s notifications could not be sent: a session that listens and does not read holds them up.', report->>'events_lost')
 		WHERE (report->>'events_lost')::int8 > 0
-	UNION ALL SELECT 13, format('%s dead rows cannot be removed while %s is open.', report->>'dead_rows', report->'oldest_snapshot'->>'holder')
+	UNION ALL SELECT 13, 0, format('%s dead rows cannot be removed while %s is open.', report->>'dead_rows', report->'oldest_snapshot'->>'holder')
 		WHERE (report->>'dead_rows')::int8 > 50000 AND (report->'oldest_snapshot'->>'since')::timestamptz < clock_timestamp() - interval '10 min'
-	UNION ALL SELECT 14, format('The oldest transaction number in taskq''s tables is %s old: let autovacuum come through.', report->>'oldest_xid_age')
+	UNION ALL SELECT 14, 0, format('The oldest transaction number in taskq''s tables is %s old: let autovacuum come through.', report->>'oldest_xid_age')
 		WHERE (report->>'oldest_xid_age')::int8 > 1000000000
-) w(n, text)
-WHERE w.text IS NOT NULL ORDER BY w.n
+) w(n, tasks, text)
+WHERE w.text IS NOT NULL) w
+WHERE w.no <= 21 ORDER BY w.n, w.no
 $$;
 COMMENT ON FUNCTION taskq_internal.warnings(jsonb) IS 'what an operator should look after, in sentences';
 
@@ -112,13 +115,14 @@ COMMENT ON VIEW taskq.warning IS
 For members of taskq_monitor and taskq_operator; nobody else sees a row.';
 COMMENT ON COLUMN taskq.warning.warning IS 'a sentence, with what to do about it';
 
-CREATE FUNCTION taskq.sitrep() RETURNS jsonb LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION taskq.sitrep() RETURNS jsonb LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 SELECT jsonb_build_object(
 		'at', clock_timestamp(),
 		'running', s.running, 'why_not_running', s.why_not_running, 'paused', s.paused, 'why_paused', s.why_paused,
 		'max_workers', s.max_workers, 'workers', s.workers)
 	|| coalesce(s.report, '{}')
 	|| jsonb_build_object(
+		'tasks', (SELECT coalesce(jsonb_object_agg(c.state, c.n), '{}') FROM (SELECT k.state, sum(k.n)::int8 AS n FROM taskq.task_counts() k GROUP BY k.state) c),
 		'warnings', (SELECT coalesce(jsonb_agg(w.warning), '[]') FROM taskq.warning w),
 		'queues', (SELECT coalesce(jsonb_agg(to_jsonb(q) ORDER BY q.waiting DESC NULLS LAST, q.name), '[]')
 			FROM (SELECT q.name, q.waiting, q.running, q.oldest, q.paused, q.pause_reason, q.max_running FROM taskq.queue q

@@ -1,7 +1,7 @@
 /* ---------------------------------------------------------------- for Prometheus */
 
-CREATE FUNCTION taskq.metrics() RETURNS text
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION taskq.metrics() RETURNS taskq."*/*"
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 WITH c AS MATERIALIZED (
 	SELECT c.kind, c.queue, CASE c.outcome WHEN 'c' THEN 'completed' WHEN 'f' THEN 'failed' WHEN 'x' THEN 'cancelled' ELSE 'retried' END AS state, sum(c.n) AS n
@@ -48,12 +48,16 @@ family(family, name, type, help) AS (VALUES
 	(10, 'taskq_queue_paused', 'gauge', 'The queue is paused.'),
 	(11, 'taskq_stalled_tasks', 'gauge', 'Running tasks that show no sign of life.'),
 	(12, 'taskq_running', 'gauge', 'Tasks of this database are run.'))
-SELECT string_agg(x.lines, '' ORDER BY x.family) FROM (
+SELECT
+	-- what Prometheus calls its format, where it is asked for over HTTP
+	coalesce(left(CASE WHEN current_setting('request.path', true) = '/rpc/metrics'
+		THEN set_config('response.headers', '[{"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}]', true) END, 0), '')
+	|| string_agg(x.lines, '' ORDER BY x.family) FROM (
 	SELECT f.family, format(E'# HELP %s %s\n# TYPE %s %s\n', f.name, f.help, f.name, f.type)
 		|| string_agg(format(E'%s%s%s %s\n', f.name, s.suffix, s.labels, s.value), '' ORDER BY regexp_replace(s.labels, ',?le="[^"]*"', ''), s.n, s.labels) AS lines
 	FROM family f JOIN sample s ON s.family = f.family GROUP BY f.family, f.name, f.help, f.type) x;
 END;
 COMMENT ON FUNCTION taskq.metrics() IS
-'What Prometheus scrapes: counters, gauges and histograms of what the caller may see, in its text format
+'What Prometheus scrapes: counters, gauges and histograms of what the caller may see
 
-Counters go on over restarts of the server; a crash may set them back by a minute. Bounds of the histograms are powers of four of a microsecond.';
+In its text format, over HTTP as text/plain. Counters go on over restarts of the server; a crash may set them back by a minute. Bounds of the histograms are powers of four of a microsecond.';

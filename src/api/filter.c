@@ -727,12 +727,11 @@ row_suits(const TaskqFilter *filter, TaskqRow *row)
 		id_suits(filter->workflows, row, Anum_task_workflow) &&
 		id_suits(filter->retries_of, row, Anum_task_retry_of) &&
 		name_suits(filter->tenants, row, Anum_task_tenant) &&
-		times_suit(filter, row, held) && visible(filter, lane, row) &&
-		submitter_suits(filter, lane, row) && tags_suit(filter, row) &&
-		worker_suits(filter, row, held) &&
+		times_suit(filter, row, held) && tags_suit(filter, row) &&
+		worker_suits(filter, row, held) && text_suits(filter, row, held) &&
+		visible(filter, lane, row) && submitter_suits(filter, lane, row) &&
 		contains(filter->metadata, lane, row, Anum_task_metadata) &&
-		contains(filter->payload, lane, row, Anum_task_payload) &&
-		text_suits(filter, row, held);
+		contains(filter->payload, lane, row, Anum_task_payload);
 }
 
 /*

@@ -25,6 +25,7 @@
 #include "fmgr.h"
 #include "lanes/schedule.h"
 #include "miscadmin.h"
+#include "store/rights.h"
 #include "store/state.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -267,12 +268,14 @@ run_objects(const TaskqSchedule *schedule, TimestampTz due, Object *objects,
 	return turn->submitted;
 }
 
-/* The schedule, which must be the caller's own. */
+/* The schedule, which must be the caller's own, and its tenant's. */
 static void
 require_own(const char *name, TaskqSchedule *schedule)
 {
 	if (!taskq_schedule_find(name, schedule) ||
-		!has_privs_of_role(GetUserId(), schedule->owner_oid))
+		!has_privs_of_role(GetUserId(), schedule->owner_oid) ||
+		!taskq_tenant_may_see(schedule->tenant == 0 ? NULL
+							  : TextDatumGetCString(schedule->tenant)))
 		ereport(ERROR,
 				(errcode(ERRCODE_TASK_NOT_FOUND),
 				 errmsg("schedule \"%s\" does not exist", name),

@@ -188,7 +188,7 @@ may_unlink(const pg_uuid_t *task)
 	if (!taskq_link_task_find(task, &found) ||
 		!taskq_tenant_may_see(found.tenant))
 		return false;
-	return taskq_steers_all() || may_act_as(found.role) ||
+	return taskq_steers_tenant(found.tenant) || may_act_as(found.role) ||
 		may_act_as(found.submitted_by);
 }
 

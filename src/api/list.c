@@ -4,10 +4,13 @@
  *		task_list: a page of the tasks that a filter finds, in an order.
  *
  * There are several ways to find them: all tasks, some lanes', those that wait,
- * those that have a label.  Which is the shortest is not known beforehand, for
- * nothing counts tasks.  So all ways that there are for a filter are gone at
- * the same time, in turns that grow, until one of them has a page, or has come
- * to its end.  That costs as much as the shortest one, times their number.
+ * those that have a label.  Which is the shortest is not known beforehand: how
+ * many tasks there are is counted, but not where those are that suit.  So all
+ * ways that there are for a filter are gone at the same time, in turns that
+ * grow, until one of them has a page, or has come to its end.  That costs as
+ * much as the shortest one, times their number.  If that takes long, counters
+ * are read, and those are left of which they tell that another one is shorter.
+ * Labels are not among what is counted, so those of a way are, bit by bit.
  *
  * A way finds more than is asked for; each task is looked at with the whole
  * filter.  Where it does not give them in the order asked for, it is gone to
@@ -23,23 +26,29 @@
 #include "base/args.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "lanes/stock.h"
 #include "miscadmin.h"
 #include "store/dependencies.h"
 #include "store/keyed.h"
 #include "store/labels.h"
+#include "store/leaves.h"
 #include "store/leases.h"
 #include "store/merge.h"
 #include "store/ready.h"
 #include "store/rights.h"
+#include "store/state.h"
 #include "store/tasks.h"
 #include "store/timers.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/snapmgr.h"
 
 #define MAX_PAGE 10000
 #define MAX_LANES 2000			/* of one way */
 #define MAX_LANES_ENDED 200		/* of one that has a label for each */
 #define FIRST_TURN 256			/* rows */
+#define WEIGHED_TURN 4096		/* rows: when ways are weighed */
+#define MAX_RANKED 10000		/* tasks with a label, looked up at once */
 
 /*
  * A kind's definition is taken to be committed so long after it was made: what
@@ -55,12 +64,28 @@ typedef enum ListOrder
 	ORDER_DURATION				/* the longest first */
 } ListOrder;
 
+/* What a way leads past, as far as counters tell of it. */
+typedef enum WayThrough
+{
+	THROUGH_UNKNOWN,
+	THROUGH_LEAVES,				/* all tasks */
+	THROUGH_LANES,				/* those of the lanes that suit */
+	THROUGH_LOOKED_UP,			/* the same, each looked up */
+	THROUGH_ENDED,				/* what failed or was cancelled, looked up */
+	THROUGH_ROLES				/* lanes of roles, and what has labels, looked
+								 * up */
+}			WayThrough;
+
 /* One way to find them. */
 typedef struct Way
 {
 	TaskqMerge *merge;
+	WayThrough	through;
 	bool		ordered;		/* it gives them in the order asked for */
+	bool		left;			/* another one is shorter */
 	bool		over;
+	List	   *labels;			/* whose tasks it looks up, not counted yet */
+	TaskqLabelScan *counting;	/* of the first of these */
 	TaskqRank  *found;
 	int			nfound;
 } Way;
@@ -76,7 +101,14 @@ typedef struct Listing
 	List	   *lanes;			/* of int; those that suit, if there are not
 								 * too many */
 	bool		by_lanes;
+	HTAB	   *lanes_of_roles; /* of these, those of way THROUGH_ROLES */
+	bool		held_apart;		/* what is held is added to each way: stored
+								 * as pending it is nowhere else */
+	bool		states[256];	/* stored states that can suit, by letter */
 	List	   *ways;			/* of Way */
+	int64		cost[THROUGH_ROLES + 1];	/* of going there to the end, as
+											 * far as known, in parts of a
+											 * row's */
 } Listing;
 
 /* ---- ways ---- */
@@ -108,8 +140,25 @@ tuple_suits(void *arg, HeapTuple tuple, TupleDesc desc)
 													 desc, &isnull)));
 }
 
+static bool more_held(TaskqIdList *list, int max, void *arg);
+
+/* Does it ask for when they were over? */
+static bool
+by_end(const Listing *listing)
+{
+	return listing->filter.finished.from != DT_NOBEGIN ||
+		listing->filter.finished.before != DT_NOEND;
+}
+
+/* Are there stored states that cannot suit? */
+static bool
+by_state(const Listing *listing)
+{
+	return listing->filter.states != NIL || by_end(listing);
+}
+
 static TaskqMerge *
-add_way(Listing *listing, bool ordered)
+add_way(Listing *listing, WayThrough through, bool ordered)
 {
 	Way		   *way = palloc0(sizeof(Way));
 
@@ -119,7 +168,13 @@ add_way(Listing *listing, bool ordered)
 								   : NULL);
 	way->ordered = ordered;
 	way->found = palloc(sizeof(TaskqRank) * listing->n * 2);
+	way->through = through;
 	listing->ways = lappend(listing->ways, way);
+	if (by_state(listing))
+		taskq_merge_states(way->merge, listing->states);
+	if (listing->held_apart)
+		taskq_merge_add_ids(way->merge, more_held, 0, NULL, &listing->range,
+							0);
 	return way->merge;
 }
 
@@ -246,7 +301,7 @@ more_keyed(TaskqIdList *list, int max, void *arg)
 	return false;
 }
 
-/* Those that have a label, whatever its order. */
+/* Those that have a label and are few, each with its place. */
 static bool
 more_labelled(TaskqIdList *list, int max, void *arg)
 {
@@ -313,7 +368,8 @@ lane_rank(const Listing *listing, int32 id)
 static void
 add_lanes(Listing *listing)
 {
-	TaskqMerge *merge = add_way(listing, listing->order != ORDER_DURATION);
+	TaskqMerge *merge = add_way(listing, THROUGH_LANES,
+								listing->order != ORDER_DURATION);
 	ListCell   *lc;
 
 	foreach(lc, listing->lanes)
@@ -370,15 +426,18 @@ is_named(const List *names, const char *name, Oid role)
 	return false;
 }
 
-/* What has a label, in the order asked for. */
-static void
-add_label(Listing *listing, TaskqMerge *merge, const char *label)
+/* Have so few tasks this label that all of them can be looked up? */
+static bool
+few_labelled(const char *label)
 {
-	if (by_id(listing))
-		taskq_merge_add_label(merge, label, &listing->range, 0);
-	else
-		taskq_merge_add_ids(merge, more_labelled, 0, label, &listing->range,
-							0);
+	TaskqLabelScan *scan = taskq_labels_begin(label, NULL, false);
+	TaskqLabelled found;
+	int			n = 0;
+
+	while (n <= MAX_RANKED && taskq_labels_next(scan, &found))
+		n++;
+	taskq_labels_end(scan);
+	return n <= MAX_RANKED;
 }
 
 /* What is not over, by where it waits. */
@@ -387,7 +446,7 @@ add_unfinished(Listing *listing)
 {
 	bool		timed = wants(listing, "retrying") ||
 	wants(listing, "scheduled");
-	TaskqMerge *merge = add_way(listing, by_id(listing) ||
+	TaskqMerge *merge = add_way(listing, THROUGH_UNKNOWN, by_id(listing) ||
 								(listing->order == ORDER_PRIORITY && !timed &&
 								 !wants(listing, "blocked")));
 	ListCell   *lc;
@@ -397,7 +456,7 @@ add_unfinished(Listing *listing)
 	if (timed)
 		taskq_merge_add_ids(merge, more_timers, 0, NULL, &listing->range, 0);
 	if (wants(listing, "scheduled"))
-		add_label(listing, merge, taskq_label_held());
+		taskq_merge_add_label(merge, taskq_label_held(), &listing->range, 0);
 	if (wants(listing, "blocked"))
 		taskq_merge_add_ids(merge, more_blocked, 0, NULL, &listing->range, 0);
 	if (!wants(listing, "pending") && !wants(listing, "reserved"))
@@ -416,7 +475,7 @@ add_ended(Listing *listing)
 	list_length(listing->lanes) <= MAX_LANES_ENDED &&
 	(taskq_filter_by_lane(&listing->filter) ||
 	 listing->order == ORDER_PRIORITY);
-	TaskqMerge *merge = add_way(listing, by_id(listing) ||
+	TaskqMerge *merge = add_way(listing, THROUGH_ENDED, by_id(listing) ||
 								(apart && listing->order == ORDER_PRIORITY));
 
 	for (int i = 0; i < lengthof(words); i++)
@@ -446,7 +505,7 @@ add_ended(Listing *listing)
 static void
 add_slow(Listing *listing)
 {
-	TaskqMerge *merge = add_way(listing, true);
+	TaskqMerge *merge = add_way(listing, THROUGH_UNKNOWN, true);
 
 	taskq_merge_add_ids(merge, more_held, 0, NULL, &listing->range, 0);
 	taskq_merge_add_ranked(merge, taskq_label_slow(),
@@ -456,7 +515,7 @@ add_slow(Listing *listing)
 static void
 add_tags(Listing *listing)
 {
-	TaskqMerge *merge = add_way(listing, by_id(listing));
+	TaskqMerge *merge = add_way(listing, THROUGH_UNKNOWN, by_id(listing));
 	ListCell   *lc;
 
 	foreach(lc, listing->filter.tags)
@@ -468,7 +527,7 @@ add_tags(Listing *listing)
 static void
 add_tenants(Listing *listing)
 {
-	TaskqMerge *merge = add_way(listing, by_id(listing));
+	TaskqMerge *merge = add_way(listing, THROUGH_LOOKED_UP, by_id(listing));
 	ListCell   *lc;
 
 	foreach(lc, listing->filter.tenants)
@@ -481,12 +540,83 @@ add_tenants(Listing *listing)
 static void
 add_children(Listing *listing)
 {
-	TaskqMerge *merge = add_way(listing, by_id(listing));
+	TaskqMerge *merge = add_way(listing, THROUGH_UNKNOWN, by_id(listing));
 	ListCell   *lc;
 
 	foreach(lc, listing->filter.parents)
 		taskq_merge_add_label(merge, taskq_label_parent(lfirst(lc)),
 							  &listing->range, 0);
+}
+
+static void
+add_workflows(Listing *listing)
+{
+	TaskqMerge *merge = add_way(listing, THROUGH_UNKNOWN, by_id(listing));
+	ListCell   *lc;
+
+	foreach(lc, listing->filter.workflows)
+		taskq_merge_add_label(merge, taskq_label_workflow(lfirst(lc)),
+							  &listing->range, 0);
+}
+
+static void
+add_retries(Listing *listing)
+{
+	TaskqMerge *merge = add_way(listing, THROUGH_UNKNOWN, by_id(listing));
+	ListCell   *lc;
+
+	foreach(lc, listing->filter.retries_of)
+		taskq_merge_add_label(merge, taskq_label_retry(lfirst(lc)),
+							  &listing->range, 0);
+}
+
+/* Labels of what these roles submitted that runs as others. */
+static List *
+submitter_labels(List *names)
+{
+	List	   *labels = NIL;
+	ListCell   *lc;
+
+	foreach(lc, taskq_role_ids())
+	{
+		NameData	name;
+		Oid			oid;
+
+		if (taskq_role_read(lfirst_int(lc), &name, &oid) &&
+			is_named(names, NameStr(name), oid))
+			labels = lappend(labels, taskq_label_submitter(lfirst_int(lc)));
+	}
+	return labels;
+}
+
+/*
+ * Can lanes and labels be gone in the order asked for?  A label does not know
+ * priorities: then its tasks are looked up before the first is given, which
+ * must not be a million while another way has a page.
+ */
+static bool
+labels_ordered(const Listing *listing, const List *labels)
+{
+	const ListCell *lc;
+
+	if (listing->order != ORDER_PRIORITY)
+		return by_id(listing);
+	foreach(lc, labels)
+	{
+		if (!few_labelled(lfirst(lc)))
+			return false;
+	}
+	return true;
+}
+
+static HTAB *
+lanes_set(void)
+{
+	HASHCTL		ctl = {.keysize = sizeof(int32),.entrysize = sizeof(int32),
+	.hcxt = CurrentMemoryContext};
+
+	return hash_create("taskq lanes of roles", 64, &ctl,
+					   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
 /*
@@ -496,27 +626,33 @@ add_children(Listing *listing)
 static void
 add_roles(Listing *listing, List *names)
 {
-	TaskqMerge *merge = add_way(listing, listing->order != ORDER_DURATION);
+	List	   *labels = submitter_labels(names);
+	bool		ordered = labels_ordered(listing, labels);
+	TaskqMerge *merge = add_way(listing, THROUGH_ROLES, ordered);
 	ListCell   *lc;
 
+	((Way *) llast(listing->ways))->labels = list_copy(labels);
+	listing->lanes_of_roles = lanes_set();
 	foreach(lc, listing->lanes)
 	{
 		const TaskqLaneDef *lane = taskq_lane_get(lfirst_int(lc));
 		int64		rank = lane_rank(listing, lane->id);
 		TaskqIdRange range;
 
-		if (is_named(names, NameStr(lane->role_name), lane->role_oid) &&
-			lane_range(listing, rank, &range))
-			taskq_merge_add_lane(merge, lane->id, &range, rank);
+		if (!is_named(names, NameStr(lane->role_name), lane->role_oid) ||
+			!lane_range(listing, rank, &range))
+			continue;
+		taskq_merge_add_lane(merge, lane->id, &range, rank);
+		(void) hash_search(listing->lanes_of_roles, &lane->id, HASH_ENTER,
+						   NULL);
 	}
-	foreach(lc, taskq_role_ids())
+	foreach(lc, labels)
 	{
-		NameData	name;
-		Oid			oid;
-
-		if (taskq_role_read(lfirst_int(lc), &name, &oid) &&
-			is_named(names, NameStr(name), oid))
-			add_label(listing, merge, taskq_label_submitter(lfirst_int(lc)));
+		if (ordered && !by_id(listing))
+			taskq_merge_add_ids(merge, more_labelled, 0, lfirst(lc),
+								&listing->range, 0);
+		else
+			taskq_merge_add_label(merge, lfirst(lc), &listing->range, 0);
 	}
 }
 
@@ -556,7 +692,7 @@ indexed_since(const Listing *listing, const char *member)
 static void
 add_member(Listing *listing, const char *label, TimestampTz since)
 {
-	TaskqMerge *merge = add_way(listing, by_id(listing));
+	TaskqMerge *merge = add_way(listing, THROUGH_UNKNOWN, by_id(listing));
 	TaskqIdRange before = listing->range;
 	pg_uuid_t	first;
 	ListCell   *lc;
@@ -624,6 +760,10 @@ add_labelled(Listing *listing)
 
 	if (filter->parents != NIL)
 		add_children(listing);
+	if (filter->workflows != NIL)
+		add_workflows(listing);
+	if (filter->retries_of != NIL)
+		add_retries(listing);
 	if (filter->tags != NIL)
 		add_tags(listing);
 	if (filter->tenants != NIL)
@@ -638,6 +778,35 @@ add_labelled(Listing *listing)
 		add_roles(listing, NIL);
 }
 
+/*
+ * Which stored states can be those that are asked for?  Few of those that are
+ * stored as pending run: who asks for what runs, and not for what waits, finds
+ * it among what is held.
+ */
+static void
+set_states(Listing *listing)
+{
+	static const char letters[] = {TASKQ_PENDING, TASKQ_SCHEDULED,
+		TASKQ_RETRYING, TASKQ_BLOCKED, TASKQ_RUNNING, TASKQ_LEASED,
+	TASKQ_COMPLETED, TASKQ_FAILED, TASKQ_CANCELLED};
+	const TaskqFilter *filter = &listing->filter;
+
+	listing->held_apart = filter->look && !wants(listing, "pending") &&
+		(wants(listing, "running") || wants(listing, "reserved"));
+	for (int i = 0; i < lengthof(letters); i++)
+	{
+		unsigned char letter = (unsigned char) letters[i];
+
+		if (by_end(listing) && !taskq_state_final(letters[i]))
+			continue;
+		if (!listing->held_apart)
+			listing->states[letter] = taskq_filter_stored(filter, letter);
+		else if (letter != TASKQ_PENDING && letter != TASKQ_RUNNING)
+			listing->states[letter] = wants(listing,
+											taskq_state_name(letter));
+	}
+}
+
 /* All ways for the filter, at least one. */
 static void
 add_ways(Listing *listing)
@@ -648,10 +817,10 @@ add_ways(Listing *listing)
 	static const char *const ended[] = {"failed", "cancelled"};
 
 	if (listing->filter.ids != NIL)
-		taskq_merge_add_ids(add_way(listing, true), more_asked, 0, NULL,
+		taskq_merge_add_ids(add_way(listing, THROUGH_UNKNOWN, true), more_asked, 0, NULL,
 							&listing->range, 0);
 	else if (only(listing, lengthof(held), held))
-		taskq_merge_add_ids(add_way(listing, true), more_held, 0, NULL,
+		taskq_merge_add_ids(add_way(listing, THROUGH_UNKNOWN, true), more_held, 0, NULL,
 							&listing->range, 0);
 	if (listing->ways != NIL)
 		return;
@@ -666,8 +835,8 @@ add_ways(Listing *listing)
 	if (listing->by_lanes && (taskq_filter_by_lane(&listing->filter) ||
 							  listing->order == ORDER_PRIORITY))
 		add_lanes(listing);
-	taskq_merge_add_leaves(add_way(listing, by_id(listing)), &listing->range,
-						   0);
+	taskq_merge_add_leaves(add_way(listing, THROUGH_LEAVES, by_id(listing)),
+						   &listing->range, 0);
 }
 
 /* ---- going them ---- */
@@ -749,6 +918,95 @@ go(Listing *listing, Way *way, int64 budget)
 	return true;
 }
 
+/* ---- leaving those that cannot be the shortest ---- */
+
+static void
+weigh_stock(const TaskqStock *stock, void *arg)
+{
+	Listing    *listing = arg;
+	int64	   *cost = listing->cost;
+	int64		row = !by_state(listing) ||
+	listing->states[(unsigned char) stock->state] ? TASKQ_COST_ROW : 1;
+
+	cost[THROUGH_LEAVES] += stock->n * row;
+	if (stock->state == TASKQ_FAILED || stock->state == TASKQ_CANCELLED)
+		cost[THROUGH_ENDED] += stock->n * TASKQ_COST_FOUND * TASKQ_COST_ROW;
+	if (!taskq_filter_lane(&listing->filter, stock->lane))
+		return;
+	cost[THROUGH_LANES] += stock->n * row * TASKQ_COST_LANE;
+	cost[THROUGH_LOOKED_UP] += stock->n * TASKQ_COST_FOUND * TASKQ_COST_ROW;
+	if (listing->lanes_of_roles != NULL &&
+		hash_search(listing->lanes_of_roles, &stock->lane, HASH_FIND, NULL))
+		cost[THROUGH_ROLES] += stock->n * row * TASKQ_COST_LANE;
+}
+
+/* Count up to so many more of the tasks that a way looks up by labels. */
+static void
+count_labelled(Listing *listing, Way *way, int64 max)
+{
+	TaskqLabelled found;
+
+	while (way->labels != NIL && max > 0)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (way->counting == NULL)
+			way->counting = taskq_labels_begin(linitial(way->labels), NULL,
+											   false);
+		if (taskq_labels_next(way->counting, &found))
+		{
+			listing->cost[way->through] += TASKQ_COST_FOUND * TASKQ_COST_ROW;
+			max--;
+			continue;
+		}
+		taskq_labels_end(way->counting);
+		way->counting = NULL;
+		way->labels = list_delete_first(way->labels);
+	}
+}
+
+/* Is it known that another way that is as good is shorter? */
+static bool
+is_longer(const Listing *listing, const Way *way)
+{
+	ListCell   *lc;
+
+	foreach(lc, way->through ? listing->ways : NIL)
+	{
+		Way		   *shorter = lfirst(lc);
+
+		if (shorter->through && shorter->labels == NIL && !shorter->left &&
+			(shorter->ordered || !way->ordered) &&
+			listing->cost[shorter->through] < listing->cost[way->through])
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Leave the ways of which it is known that they are longer than another one:
+ * what was spent on them would be spent beside it.
+ */
+static void
+weigh(Listing *listing, int64 turn)
+{
+	ListCell   *lc;
+
+	if (turn == WEIGHED_TURN)
+	{
+		memset(listing->cost, 0, sizeof(listing->cost));
+		taskq_stock_read(weigh_stock, listing);
+	}
+	foreach(lc, listing->ways)
+	{
+		Way		   *way = lfirst(lc);
+
+		if (way->left)
+			continue;
+		count_labelled(listing, way, turn);
+		way->left = is_longer(listing, way);
+	}
+}
+
 /* The tasks of a page, in order; how many. */
 static int
 find_page(Listing *listing, TaskqRank *found)
@@ -758,21 +1016,35 @@ find_page(Listing *listing, TaskqRank *found)
 
 	listing->ways = NIL;
 	listing->lanes = NIL;
+	listing->lanes_of_roles = NULL;
+	set_states(listing);
 	add_ways(listing);
 	for (int64 turn = FIRST_TURN; first == NULL; turn *= 2)
 	{
+		if (turn >= WEIGHED_TURN && list_length(listing->ways) > 1)
+			weigh(listing, turn);
 		foreach(lc, listing->ways)
 		{
-			if (go(listing, lfirst(lc), turn))
+			Way		   *way = lfirst(lc);
+
+			if (!way->left && go(listing, way, turn))
 			{
-				first = lfirst(lc);
+				first = way;
 				break;
 			}
 		}
 	}
 	memcpy(found, first->found, sizeof(TaskqRank) * first->nfound);
 	foreach(lc, listing->ways)
-		taskq_merge_end(((Way *) lfirst(lc))->merge);
+	{
+		Way		   *way = lfirst(lc);
+
+		if (way->counting != NULL)
+			taskq_labels_end(way->counting);
+		taskq_merge_end(way->merge);
+	}
+	if (listing->lanes_of_roles != NULL)
+		hash_destroy(listing->lanes_of_roles);
 	return first->nfound;
 }
 

@@ -382,24 +382,13 @@ PG_FUNCTION_INFO_V1(taskq_ring_lines);
 static void
 put_ring_line(ReturnSetInfo *rsinfo, const TaskqLogLine *line, int leaf)
 {
-	Datum		values[9] = {Int16GetDatum(leaf),
-		UUIDPGetDatum(&line->id),
-		Int64GetDatum(line->seq),
-		TimestampTzGetDatum(line->at),
-		Int32GetDatum(line->line),
-		Int16GetDatum(line->attempt),
-		Int16GetDatum(line->level),
-		PointerGetDatum(cstring_to_text_with_len(line->message,
-												 line->message_len)),
-	0};
-	bool		nulls[9] = {false};
+	Datum		values[1 + TASKQ_LOG_COLUMNS] = {Int16GetDatum(leaf)};
+	bool		nulls[1 + TASKQ_LOG_COLUMNS] = {false};
 
 	if (leaf < 0 ||
 		(line->again && taskq_logs_has(leaf, line, GetActiveSnapshot())))
 		return;
-	nulls[8] = line->details == NULL;
-	if (line->details != NULL)
-		values[8] = JsonbPGetDatum(line->details);
+	taskq_logs_values(line, values + 1, nulls + 1);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

@@ -53,11 +53,12 @@ taskq_listed_queue(FunctionCallInfo fcinfo, int n, const char *argument)
 }
 
 /*
- * The name of a kind that the caller owns, or steers as an operator; PT404 if
- * there is none, 42501 if it is another's.
+ * taskq_steered_kind - the first argument, name of a kind that the caller owns,
+ * or steers as an operator; PT404 if there is none, 42501, which names the
+ * verb, if it is another's
  */
-static char *
-steered_kind(FunctionCallInfo fcinfo)
+char *
+taskq_steered_kind(FunctionCallInfo fcinfo, const char *verb)
 {
 	char	   *name = taskq_arg_name(fcinfo, 0, "name");
 	const TaskqKind *kind = taskq_kind_get(name);
@@ -71,7 +72,7 @@ steered_kind(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of kind \"%s\"", name),
-				 errhint("It belongs to role \"%s\"; members of that role and of taskq_operator may pause it.", NameStr(kind->owner))));
+				 errhint("It belongs to role \"%s\"; members of that role and of taskq_operator may %s it.", NameStr(kind->owner), verb)));
 	return name;
 }
 
@@ -153,7 +154,7 @@ Datum
 taskq_kind_pause(PG_FUNCTION_ARGS)
 {
 	begin_change("taskq.kind_pause()");
-	pause_it(TASKQ_PAUSE_KIND, "kind", steered_kind(fcinfo),
+	pause_it(TASKQ_PAUSE_KIND, "kind", taskq_steered_kind(fcinfo, "pause"),
 			 taskq_arg_text(fcinfo, 1, NULL));
 	PG_RETURN_VOID();
 }
@@ -165,7 +166,7 @@ Datum
 taskq_kind_resume(PG_FUNCTION_ARGS)
 {
 	begin_change("taskq.kind_resume()");
-	resume_it(TASKQ_PAUSE_KIND, "kind", steered_kind(fcinfo));
+	resume_it(TASKQ_PAUSE_KIND, "kind", taskq_steered_kind(fcinfo, "pause"));
 	PG_RETURN_VOID();
 }
 

@@ -6,7 +6,7 @@
  *		that its handler is called with.
  *
  * Both decide what runs as whoever a task runs as, so they are guarded as the
- * handler is: see set_version in define.c, and store/rights.c.
+ * handler is: see set_version in define.c, and store/kind_rights.c.
  *
  *-------------------------------------------------------------------------
  */

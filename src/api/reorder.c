@@ -85,8 +85,13 @@ lock_waiting(const pg_uuid_t *id, const char *verb, TimestampTz until,
 	return taskq_lane_get(DatumGetInt32(taskq_row_value(row, lane)));
 }
 
-static void
-begin_steering(const char *function)
+/*
+ * taskq_steering_begin - what each function that changes a task begins with
+ *
+ * Raises what says that nothing can be changed here.
+ */
+void
+taskq_steering_begin(const char *function)
 {
 	taskq_require_preload();
 	PreventCommandIfReadOnly(function);
@@ -219,7 +224,7 @@ taskq_task_set_priority(PG_FUNCTION_ARGS)
 	taskq_check_priority(PG_GETARG_INT32(1));
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	begin_steering("taskq.task_set_priority()");
+	taskq_steering_begin("taskq.task_set_priority()");
 	taskq_reorder_task(&id, PG_GETARG_INT32(1), reason, taskq_busy_until(),
 					   true, &reordered);
 	values[0] = UUIDPGetDatum(&id);
@@ -342,7 +347,7 @@ taskq_task_run_now(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
 
-	begin_steering("taskq.task_run_now()");
+	taskq_steering_begin("taskq.task_run_now()");
 	taskq_run_task_now(&id, taskq_busy_until());
 	PG_RETURN_VOID();
 }
@@ -362,7 +367,7 @@ taskq_task_reschedule(PG_FUNCTION_ARGS)
 		taskq_invalid_argument("run_at", "must not be null");
 	if (PG_GETARG_TIMESTAMPTZ(1) == DT_NOBEGIN)
 		taskq_invalid_argument("run_at", "must not be -infinity");
-	begin_steering("taskq.task_reschedule()");
+	taskq_steering_begin("taskq.task_reschedule()");
 	taskq_reschedule_task(&id, PG_GETARG_TIMESTAMPTZ(1), taskq_busy_until());
 	PG_RETURN_VOID();
 }

@@ -14,6 +14,7 @@
 #include "api/schedule.h"
 #include "api/submit.h"
 #include "base/args.h"
+#include "base/http.h"
 #include "base/pgcron.h"
 #include "base/shmem.h"
 #include "fmgr.h"
@@ -62,20 +63,27 @@ begin_change(const char *function)
 	taskq_defs_begin();
 }
 
+/* Whose it is, or NULL. */
+static const char *
+tenant_of(const TaskqSchedule *schedule)
+{
+	return schedule->tenant == 0 ? NULL
+		: TextDatumGetCString(schedule->tenant);
+}
+
 /* May the caller know of this schedule? */
 static bool
 may_see(const TaskqSchedule *schedule)
 {
 	return taskq_role_may_see(schedule->owner_oid) &&
-		taskq_tenant_may_see(schedule->tenant == 0 ? NULL
-							 : TextDatumGetCString(schedule->tenant));
+		taskq_tenant_may_see(tenant_of(schedule));
 }
 
 /* May it change and run it? */
 static bool
 may_steer(const TaskqSchedule *schedule)
 {
-	return taskq_steers_all() ||
+	return taskq_steers_tenant(tenant_of(schedule)) ||
 		(OidIsValid(schedule->owner_oid) &&
 		 has_privs_of_role(GetUserId(), schedule->owner_oid));
 }
@@ -104,7 +112,7 @@ require_steer(const TaskqSchedule *schedule)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for schedule \"%s\"", NameStr(schedule->name)),
-				 errhint("That is for its owner and for members of taskq_operator.")));
+				 errhint("That is for its owner and for members of taskq_operator or, for their tenant, taskq_tenant_operator.")));
 }
 
 /*
@@ -250,7 +258,10 @@ set_objects(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 	VALUE(skip_within) = PG_GETARG_DATUM(ARG_SKIP_WITHIN);
 	VALUE(counts) = CharGetDatum(counts_arg(fcinfo));
 	if (!ISNULL(foreach))
+	{
+		taskq_http_refuse_sql();
 		taskq_foreach_check(taskq_arg_text(fcinfo, ARG_FOREACH, NULL));
+	}
 	if (ISNULL(skip_within))
 		return;
 	if (ISNULL(foreach))

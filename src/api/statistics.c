@@ -19,6 +19,7 @@
 #include "lanes/counts.h"
 #include "lanes/stock.h"
 #include "miscadmin.h"
+#include "store/claims.h"
 #include "store/defs.h"
 #include "store/rights.h"
 #include "store/store.h"
@@ -193,9 +194,10 @@ begin_counting(Counting *counting, FunctionCallInfo fcinfo)
 PG_FUNCTION_INFO_V1(taskq_counted);
 
 /*
- * taskq_counted - (since, until, grain, types, apart): what was counted of
- * what the caller may see, by groups; until null: to now; apart: for each
- * minute, hour or day by itself
+ * taskq_counted - (since, until, grain, types, apart, bare): what was counted
+ * of what the caller may see, by groups; until null: to now; apart: for each
+ * minute, hour or day by itself; bare: without times and resources, if not
+ * apart
  */
 Datum
 taskq_counted(PG_FUNCTION_ARGS)
@@ -219,11 +221,12 @@ taskq_counted(PG_FUNCTION_ARGS)
 	counting.apart = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
 	if (counting.apart)
 	{
-		taskq_counts_visit(since, until, grain, true, counting.types,
-						   put_counted, &counting);
+		taskq_counts_visit(since, until, grain, counting.types, put_counted,
+						   &counting);
 		return (Datum) 0;
 	}
-	table = taskq_counts_read(since, until, grain, counting.types);
+	table = taskq_counts_read(since, until, grain, counting.types,
+							  !PG_ARGISNULL(5) && PG_GETARG_BOOL(5));
 	hash_seq_init(&status, table);
 	while ((counted = hash_seq_search(&status)) != NULL)
 		put_counted(0, counted, &counting);
@@ -399,6 +402,21 @@ lane_of_tenant(const TaskqLaneDef *lane)
 	return tenant != NULL && lane->tenant == taskq_tenant_number(tenant);
 }
 
+/*
+ * Who acts for one tenant, and may submit to a kind that runs as somebody
+ * else, has that tenant's tasks of it.
+ */
+static bool
+lane_visible(Counting *counting, const TaskqLaneDef *lane)
+{
+	const TaskqKind *kind = taskq_lane_kind(lane);
+
+	if (find_role(counting, lane->role)->visible)
+		return !counting->limited || lane_of_tenant(lane);
+	return lane->tenant != 0 && lane_of_tenant(lane) && kind != NULL &&
+		kind->run_as_id == lane->role && taskq_kind_may_submit(kind);
+}
+
 static void
 put_stock(Counting *counting, const TaskqLaneDef *lane, const char *state,
 		  int64 n)
@@ -426,8 +444,7 @@ put_lane_stock(Counting *counting, const LaneStock *stock)
 	const TaskqLaneDef *lane = taskq_lane_get(stock->lane);
 	const int64 *n = stock->n;
 
-	if (lane == NULL || !find_role(counting, lane->role)->visible ||
-		(counting->limited && !lane_of_tenant(lane)))
+	if (lane == NULL || !lane_visible(counting, lane))
 		return;
 	/* stored as pending, or running, while a worker has it */
 	put_stock(counting, lane, "pending",

@@ -110,7 +110,10 @@ keep_live(void *to, const TaskqLive *live)
 
 PG_FUNCTION_INFO_V1(taskq_live);
 
-/* taskq_live - the tasks that workers of this database hold, for the view */
+/*
+ * taskq_live - the tasks that workers of this database hold, as of the
+ * query's snapshot, for the view
+ */
 Datum
 taskq_live(PG_FUNCTION_ARGS)
 {
@@ -119,7 +122,7 @@ taskq_live(PG_FUNCTION_ARGS)
 	taskq_store_require();
 	InitMaterializedSRF(fcinfo, 0);
 	if (known == NULL)
-		taskq_live_each(put_live, fcinfo->resultinfo);
+		taskq_live_seen(GetActiveSnapshot(), put_live, fcinfo->resultinfo);
 	else
 	{
 		foreach(lc, known->live)
@@ -154,11 +157,17 @@ oldest_of(const TaskqLane *lane, TimestampTz now)
 
 PG_FUNCTION_INFO_V1(taskq_lanes);
 
-/* taskq_lanes - the lanes of this database in shared memory, for the view */
+/*
+ * taskq_lanes - the lanes of this database in shared memory, for the views
+ *
+ * Takes whether since when their first tasks wait is wanted, which may have to
+ * be looked for in the tables: of a thousand lanes tens of milliseconds.
+ */
 Datum
 taskq_lanes(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	bool		ages = PG_GETARG_BOOL(0);
 	TimestampTz now = GetCurrentTimestamp();
 	TaskqLane  *copy;
 	int			n = 0;
@@ -185,7 +194,7 @@ taskq_lanes(PG_FUNCTION_ARGS)
 		Datum		values[5];
 		bool		nulls[5] = {false};
 		Interval	average = {.time = copy[i].average_us};
-		TimestampTz oldest = oldest_of(&copy[i], now);
+		TimestampTz oldest = ages ? oldest_of(&copy[i], now) : DT_NOEND;
 
 		values[0] = Int32GetDatum(copy[i].id);
 		values[1] = Int64GetDatum(copy[i].waiting);
@@ -447,7 +456,8 @@ taskq_task_attempts(PG_FUNCTION_ARGS)
 {
 	static TaskQuery query = {
 		"SELECT ROW(a.task_id, a.attempt, a.state, a.worker, a.started_at, a.finished_at, a.duration, a.error, a.resources)::taskq.task_attempt"
-		" FROM taskq_internal.attempt_all a WHERE a.task_id OPERATOR(pg_catalog.=) $1 AND $2 IS NOT NULL ORDER BY a.attempt",
+		" FROM taskq_internal.attempt_all a WHERE a.task_id OPERATOR(pg_catalog.=) $1"
+		" AND a.slot OPERATOR(pg_catalog.=) ANY (ARRAY[$2, 16::pg_catalog.int2]) ORDER BY a.attempt",
 	{UUIDOID, INT2OID}};
 	pg_uuid_t	id = taskq_arg_id(fcinfo, 0);
 	TaskqRow	row;
@@ -471,8 +481,8 @@ Datum
 taskq_server(PG_FUNCTION_ARGS)
 {
 	TupleDesc	desc;
-	Datum		values[8] = {0};
-	bool		nulls[8] = {false};
+	Datum		values[9] = {0};
+	bool		nulls[9] = {false};
 	TaskqDb    *db;
 	pg_uuid_t	quarantined;
 	int			workers = 0;
@@ -503,6 +513,8 @@ taskq_server(PG_FUNCTION_ARGS)
 		values[6] = UUIDPGetDatum(&quarantined);
 		values[7] = Int64GetDatum(taskq_shared->events_lost);
 		nulls[0] = nulls[1] = nulls[4] = nulls[5] = nulls[7] = false;
+		values[8] = TimestampTzGetDatum(taskq_settings_read(db));
+		nulls[8] = DatumGetTimestampTz(values[8]) == 0;
 		nulls[2] = taskq_shared->launcher == 0;
 		nulls[3] = values[3] == 0;
 		LWLockRelease(taskq_main_lock);
@@ -592,6 +604,21 @@ look_twice(const pg_uuid_t *id, TaskqRow *row, TaskqLive *live)
 }
 
 /*
+ * What a task told last whose worker is through with it, and in another one
+ * before anybody was told of the end: that is with its row by now.
+ */
+static void
+recall_progress(const pg_uuid_t *id, TaskqRow *row, TaskqLive *live)
+{
+	if (!live->running || live->unfinished || live->has_progress)
+		return;
+	taskq_task_require(id, row);
+	if (taskq_state_final(taskq_row_state(row)) &&
+		!taskq_row_isnull(row, progress))
+		taskq_progress_read(taskq_row_value(row, progress), live);
+}
+
+/*
  * taskq_task_progress_jsonb - state and progress of a task, as an object
  *
  * final: will it never change?  Raises PT404 if there is no such task.
@@ -605,7 +632,10 @@ taskq_task_progress_jsonb(const pg_uuid_t *id, bool *final)
 
 	*final = false;
 	if (look_twice(id, &row, live))
+	{
+		recall_progress(id, &row, live);
 		return taskq_progress_jsonb(live, taskq_task_state(&row, live));
+	}
 
 	/*
 	 * what it told last was kept with the row, or with the lease of an

@@ -18,6 +18,7 @@
 #include "base/args.h"
 #include "base/compat.h"
 #include "base/guc.h"
+#include "base/http.h"
 #include "base/json.h"
 #include "base/shmem.h"
 #include "fmgr.h"
@@ -28,6 +29,7 @@
 #include "store/attempts.h"
 #include "store/defs.h"
 #include "store/dependencies.h"
+#include "store/labels.h"
 #include "store/rights.h"
 #include "store/state.h"
 #include "store/steps.h"
@@ -171,7 +173,10 @@ static void
 copy_unique_key(TaskqSubmit *submit, TaskqRow *old)
 {
 	if (taskq_row_isnull(old, unique_key))
+	{
+		taskq_submit_request_key(submit);
 		return;
+	}
 	copy_column(&submit->row, old, unique_key);
 	submit->unique_key = TextDatumGetCString(taskq_row_value(old, unique_key));
 	submit->on_conflict = TASKQ_CONFLICT_ERROR;
@@ -320,6 +325,8 @@ retry_payload(FunctionCallInfo fcinfo, const TaskqKind *kind,
 	/* cancelled before all that it waited for was over */
 	if (DatumGetInt16(taskq_row_value(old, attempt)) == 0)
 		payload = with_results(old, payload);
+	if (kind == NULL && (merge || !PG_ARGISNULL(RETRY_PAYLOAD)))
+		taskq_http_refuse_sql();
 	if (merge && !PG_ARGISNULL(RETRY_PAYLOAD))
 		taskq_invalid("payload and payload_merge cannot both be given",
 					  "Use argument \"payload\" for another payload, or argument \"payload_merge\" for other members of the old one.");
@@ -389,12 +396,21 @@ retry_limits(FunctionCallInfo fcinfo, TaskqRow *new, TaskqRow *old,
 	}
 }
 
+/* What stands among its options beside what is there. */
+static void
+add_options(TaskqRow *new, Datum options)
+{
+	if (!taskq_row_isnull(new, options))
+		options = DirectFunctionCall2(jsonb_concat,
+									  taskq_row_value(new, options), options);
+	taskq_row_set(new, options, options);
+}
+
 /* By another worker than the last attempt's, also if that was so told. */
 static void
 retry_worker(FunctionCallInfo fcinfo, TaskqRow *new, TaskqRow *old)
 {
 	JsonbParseState *state = NULL;
-	Datum		option;
 
 	if (PG_ARGISNULL(RETRY_DIFFERENT_WORKER)
 		? !taskq_row_option(old, "different_worker")
@@ -402,11 +418,68 @@ retry_worker(FunctionCallInfo fcinfo, TaskqRow *new, TaskqRow *old)
 		return;
 	taskq_json_begin(&state);
 	taskq_json_true(&state, "different_worker");
-	option = taskq_json_end(&state);
-	if (!taskq_row_isnull(new, options))
-		option = DirectFunctionCall2(jsonb_concat,
-									 taskq_row_value(new, options), option);
-	taskq_row_set(new, options, option);
+	add_options(new, taskq_json_end(&state));
+}
+
+/*
+ * The request that a retry is made for stands among its options: who repeats
+ * the request, having got no answer, gets the same retry of the same task,
+ * whatever became of others that the request was about.
+ */
+#define REQUEST_OPTION "request"
+
+static void
+retry_request(TaskqRow *new, const char *request)
+{
+	JsonbParseState *state = NULL;
+
+	if (request == NULL)
+		return;
+	taskq_json_begin(&state);
+	taskq_json_text(&state, REQUEST_OPTION, request);
+	add_options(new, taskq_json_end(&state));
+}
+
+static bool
+made_by_request(TaskqRow *row, const char *request)
+{
+	char	   *of;
+
+	if (taskq_row_isnull(row, options))
+		return false;
+	of = taskq_member_text(DatumGetJsonbP(taskq_row_value(row, options)),
+						   REQUEST_OPTION);
+	return of != NULL && strcmp(of, request) == 0;
+}
+
+/*
+ * Has the request made a retry of the task?  Its row is locked, so that two
+ * that are the same see each other.  One that it has made itself, and that a
+ * filter finds when the request comes again, is that.
+ */
+static bool
+find_retry(const char *request, const pg_uuid_t *id, TaskqRow *old,
+		   pg_uuid_t *retry)
+{
+	TaskqLabelScan *scan;
+	TaskqLabelled found;
+	bool		same = false;
+
+	*retry = *id;
+	if (request == NULL || made_by_request(old, request))
+		return request != NULL;
+	scan = taskq_labels_begin(taskq_label_retry(id), NULL, true);
+	while (!same && taskq_labels_next(scan, &found))
+	{
+		TaskqRow	row;
+
+		CHECK_FOR_INTERRUPTS();
+		same = taskq_store_find(&found.id, &row) &&
+			made_by_request(&row, request);
+		*retry = found.id;
+	}
+	taskq_labels_end(scan);
+	return same;
 }
 
 PG_FUNCTION_INFO_V1(taskq_task_retry);
@@ -426,6 +499,7 @@ taskq_task_retry(PG_FUNCTION_ARGS)
 	pg_uuid_t  *new_id = palloc(sizeof(pg_uuid_t));
 	bool		other = !PG_ARGISNULL(RETRY_PAYLOAD) ||
 	!PG_ARGISNULL(RETRY_PAYLOAD_MERGE);
+	char	   *request = taskq_submit_request();
 	TaskqSubmit submit;
 	TaskqRow	old;
 	const TaskqLaneDef *lane;
@@ -443,6 +517,11 @@ taskq_task_retry(PG_FUNCTION_ARGS)
 	priority = PG_ARGISNULL(RETRY_PRIORITY) ? lane->priority
 		: PG_GETARG_INT32(RETRY_PRIORITY);
 	taskq_check_priority(priority);
+	if (find_retry(request, &id, &old, new_id))
+	{
+		taskq_submit_check_same(new_id, payload);
+		PG_RETURN_UUID_P(new_id);
+	}
 
 	copy_task(&submit.row, &old);
 	taskq_submit_place(&submit, NameStr(lane->kind), kind, lane->role_oid,
@@ -450,15 +529,17 @@ taskq_task_retry(PG_FUNCTION_ARGS)
 					   ? pstrdup(NameStr(lane->queue))
 					   : taskq_arg_queue(fcinfo, RETRY_QUEUE),
 					   priority);
-	copy_unique_key(&submit, &old);
+	if (!taskq_row_isnull(&old, unique_key))
+		copy_unique_key(&submit, &old);
 	copy_submitter(&submit, &old, kind, other);
 	taskq_submit_depth(&submit);
 	retry_limits(fcinfo, &submit.row, &old, kind);
 	retry_worker(fcinfo, &submit.row, &old);
+	retry_request(&submit.row, request);
 	if (!PG_ARGISNULL(RETRY_DELAY))
 		taskq_submit_at(&submit, taskq_arg_delay(fcinfo, RETRY_DELAY));
-	taskq_submit_rows(&submit, &payload, 1, new_id);
-	end_retry(&id, &old, new_id, other);
+	if (taskq_submit_once(&submit, payload, new_id))
+		end_retry(&id, &old, new_id, other);
 	PG_RETURN_UUID_P(new_id);
 }
 

@@ -31,6 +31,8 @@ extern PGDLLEXPORT Datum taskq_task_retry(PG_FUNCTION_ARGS);
 extern PGDLLEXPORT Datum taskq_task_delete(PG_FUNCTION_ARGS);
 extern char *taskq_listed_queue(FunctionCallInfo fcinfo, int n,
 								const char *argument);
+extern char *taskq_steered_kind(FunctionCallInfo fcinfo, const char *verb);
+extern void taskq_steering_begin(const char *function);
 extern void taskq_cancel_task(const pg_uuid_t *id, char *reason, bool force,
 							  TimestampTz until, TaskqCancelled *cancelled);
 extern void taskq_reorder_task(const pg_uuid_t *id, int priority,

@@ -18,10 +18,12 @@
 #include "base/compat.h"
 #include "base/current.h"
 #include "base/guc.h"
+#include "base/http.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "store/claims.h"
 #include "store/defs.h"
 #include "store/dependencies.h"
 #include "store/rights.h"
@@ -94,6 +96,76 @@ submit_key(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 	taskq_row_set(&submit->row, concurrency_key, PointerGetDatum(key));
 }
 
+static void
+check_unique_key(const char *key)
+{
+	if (key[0] == '\0' || strlen(key) > MAX_UNIQUE_KEY)
+		taskq_invalid("unique_key must have between 1 and 1024 bytes",
+					  "Pass a shorter text, such as a hash, as argument \"unique_key\", or as header Idempotency-Key.");
+}
+
+static void
+set_unique_key(TaskqSubmit *submit, char *key)
+{
+	check_unique_key(key);
+	submit->unique_key = key;
+	taskq_row_set(&submit->row, unique_key, CStringGetTextDatum(key));
+}
+
+/* How many submits this transaction has had, this one included. */
+static int
+count_submit(void)
+{
+	static FullTransactionId transaction = {0};
+	static int	n = 0;
+
+	if (!FullTransactionIdEquals(transaction, GetTopFullTransactionId()))
+		n = 0;
+	transaction = GetTopFullTransactionId();
+	return ++n;
+}
+
+#define REQUEST_KEY_KEEP_MS (INT64CONST(24) * SECS_PER_HOUR * 1000)
+
+/*
+ * taskq_submit_request - header Idempotency-Key of the request, or NULL
+ *
+ * Raises 22023 if it is too long.
+ */
+char *
+taskq_submit_request(void)
+{
+	char	   *key = taskq_in_task() ? NULL
+	: taskq_http_header("idempotency-key");
+
+	if (key == NULL || key[0] == '\0')
+		return NULL;
+	check_unique_key(key);
+	return key;
+}
+
+/*
+ * taskq_submit_request_key - who repeats a request gets the task that the
+ * first one submitted, until a day after that has ended
+ *
+ * Header Idempotency-Key is the unique key; of the second submit of a request
+ * with "#2" after it, and so on: what is called twice does the same in the
+ * same order.
+ */
+void
+taskq_submit_request_key(TaskqSubmit *submit)
+{
+	char	   *key = taskq_submit_request();
+	int			n;
+
+	if (key == NULL)
+		return;
+	n = count_submit();
+	set_unique_key(submit, n == 1 ? key : psprintf("%s#%d", key, n));
+	submit->unique_keep_ms = REQUEST_KEY_KEEP_MS;
+	submit->unique_request = true;
+}
+
 /* Only one task of those with the same key waits or runs. */
 static void
 submit_unique(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
@@ -107,13 +179,10 @@ submit_unique(TaskqSubmit *submit, FunctionCallInfo fcinfo, int first)
 		if (on_conflict != NULL || !PG_ARGISNULL(first + OPT_UNIQUE_FOR))
 			taskq_invalid("on_conflict and unique_for are about a unique_key",
 						  "Pass a text as argument \"unique_key\", too.");
+		taskq_submit_request_key(submit);
 		return;
 	}
-	if (key[0] == '\0' || strlen(key) > MAX_UNIQUE_KEY)
-		taskq_invalid("unique_key must have between 1 and 1024 bytes",
-					  "Pass a shorter text, such as a hash, as argument \"unique_key\".");
-	submit->unique_key = key;
-	taskq_row_set(&submit->row, unique_key, CStringGetTextDatum(key));
+	set_unique_key(submit, key);
 	if (!PG_ARGISNULL(first + OPT_UNIQUE_FOR))
 		submit->unique_keep_ms =
 			taskq_arg_interval_us(fcinfo, first + OPT_UNIQUE_FOR,
@@ -532,6 +601,56 @@ kind_arg(FunctionCallInfo fcinfo)
 	return kind;
 }
 
+static bool
+same_payload(TaskqRow *row, Datum payload)
+{
+	return taskq_row_isnull(row, payload) ||
+		compareJsonbContainers(&DatumGetJsonbP(taskq_row_value(row, payload))->root,
+							   &DatumGetJsonbP(payload)->root) == 0;
+}
+
+/*
+ * taskq_submit_check_same - a key that comes again with something else was
+ * not made for this request: PT422
+ *
+ * Whether a task that the caller may not see has this payload is not told:
+ * it could be guessed so.
+ */
+void
+taskq_submit_check_same(const pg_uuid_t *id, Datum payload)
+{
+	const TaskqLaneDef *lane;
+	TaskqRow	row;
+
+	if (!taskq_store_find(id, &row))
+		return;
+	lane = taskq_lane_get(DatumGetInt32(taskq_row_value(&row, lane)));
+	if (lane != NULL && taskq_row_may_see(lane, &row) &&
+		same_payload(&row, payload))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_TASK_KEY_REUSED),
+			 errmsg("another payload was submitted with this Idempotency-Key"),
+			 errhint("Send a new key with each new request, and the same one only with the same request again.")));
+}
+
+/*
+ * taskq_submit_once - submit one task
+ *
+ * False if a task that is there stands for it, whose id is *id then.  Raises
+ * PT422 if that came of a request with the same Idempotency-Key and another
+ * payload.
+ */
+bool
+taskq_submit_once(TaskqSubmit *submit, Datum payload, pg_uuid_t *id)
+{
+	bool		submitted = taskq_submit_rows(submit, &payload, 1, id);
+
+	if (!submitted && submit->unique_request)
+		taskq_submit_check_same(id, payload);
+	return submitted;
+}
+
 /* Insert them, and tell who audits submits. */
 static void
 submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
@@ -539,7 +658,8 @@ submit_rows(TaskqSubmit *submit, Datum *payloads, int n, pg_uuid_t *ids)
 	TaskqAction action = {.verb = "submit",.object = "task",
 	.row = &submit->row};
 
-	if (!taskq_submit_rows(submit, payloads, n, ids))
+	if (n == 1 ? !taskq_submit_once(submit, payloads[0], ids)
+		: !taskq_submit_rows(submit, payloads, n, ids))
 	{
 		action.row = NULL;
 		action.outcome = "a task had its unique key";
@@ -585,6 +705,20 @@ taskq_submit(PG_FUNCTION_ARGS)
 	PG_RETURN_UUID_P(id);
 }
 
+/* The same, each with a key of its own; the first one is prepared. */
+static void
+submit_each(TaskqSubmit *submit, FunctionCallInfo fcinfo, Datum *payloads,
+			int n, pg_uuid_t *ids)
+{
+	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (i > 0)
+			taskq_submit_prepare(submit, kind_arg(fcinfo), fcinfo, 2);
+		submit_rows(submit, &payloads[i], 1, &ids[i]);
+	}
+}
+
 /* TaskqSubmit these and return their ids as a set. */
 static void
 submit_set(FunctionCallInfo fcinfo, Datum *payloads, bool *nulls, int n)
@@ -595,14 +729,17 @@ submit_set(FunctionCallInfo fcinfo, Datum *payloads, bool *nulls, int n)
 									  MCXT_ALLOC_HUGE);
 
 	taskq_submit_prepare(&submit, kind_arg(fcinfo), fcinfo, 2);
-	if (submit.unique_key != NULL && n > 1)
+	if (submit.unique_key != NULL && n > 1 && !submit.unique_request)
 		taskq_invalid("a unique_key is for one task, not for several",
 					  "Call taskq.task_submit() for each, with an argument \"unique_key\" of its own.");
 	for (int i = 0; i < n; i++)
 		payloads[i] = payload_or_default(payloads[i],
 										 nulls != NULL && nulls[i],
 										 "payloads");
-	submit_rows(&submit, payloads, n, ids);
+	if (!submit.unique_request || n == 0)
+		submit_rows(&submit, payloads, n, ids);
+	else
+		submit_each(&submit, fcinfo, payloads, n, ids);
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	for (int i = 0; i < n; i++)
@@ -692,6 +829,7 @@ taskq_submit_sql(PG_FUNCTION_ARGS)
 	Jsonb	   *payload;
 	Datum		datum;
 
+	taskq_http_refuse_sql();
 	if (PG_ARGISNULL(0))
 		taskq_invalid("command must not be null",
 					  "Pass SQL text as argument \"command\".");

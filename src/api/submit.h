@@ -32,6 +32,12 @@ enum
 	OPT_COUNT
 };
 
+extern PGDLLEXPORT Datum taskq_submit(PG_FUNCTION_ARGS);
+extern char *taskq_submit_request(void);
+extern void taskq_submit_request_key(TaskqSubmit *submit);
+extern void taskq_submit_check_same(const pg_uuid_t *id, Datum payload);
+extern bool taskq_submit_once(TaskqSubmit *submit, Datum payload,
+							  pg_uuid_t *id);
 extern void taskq_submit_begin(TaskqSubmit *submit);
 extern void taskq_submit_claims(TaskqSubmit *submit);
 extern void taskq_submit_prepare(TaskqSubmit *submit, const char *kind_name,

@@ -458,13 +458,21 @@ begin_change(const char *function)
 	taskq_defs_begin();
 }
 
+static bool
+has_owner(const TaskqTemplate *template)
+{
+	return OidIsValid(template->owner) &&
+		has_privs_of_role(GetUserId(), template->owner);
+}
+
+/* Its owner changes it, and who operates its tenant. */
 static void
 require_owner(const char *name, const TaskqTemplate *template)
 {
 	if (superuser() ||
-		(OidIsValid(template->owner) &&
-		 has_privs_of_role(GetUserId(), template->owner) &&
-		 taskq_tenant_may_see(template->tenant)))
+		(has_owner(template) && taskq_tenant_may_see(template->tenant)) ||
+		(template->tenant != NULL && !taskq_steers_all() &&
+		 taskq_steers_tenant(template->tenant)))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -512,8 +520,12 @@ taskq_template_define(PG_FUNCTION_ARGS)
 	if (taskq_template_find(name, &old))
 	{
 		require_owner(name, &old);
-		/* replacing does not make it somebody else's */
-		if (OidIsValid(old.owner))
+
+		/*
+		 * Replacing does not make it somebody else's, but of who could not
+		 * act as its owner: the owner is trusted.
+		 */
+		if (has_owner(&old))
 			owner = old.owner_id;
 		taskq_row_set_null(&submit.row, tenant);
 		if (old.tenant != NULL)

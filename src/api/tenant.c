@@ -175,12 +175,12 @@ delete_schedules(Deletion *deletion)
 static void
 require_operator(void)
 {
-	if (taskq_steers_all() && taskq_tenant_may_name())
+	if (taskq_steers_all() && !taskq_tenant_is_limited())
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied to delete a tenant"),
-			 errhint("That is for members of taskq_operator, not in the sessions of a gateway.")));
+			 errhint("That is for members of taskq_operator, not in a tenant's own tasks.")));
 }
 
 static void

@@ -35,6 +35,7 @@ taskq_interval_us(const Interval *interval)
 	return us;
 }
 
+/* taskq_invalid - raise 22023 with this message and hint */
 void
 taskq_invalid(const char *message, const char *hint)
 {
@@ -45,6 +46,7 @@ taskq_invalid(const char *message, const char *hint)
 	pg_unreachable();
 }
 
+/* taskq_invalid_argument - ... whose hint names the argument */
 void
 taskq_invalid_argument(const char *argument, const char *message)
 {
@@ -136,6 +138,7 @@ taskq_arg_delay(FunctionCallInfo fcinfo, int n)
 	return when;
 }
 
+/* taskq_check_name - raise 22023 for what is no name of 1 to 63 bytes */
 void
 taskq_check_name(const char *name, const char *argument)
 {
@@ -167,6 +170,7 @@ taskq_clip_name(const char *name)
 	return psprintf("%.*s...", pg_mbcliplen(name, len, NAMEDATALEN - 1), name);
 }
 
+/* taskq_check_priority - raise 22023 for one out of range */
 void
 taskq_check_priority(int priority)
 {
@@ -174,6 +178,7 @@ taskq_check_priority(int priority)
 		taskq_invalid_argument("priority", "must be between -100 and 100");
 }
 
+/* taskq_check_max_attempts - raise 22023 for a number out of range */
 void
 taskq_check_max_attempts(int n)
 {

@@ -10,11 +10,14 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#define ERRCODE_TASK_BAD_REQUEST MAKE_SQLSTATE('P','T','4','0','0')
 #define ERRCODE_TASK_FORBIDDEN MAKE_SQLSTATE('P','T','4','0','3')
 #define ERRCODE_TASK_NOT_FOUND MAKE_SQLSTATE('P','T','4','0','4')
 #define ERRCODE_TASK_WRONG_STATE MAKE_SQLSTATE('P','T','4','0','9')
 #define ERRCODE_TASK_NO_METHOD MAKE_SQLSTATE('P','T','4','0','5')
+#define ERRCODE_TASK_GONE MAKE_SQLSTATE('P','T','4','1','0')
 #define ERRCODE_TASK_TOO_LARGE MAKE_SQLSTATE('P','T','4','1','3')
+#define ERRCODE_TASK_KEY_REUSED MAKE_SQLSTATE('P','T','4','2','2')
 #define ERRCODE_TASK_TOO_MANY MAKE_SQLSTATE('P','T','4','2','9')
 #define ERRCODE_TASK_UNAVAILABLE MAKE_SQLSTATE('P','T','5','0','3')
 

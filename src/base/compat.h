@@ -36,6 +36,9 @@
 /* A function that does not return is marked in front since 18. */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn pg_attribute_noreturn()
+
+/* Where a column is in a row is known by a struct of its own since then. */
+#define TupleDescCompactAttr(desc, i) TupleDescAttr(desc, i)
 #endif
 
 #if PG_VERSION_NUM < 160000

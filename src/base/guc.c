@@ -22,6 +22,7 @@ int			taskq_alert_interval = 10000;
 int			taskq_stalled_after = 60000;
 int			taskq_audit = TASKQ_AUDIT_ACTIONS;
 int			taskq_audit_retention = 90 * 24 * 60;
+int			taskq_event_retention = 24 * 60;
 int			taskq_max_workers = 4;
 int			taskq_max_workers_per_role = 0;
 int			taskq_max_running = 0;
@@ -52,6 +53,7 @@ int			taskq_log_failures = TASKQ_FAILURES_OFF;
 bool		taskq_start_paused = false;
 char	   *taskq_trusted_gateways = NULL;
 char	   *taskq_tenant_claim = NULL;
+char	   *taskq_stored_claims = NULL;
 bool		taskq_require_tenant = false;
 
 static const struct config_enum_entry notify_options[] = {
@@ -124,9 +126,14 @@ taskq_guc_init_tenants(void)
 							   "The setting request.jwt.claims of a session of these roles (such as PostgREST's authenticator) is believed.",
 							   &taskq_trusted_gateways, "", PGC_SUSET, GUC_LIST_INPUT, check_names,
 							   NULL, NULL);
-	DefineCustomStringVariable("taskq.tenant_claim", "The claim that names the tenant.",
+	DefineCustomStringVariable("taskq.tenant_claim", "The claim that names the tenant; of a nested one the path, as in app_metadata.tenant_id.",
 							   "Tasks are seen and steered only by their own tenant, where a trusted gateway is used.",
 							   &taskq_tenant_claim, "sub", PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("taskq.stored_claims",
+							   "The claims that are kept with a task; * for all.",
+							   "The one that names the tenant is always kept.",
+							   &taskq_stored_claims, "role, sub", PGC_SUSET, GUC_LIST_INPUT, check_names,
+							   NULL, NULL);
 	DefineCustomBoolVariable("taskq.require_tenant",
 							 "Refuse sessions that act for others and do not say for which tenant.",
 							 "They are refused too when they are of no trusted gateway. Operators and monitors are not.",
@@ -289,6 +296,11 @@ taskq_guc_init(void)
 	DefineCustomIntVariable("taskq.audit_retention", "How long the audit is kept; -1: for ever.",
 							"Rows are deleted in portions, so some stay longer.",
 							&taskq_audit_retention, 90 * 24 * 60, -1, 60 * 24 * 36500, PGC_SIGHUP,
+							GUC_UNIT_MIN, NULL, NULL, NULL);
+	DefineCustomIntVariable("taskq.event_retention",
+							"How long taskq.events_since() can tell that a task has ended; 0: never.",
+							"Of many tasks the last ten million ends, if that is less.",
+							&taskq_event_retention, 24 * 60, 0, TASKQ_MAX_RETENTION, PGC_SIGHUP,
 							GUC_UNIT_MIN, NULL, NULL, NULL);
 	taskq_guc_init_tenants();
 	MarkGUCPrefixReserved("taskq");

@@ -24,6 +24,7 @@ extern int	taskq_alert_interval;	/* ms */
 extern int	taskq_stalled_after;	/* ms; 0: nothing stalls */
 extern int	taskq_audit;
 extern int	taskq_audit_retention;	/* minutes; -1 for ever */
+extern int	taskq_event_retention;	/* minutes; 0: there is no feed */
 
 /* Which failures the server log tells of. */
 typedef enum TaskqLogFailures
@@ -63,6 +64,7 @@ extern int	taskq_max_wait;		/* ms; 0 no limit */
 extern bool taskq_start_paused;
 extern char *taskq_trusted_gateways;
 extern char *taskq_tenant_claim;
+extern char *taskq_stored_claims;
 extern bool taskq_require_tenant;
 
 extern void taskq_guc_init(void);

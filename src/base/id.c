@@ -250,6 +250,8 @@ taskq_id_text(const pg_uuid_t *id)
 }
 
 PG_FUNCTION_INFO_V1(taskq_id_slot_sql);
+
+/* taskq_id_slot_sql - the slot of the ring that an id names */
 Datum
 taskq_id_slot_sql(PG_FUNCTION_ARGS)
 {
@@ -257,6 +259,8 @@ taskq_id_slot_sql(PG_FUNCTION_ARGS)
 }
 
 PG_FUNCTION_INFO_V1(taskq_id_time_sql);
+
+/* taskq_id_time_sql - when an id was made */
 Datum
 taskq_id_time_sql(PG_FUNCTION_ARGS)
 {

@@ -8,19 +8,25 @@
 #include "postgres.h"
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "base/process.h"
 #include "base/shmem.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "tcop/tcopprot.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #define WARN_AFTER_US USECS_PER_SEC
 #define WARN_EVERY_US (60 * USECS_PER_SEC)
 
 /*
  * taskq_process_begin - first thing in every process: arguments and signals
+ *
+ * Of a reload between our fork and here nothing is known: PostgreSQL starts
+ * us with that signal ignored.  So the settings are read once in any case.
  */
 void
 taskq_process_begin(TaskqProcessArgs *args)
@@ -29,6 +35,29 @@ taskq_process_begin(TaskqProcessArgs *args)
 		memcpy(args, MyBgworkerEntry->bgw_extra, sizeof(*args));
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
+	ConfigReloadPending = true;
+}
+
+/*
+ * taskq_process_settings - read the settings again, if somebody has told the
+ * server to; false if nobody has
+ *
+ * From then on it shows that this process has read them: see
+ * taskq_settings_read.  Takes no lock; raises what PostgreSQL raises.
+ */
+bool
+taskq_process_settings(void)
+{
+	TimestampTz begun = GetCurrentTimestamp();
+
+	if (!ConfigReloadPending)
+		return false;
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	/* what was written while they were read may have been missed */
+	pg_atomic_write_u64(&taskq_shared->settings_read[taskq_my_procno()],
+						(uint64) begun);
+	return true;
 }
 
 /* taskq_process_fill - what all processes have in common */

@@ -25,5 +25,6 @@ extern void taskq_process_fill(BackgroundWorker *worker, const char *type,
 							   const char *function);
 extern void taskq_process_warn(bool started);
 extern void taskq_process_begin(TaskqProcessArgs *args);
+extern bool taskq_process_settings(void);
 
 #endif

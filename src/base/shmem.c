@@ -52,7 +52,9 @@ shmem_size(void)
 	size = add_size(size, MAXALIGN(mul_size(max_prepared_xacts,
 											sizeof(TaskqPrepared))));
 	size = add_size(size, MAXALIGN(mul_size(MaxBackends, sizeof(pg_uuid_t))));
-	return add_size(size, mul_size(MaxBackends, sizeof(pg_atomic_uint32)));
+	size = add_size(size, MAXALIGN(mul_size(MaxBackends,
+											sizeof(pg_atomic_uint32))));
+	return add_size(size, mul_size(MaxBackends, sizeof(pg_atomic_uint64)));
 }
 
 static void
@@ -84,9 +86,17 @@ shmem_reset(void)
 	taskq_shared->calls =
 		(pg_atomic_uint32 *) ((char *) taskq_shared->bounds +
 							  MAXALIGN(MaxBackends * sizeof(pg_uuid_t)));
+	taskq_shared->settings_read =
+		(pg_atomic_uint64 *) ((char *) taskq_shared->calls +
+							  MAXALIGN(MaxBackends * sizeof(pg_atomic_uint32)));
 	for (int i = 0; i < MaxBackends; i++)
+	{
 		pg_atomic_init_u32(&taskq_shared->calls[i], 0);
+		pg_atomic_init_u64(&taskq_shared->settings_read[i], 0);
+	}
 	ConditionVariableInit(&taskq_shared->event_room);
+	pg_atomic_init_u32(&taskq_shared->feed_readers, 0);
+	ConditionVariableInit(&taskq_shared->fed);
 	ConditionVariableInit(&taskq_shared->finished_any);
 	ConditionVariableInit(&taskq_shared->slots_changed);
 	ConditionVariableInit(&taskq_shared->claimable);
@@ -220,6 +230,45 @@ taskq_sleep(uint32 calls, long ms, uint32 wait_event)
 	return (WaitLatch(MyLatch, events, ms, wait_event) & WL_TIMEOUT) == 0;
 }
 
+/*
+ * taskq_settings_read - when the settings were read that the launcher and the
+ * processes of a database (NULL: it has none) go by, the oldest of these
+ * times; 0 if none is known
+ *
+ * Not of a worker that is in its tasks, nor of one that starts: these read
+ * them before they take the next one.  Caller holds the main lock.
+ */
+TimestampTz
+taskq_settings_read(const TaskqDb *db)
+{
+	int			procs[3 + TASKQ_MAX_WORKERS];
+	int			n = 0;
+	TimestampTz oldest = 0;
+
+	if (taskq_shared->launcher != 0)
+		procs[n++] = taskq_shared->launcher_procno;
+	if (db != NULL && db->dispatcher > 0)
+		procs[n++] = db->procno;
+	if (db != NULL && db->sweeper > 0)
+		procs[n++] = db->sweeper_procno;
+	for (int i = 0; i < taskq_shared->nslots && db != NULL; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+
+		if (slot->dbid == db->dbid && slot->state == TASKQ_SLOT_IDLE)
+			procs[n++] = slot->procno;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		TimestampTz read = (TimestampTz)
+		pg_atomic_read_u64(&taskq_shared->settings_read[procs[i]]);
+
+		if (i == 0 || read < oldest)
+			oldest = read;
+	}
+	return oldest;
+}
+
 /* taskq_wake_launcher - caller holds the main lock */
 void
 taskq_wake_launcher(void)
@@ -245,6 +294,22 @@ taskq_wake_dispatcher(TaskqDb *db)
 		db->wanted = true;
 		taskq_wake_launcher();
 	}
+}
+
+/*
+ * taskq_call_dispatcher - the same for this database's, by who does not hold
+ * the main lock
+ */
+void
+taskq_call_dispatcher(void)
+{
+	TaskqDb    *db;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	db = taskq_db_find(MyDatabaseId);
+	if (db != NULL)
+		taskq_wake_dispatcher(db);
+	LWLockRelease(taskq_main_lock);
 }
 
 /*
@@ -376,5 +441,6 @@ taskq_db_enter(Oid dbid)
 	db->not_before = DT_NOBEGIN;
 	db->no_worker_before = DT_NOBEGIN;
 	db->look = true;
+	db->feed_doubts = 1;		/* what was there before the server started */
 	return db;
 }

@@ -28,6 +28,7 @@
 
 #define TASKQ_MAX_WORKERS 128
 #define TASKQ_BATCH_MAX 400
+#define TASKQ_PAST_MAX 512		/* attempts that a slot remembers the end of */
 #define TASKQ_WAIT_BUCKETS 128
 #define TASKQ_EVENTS 8192
 #define TASKQ_DB_EVENTS 6144	/* of one database: some room is left for
@@ -50,9 +51,10 @@
 #define TASKQ_FAILURE_SIZE 2048 /* one of them */
 #define TASKQ_FAILURES_SIZE 4096
 #define TASKQ_LEAF_BUSY 8
+#define TASKQ_OUTBOXES 4		/* see lanes/outbox.c */
 
 /*
- * What the sweeper knows of a leaf: see sweeper.c.  It is alone in a
+ * What the sweeper knows of a leaf: see empty.c.  It is alone in a
  * database, so all but the count is guarded by being the sweeper.
  */
 typedef struct TaskqLeaf
@@ -144,6 +146,11 @@ typedef struct TaskqDb
 	bool		leases_counted; /* since the server started */
 	pg_uuid_t	floor;			/* no saved watermark is higher; valid once
 								 * loaded */
+	int			outbox;			/* the one that is written; read without the
+								 * lock */
+	uint32		feed_doubts;	/* counts that something may have ended that
+								 * nobody will tell the feed of */
+	uint32		feed_looked;	/* ... what that was when it was looked for */
 	bool		awaited;		/* some of its tasks may wait for others */
 	bool		look;			/* look through all that do: see waiting.c */
 	uint32		looked;			/* the filter's generation that has all it
@@ -272,6 +279,13 @@ typedef struct TaskqFailures
 	char text[	TASKQ_FAILURES_SIZE];
 } TaskqFailures;
 
+/* An attempt that a worker has brought to its end. */
+typedef struct TaskqPast
+{
+	pg_uuid_t	id;
+	FullTransactionId by;		/* the transaction that says so in the row */
+}			TaskqPast;
+
 /*
  * A worker.  Its batch is items[0..nitems); those before next have been
  * started.
@@ -322,6 +336,14 @@ typedef struct TaskqSlot
 								 * record */
 	TimestampTz finished_at;	/* steady time: when the first not announced
 								 * one finished */
+
+	Oid			ended_dbid;		/* the database that those below are of */
+	uint32		nended;			/* counts them; the last TASKQ_PAST_MAX are
+								 * there, in a ring */
+	TaskqPast	ended[TASKQ_PAST_MAX];
+
+	int			outbox;			/* that has the ids of the batch */
+	uint32		outbox_batch;	/* ... of this one */
 
 	bool		in_task;
 	pg_uuid_t	task;
@@ -392,6 +414,7 @@ typedef struct TaskqPrepared
 	bool		many;			/* ... to more lanes than are told here */
 	bool		look;			/* made tasks wait for others, or ended some
 								 * that are waited for */
+	bool		ended;			/* ended some */
 	pg_uuid_t	bound;			/* its ids are not less, nor those of the rows
 								 * that it locked */
 	TimestampTz due;			/* of its first timer */
@@ -519,6 +542,8 @@ typedef struct TaskqShared
 	int64		events_lost;	/* for which there was no room */
 	TaskqEvent	events[TASKQ_EVENTS];
 	ConditionVariable event_room;
+	pg_atomic_uint32 feed_readers;	/* that wait for something new in a feed */
+	ConditionVariable fed;
 
 	/* who is waited for: see waiting.c */
 	int			nended;
@@ -550,6 +575,8 @@ typedef struct TaskqShared
 	pg_uuid_t  *bounds;			/* of each process's transaction, by its
 								 * number: its ids are not less; zero for none */
 	pg_atomic_uint32 *calls;	/* of each process, by its number */
+	pg_atomic_uint64 *settings_read;	/* ... when the settings were read
+										 * that it goes by, if it is ours */
 } TaskqShared;
 
 extern TaskqShared *taskq_shared;
@@ -561,9 +588,11 @@ extern void taskq_require_preload(void);
 extern LWLock *taskq_slot_lock(int slot);
 extern void taskq_wake_proc(int procno);
 extern uint32 taskq_calls(void);
+extern TimestampTz taskq_settings_read(const TaskqDb *db);
 extern bool taskq_sleep(uint32 calls, long ms, uint32 wait_event);
 extern void taskq_wake_launcher(void);
 extern void taskq_wake_dispatcher(TaskqDb *db);
+extern void taskq_call_dispatcher(void);
 extern bool taskq_db_paused(Oid dbid);
 extern TaskqDb *taskq_db_find(Oid dbid);
 extern TaskqDb *taskq_db_mine(void);

@@ -128,21 +128,6 @@ taskq_usage_less(TaskqUsage *usage, const TaskqUsage *before)
 	usage->wal_bytes -= before->wal_bytes;
 }
 
-/* taskq_usage_add - add to a sum, of which the peak is the higher one */
-void
-taskq_usage_add(TaskqUsage *sum, const TaskqUsage *more)
-{
-	sum->user_us += more->user_us;
-	sum->system_us += more->system_us;
-	sum->peak_memory = Max(sum->peak_memory, more->peak_memory);
-	sum->blocks_hit += more->blocks_hit;
-	sum->blocks_read += more->blocks_read;
-	sum->blocks_dirtied += more->blocks_dirtied;
-	sum->blocks_written += more->blocks_written;
-	sum->temp_bytes += more->temp_bytes;
-	sum->wal_bytes += more->wal_bytes;
-}
-
 /*
  * taskq_usage_begin - an attempt begins, now in steady time
  *

@@ -25,7 +25,6 @@ extern int	taskq_track_resources;	/* ms; -1: never */
 extern void taskq_usage_read(TaskqUsage *usage);
 extern bool taskq_usage_of(pid_t pid, TaskqUsage *usage, int64 *memory);
 extern void taskq_usage_less(TaskqUsage *usage, const TaskqUsage *before);
-extern void taskq_usage_add(TaskqUsage *sum, const TaskqUsage *more);
 
 extern void taskq_usage_begin(TimestampTz now);
 extern Datum taskq_usage_end(TimestampTz since, int64 run_us);

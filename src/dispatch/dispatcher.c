@@ -25,11 +25,11 @@
 #include "base/guc.h"
 #include "base/process.h"
 #include "base/shmem.h"
-#include "catalog/indexing.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_shdepend.h"
 #include "commands/dbcommands.h"
 #include "dispatch/dispatcher.h"
+#include "dispatch/outbox.h"
 #include "dispatch/pass.h"
 #include "dispatch/sweeper.h"
 #include "lanes/cancels.h"
@@ -37,7 +37,7 @@
 #include "lanes/event.h"
 #include "lanes/lane.h"
 #include "lanes/logring.h"
-#include "lanes/note.h"
+#include "lanes/outbox.h"
 #include "lanes/place.h"
 #include "lanes/turn.h"
 #include "lanes/waiting.h"
@@ -45,22 +45,14 @@
 #include "nodes/value.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
-#include "postmaster/interrupt.h"
-#include "run/session.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "store/defs.h"
-#include "store/ready.h"
-#include "store/state.h"
-#include "store/stocks.h"
 #include "store/store.h"
-#include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #define LAST_PASSES 4			/* to write what was logged, before we leave */
@@ -83,6 +75,7 @@ dispatcher_detach(int code, Datum arg)
 			taskq_dispatcher.db->wanted = true;
 			taskq_dispatcher.db->rescan = true;
 			taskq_dispatcher.db->look = true;
+			taskq_feed_doubt(taskq_dispatcher.db);
 			taskq_dispatcher.db->not_before =
 				TimestampTzPlusMilliseconds(taskq_steady_now(),
 											TASKQ_RETRY_MS);
@@ -226,229 +219,6 @@ find_databases(void)
 	LWLockRelease(taskq_main_lock);
 }
 
-/* ---- lanes ---- */
-
-typedef struct LaneCount
-{
-	int32		lane;
-	int64		n;
-} LaneCount;
-
-static void
-count_pending(const TaskqStock *stock, void *arg)
-{
-	LaneCount  *count;
-	bool		found;
-
-	if (stock->state != TASKQ_PENDING)
-		return;
-	count = hash_search(arg, &stock->lane, HASH_ENTER, &found);
-	count->n = (found ? count->n : 0) + stock->n;
-}
-
-/* How many tasks waited in each lane when that was written last. */
-static HTAB *
-read_pending(void)
-{
-	HASHCTL		ctl = {.keysize = sizeof(int32),
-		.entrysize = sizeof(LaneCount),
-	.hcxt = CurrentMemoryContext};
-	HTAB	   *table = hash_create("taskq lanes' tasks", 256, &ctl,
-									HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-
-	taskq_stock_visit(NULL, count_pending, table);
-	return table;
-}
-
-/* So many wait, if there is any; a look that finds none says so. */
-static void
-set_waiting(int32 id, HTAB *pending)
-{
-	LaneCount  *count = hash_search(pending, &id, HASH_FIND, NULL);
-	TaskqLane  *lane;
-
-	if (count == NULL)
-		return;
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	lane = taskq_lane_find(MyDatabaseId, id);
-	if (lane != NULL && lane->dirty)
-		lane->waiting = Max(lane->waiting, count->n);
-	LWLockRelease(taskq_main_lock);
-}
-
-/*
- * Make a lane known, and look for its first tasks.
- *
- * *scarce: there was no room for one of those before.  Then those that cannot
- * be run now are left out: a change of definitions brings them back.
- */
-static void
-load_lane(const TaskqLaneDef *lane, bool *scarce)
-{
-	bool		open;
-	TaskqLane  *entry;
-
-	if (!taskq_dispatcher.db->loaded)
-		taskq_ready_tidy(lane->id);
-	open = taskq_lane_runnable(lane->id, lane->role_oid) ||
-		taskq_lane_claimable(lane);
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	*scarce = *scarce || taskq_lanes_full();
-	if (!open && *scarce)
-	{
-		taskq_lane_leave_out(taskq_dispatcher.db, lane->id);
-		LWLockRelease(taskq_main_lock);
-		return;
-	}
-	entry = taskq_lane_enter(taskq_dispatcher.db, lane->id, lane->role_oid,
-							 lane->priority);
-	if (entry == NULL)
-		entry = taskq_lane_take_turn(taskq_dispatcher.db, lane->id,
-									 lane->role_oid, lane->priority);
-	if (entry != NULL)
-		entry->tenant = lane->tenant;
-	LWLockRelease(taskq_main_lock);
-	if (entry == NULL)
-		taskq_look_again_in(TASKQ_RETRY_MS);
-	else
-		(void) taskq_claim_probe(MyDatabaseId, lane->id,
-								 taskq_dispatcher.scanner);
-}
-
-/* All lanes that were made here; returns how many were made elsewhere. */
-static int
-load_each_lane(void)
-{
-	List	   *ids = taskq_lane_ids();
-	ListCell   *lc;
-	HTAB	   *pending = taskq_dispatcher.db->loaded ? NULL : read_pending();
-	int			foreign = 0;
-	bool		scarce = false;
-
-	foreach(lc, ids)
-	{
-		const TaskqLaneDef *lane = taskq_lane_get(lfirst_int(lc));
-
-		CHECK_FOR_INTERRUPTS();
-		if (lane == NULL)
-			continue;
-		if (lane->foreign)
-		{
-			foreign++;
-			continue;
-		}
-		load_lane(lane, &scarce);
-		if (pending != NULL)
-			set_waiting(lane->id, pending);
-	}
-	return foreign;
-}
-
-/* Say once what is not run here though it is in the tables. */
-static void
-report_left_alone(int foreign)
-{
-	if (taskq_dispatcher.db->loaded)
-		return;
-	if (foreign > 0)
-		ereport(LOG,
-				(errmsg("taskq leaves tasks alone that were submitted in another database or server"),
-				 errdetail_plural("They are in %d lane.", "They are in %d lanes.", foreign, foreign),
-				 errhint("To run them here, call taskq.resume() in database \"%s\".", get_database_name(MyDatabaseId))));
-	if (taskq_db_paused(MyDatabaseId))
-		ereport(LOG,
-				(errmsg("taskq runs no tasks in database \"%s\" because the server was started with taskq.start_paused",
-						get_database_name(MyDatabaseId)),
-				 errhint("To run them, call taskq.resume() in the database.")));
-}
-
-/* The queues that have reserved places. */
-static void
-load_reserved(void)
-{
-	List	   *queues;
-
-	taskq_defs_begin();
-	queues = taskq_queues_reserved();
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	if (!taskq_places_reserved(queues))
-		taskq_dispatcher.db->rescan = true;
-	LWLockRelease(taskq_main_lock);
-}
-
-/*
- * Look through all lanes: after the server's start, and when one found no
- * room in shared memory.  Each is scanned from where it was saved last.
- */
-static void
-load_lanes(void)
-{
-	pg_uuid_t	floor;
-	int			foreign;
-
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	taskq_dispatcher.db->rescan = false;
-	LWLockRelease(taskq_main_lock);
-
-	taskq_pass_begin();
-	taskq_defs_begin();
-	/* it is not raised meanwhile: nobody but us saves */
-	(void) taskq_watermark_highest(&floor);
-	foreign = load_each_lane();
-	report_left_alone(foreign);
-	load_reserved();
-	taskq_pass_commit();
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	taskq_dispatcher.db->foreign = foreign > 0;
-	if (taskq_id_cmp(&floor, &taskq_dispatcher.db->floor) > 0)
-		taskq_dispatcher.db->floor = floor;
-	/* taskq.resume() makes the lanes be read again */
-	if (foreign > 0 || taskq_db_paused(MyDatabaseId))
-		taskq_dispatcher.db->next_sweep = DT_NOEND;
-	else if (!taskq_dispatcher.db->loaded ||
-			 (taskq_dispatcher.db->next_sweep == DT_NOEND &&
-			  taskq_dispatcher.db->sweeper == 0))
-		taskq_dispatcher.db->next_sweep = DT_NOBEGIN;
-	/* an alert may have fired when the server was stopped */
-	if (!taskq_dispatcher.db->loaded)
-		taskq_dispatcher.db->next_check = DT_NOBEGIN;
-	taskq_dispatcher.db->loaded = true;
-	LWLockRelease(taskq_main_lock);
-}
-
-/* Nothing is to be claimed: what the estimates say beyond that is wrong. */
-static void
-settle_lanes(void)
-{
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	if (!taskq_dispatcher.db->rescan && !taskq_dispatcher.db->left_out)
-		taskq_lanes_settle(MyDatabaseId);
-	LWLockRelease(taskq_main_lock);
-}
-
-/* ---- rows that were locked ---- */
-
-/* Rows that were locked when a worker came to them. */
-static void
-retry_skipped(void)
-{
-	TimestampTz now = taskq_steady_now();
-
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	for (int i = 0; i < taskq_shared->nlanes; i++)
-	{
-		TaskqLane  *lane = &taskq_shared->lanes[i];
-
-		if (lane->dbid != MyDatabaseId || lane->retry_at == DT_NOEND)
-			continue;
-		if (lane->retry_at <= now)
-			taskq_lane_retry_skipped(lane);
-		else
-			taskq_look_again_steady(lane->retry_at);
-	}
-	LWLockRelease(taskq_main_lock);
-}
-
 /* ---- events ---- */
 
 /*
@@ -462,19 +232,7 @@ static bool sent_events = false;	/* in this pass */
 static void
 send_events(void)
 {
-	TaskqEvent *events = palloc(sizeof(TaskqEvent) * TASKQ_PORTION);
-	int			n;
-
-	do
-	{
-		LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-		n = taskq_event_take(MyDatabaseId, events, TASKQ_PORTION);
-		LWLockRelease(taskq_main_lock);
-		if (n > 0)
-			taskq_event_send(events, n);
-		sent_events |= n > 0;
-		CHECK_FOR_INTERRUPTS();
-	} while (n == TASKQ_PORTION);
+	sent_events |= taskq_send_events();
 }
 
 /*
@@ -552,6 +310,8 @@ orphans_left(void)
 static bool
 events_left(void)
 {
+	if (taskq_events_untold() || taskq_outbox_looking())
+		return true;
 	for (int i = 0; i < taskq_shared->nevents; i++)
 	{
 		if (taskq_shared->events[i].dbid == MyDatabaseId)
@@ -593,6 +353,8 @@ may_leave(bool has_work)
 	/* what is known to nobody else is found again */
 	if (leave && taskq_unblock_left())
 		taskq_dispatcher.db->look = true;
+	if (leave && taskq_events_untold())
+		taskq_feed_doubt(taskq_dispatcher.db);
 	if (leave)
 		taskq_dispatcher.db->wanted = taskq_dispatcher.db->blocked == 0 &&
 			(has_work || taskq_waiting_left(taskq_dispatcher.db) || !launcher_will_see() ||
@@ -692,6 +454,7 @@ forget_database(bool logged)
 		taskq_dispatcher.db->awaited = false;
 		taskq_waiting_drop(MyDatabaseId);
 		taskq_event_drop(MyDatabaseId);
+		taskq_feed_doubt(taskq_dispatcher.db);
 		if (!logged)
 			taskq_ring_drop(MyDatabaseId);
 		taskq_ring_untold(taskq_dispatcher.db);
@@ -733,7 +496,9 @@ enum
 	CHORE_UNBLOCK,
 	CHORE_WATCH,
 	CHORE_SKIPPED,
+	CHORE_FEED,
 	CHORE_EVENTS,
+	CHORE_OUTBOX,
 	CHORE_LOGS,
 	CHORE_EXTERNAL,
 	CHORE_LIMITS,
@@ -765,8 +530,10 @@ taskq_settle_suspects},
 [CHORE_SCHEDULES] = {"see to schedules", taskq_fire_schedules},
 [CHORE_UNBLOCK] = {"see to tasks that wait for others", taskq_unblock},
 [CHORE_WATCH] = {"look for old snapshots", taskq_watch_snapshots},
-[CHORE_SKIPPED] = {"look again at locked tasks", retry_skipped},
+[CHORE_SKIPPED] = {"look again at locked tasks", taskq_retry_skipped},
+[CHORE_FEED] = {"write the feed of events", taskq_feed_events},
 [CHORE_EVENTS] = {"send notifications", send_events},
+[CHORE_OUTBOX] = {"look for ends that nobody has told of", taskq_see_to_outboxes},
 [CHORE_LOGS] = {"write log lines of tasks", taskq_write_logs},
 [CHORE_EXTERNAL] = {"notify external workers", tell_external_workers},
 [CHORE_LIMITS] = {"see to tasks that were held back", open_lanes},
@@ -796,7 +563,7 @@ static void
 read_lanes(void)
 {
 	if (!taskq_dispatcher.db->loaded || taskq_dispatcher.db->rescan)
-		load_lanes();
+		taskq_load_lanes();
 	/* others have lost their entries to these */
 	if (taskq_dispatcher.db->rescan)
 		taskq_look_again_in(TASKQ_RETRY_MS);
@@ -848,7 +615,8 @@ static void
 put_off(int which)
 {
 	Chore	   *chore = &chores[which];
-	int			ms = Min(TASKQ_RETRY_MS << Min(chore->tries, 6), MAX_PUT_OFF_MS);
+	int			ms = Min(TASKQ_RETRY_MS << Min(chore->tries, 6),
+						 MAX_PUT_OFF_MS);
 
 	chore->tries++;
 	chore->not_before = taskq_steady_now() + (int64) ms * 1000;
@@ -862,6 +630,8 @@ put_off(int which)
 		taskq_dispatcher.db->next_schedule = DT_NOBEGIN;
 	if (which == CHORE_UNBLOCK)
 		taskq_unblock_failed();
+	if (which == CHORE_OUTBOX)
+		taskq_outbox_failed();
 	if (which == CHORE_EXTERNAL)
 		all_fresh();
 	if (which == CHORE_SAVE)
@@ -929,10 +699,8 @@ write_logs_before_we_go(void)
 static void
 read_settings(void)
 {
-	if (!ConfigReloadPending)
+	if (!taskq_process_settings())
 		return;
-	ConfigReloadPending = false;
-	ProcessConfigFile(PGC_SIGHUP);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	taskq_sweep_soon(taskq_dispatcher.db);
 	LWLockRelease(taskq_main_lock);
@@ -967,6 +735,7 @@ taskq_dispatcher_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(args.dbid, InvalidOid, 0);
 	taskq_pin_settings();
+	(void) taskq_process_settings();
 	taskq_tally_init();
 	taskq_dispatcher.context = AllocSetContextCreate(TopMemoryContext,
 													 "taskq dispatcher",
@@ -994,9 +763,11 @@ taskq_dispatcher_main(Datum arg)
 		}
 		for (int chore = CHORE_FIND + 1; chore < lengthof(chores); chore++)
 			run_chore(chore);
-		run_chore(CHORE_EVENTS);	/* of what was failed for want of a worker */
+		/* of what was failed for want of a worker */
+		run_chore(CHORE_FEED);
+		run_chore(CHORE_EVENTS);
 		if (!has_work)
-			settle_lanes();
+			taskq_settle_lanes();
 		if (may_leave(has_work))
 			break;
 		sleep_till_due();

@@ -28,13 +28,26 @@ extern bool taskq_unblock_left(void);
 /* supply.c: workers where there is work */
 extern bool taskq_start_workers(void);
 
+/* lanes.c: what is in the lanes */
+extern void taskq_load_lanes(void);
+extern void taskq_settle_lanes(void);
+extern void taskq_retry_skipped(void);
+
 /* save.c: how far the lanes have come */
 extern void taskq_save(void);
+
+/* events.c: the feed, and notifications */
+extern void taskq_feed_events(void);
+extern bool taskq_send_events(void);
+extern bool taskq_events_untold(void);
+
+/* outbox.c: what was not told */
+extern void taskq_see_to_outboxes(void);
+extern void taskq_outbox_failed(void);
 
 /* tally.c: what was counted */
 extern void taskq_tally(void);
 extern void taskq_tally_init(void);
-
 
 /* logs.c: what tasks log */
 extern void taskq_write_logs(void);

@@ -32,13 +32,11 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
-#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -507,6 +505,7 @@ taskq_launcher_main(Datum arg)
 	handles = MemoryContextAllocZero(TopMemoryContext,
 									 taskq_max_databases *
 									 sizeof(BackgroundWorkerHandle *));
+	(void) taskq_process_settings();
 	find_databases();
 	pgstat_report_activity(STATE_IDLE, NULL);
 
@@ -528,11 +527,7 @@ taskq_launcher_main(Datum arg)
 		(void) taskq_sleep(calls, ms, taskq_wait_event("TaskqLauncher"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
+		if (taskq_process_settings())
 			find_databases();
-		}
 	}
 }

@@ -59,10 +59,10 @@ typedef struct Portion
 	int			ndone;
 	TaskqLogLine *of_leaf[TASKQ_LEAVES][TASKQ_PORTION];
 	int			nof_leaf[TASKQ_LEAVES];
-} Portion;
+}			Portion;
 
 static void
-sort_out(Portion *portion)
+sort_out(Portion * portion)
 {
 	Home		home = {0};
 
@@ -83,7 +83,7 @@ sort_out(Portion *portion)
 
 /* One transaction; false if nothing can be written now. */
 static bool
-write_portion(Portion *portion)
+write_portion(Portion * portion)
 {
 	bool		free;
 
@@ -108,7 +108,7 @@ write_portion(Portion *portion)
 
 /* The next portion, after this number; *all: nothing of it is left. */
 static bool
-next_portion(Portion *portion, int64 *after, bool *all)
+next_portion(Portion * portion, int64 *after, bool *all)
 {
 	MemoryContext context = AllocSetContextCreate(taskq_dispatcher.context,
 												  "taskq log lines",

@@ -23,6 +23,7 @@
 #include "lanes/lane.h"
 #include "lanes/live.h"
 #include "lanes/note.h"
+#include "lanes/outbox.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "run/complete.h"
@@ -274,6 +275,8 @@ outcome_is(int slotno, int item, char outcome)
 	lane = taskq_lane_find(slot->dbid, slot->lane_id);
 	LWLockAcquire(taskq_slot_lock(slotno), LW_EXCLUSIVE);
 	slot->outcome[item] = outcome;
+	if (outcome != TASKQ_DROPPED)
+		taskq_live_ended(slot, &slot->items[item].id);
 	if (!taskq_state_final(outcome))
 		taskq_watched_wake(&slot->items[item].id);
 	if (outcome == TASKQ_DROPPED && lane != NULL)
@@ -363,6 +366,8 @@ settle_orphan(int slotno)
 	}
 	taskq_announce(slotno);
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	/* it may have ended before it told of one that it had undone */
+	taskq_feed_doubt(taskq_dispatcher.db);
 	taskq_claim_release(slotno);
 	slot->state = TASKQ_SLOT_FREE;
 	slot->committing = false;

@@ -49,7 +49,7 @@ forget_old(TimestampTz now)
  * a role; what comes after them is one of the others.
  */
 static void
-add_to_day(TimestampTz day, TaskqCounted *counted, TaskqShares * shares)
+add_to_day(TimestampTz day, TaskqCounted *counted, TaskqShares *shares)
 {
 	int32		role = taskq_group_role(&counted->group);
 

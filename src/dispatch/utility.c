@@ -25,7 +25,9 @@
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "dispatch/utility.h"
+#include "lanes/counts.h"
 #include "lanes/lane.h"
 #include "lanes/note.h"
 #include "miscadmin.h"
@@ -49,6 +51,10 @@ static struct
 	int			nest_level;
 }			blocked[MAX_BLOCKED];
 static int	nblocked = 0;
+
+static Oid	made = InvalidOid;	/* the extension, if this transaction has made
+								 * it */
+static bool anew = false;		/* ... and it is there when it commits */
 
 static bool
 processes_left(Oid dbid)
@@ -190,17 +196,48 @@ unblock(int i, bool committed)
 	}
 }
 
+/* All that were kept out may come back, or are forgotten. */
+static void
+unblock_all(bool committed)
+{
+	int			n = nblocked;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	while (nblocked > 0)
+		unblock(--nblocked, committed);
+	LWLockRelease(taskq_main_lock);
+	/* what this transaction has counted is the next extension's, if it is */
+	for (int i = 0; i < n && committed; i++)
+	{
+		if (blocked[i].dropped && !anew)
+			taskq_counts_forget(blocked[i].dbid);
+	}
+}
+
+/*
+ * Who makes the extension does not begin with the counts of one before,
+ * however that went.
+ */
+static void
+before_commit(void)
+{
+	anew = OidIsValid(made) && get_extension_oid("taskq", true) == made;
+	if (anew)
+		taskq_counts_anew();
+}
+
 static void
 on_xact_end(XactEvent event, void *arg)
 {
-	if (nblocked == 0 ||
-		(event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
-		 event != XACT_EVENT_PREPARE))
+	if (event == XACT_EVENT_PRE_COMMIT)
+		before_commit();
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
+		event != XACT_EVENT_PREPARE)
 		return;
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	while (nblocked > 0)
-		unblock(--nblocked, event == XACT_EVENT_COMMIT);
-	LWLockRelease(taskq_main_lock);
+	if (nblocked > 0)
+		unblock_all(event == XACT_EVENT_COMMIT);
+	made = InvalidOid;
+	anew = false;
 }
 
 static void
@@ -407,6 +444,7 @@ taskq_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 	TRANS_STMT_COMMIT_PREPARED;
 	bool		script = makes_extension(stmt);
 	int32		number = script ? taskq_store_script() : -1;
+	Oid			extension = script ? get_extension_oid("taskq", true) : InvalidOid;
 	Oid			database = database_of(stmt);
 	ErrorContextCallback hint = {
 		.previous = error_context_stack,.callback = hint_in_script
@@ -427,6 +465,8 @@ taskq_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 	{
 		error_context_stack = hint.previous;
 		taskq_store_changed(number);
+		if (get_extension_oid("taskq", true) != extension)
+			made = get_extension_oid("taskq", true);
 	}
 	tell_pgcron(stmt, database);
 	if (gid != NULL)

@@ -26,23 +26,21 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "base/clock.h"
 #include "base/guc.h"
 #include "base/shmem.h"
 #include "catalog/pg_type.h"
 #include "lanes/counts.h"
+#include "lanes/counts_inside.h"
 #include "lanes/stock.h"
 #include "miscadmin.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "store/defs.h"
 #include "store/labels.h"
-#include "store/secrets.h"
 #include "store/state.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #define SLOW_US 1000			/* who has run for so long can hand over by
@@ -121,7 +119,7 @@ static int32 last_role = 0;
 static const TaskqCounted *written = NULL;
 static int	nwritten;
 static bool locked = false;
-static bool dropped = false;	/* it drops the extension */
+static bool anew = false;		/* it has made the extension */
 
 /* ---- shared memory ---- */
 
@@ -638,19 +636,6 @@ hand_over_group(const Sample *sample, TaskqCounts *counts)
 	add_counts(&group, group.of, counts);
 }
 
-/* There is not much room left: the dispatcher shall write before its time. */
-static void
-call_dispatcher(void)
-{
-	TaskqDb    *db;
-
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	db = taskq_db_find(MyDatabaseId);
-	if (db != NULL)
-		taskq_wake_dispatcher(db);
-	LWLockRelease(taskq_main_lock);
-}
-
 /*
  * taskq_counts_hand_over - what this process has counted in transactions that
  * have committed goes to shared memory
@@ -678,8 +663,9 @@ taskq_counts_hand_over(void)
 	call = !shared->told && shared->tight;
 	shared->told |= call;
 	LWLockRelease(&shared->lock);
+	/* there is not much room left: it shall write before its time */
 	if (call)
-		call_dispatcher();
+		taskq_call_dispatcher();
 	memmove(samples, samples + ncommitted,
 			(nsamples - ncommitted) * sizeof(Sample));
 	nsamples -= ncommitted;
@@ -726,31 +712,42 @@ taskq_counts_batch(void)
 	batched = true;
 }
 
-/* taskq_counts_dropped - this transaction drops the extension */
+/*
+ * taskq_counts_forget - forget what was not written of a database in which
+ * taskq is no more
+ *
+ * Never fails, allocates nothing.  The caller holds no lock of taskq's.
+ */
 void
-taskq_counts_dropped(void)
-{
-	taskq_counts_register();
-	dropped = shared != NULL;
-	taskq_stock_dropped();
-}
-
-/* What was not written of a database that has no tasks any more. */
-static void
-forget_dropped(void)
+taskq_counts_forget(Oid dbid)
 {
 	HASH_SEQ_STATUS status;
 	Entry	   *entry;
 
+	if (shared == NULL)
+		return;
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
 	hash_seq_init(&status, entries);
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{
-		if (entry->key.dbid != MyDatabaseId)
-			continue;
-		remove_entry(entry);
+		if (entry->key.dbid == dbid)
+			remove_entry(entry);
 	}
 	LWLockRelease(&shared->lock);
+	taskq_stock_forget(dbid);
+}
+
+/*
+ * taskq_counts_anew - this transaction, which is about to commit, has made the
+ * extension: what others have counted until then was of another one
+ *
+ * What it has counted itself stays.
+ */
+void
+taskq_counts_anew(void)
+{
+	taskq_counts_register();
+	anew = true;
 }
 
 /* ---- the transaction ends ---- */
@@ -820,9 +817,9 @@ on_xact_end(XactEvent event, void *arg)
 			written = NULL;
 			locked = false;
 			ncommitted = nsamples;
-			if (dropped)
-				forget_dropped();
-			dropped = false;
+			if (anew)
+				taskq_counts_forget(MyDatabaseId);
+			anew = false;
 			if (!batched || slow || ncommitted >= SAMPLES / 2)
 				taskq_counts_hand_over();
 			break;
@@ -830,7 +827,7 @@ on_xact_end(XactEvent event, void *arg)
 		case XACT_EVENT_PREPARE:
 			/* an abort gives back all locks of this kind */
 			written = NULL;
-			locked = dropped = false;
+			locked = anew = false;
 			nsamples = ncommitted;
 			if (nsamples == 0 && context != NULL)
 				forget_samples();
@@ -945,198 +942,31 @@ taskq_counts_sample(const TaskqCounted *counted, int n)
 	LWLockRelease(&shared->lock);
 }
 
-/* ---- reading ---- */
-
-/*
- * What is not written, and a snapshot that shows all that is.  If something
- * went from here to there in between, both are had anew.
- */
-static Snapshot
-read_unwritten(TaskqCounted **counted, int *n)
-{
-	int			max = shared->entries.all + OTHERS;
-
-	*counted = palloc_extended(max * sizeof(TaskqCounted), MCXT_ALLOC_HUGE);
-	for (;;)
-	{
-		uint64		before = shared->taken;
-		Snapshot	snapshot;
-		bool		same;
-
-		pg_memory_barrier();
-		snapshot = RegisterSnapshot(GetLatestSnapshot());
-		LWLockAcquire(&shared->lock, LW_SHARED);
-		same = shared->taken == before;
-		*n = copy_entries(*counted, max);
-		LWLockRelease(&shared->lock);
-		if (same)
-			return snapshot;
-		UnregisterSnapshot(snapshot);
-		CHECK_FOR_INTERRUPTS();
-	}
-}
-
-/* taskq_counts_floor - the minute, hour or day (of UTC) that a moment is in */
-TimestampTz
-taskq_counts_floor(TimestampTz when, char grain)
-{
-	int64		us = grain == TASKQ_SPAN_MINUTE ? USECS_PER_MINUTE :
-	grain == TASKQ_SPAN_HOUR ? USECS_PER_HOUR : USECS_PER_DAY;
-	int64		rest;
-
-	if (when == DT_NOBEGIN || when == DT_NOEND)
-		return when;
-	rest = when % us;
-	return when - (rest < 0 ? rest + us : rest);
-}
-
-/* The same, of the first one that begins at or after it. */
-static TimestampTz
-ceiling(TimestampTz when, char grain)
-{
-	TimestampTz floor = taskq_counts_floor(when, grain);
-
-	if (floor == when)
-		return when;
-	return floor + (grain == TASKQ_SPAN_DAY ? USECS_PER_DAY : USECS_PER_HOUR);
-}
-
-/* What is written of hours, from the largest spans that fit. */
 static void
-visit_hours(TimestampTz since, TimestampTz until, const char *types,
-			Snapshot snapshot, TaskqRollupVisit visit, void *arg)
+copy_unwritten(void *arg)
 {
-	TimestampTz day = ceiling(since, TASKQ_SPAN_DAY);
-	TimestampTz last = taskq_counts_floor(until, TASKQ_SPAN_DAY);
+	TaskqUnwritten *unwritten = arg;
 
-	if (day >= last)
-	{
-		taskq_rollup_visit(TASKQ_SPAN_HOUR, since, until, types, snapshot, visit,
-						   arg);
-		return;
-	}
-	taskq_rollup_visit(TASKQ_SPAN_HOUR, since, day, types, snapshot, visit,
-					   arg);
-	taskq_rollup_visit(TASKQ_SPAN_DAY, day, last, types, snapshot, visit,
-					   arg);
-	if (until != DT_NOEND)
-		taskq_rollup_visit(TASKQ_SPAN_HOUR, last, until, types, snapshot, visit,
-						   arg);
+	unwritten->n = copy_entries(unwritten->counted, unwritten->max);
 }
 
 /*
- * taskq_counts_visit - what was counted from one moment to another, or
- * (DT_NOEND) to now
+ * taskq_counts_unwritten - what is not written yet of this database, and a
+ * snapshot that shows all that is
  *
- * As rows have it; what is not written yet is of now.  apart: by spans of
- * this grain only, each by itself.  types: of groups, or NULL for all.
+ * All zero where nothing is counted.  Allocated in the current memory context;
+ * the snapshot is registered.
  */
 void
-taskq_counts_visit(TimestampTz since, TimestampTz until, char grain,
-				   bool apart, const char *types, TaskqRollupVisit visit,
-				   void *arg)
+taskq_counts_unwritten(TaskqUnwritten *unwritten)
 {
-	TaskqCounted *unwritten = NULL;
-	int			n = 0;
-	Snapshot	snapshot = NULL;
-	TimestampTz now = taskq_counts_floor(GetCurrentTimestamp(), grain);
-
-	if (shared != NULL && until == DT_NOEND)
-		snapshot = read_unwritten(&unwritten, &n);
-	if (grain == TASKQ_SPAN_HOUR && !apart)
-		visit_hours(since, until, types, snapshot, visit, arg);
-	else
-		taskq_rollup_visit(grain, since, until, types, snapshot, visit, arg);
-	for (int i = 0; i < n; i++)
-	{
-		if (types == NULL || strchr(types, unwritten[i].group.type) != NULL)
-			visit(now, &unwritten[i], arg);
-	}
-	if (snapshot != NULL)
-		UnregisterSnapshot(snapshot);
-	if (unwritten != NULL)
-		pfree(unwritten);
-}
-
-static void
-read_counted(TimestampTz at, const TaskqCounted *counted, void *arg)
-{
-	bool		found;
-	TaskqCounted *sum = hash_search(arg, &counted->group, HASH_ENTER, &found);
-
-	if (!found)
-		memset(&sum->counts, 0, sizeof(sum->counts));
-	taskq_counts_sum(&sum->counts, &counted->counts);
-}
-
-HTAB *
-taskq_counts_read(TimestampTz since, TimestampTz until, char grain,
-				  const char *types)
-{
-	HASHCTL		ctl = {.keysize = sizeof(TaskqGroup),
-		.entrysize = sizeof(TaskqCounted),
-	.hcxt = CurrentMemoryContext};
-	HTAB	   *table = hash_create("taskq counted", 256, &ctl,
-									HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-
-	taskq_counts_visit(since, until, grain, false, types, read_counted,
-					   table);
-	return table;
-}
-
-static void
-add_lately(TaskqLately *lately, TaskqCounts *sum, const TaskqCounted *counted)
-{
-	switch (counted->group.outcome)
-	{
-		case TASKQ_COMPLETED:
-			lately->completed += counted->counts.n;
-			lately->runs += counted->counts.started;
-			taskq_counts_sum(sum, &counted->counts);
-			break;
-		case TASKQ_FAILED:
-			lately->failed += counted->counts.n;
-			break;
-		case TASKQ_CANCELLED:
-			lately->cancelled += counted->counts.n;
-			break;
-		case TASKQ_RETRYING:
-			lately->retried += counted->counts.n;
-			break;
-	}
-}
-
-void
-taskq_counts_lately(const char *kind, const char *queue, int minutes,
-					TaskqLately *lately)
-{
-	TimestampTz since =
-	taskq_counts_floor(GetCurrentTimestamp() - minutes * USECS_PER_MINUTE,
-					   TASKQ_SPAN_MINUTE);
-	HTAB	   *table = taskq_counts_read(since, DT_NOEND, TASKQ_SPAN_MINUTE,
-										  "l");
-	TaskqCounts *sum = palloc0(sizeof(TaskqCounts));
-	HASH_SEQ_STATUS status;
-	TaskqCounted *counted;
-
-	memset(lately, 0, sizeof(*lately));
-	hash_seq_init(&status, table);
-	while ((counted = hash_seq_search(&status)) != NULL)
-	{
-		const TaskqLaneDef *lane = taskq_lane_get(counted->group.of);
-
-		if (lane == NULL ||
-			(kind != NULL && strcmp(NameStr(lane->kind), kind) != 0) ||
-			(queue != NULL && strcmp(NameStr(lane->queue), queue) != 0))
-			continue;
-		add_lately(lately, sum, counted);
-	}
-	lately->run_mean_us = sum->started > 0
-		? (double) sum->run_us / sum->started : -1;
-	lately->run_p50_us = taskq_histogram_quantile(sum->runs, 0.5);
-	lately->run_p95_us = taskq_histogram_quantile(sum->runs, 0.95);
-	lately->wait_p50_us = taskq_histogram_quantile(sum->waits, 0.5);
-	lately->wait_p95_us = taskq_histogram_quantile(sum->waits, 0.95);
-	hash_destroy(table);
-	pfree(sum);
+	memset(unwritten, 0, sizeof(*unwritten));
+	if (shared == NULL)
+		return;
+	unwritten->max = shared->entries.all + OTHERS;
+	unwritten->counted =
+		palloc_extended(unwritten->max * sizeof(TaskqCounted),
+						MCXT_ALLOC_HUGE);
+	unwritten->snapshot = taskq_stock_snapshot(&shared->lock, &shared->taken,
+											   copy_unwritten, unwritten);
 }

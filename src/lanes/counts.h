@@ -16,7 +16,8 @@ extern void taskq_counts_init(void);
 extern void taskq_counts_register(void);
 extern void taskq_counts_batch(void);
 extern void taskq_counts_hand_over(void);
-extern void taskq_counts_dropped(void);
+extern void taskq_counts_forget(Oid dbid);
+extern void taskq_counts_anew(void);
 extern void taskq_counts_used(const int64 *resources, int64 present_us,
 							  int64 busy_us);
 
@@ -35,14 +36,15 @@ extern void taskq_counts_sample(const TaskqCounted *counted, int n);
  * entries of type TaskqCounted by their groups, in the current memory
  * context.  By whole minutes ('m', for the last two hours), hours ('h', 14
  * days) or days ('d', of UTC): both moments are the beginning of one.  types:
- * of groups, or NULL for all.  In a transaction.  taskq_counts_visit: row by
+ * of groups, or NULL for all.  bare: without times and resources, which are
+ * most of what is to be read.  In a transaction.  taskq_counts_visit: row by
  * row.
  */
 extern void taskq_counts_visit(TimestampTz since, TimestampTz until,
-							   char grain, bool apart, const char *types,
+							   char grain, const char *types,
 							   TaskqRollupVisit visit, void *arg);
 extern HTAB *taskq_counts_read(TimestampTz since, TimestampTz until,
-							   char grain, const char *types);
+							   char grain, const char *types, bool bare);
 extern TimestampTz taskq_counts_floor(TimestampTz when, char grain);
 
 /* What happened to the attempts of a kind, of a queue, or to all. */

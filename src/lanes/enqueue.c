@@ -17,6 +17,7 @@
 #include "base/compat.h"
 #include "base/current.h"
 #include "base/guc.h"
+#include "base/http.h"
 #include "base/shmem.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
@@ -293,12 +294,10 @@ check_pending(Oid role, int n)
 	}
 	pending = count_pending(role);
 	if (pending + n > taskq_max_pending_per_role)
-		ereport(ERROR,
-				(errcode(ERRCODE_TASK_TOO_MANY),
-				 errmsg("too many tasks of role \"%s\" wait to be run", GetUserNameFromId(role, false)),
-				 errdetail("There are about " INT64_FORMAT " of them; the limit is taskq.max_pending_per_role, %d.",
-						   pending, taskq_max_pending_per_role),
-				 errhint("Submit again later, or let a superuser raise the limit.")));
+		taskq_too_many(psprintf("too many tasks of role \"%s\" wait to be run", GetUserNameFromId(role, false)),
+					   psprintf("There are about " INT64_FORMAT " of them; the limit is taskq.max_pending_per_role, %d.",
+								pending, taskq_max_pending_per_role),
+					   "Submit again later, or let a superuser raise the limit.");
 	checked_role = role;
 	allowance = (taskq_max_pending_per_role - pending - n) / 100;
 }
@@ -320,12 +319,10 @@ check_tenant_pending(const TaskqLaneDef *lane, int n)
 									 lane->tenant);
 	LWLockRelease(taskq_main_lock);
 	if (pending + n > taskq_max_pending_per_tenant)
-		ereport(ERROR,
-				(errcode(ERRCODE_TASK_TOO_MANY),
-				 errmsg("too many tasks of the tenant wait to be run"),
-				 errdetail("There are about " INT64_FORMAT " of them; the limit is taskq.max_pending_per_tenant, %d.",
-						   pending, taskq_max_pending_per_tenant),
-				 errhint("Submit again later, or let a superuser raise the limit.")));
+		taskq_too_many("too many tasks of the tenant wait to be run",
+					   psprintf("There are about " INT64_FORMAT " of them; the limit is taskq.max_pending_per_tenant, %d.",
+								pending, taskq_max_pending_per_tenant),
+					   "Submit again later, or let a superuser raise the limit.");
 }
 
 static void

@@ -41,6 +41,7 @@ typedef struct TaskqSubmit
 	TaskqConflict on_conflict;
 	int64		unique_keep_ms; /* the key stays taken after the end */
 	bool		unique_anew;	/* ... but not by who has ended already */
+	bool		unique_request; /* it is the request's: Idempotency-Key */
 	bool		indexed;		/* their kind names members to find them by */
 } TaskqSubmit;
 

@@ -19,6 +19,7 @@
 #include "base/watched.h"
 #include "commands/async.h"
 #include "lanes/event.h"
+#include "lanes/outbox.h"
 #include "lanes/waiting.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -48,6 +49,15 @@ has_room(const TaskqDb *db, int n)
 						  db->nevents + n <= TASKQ_DB_EVENTS);
 }
 
+/* Is there somebody who is told of tasks that come to this state? */
+static bool
+is_wanted(char state)
+{
+	if (taskq_state_final(state))
+		return taskq_notify != TASKQ_NOTIFY_OFF || taskq_event_retention > 0;
+	return taskq_notify == TASKQ_NOTIFY_ALL;
+}
+
 /*
  * taskq_event_push - a task came to this state
  *
@@ -69,12 +79,13 @@ taskq_event_push(TaskqDb *db, const pg_uuid_t *id, char state)
 		ConditionVariableBroadcast(&taskq_shared->finished_any);
 	}
 
-	if (taskq_notify == TASKQ_NOTIFY_OFF ||
-		(taskq_notify == TASKQ_NOTIFY_FINAL && !taskq_state_final(state)))
+	if (!is_wanted(state))
 		return;
 	if (!has_room(db, 1))
 	{
 		taskq_shared->events_lost++;
+		if (taskq_state_final(state))
+			taskq_feed_doubt(db);
 		return;
 	}
 	if (db->nevents == 0)
@@ -180,7 +191,7 @@ taskq_event_wait_for_room(Oid dbid, int n)
 	TimestampTz until = taskq_steady_now() + ROOM_MS * INT64CONST(1000);
 	int64		left = ROOM_MS;
 
-	if (taskq_notify == TASKQ_NOTIFY_OFF ||
+	if ((taskq_notify == TASKQ_NOTIFY_OFF && taskq_event_retention == 0) ||
 		taskq_shared->nevents + n <= TASKQ_DB_EVENTS ||
 		is_dispatcher())		/* it is the one who makes room */
 		return;

@@ -9,6 +9,7 @@
 
 #include <math.h>
 
+#include "access/transam.h"
 #include "base/json.h"
 #include "fmgr.h"
 #include "lanes/failures.h"
@@ -21,6 +22,8 @@
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/jsonb.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 /* taskq_worker_name - palloc'd name of the worker in a slot */
 char *
@@ -68,7 +71,10 @@ taskq_live_copy(int slotno, int item, TaskqLive *live)
 	live->has_message = false;
 	live->has_phase = false;
 	live->failures.len = 0;
-	if (!slot->in_task || item != slot->next - 1)
+
+	/* also when the worker is through with it, until it begins another one */
+	if (item >= slot->next ||
+		!taskq_id_eq(&slot->task, &slot->items[item].id))
 	{
 		live->started_at = live->updated_at = slot->task_started_at;
 		return;
@@ -213,17 +219,10 @@ met_before(HTAB **met, const pg_uuid_t *id)
 	return found;
 }
 
-/*
- * taskq_live_each - each of the tasks that workers of this database hold, once
- *
- * Takes the slots' locks one after the other; none is held in the call.
- */
-void
-taskq_live_each(TaskqTakeLive take, void *to)
+/* Each of the tasks that workers hold, once. */
+static void
+each_held(TaskqLive *live, HTAB **met, TaskqTakeLive take, void *to)
 {
-	TaskqLive  *live = palloc(sizeof(TaskqLive));
-	HTAB	   *met = NULL;
-
 	for (int i = 0; taskq_shared != NULL && i < taskq_shared->nslots; i++)
 	{
 		TaskqSlot  *slot = &taskq_shared->slots[i];
@@ -243,12 +242,142 @@ taskq_live_each(TaskqTakeLive take, void *to)
 			LWLockRelease(taskq_slot_lock(i));
 			if (!more)
 				break;
-			if (held && !met_before(&met, &live->id))
+			if (held && !met_before(met, &live->id))
 				take(to, live);
+		}
+	}
+}
+
+/*
+ * taskq_live_each - each of the tasks that workers of this database hold, once
+ *
+ * Takes the slots' locks one after the other; none is held in the call.
+ */
+void
+taskq_live_each(TaskqTakeLive take, void *to)
+{
+	TaskqLive  *live = palloc(sizeof(TaskqLive));
+	HTAB	   *met = NULL;
+
+	each_held(live, &met, take, to);
+	if (met != NULL)
+		hash_destroy(met);
+	pfree(live);
+}
+
+/* ---- what has ended since a snapshot was taken ---- */
+
+/*
+ * taskq_live_ended - this session has brought an attempt of the slot to its
+ * end, and committed that; caller holds the slot's lock
+ */
+void
+taskq_live_ended(TaskqSlot *slot, const pg_uuid_t *id)
+{
+	TaskqPast  *ended;
+
+	if (slot->ended_dbid != slot->dbid)
+		slot->nended = 0;
+	slot->ended_dbid = slot->dbid;
+	ended = &slot->ended[slot->nended++ % TASKQ_PAST_MAX];
+	ended->id = *id;
+	ended->by = taskq_state_changed_by();
+}
+
+/*
+ * May a snapshot that is in use not see what this transaction did?  Of one
+ * from before half a round of transaction numbers it would be said at random.
+ */
+static bool
+may_be_unseen(FullTransactionId by, Snapshot snapshot, FullTransactionId next)
+{
+	return U64FromFullTransactionId(next) - U64FromFullTransactionId(by) <
+		MaxTransactionId / 2 &&
+		TransactionIdFollowsOrEquals(XidFromFullTransactionId(by),
+									 snapshot->xmin);
+}
+
+/*
+ * Those of a slot of which that may be so: the last ones, for a worker's
+ * transactions come one after the other.  Returns how many.
+ */
+static int
+copy_unseen(int slotno, Snapshot snapshot, FullTransactionId next,
+			TaskqPast * unseen)
+{
+	TaskqSlot  *slot = &taskq_shared->slots[slotno];
+	int			n = 0;
+
+	LWLockAcquire(taskq_slot_lock(slotno), LW_SHARED);
+	while (slot->ended_dbid == MyDatabaseId &&
+		   n < Min(slot->nended, TASKQ_PAST_MAX))
+	{
+		unseen[n] = slot->ended[(slot->nended - 1 - n) % TASKQ_PAST_MAX];
+		if (!may_be_unseen(unseen[n].by, snapshot, next))
+			break;
+		n++;
+	}
+	LWLockRelease(taskq_slot_lock(slotno));
+	return n;
+}
+
+/* What the row says by now; the slot may be in another task. */
+static void
+read_ended(TaskqLive *live, int slotno, const pg_uuid_t *id)
+{
+	TaskqRow	row;
+
+	memset(live, 0, sizeof(*live));
+	live->slot = slotno;
+	live->id = *id;
+	live->running = live->ended = true;
+	live->failed_steps = -1;
+	if (!taskq_store_find(id, &row))
+		return;
+	live->attempt = DatumGetInt16(taskq_row_value(&row, attempt));
+	if (!taskq_row_isnull(&row, started_at))
+		live->started_at = live->updated_at =
+			DatumGetTimestampTz(taskq_row_value(&row, started_at));
+	if (!taskq_row_isnull(&row, progress))
+		taskq_progress_read(taskq_row_value(&row, progress), live);
+}
+
+/*
+ * taskq_live_seen - each of the tasks that workers of this database hold, or
+ * have ended and the snapshot does not see that, once
+ *
+ * So who reads rows by that snapshot finds a task running until he finds it
+ * ended, and never waiting in between.  Only if a worker has ended more than
+ * TASKQ_PAST_MAX attempts since the snapshot was taken, the first of these
+ * are missing.  What is held is looked at first: a task that ends meanwhile
+ * is found by one of the two looks.
+ */
+void
+taskq_live_seen(Snapshot snapshot, TaskqTakeLive take, void *to)
+{
+	TaskqLive  *live = palloc(sizeof(TaskqLive));
+	TaskqPast  *unseen = palloc(sizeof(TaskqPast) * TASKQ_PAST_MAX);
+	FullTransactionId next = ReadNextFullTransactionId();
+	HTAB	   *met = NULL;
+
+	each_held(live, &met, take, to);
+	for (int i = 0; taskq_shared != NULL && i < taskq_shared->nslots; i++)
+	{
+		int			n = copy_unseen(i, snapshot, next, unseen);
+
+		for (int j = 0; j < n; j++)
+		{
+			if (!XidInMVCCSnapshot(XidFromFullTransactionId(unseen[j].by),
+								   snapshot) ||
+				met_before(&met, &unseen[j].id))
+				continue;
+			read_ended(live, i, &unseen[j].id);
+			take(to, live);
 		}
 	}
 	if (met != NULL)
 		hash_destroy(met);
+	pfree(unseen);
 	pfree(live);
 }
 
@@ -261,42 +390,6 @@ taskq_live_info(const TaskqLive *live)
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
 }
 
-static void
-push_key(JsonbParseState **state, const char *key)
-{
-	JsonbValue	value;
-
-	value.type = jbvString;
-	value.val.string.val = unconstify(char *, key);
-	value.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &value);
-}
-
-static void
-push_string(JsonbParseState **state, const char *key, const char *string)
-{
-	JsonbValue	value;
-
-	if (string == NULL)
-		return;
-	push_key(state, key);
-	value.type = jbvString;
-	value.val.string.val = unconstify(char *, string);
-	value.val.string.len = strlen(string);
-	pushJsonbValue(state, WJB_VALUE, &value);
-}
-
-static void
-push_number(JsonbParseState **state, const char *key, double number)
-{
-	JsonbValue	value;
-
-	push_key(state, key);
-	value.type = jbvNumeric;
-	value.val.numeric = DatumGetNumeric(DirectFunctionCall1(float8_numeric, Float8GetDatum(number)));
-	pushJsonbValue(state, WJB_VALUE, &value);
-}
-
 /*
  * taskq_progress_jsonb - progress as it is kept with a finished attempt
  *
@@ -307,37 +400,35 @@ Datum
 taskq_progress_jsonb(const TaskqLive *live, const char *state_name)
 {
 	JsonbParseState *state = NULL;
-	JsonbValue *object;
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_string(&state, "state", state_name);
+	taskq_json_begin(&state);
+	taskq_json_text(&state, "state", state_name);
 	if (state_name != NULL && live->has_percent)
-		push_number(&state, "percent", live->percent);
+		taskq_json_float(&state, "percent", live->percent);
 	else if (state_name != NULL && live->has_progress && live->has_total &&
 			 live->total > 0)
-		push_number(&state, "percent",
-					rint(Max(0, Min(100, 100 * live->current / live->total)) *
-						 10) /
-					10);
+		taskq_json_float(&state, "percent",
+						 rint(Max(0, Min(100, 100 * live->current / live->total)) *
+							  10) /
+						 10);
 	if (live->has_progress)
 	{
-		push_number(&state, "current", live->current);
+		taskq_json_float(&state, "current", live->current);
 		if (live->has_total)
-			push_number(&state, "total", live->total);
+			taskq_json_float(&state, "total", live->total);
 		if (live->failed_steps >= 0)
-			push_number(&state, "failed", live->failed_steps);
+			taskq_json_float(&state, "failed", live->failed_steps);
 		if (live->has_message)
-			push_string(&state, "message", live->message);
+			taskq_json_text(&state, "message", live->message);
 		if (live->has_phase)
-			push_string(&state, "phase", live->phase);
+			taskq_json_text(&state, "phase", live->phase);
 		if (live->info_len > 0)
 			taskq_json_jsonb(&state, "info", taskq_live_info(live));
 		if (live->failures.len > 0)
 			taskq_json_jsonb(&state, "failure_details",
 							 taskq_failures_jsonb(&live->failures));
 	}
-	object = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	return JsonbPGetDatum(JsonbValueToJsonb(object));
+	return taskq_json_end(&state);
 }
 
 /*

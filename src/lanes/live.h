@@ -7,6 +7,7 @@
 #include "base/id.h"
 #include "base/shmem.h"
 #include "store/tasks.h"
+#include "utils/snapshot.h"
 
 /* A copy of what a worker's slot says about a task it holds. */
 typedef struct TaskqLive
@@ -16,6 +17,7 @@ typedef struct TaskqLive
 	bool		running;		/* else reserved */
 	bool		in_midst;		/* its worker is in the midst of it */
 	bool		unfinished;		/* ... or of others in the same transaction */
+	bool		ended;			/* its end is not in the snapshot */
 	int			attempt;
 	TimestampTz started_at;
 	TimestampTz updated_at;
@@ -41,6 +43,8 @@ typedef struct TaskqLive
 typedef void (*TaskqTakeLive) (void *to, const TaskqLive *live);
 
 extern void taskq_live_each(TaskqTakeLive take, void *to);
+extern void taskq_live_seen(Snapshot snapshot, TaskqTakeLive take, void *to);
+extern void taskq_live_ended(TaskqSlot *slot, const pg_uuid_t *id);
 extern void taskq_live_copy(int slotno, int item, TaskqLive *live);
 extern bool taskq_live_held(const TaskqSlot *slot, int item);
 extern Datum taskq_live_info(const TaskqLive *live);

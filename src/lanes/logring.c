@@ -391,18 +391,6 @@ add_line(TaskqLogLine *line, int role, int need)
 	*db_share(MyDatabaseId) += need;
 }
 
-static void
-call_dispatcher(void)
-{
-	TaskqDb    *db;
-
-	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	db = taskq_db_find(MyDatabaseId);
-	if (db != NULL)
-		taskq_wake_dispatcher(db);
-	LWLockRelease(taskq_main_lock);
-}
-
 /*
  * taskq_ring_try - add a line of a task of this role; false if there is no
  * room
@@ -432,7 +420,7 @@ taskq_ring_try(TaskqLogLine *line, Oid role)
 		call = db->logs_told = true;
 	LWLockRelease(&ring->lock);
 	if (call)
-		call_dispatcher();
+		taskq_call_dispatcher();
 	return room;
 }
 
@@ -489,7 +477,7 @@ taskq_ring_put(TaskqLogLine *line, Oid role)
 					 errmsg("there is no room for another log line"),
 					 errdetail("Lines cannot be written as long as this transaction has locked the tables of taskq."),
 					 errhint("Log less, or after the transaction that locks them.")));
-		call_dispatcher();
+		taskq_call_dispatcher();
 	}
 	ConditionVariableCancelSleep();
 }

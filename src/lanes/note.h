@@ -119,9 +119,6 @@ extern void taskq_note_pause(void);
 /* tasks of this database may be run now, of whatever lane */
 extern void taskq_note_rescan(void);
 
-/* the extension is dropped */
-extern void taskq_note_dropped(void);
-
 /*
  * PREPARE TRANSACTION, and what ends a prepared one: before it, and after it
  * succeeded

@@ -81,7 +81,6 @@ static bool locked = false;
 
 /* of the one that empties a leaf, or drops the extension */
 static int	emptied = -1;
-static bool dropped = false;
 
 /* ---- shared memory ---- */
 
@@ -318,7 +317,7 @@ taskq_stock_hand_over(void)
  * locked; who reads may have too little for a moment.
  */
 static void
-forget_gone(void)
+forget(Oid dbid, int leaf)
 {
 	HASH_SEQ_STATUS status;
 	StockEntry *entry;
@@ -327,8 +326,8 @@ forget_gone(void)
 	hash_seq_init(&status, entries);
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{
-		if (entry->key.dbid == MyDatabaseId &&
-			(dropped || entry->key.leaf == emptied))
+		if (entry->key.dbid == dbid &&
+			(leaf < 0 || entry->key.leaf == leaf))
 			(void) hash_search(entries, &entry->key, HASH_REMOVE, NULL);
 	}
 	shared->taken++;
@@ -366,8 +365,8 @@ taskq_stock_xact_end(XactEvent event)
 				take_away();
 				LWLockRelease(&shared->lock);
 			}
-			if (emptied >= 0 || dropped)
-				forget_gone();
+			if (emptied >= 0)
+				forget(MyDatabaseId, emptied);
 			join_committed();
 			break;
 		default:
@@ -379,7 +378,6 @@ taskq_stock_xact_end(XactEvent event)
 		written = NULL;
 		nwritten = 0;
 		emptied = -1;
-		dropped = false;
 		locked = false;
 	}
 }
@@ -477,42 +475,78 @@ taskq_stock_leaf_emptied(int leaf)
 	return true;
 }
 
-/* taskq_stock_dropped - this transaction drops the extension */
+/*
+ * taskq_stock_forget - as taskq_counts_forget, which calls it
+ */
 void
-taskq_stock_dropped(void)
+taskq_stock_forget(Oid dbid)
 {
-	dropped = shared != NULL;
+	if (shared != NULL)
+		forget(dbid, -1);
 }
 
 /* ---- reading ---- */
 
 /*
- * What is not written, and a snapshot that shows all that is.  If something
- * went from here to there in between, both are had anew.
+ * taskq_stock_snapshot - copy what is not written, under the lock that guards
+ * it; returns a snapshot, registered, that shows all that is written
+ *
+ * If something went from here to there in between, both are had anew: taken
+ * counts how often that was.
  */
-static Snapshot
-read_unwritten(TaskqStock **stocks, int *n)
+Snapshot
+taskq_stock_snapshot(LWLock *lock, const uint64 *taken,
+					 void (*copy) (void *arg), void *arg)
 {
-	int			max = hash_get_num_entries(entries) + 1024;
-
-	*stocks = palloc_extended(max * sizeof(TaskqStock), MCXT_ALLOC_HUGE);
 	for (;;)
 	{
-		uint64		before = shared->taken;
+		uint64		before = *(const volatile uint64 *) taken;
 		Snapshot	snapshot;
 		bool		same;
 
 		pg_memory_barrier();
 		snapshot = RegisterSnapshot(GetLatestSnapshot());
-		LWLockAcquire(&shared->lock, LW_SHARED);
-		same = shared->taken == before;
-		*n = copy_entries(*stocks, max);
-		LWLockRelease(&shared->lock);
+		LWLockAcquire(lock, LW_SHARED);
+		same = *taken == before;
+		copy(arg);
+		LWLockRelease(lock);
 		if (same)
 			return snapshot;
 		UnregisterSnapshot(snapshot);
 		CHECK_FOR_INTERRUPTS();
 	}
+}
+
+/* What is not written. */
+typedef struct Unwritten
+{
+	TaskqStock *stocks;
+	int			n;
+	int			max;
+} Unwritten;
+
+static void
+copy_unwritten(void *arg)
+{
+	Unwritten  *unwritten = arg;
+
+	unwritten->n = copy_entries(unwritten->stocks, unwritten->max);
+}
+
+/* ... and a snapshot that shows all that is. */
+static Snapshot
+read_unwritten(TaskqStock **stocks, int *n)
+{
+	Unwritten	unwritten = {.max = hash_get_num_entries(entries) + 1024};
+	Snapshot	snapshot;
+
+	unwritten.stocks = palloc_extended(unwritten.max * sizeof(TaskqStock),
+									   MCXT_ALLOC_HUGE);
+	snapshot = taskq_stock_snapshot(&shared->lock, &shared->taken,
+									copy_unwritten, &unwritten);
+	*stocks = unwritten.stocks;
+	*n = unwritten.n;
+	return snapshot;
 }
 
 /* taskq_stock_read - all that there is */

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "storage/lwlock.h"
 #include "store/stocks.h"
 
 extern void taskq_stock_init(void);
@@ -13,9 +14,11 @@ extern void taskq_stock_init(void);
 extern void taskq_stock_xact_end(XactEvent event);
 extern void taskq_stock_subxact_end(SubXactEvent event, int level);
 extern void taskq_stock_hand_over(void);
+extern Snapshot taskq_stock_snapshot(LWLock *lock, const uint64 *taken,
+									 void (*copy) (void *arg), void *arg);
 
 /* for the dispatcher and the sweeper, in a transaction */
-extern void taskq_stock_dropped(void);
+extern void taskq_stock_forget(Oid dbid);
 extern bool taskq_stock_any(void);
 extern void taskq_stock_write(void);
 extern bool taskq_stock_leaf_emptied(int leaf);

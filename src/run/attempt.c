@@ -556,6 +556,8 @@ void
 taskq_attempt_count(TaskqSlot *slot, int item, char outcome)
 {
 	slot->outcome[item] = outcome;
+	if (outcome != TASKQ_DROPPED)
+		taskq_live_ended(slot, &slot->items[item].id);
 	if (!taskq_state_final(outcome))
 		taskq_watched_wake(&slot->items[item].id);
 	if (outcome == TASKQ_COMPLETED)

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "base/guc.h"
+#include "base/json.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
@@ -64,22 +65,11 @@ type_name(const ErrorData *error)
 }
 
 static void
-push_key(JsonbParseState **state, const char *key)
-{
-	JsonbValue	value;
-
-	value.type = jbvString;
-	value.val.string.val = unconstify(char *, key);
-	value.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &value);
-}
-
-static void
 push_text(JsonbParseState **state, const char *key, const char *text, int len)
 {
 	JsonbValue	value;
 
-	push_key(state, key);
+	taskq_json_key(state, key);
 	value.type = jbvString;
 	value.val.string.val = unconstify(char *, text);
 	value.val.string.len = len;
@@ -161,19 +151,6 @@ told_with(const ErrorData *error)
 	return told_details;
 }
 
-static void
-push_details(JsonbParseState **state, const Jsonb *details)
-{
-	Jsonb	   *copy = unconstify(Jsonb *, details);
-	JsonbValue	value;
-
-	push_key(state, "details");
-	JsonbToJsonbValue(copy, &value);
-	if (JB_ROOT_IS_SCALAR(copy))
-		(void) JsonbExtractScalar(&copy->root, &value);
-	pushJsonbValue(state, WJB_VALUE, &value);
-}
-
 /* ---- the object ---- */
 
 /*
@@ -208,7 +185,7 @@ taskq_error_jsonb_with(const ErrorData *error, const Jsonb *details,
 	push_field(&state, "message", error->message);
 	push_field(&state, "detail", error->detail);
 	if (details != NULL)
-		push_details(&state, details);
+		taskq_json_jsonb(&state, "details", JsonbPGetDatum(details));
 	if (traceback != NULL)
 		push_traceback(&state, traceback);
 	push_field(&state, "hint", error->hint);
@@ -231,7 +208,7 @@ taskq_error_retryable(Datum error, bool retryable)
 	JsonbValue *object;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_key(&state, "retryable");
+	taskq_json_key(&state, "retryable");
 	pushJsonbValue(&state, WJB_VALUE, &value);
 	object = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	return DirectFunctionCall2(jsonb_concat, error,

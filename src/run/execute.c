@@ -24,6 +24,7 @@
 #include "lanes/announce.h"
 #include "lanes/cancels.h"
 #include "lanes/claim.h"
+#include "lanes/outbox.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "run/attempt.h"
@@ -298,6 +299,7 @@ void
 taskq_execute_init(int slotno)
 {
 	taskq_attempt_init(slotno);
+	taskq_outbox_worker(slotno);
 	taskq_handler_init();
 	taskq_tasklog_init();
 	taskq_interrupts_init(slotno);

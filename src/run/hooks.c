@@ -13,7 +13,7 @@
  * that there are none; after that two numbers are compared.
  *
  * Who owns a kind could have tasks submitted in other roles' names by this:
- * taskq_kind_check_hook in store/rights.c says why it can't.
+ * taskq_kind_check_hook in store/kind_rights.c says why it can't.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,6 +26,7 @@
 #include "base/guc.h"
 #include "base/json.h"
 #include "lanes/enqueue.h"
+#include "lanes/outbox.h"
 #include "run/hooks.h"
 #include "store/defs.h"
 #include "store/rights.h"
@@ -332,6 +333,7 @@ on_ended(TaskqRow *row)
 	Ended		ended = {.row = row};
 	int32		lane = DatumGetInt32(taskq_row_value(row, lane));
 
+	taskq_outbox_ended(DatumGetUUIDP(taskq_row_value(row, id)));
 	if (lane == plain && known == taskq_defs_generation)
 		return;
 	ended.lane = taskq_lane_get(lane);

@@ -25,6 +25,7 @@
 #include "lanes/announce.h"
 #include "lanes/cancels.h"
 #include "lanes/claim.h"
+#include "lanes/live.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "run/attempt.h"
@@ -316,6 +317,8 @@ undo_all(Together *together, TaskqAttempt *attempt)
 	LWLockAcquire(taskq_slot_lock(together->slotno), LW_EXCLUSIVE);
 	if (asked)
 		slot->outcome[attempt->item] = TASKQ_DROPPED;
+	if (state != 0)
+		taskq_live_ended(slot, &attempt->ref.id);
 	taskq_watched_wake_refs(slot->items + together->first,
 							slot->next - together->first);
 	slot->next = together->first;

@@ -40,7 +40,6 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -293,11 +292,7 @@ taskq_worker_main(Datum arg)
 		uint32		calls = taskq_calls();
 
 		CHECK_FOR_INTERRUPTS();
-		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
-		}
+		(void) taskq_process_settings();
 		if (should_leave(slot, false))
 			break;
 		if (taskq_claim(my_slotno))

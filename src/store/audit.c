@@ -21,6 +21,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "store/audit.h"
+#include "store/claims.h"
 #include "store/defs.h"
 #include "store/read.h"
 #include "store/rights.h"

@@ -194,6 +194,8 @@ extern const TaskqKind *taskq_lane_kind(const TaskqLaneDef *lane);
 extern bool taskq_lane_cancellable(const TaskqLaneDef *lane);
 extern Oid	taskq_handler_oid(const char *handler);
 extern Datum taskq_kind_write(const char *name, Datum *values, bool *nulls);
+extern Datum taskq_kind_change(const char *name, Datum *values, bool *nulls,
+							   const bool *replace);
 extern bool taskq_kind_delete(const char *name);
 extern bool taskq_kind_grant_write(const char *kind, char privilege,
 								   int32 role, bool grant);

@@ -344,6 +344,18 @@ taskq_kind_write(const char *name, Datum *values, bool *nulls)
 							nulls, NULL, Natts_kind);
 }
 
+/*
+ * taskq_kind_change - replace these columns of a kind that is there; returns
+ * what has changed
+ */
+Datum
+taskq_kind_change(const char *name, Datum *values, bool *nulls,
+				  const bool *replace)
+{
+	return taskq_defs_write(TASKQ_REL_KIND, TASKQ_REL_KIND_PKEY, name, values,
+							nulls, replace, Natts_kind);
+}
+
 static void
 delete_grants(const char *kind)
 {

@@ -9,7 +9,11 @@
  *				written with the submit
  *		s:<number of a role>
  *				likewise, of who submitted what runs as another role
+ *		w:<workflow>	of its tasks, also those that were retried
  *		h		held: it has no timer
+ *		y:<task>	of its retries, written with their submit
+ *		e:<token>	of what an external worker has ended with this token: rank
+ *				says how, see external.c
  *		f, x, f:<lane>, x:<lane>
  *				written with the end of a task that failed or was cancelled
  *		d		ran for a tenth of a second or more: rank is -microseconds
@@ -111,6 +115,27 @@ char *
 taskq_label_parent(const pg_uuid_t *id)
 {
 	return psprintf("p:%s", taskq_id_text(id));
+}
+
+/* taskq_label_workflow - of a workflow's tasks */
+char *
+taskq_label_workflow(const pg_uuid_t *id)
+{
+	return psprintf("w:%s", taskq_id_text(id));
+}
+
+/* taskq_label_retry - of a task's retries */
+char *
+taskq_label_retry(const pg_uuid_t *id)
+{
+	return psprintf("y:%s", taskq_id_text(id));
+}
+
+/* taskq_label_token - of the task that was claimed with this token */
+char *
+taskq_label_token(const pg_uuid_t *token)
+{
+	return psprintf("e:%s", taskq_id_text(token));
 }
 
 /*
@@ -301,6 +326,13 @@ add_of_submit(Labels *labels, TaskqRow *row)
 	if (!taskq_row_isnull(row, parent))
 		add(labels, taskq_label_parent(DatumGetUUIDP(taskq_row_value(row, parent))),
 			0);
+	if (!taskq_row_isnull(row, retry_of))
+		add(labels, taskq_label_retry(DatumGetUUIDP(taskq_row_value(row, retry_of))),
+			0);
+	if (!taskq_row_isnull(row, workflow))
+		add(labels,
+			taskq_label_workflow(DatumGetUUIDP(taskq_row_value(row, workflow))),
+			0);
 	if (!taskq_row_isnull(row, submitted_by))
 		add(labels,
 			taskq_label_submitter(DatumGetInt32(taskq_row_value(row, submitted_by))),
@@ -470,15 +502,16 @@ taskq_labels_ended(TaskqRow *row)
 }
 
 /*
- * taskq_labels_held - write that of a task that is held from now on
+ * taskq_labels_add - write one label of a task, beside those that follow from
+ * its columns
  *
  * The caller's transaction has locked its row.
  */
 void
-taskq_labels_held(TaskqRow *row)
+taskq_labels_add(TaskqRow *row, char *name, int64 rank)
 {
 	Writing    *writing = palloc0(sizeof(Writing));
-	Label		label = {.text = taskq_label_held()};
+	Label		label = {.text = name,.rank = rank};
 
 	write_label(writing, row, &label);
 	finish(writing);
@@ -489,6 +522,7 @@ taskq_labels_held(TaskqRow *row)
  * taskq_labels_move - those of tasks that are among the kept ones now
  *
  * They are made anew from the tasks: what a kind calls indexed by now counts.
+ * Tokens stay where they were: who comes back to ask again does so soon.
  */
 void
 taskq_labels_move(TaskqRow *from, TaskqRow *to, int n)
@@ -632,7 +666,7 @@ typedef struct Portion
 	int			at;
 	int			max;			/* that the next one may have */
 	bool		last;			/* there is nothing after it */
-} Portion;
+}			Portion;
 
 struct TaskqLabelScan
 {

@@ -27,7 +27,7 @@ typedef struct TaskqLabelScan TaskqLabelScan;
 /* writing: rows as they are in the table, their leaves locked */
 extern void taskq_labels_insert(TaskqRow *rows, int n);
 extern void taskq_labels_ended(TaskqRow *row);
-extern void taskq_labels_held(TaskqRow *row);
+extern void taskq_labels_add(TaskqRow *row, char *name, int64 rank);
 extern void taskq_labels_move(TaskqRow *from, TaskqRow *to, int n);
 extern void taskq_labels_delete(TaskqRow *row);
 
@@ -35,6 +35,9 @@ extern void taskq_labels_delete(TaskqRow *row);
 extern char *taskq_label_tag(const char *tag, int len);
 extern char *taskq_label_tenant(const char *tenant, int len);
 extern char *taskq_label_parent(const pg_uuid_t *id);
+extern char *taskq_label_workflow(const pg_uuid_t *id);
+extern char *taskq_label_retry(const pg_uuid_t *id);
+extern char *taskq_label_token(const pg_uuid_t *token);
 extern char *taskq_label_member(const char *member, const char *value,
 								int len);
 extern char *taskq_label_ended(char state, int32 lane);
@@ -71,7 +74,8 @@ static inline bool
 taskq_labels_wants_submit(const TaskqRow *row)
 {
 	return !taskq_row_isnull(row, tags) || !taskq_row_isnull(row, tenant) ||
-		!taskq_row_isnull(row, parent) ||
+		!taskq_row_isnull(row, parent) || !taskq_row_isnull(row, retry_of) ||
+		!taskq_row_isnull(row, workflow) ||
 		!taskq_row_isnull(row, submitted_by) || taskq_row_is_held(row);
 }
 

@@ -8,9 +8,11 @@
 #include "postgres.h"
 
 #include "access/heapam.h"
+#include "access/relscan.h"
 #include "access/table.h"
 #include "base/compat.h"
 #include "base/shmem.h"
+#include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "store/leaves.h"
@@ -101,6 +103,114 @@ taskq_store_first(int leaf, int32 lane, const pg_uuid_t *from, pg_uuid_t *id,
 	}
 	taskq_read_end(&read);
 	return tuple != NULL;
+}
+
+/* ---- in the order of an index ---- */
+
+/* The columns up to it are never null, so it is at the same place in all. */
+static inline char
+stored_state(HeapTuple tuple, TupleDesc desc)
+{
+	int			offset = TupleDescCompactAttr(desc, Anum_task_state - 1)->attcacheoff;
+	bool		isnull;
+
+	if (offset >= 0)
+		return *((char *) tuple->t_data + tuple->t_data->t_hoff + offset);
+	return DatumGetChar(heap_getattr(tuple, Anum_task_state, desc, &isnull));
+}
+
+/*
+ * Has any version of a task on this page one of these states?  Who sees it is
+ * not asked: what a snapshot sees is there as long as that is registered.
+ */
+static bool
+page_has(Relation rel, BlockNumber block, const bool *states)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	Buffer		buffer = ReadBuffer(rel, block);
+	Page		page = BufferGetPage(buffer);
+	bool		has = false;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	for (OffsetNumber i = FirstOffsetNumber;
+		 !has && i <= PageGetMaxOffsetNumber(page); i++)
+	{
+		ItemId		item = PageGetItemId(page, i);
+		HeapTupleData tuple = {.t_tableOid = RelationGetRelid(rel)};
+
+		if (!ItemIdIsNormal(item))
+			continue;
+		tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
+		tuple.t_len = ItemIdGetLength(item);
+		has = states[(unsigned char) stored_state(&tuple, desc)];
+	}
+	UnlockReleaseBuffer(buffer);
+	return has;
+}
+
+#define PAGE_KNOWN 1
+#define PAGE_HAS 2
+
+static void
+know_pages(Relation rel, TaskqPages * pages)
+{
+	pages->n = RelationGetNumberOfBlocks(rel);
+	pages->known = palloc0(pages->n / 4 + 1);
+}
+
+/* The same, looked up once for each page that was there at first. */
+static bool
+page_known_to_have(Relation rel, BlockNumber block, TaskqPassing * passing)
+{
+	TaskqPages *pages = passing->pages;
+	int			shift = block % 4 * 2;
+	int			bits = block < pages->n ? pages->known[block / 4] >> shift : 0;
+	bool		has;
+
+	if (bits & PAGE_KNOWN)
+		return bits & PAGE_HAS;
+	has = page_has(rel, block, passing->states);
+	passing->left -= TASKQ_COST_ROW;
+	if (block < pages->n)
+		pages->known[block / 4] |=
+			(PAGE_KNOWN | (has ? PAGE_HAS : 0)) << shift;
+	return has;
+}
+
+static bool
+may_pass(Relation rel, BlockNumber block, TaskqPassing * passing)
+{
+	if (passing->states == NULL || passing->left <= 0 ||
+		page_known_to_have(rel, block, passing))
+		return false;
+	passing->left--;
+	return true;
+}
+
+/*
+ * taskq_store_next - the next row of a leaf in the order of an index, but for
+ * what is passed over; NULL: there is none
+ *
+ * For reads that were begun with a snapshot, the one that passing->pages is
+ * as of: what is known of them is allocated here.
+ */
+HeapTuple
+taskq_store_next(TaskqRead *read, ScanDirection direction,
+				 TaskqPassing * passing)
+{
+	IndexScanDesc scan = read->scan->iscan;
+	ItemPointer tid;
+
+	if (passing->states != NULL && passing->pages->known == NULL)
+		know_pages(read->rel, passing->pages);
+	while ((tid = index_getnext_tid(scan, direction)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!may_pass(read->rel, ItemPointerGetBlockNumber(tid), passing) &&
+			index_fetch_heap(scan, read->scan->slot))
+			return ExecFetchSlotHeapTuple(read->scan->slot, false, NULL);
+	}
+	return NULL;
 }
 
 /*

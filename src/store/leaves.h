@@ -7,6 +7,7 @@
 #include "access/tupdesc.h"
 #include "datatype/timestamp.h"
 #include "storage/block.h"
+#include "store/read.h"
 #include "store/retention.h"
 #include "store/stocks.h"
 #include "store/tasks.h"
@@ -26,6 +27,30 @@ extern bool taskq_store_first(int leaf, int32 lane, const pg_uuid_t *from,
 extern int	taskq_store_scan_tenant(int leaf, int32 lane, const char *tenant,
 									int max, pg_uuid_t *after,
 									pg_uuid_t *found);
+
+/* What is known of a leaf's pages: two bits each, as of one snapshot. */
+typedef struct TaskqPages
+{
+	BlockNumber n;				/* 0: nothing yet */
+	uint8	   *known;
+}			TaskqPages;
+
+/*
+ * How rows of a leaf are read one after the other: those on pages where
+ * nothing has one of these states are passed over.  Costs are in parts of a
+ * row's.
+ */
+typedef struct TaskqPassing
+{
+	const bool *states;			/* by their letters; NULL: all */
+	TaskqPages *pages;
+	int64		left;			/* what may be spent on passing over */
+}			TaskqPassing;
+
+#define TASKQ_COST_ROW 8		/* one passed over: 1; a look at a page: 8 */
+
+extern HeapTuple taskq_store_next(TaskqRead *read, ScanDirection direction,
+								  TaskqPassing * passing);
 
 extern bool taskq_row_over(const TaskqRow *row,
 						   const TaskqRetention * retention,

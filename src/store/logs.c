@@ -42,7 +42,7 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
-/* columns of taskq_internal.log_NN */
+/* columns of taskq_internal.log_NN; there are TASKQ_LOG_COLUMNS */
 enum
 {
 	Anum_log_id = 1,
@@ -231,24 +231,35 @@ taskq_logs_locked_here(const pg_uuid_t *id)
 
 /* ---- rows ---- */
 
+StaticAssertDecl(Natts_log == TASKQ_LOG_COLUMNS,
+				 "a line has as many columns as its table");
+
+/* taskq_logs_values - the columns of a line's row, TASKQ_LOG_COLUMNS of them */
+void
+taskq_logs_values(const TaskqLogLine *line, Datum *values, bool *nulls)
+{
+	memset(nulls, 0, Natts_log * sizeof(bool));
+	values[Anum_log_id - 1] = UUIDPGetDatum(&line->id);
+	values[Anum_log_seq - 1] = Int64GetDatum(line->seq);
+	values[Anum_log_at - 1] = TimestampTzGetDatum(line->at);
+	values[Anum_log_line - 1] = Int32GetDatum(line->line);
+	values[Anum_log_attempt - 1] = Int16GetDatum(line->attempt);
+	values[Anum_log_level - 1] = Int16GetDatum(line->level);
+	values[Anum_log_message - 1] =
+		PointerGetDatum(cstring_to_text_with_len(line->message,
+												 line->message_len));
+	nulls[Anum_log_details - 1] = line->details == NULL;
+	values[Anum_log_details - 1] = line->details ? JsonbPGetDatum(line->details)
+		: (Datum) 0;
+}
+
 static HeapTuple
 form(Relation rel, const TaskqLogLine *line)
 {
-	Datum		values[Natts_log] = {
-		UUIDPGetDatum(&line->id),
-		Int64GetDatum(line->seq),
-		TimestampTzGetDatum(line->at),
-		Int32GetDatum(line->line),
-		Int16GetDatum(line->attempt),
-		Int16GetDatum(line->level),
-		PointerGetDatum(cstring_to_text_with_len(line->message,
-												 line->message_len)),
-	0};
-	bool		nulls[Natts_log] = {false};
+	Datum		values[Natts_log];
+	bool		nulls[Natts_log];
 
-	nulls[Anum_log_details - 1] = line->details == NULL;
-	if (line->details != NULL)
-		values[Anum_log_details - 1] = JsonbPGetDatum(line->details);
+	taskq_logs_values(line, values, nulls);
 	return taskq_rows_form(rel, values, nulls, Natts_log);
 }
 

@@ -12,7 +12,11 @@
 #define TASKQ_LOGS_BUSY (-2)	/* not now: it is being deleted, or the tables
 								 * are locked */
 
+#define TASKQ_LOG_COLUMNS 8		/* of taskq_internal.log_NN */
+
 extern bool taskq_logs_begin(void);
+extern void taskq_logs_values(const TaskqLogLine *line, Datum *values,
+							  bool *nulls);
 extern int	taskq_logs_home(const pg_uuid_t *id);
 extern bool taskq_logs_locked_here(const pg_uuid_t *id);
 extern void taskq_logs_insert(int leaf, TaskqLogLine **lines, int n);

@@ -15,6 +15,7 @@
 
 #include "lib/binaryheap.h"
 #include "miscadmin.h"
+#include "store/leaves.h"
 #include "store/merge.h"
 #include "store/read.h"
 #include "store/rows.h"
@@ -61,6 +62,8 @@ struct TaskqMerge
 	bool		backwards;		/* from the highest id to the lowest */
 	TaskqTupleSuits suits;
 	void	   *arg;
+	const bool *states;			/* or NULL; see leaves.h */
+	TaskqPages *pages;			/* of each leaf */
 	TupleDesc	descs[TASKQ_LEAVES];	/* of those read, or NULL */
 	bool		empty[TASKQ_LEAVES];
 	TaskqIdRange bounds[TASKQ_LEAVES];	/* a leaf's ids, with both ends */
@@ -164,8 +167,9 @@ find_bounds(TaskqMerge *merge)
  *
  * backwards: ids from the highest to the lowest; ranks rise all the same.
  * Rows that suits refuses are passed over.  What is known of the leaves, and
- * the snapshot, are those of another one, if there is one beside it.  End it
- * with taskq_merge_end under the same resource owner.
+ * the snapshot, are those of another one, if there is one beside it, which asks
+ * for the same states.  End it with taskq_merge_end under the same resource
+ * owner, and do not read one beside it after that.
  */
 TaskqMerge *
 taskq_merge_begin(bool backwards, TaskqTupleSuits suits, void *arg,
@@ -183,6 +187,9 @@ taskq_merge_begin(bool backwards, TaskqTupleSuits suits, void *arg,
 	merge->arg = arg;
 	merge->snapshot = beside ? RegisterSnapshot(beside->snapshot)
 		: taskq_store_snapshot();
+	merge->pages = beside ? beside->pages
+		: MemoryContextAllocZero(merge->context,
+								 sizeof(TaskqPages) * TASKQ_LEAVES);
 	if (beside == NULL)
 		find_bounds(merge);
 	else
@@ -191,6 +198,16 @@ taskq_merge_begin(bool backwards, TaskqTupleSuits suits, void *arg,
 		memcpy(merge->bounds, beside->bounds, sizeof(merge->bounds));
 	}
 	return merge;
+}
+
+/*
+ * taskq_merge_states - what is stored in other states than these, by their
+ * letters, is not looked for in the leaves; the array is the caller's
+ */
+void
+taskq_merge_states(TaskqMerge *merge, const bool *states)
+{
+	merge->states = states;
 }
 
 /* A new source, with nothing that comes before the range's first id. */
@@ -329,12 +346,40 @@ taskq_id_list_add(TaskqIdList *list, const pg_uuid_t *id, int64 rank)
 
 /* ---- reading ---- */
 
+/*
+ * The next rows of a source that is opened; their cost in rows, and whether
+ * there may be more.
+ */
+static int64
+read_rows(TaskqMerge *merge, Source *source, TaskqRead *read, bool *more)
+{
+	int64		room = (int64) source->portion * TASKQ_COST_ROW;
+	TaskqPassing passing = {merge->states, &merge->pages[source->leaf], room};
+	HeapTuple	tuple = NULL;
+
+	while (passing.left > 0 &&
+		   (tuple = taskq_store_next(read, direction(merge),
+									 &passing)) != NULL)
+	{
+		passing.left -= TASKQ_COST_ROW;
+		source->place.id =
+			*DatumGetUUIDP(taskq_read_column(read, tuple, Anum_task_id));
+		if (merge->suits == NULL ||
+			merge->suits(merge->arg, tuple, RelationGetDescr(read->rel)))
+		{
+			source->ids[source->n] = source->place.id;
+			source->tuples[source->n++] = heap_copytuple(tuple);
+		}
+	}
+	*more = tuple != NULL;
+	return (room - passing.left) / TASKQ_COST_ROW;
+}
+
 static void
 fill_from_leaf(TaskqMerge *merge, Source *source, int64 *budget)
 {
 	TaskqRead	read;
-	HeapTuple	tuple = NULL;
-	int			looked = 0;
+	bool		more;
 
 	if (source->tuples == NULL)
 	{
@@ -346,27 +391,14 @@ fill_from_leaf(TaskqMerge *merge, Source *source, int64 *budget)
 	if (merge->descs[source->leaf] == NULL)
 		merge->descs[source->leaf] =
 			CreateTupleDescCopy(RelationGetDescr(read.rel));
-	while (looked < source->portion &&
-		   (tuple = taskq_read_next_to(&read, direction(merge))) != NULL)
-	{
-		CHECK_FOR_INTERRUPTS();
-		looked++;
-		source->place.id =
-			*DatumGetUUIDP(taskq_read_column(&read, tuple, Anum_task_id));
-		if (merge->suits == NULL ||
-			merge->suits(merge->arg, tuple, RelationGetDescr(read.rel)))
-		{
-			source->ids[source->n] = source->place.id;
-			source->tuples[source->n++] = heap_copytuple(tuple);
-		}
-	}
-	source->exhausted = tuple == NULL;
+	*budget -= 1 + read_rows(merge, source, &read, &more) *
+		(source->type == SOURCE_LANE ? TASKQ_COST_LANE : 1);
+	source->exhausted = !more;
 	if (merge->backwards)
 		source->range.high = source->place.id;
 	else
 		source->range.low = source->place.id;
 	taskq_read_end(&read);
-	*budget -= looked + 1;
 	source->portion = Min(source->portion * 2, PORTION_MAX);
 }
 
@@ -539,7 +571,7 @@ next_row(TaskqMerge *merge, int64 *budget, TaskqRow *row, TaskqRank *place)
 		{
 			*place = source->place;
 			taken = take(merge, source, row);
-			*budget -= source->tuples == NULL;
+			*budget -= source->tuples == NULL ? TASKQ_COST_FOUND : 0;
 		}
 		else if (source->type == SOURCE_IDS)
 			fill_from_list(merge, source, budget);

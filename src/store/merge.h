@@ -48,6 +48,10 @@ typedef enum TaskqMergeResult
 
 typedef struct TaskqMerge TaskqMerge;
 
+/* in rows that are read one after the other */
+#define TASKQ_COST_LANE 2		/* one of a lane: its neighbours are others' */
+#define TASKQ_COST_FOUND 6		/* one that is looked up by its id */
+
 extern void taskq_id_list_add(TaskqIdList *list, const pg_uuid_t *id,
 							  int64 rank);
 extern int	taskq_rank_cmp(const TaskqRank *a, const TaskqRank *b,
@@ -55,6 +59,7 @@ extern int	taskq_rank_cmp(const TaskqRank *a, const TaskqRank *b,
 
 extern TaskqMerge *taskq_merge_begin(bool backwards, TaskqTupleSuits suits,
 									 void *arg, TaskqMerge *beside);
+extern void taskq_merge_states(TaskqMerge *merge, const bool *states);
 extern void taskq_merge_add_leaves(TaskqMerge *merge,
 								   const TaskqIdRange *range, int64 rank);
 extern void taskq_merge_add_lane(TaskqMerge *merge, int32 lane,

@@ -115,3 +115,25 @@ taskq_read_delete(TaskqRelation table, TaskqRelation index,
 		CatalogTupleDelete(read.rel, &tuple->t_self);
 	taskq_read_end(&read);
 }
+
+/*
+ * taskq_lock_busy - a row could not be locked: because somebody else has
+ * it?  Else it is not the newest version any more.
+ */
+bool
+taskq_lock_busy(TM_Result result)
+{
+	switch (result)
+	{
+		case TM_WouldBlock:
+		case TM_BeingModified:
+			return true;
+		case TM_Updated:
+		case TM_Deleted:
+			return false;
+		default:
+			elog(ERROR, "unexpected result %d of locking a row",
+				 (int) result);
+	}
+	return false;
+}

@@ -11,6 +11,7 @@
 #include "access/htup_details.h"
 #include "access/skey.h"
 #include "access/stratnum.h"
+#include "access/tableam.h"
 #include "store/store.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
@@ -37,6 +38,7 @@ extern HeapTuple taskq_read_one(TaskqRelation table, TaskqRelation index,
 								int nkeys, ScanKey keys, TupleDesc *desc);
 extern void taskq_read_delete(TaskqRelation table, TaskqRelation index,
 							  LOCKMODE lockmode, int nkeys, ScanKey keys);
+extern bool taskq_lock_busy(TM_Result result);
 
 /* The next row, or NULL; good until the one after it is asked for. */
 static inline HeapTuple

@@ -46,6 +46,15 @@ enum
 	Natts_rollup = Anum_rollup_resources
 };
 
+static void
+sum_resources(int64 *sum, const int64 *resources)
+{
+	for (int i = 0; i < TASKQ_PEAK_MEMORY; i++)
+		sum[i] += resources[i];
+	sum[TASKQ_PEAK_MEMORY] = Max(sum[TASKQ_PEAK_MEMORY],
+								 resources[TASKQ_PEAK_MEMORY]);
+}
+
 /* taskq_counts_sum - add what was counted elsewhere */
 void
 taskq_counts_sum(TaskqCounts *sum, const TaskqCounts *counts)
@@ -55,11 +64,7 @@ taskq_counts_sum(TaskqCounts *sum, const TaskqCounts *counts)
 	sum->wait_us += counts->wait_us;
 	sum->run_us += counts->run_us;
 	sum->max_us = Max(sum->max_us, counts->max_us);
-	for (int i = 0; i < TASKQ_PEAK_MEMORY; i++)
-		sum->resources[i] += counts->resources[i];
-	sum->resources[TASKQ_PEAK_MEMORY] =
-		Max(sum->resources[TASKQ_PEAK_MEMORY],
-			counts->resources[TASKQ_PEAK_MEMORY]);
+	sum_resources(sum->resources, counts->resources);
 	/* no times; what workers use is added so after each batch */
 	if (counts->started == 0)
 		return;
@@ -151,40 +156,56 @@ row_values(char span, TimestampTz at, int64 key, const TaskqCounted *counted,
 }
 
 static void
-read_text(Datum datum, char *into)
+read_group(const Datum *values, TaskqGroup *group)
 {
-	char	   *name = TextDatumGetCString(datum);
-
-	strlcpy(into, name, TASKQ_GROUP_NAME);
-	pfree(name);
-}
-
-static TimestampTz
-read_row(const TaskqRead *read, HeapTuple tuple, TaskqCounted *counted)
-{
-	Datum		values[Natts_rollup];
-	bool		nulls[Natts_rollup];
-	TaskqGroup *group = &counted->group;
-	TaskqCounts *counts = &counted->counts;
-
-	memset(counted, 0, sizeof(*counted));
-	taskq_rows_deform(tuple, RelationGetDescr(read->rel), values, nulls,
-					  Natts_rollup);
+	memset(group, 0, sizeof(*group));
 	group->type = DatumGetChar(values[Anum_rollup_type - 1]);
 	group->outcome = DatumGetChar(values[Anum_rollup_outcome - 1]);
 	group->of = DatumGetInt32(values[Anum_rollup_of - 1]);
-	read_text(values[Anum_rollup_tenant - 1], group->tenant);
-	read_text(values[Anum_rollup_name - 1], group->name);
-	counts->n = DatumGetInt64(values[Anum_rollup_n - 1]);
-	counts->started = DatumGetInt64(values[Anum_rollup_started - 1]);
-	counts->wait_us = DatumGetInt64(values[Anum_rollup_wait_us - 1]);
-	counts->run_us = DatumGetInt64(values[Anum_rollup_run_us - 1]);
-	counts->max_us = DatumGetInt64(values[Anum_rollup_max_us - 1]);
-	taskq_counts_from_array(values[Anum_rollup_waits - 1], counts->waits, TASKQ_BUCKETS);
-	taskq_counts_from_array(values[Anum_rollup_runs - 1], counts->runs, TASKQ_BUCKETS);
-	taskq_counts_from_array(values[Anum_rollup_resources - 1], counts->resources,
+	text_to_cstring_buffer(DatumGetTextPP(values[Anum_rollup_tenant - 1]),
+						   group->tenant, TASKQ_GROUP_NAME);
+	text_to_cstring_buffer(DatumGetTextPP(values[Anum_rollup_name - 1]),
+						   group->name, TASKQ_GROUP_NAME);
+}
+
+/* What a row has counted, added; bare: without times and resources. */
+static void
+add_numbers(const Datum *values, bool bare, TaskqCounts *sum)
+{
+	int64		resources[TASKQ_RESOURCES] = {0};
+
+	sum->n += DatumGetInt64(values[Anum_rollup_n - 1]);
+	sum->started += DatumGetInt64(values[Anum_rollup_started - 1]);
+	sum->wait_us += DatumGetInt64(values[Anum_rollup_wait_us - 1]);
+	sum->run_us += DatumGetInt64(values[Anum_rollup_run_us - 1]);
+	sum->max_us = Max(sum->max_us,
+					  DatumGetInt64(values[Anum_rollup_max_us - 1]));
+	if (bare)
+		return;
+	taskq_counts_from_array(values[Anum_rollup_waits - 1], sum->waits,
+							TASKQ_BUCKETS);
+	taskq_counts_from_array(values[Anum_rollup_runs - 1], sum->runs,
+							TASKQ_BUCKETS);
+	taskq_counts_from_array(values[Anum_rollup_resources - 1], resources,
 							TASKQ_RESOURCES);
-	return DatumGetTimestampTz(values[Anum_rollup_at - 1]);
+	sum_resources(sum->resources, resources);
+}
+
+static void
+deform_row(const TaskqRead *read, HeapTuple tuple, Datum *values)
+{
+	bool		nulls[Natts_rollup];
+
+	taskq_rows_deform(tuple, RelationGetDescr(read->rel), values, nulls,
+					  Natts_rollup);
+}
+
+static void
+read_row(const Datum *values, TaskqCounted *counted)
+{
+	memset(&counted->counts, 0, sizeof(counted->counts));
+	read_group(values, &counted->group);
+	add_numbers(values, false, &counted->counts);
 }
 
 /* taskq_group_other - forget a group's names: it is one of the others */
@@ -241,7 +262,8 @@ taskq_rollup_add(char span, TimestampTz at, bool insert,
 			break;
 		}
 		tid = tuple->t_self;
-		(void) read_row(&read, tuple, sum);
+		deform_row(&read, tuple, values);
+		read_row(values, sum);
 		if (memcmp(&sum->group, &counted->group, sizeof(TaskqGroup)) != 0)
 		{
 			taskq_read_end(&read);
@@ -273,6 +295,25 @@ begin_range(TaskqRead *read, char span, TimestampTz from, TimestampTz until,
 							 snapshot, 3, keys);
 }
 
+/* The columns of the next row of these types; false: there is none. */
+static bool
+next_row(TaskqRead *read, const char *types, Datum *values)
+{
+	HeapTuple	tuple;
+
+	while ((tuple = taskq_read_next(read)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (types != NULL &&
+			strchr(types, DatumGetChar(taskq_read_column(read, tuple,
+														 Anum_rollup_type))) == NULL)
+			continue;
+		deform_row(read, tuple, values);
+		return true;
+	}
+	return false;
+}
+
 /*
  * taskq_rollup_visit - all rows of a span with from <= at < until, in order
  * of time; types: of groups, or NULL for all; snapshot NULL: one of this
@@ -284,25 +325,52 @@ taskq_rollup_visit(char span, TimestampTz from, TimestampTz until,
 				   TaskqRollupVisit visit, void *arg)
 {
 	TaskqCounted *counted = palloc(sizeof(TaskqCounted));
+	Datum		values[Natts_rollup];
 	TaskqRead	read;
 	ScanKeyData keys[3];
-	HeapTuple	tuple;
 
 	begin_range(&read, span, from, until, snapshot, keys);
-	while ((tuple = taskq_read_next(&read)) != NULL)
+	while (next_row(&read, types, values))
 	{
-		TimestampTz at;
-
-		CHECK_FOR_INTERRUPTS();
-		if (types != NULL &&
-			strchr(types, DatumGetChar(taskq_read_column(&read, tuple,
-														 Anum_rollup_type))) == NULL)
-			continue;
-		at = read_row(&read, tuple, counted);
-		visit(at, counted, arg);
+		read_row(values, counted);
+		visit(DatumGetTimestampTz(values[Anum_rollup_at - 1]), counted, arg);
 	}
 	taskq_read_end(&read);
 	pfree(counted);
+}
+
+/* taskq_counts_entry - what of a group is summed up in a table, maybe nothing */
+TaskqCounts *
+taskq_counts_entry(HTAB *table, const TaskqGroup *group)
+{
+	bool		found;
+	TaskqCounted *counted = hash_search(table, group, HASH_ENTER, &found);
+
+	if (!found)
+		memset(&counted->counts, 0, sizeof(counted->counts));
+	return &counted->counts;
+}
+
+/*
+ * taskq_rollup_sum - the same rows, summed up by their groups in a table;
+ * bare: without times and resources, which are most of a row
+ */
+void
+taskq_rollup_sum(char span, TimestampTz from, TimestampTz until,
+				 const char *types, bool bare, Snapshot snapshot, HTAB *table)
+{
+	Datum		values[Natts_rollup];
+	TaskqGroup	group;
+	TaskqRead	read;
+	ScanKeyData keys[3];
+
+	begin_range(&read, span, from, until, snapshot, keys);
+	while (next_row(&read, types, values))
+	{
+		read_group(values, &group);
+		add_numbers(values, bare, taskq_counts_entry(table, &group));
+	}
+	taskq_read_end(&read);
 }
 
 /* ---- shares ---- */
@@ -325,7 +393,7 @@ share_of(int32 role)
  * for so many?
  */
 bool
-taskq_shares_room(const TaskqShares * shares, const TaskqGroup *group,
+taskq_shares_room(const TaskqShares *shares, const TaskqGroup *group,
 				  int32 role, int room)
 {
 	int			share = share_of(role);
@@ -342,7 +410,7 @@ taskq_shares_room(const TaskqShares * shares, const TaskqGroup *group,
  * nobody's
  */
 void
-taskq_shares_add(TaskqShares * shares, const TaskqGroup *group, int32 role,
+taskq_shares_add(TaskqShares *shares, const TaskqGroup *group, int32 role,
 				 int n)
 {
 	int			share = share_of(role);
@@ -363,7 +431,7 @@ taskq_shares_add(TaskqShares * shares, const TaskqGroup *group, int32 role,
  * taskq_defs_begin was called.
  */
 void
-taskq_rollup_shares(char span, TimestampTz at, TaskqShares * shares)
+taskq_rollup_shares(char span, TimestampTz at, TaskqShares *shares)
 {
 	TaskqRead	read;
 	ScanKeyData keys[2];

@@ -6,6 +6,7 @@
 
 #include "base/histogram.h"
 #include "datatype/timestamp.h"
+#include "utils/hsearch.h"
 #include "utils/snapshot.h"
 
 #define TASKQ_GROUP_NAME 128	/* longer ones are counted with the others */
@@ -93,7 +94,7 @@ typedef struct TaskqShares
 	int			chosen;			/* of these, names of anybody's choice */
 	int			of_role[TASKQ_SHARES];	/* by a hash of the role */
 	int			chosen_of_role[TASKQ_SHARES];
-}			TaskqShares;
+} TaskqShares;
 
 typedef void (*TaskqRollupVisit) (TimestampTz at, const TaskqCounted *counted,
 								  void *arg);
@@ -104,16 +105,20 @@ extern void taskq_counts_from_array(Datum datum, int64 *numbers, int n);
 extern bool taskq_rollup_add(char span, TimestampTz at, bool insert,
 							 const TaskqCounted *counted);
 extern void taskq_rollup_shares(char span, TimestampTz at,
-								TaskqShares * shares);
-extern bool taskq_shares_room(const TaskqShares * shares,
+								TaskqShares *shares);
+extern bool taskq_shares_room(const TaskqShares *shares,
 							  const TaskqGroup *group, int32 role, int room);
-extern void taskq_shares_add(TaskqShares * shares, const TaskqGroup *group,
+extern void taskq_shares_add(TaskqShares *shares, const TaskqGroup *group,
 							 int32 role, int n);
 extern int32 taskq_group_role(const TaskqGroup *group);
 extern void taskq_group_other(TaskqGroup *group);
 extern void taskq_rollup_visit(char span, TimestampTz from, TimestampTz until,
 							   const char *types, Snapshot snapshot,
 							   TaskqRollupVisit visit, void *arg);
+extern TaskqCounts *taskq_counts_entry(HTAB *table, const TaskqGroup *group);
+extern void taskq_rollup_sum(char span, TimestampTz from, TimestampTz until,
+							 const char *types, bool bare, Snapshot snapshot,
+							 HTAB *table);
 extern int	taskq_rollup_forget(char span, TimestampTz before, int max);
 
 #endif

@@ -332,20 +332,11 @@ taskq_schedule_state_lock(const char *name, bool wait,
 		taskq_read_end(&read);
 		if (tuple == NULL)
 			return TASKQ_MISSING;
-		switch (result)
-		{
-			case TM_Ok:
-				return TASKQ_LOCKED;
-			case TM_WouldBlock:
-			case TM_BeingModified:
-				return TASKQ_BUSY;
-			case TM_Updated:
-			case TM_Deleted:
-				break;			/* look again */
-			default:
-				elog(ERROR, "unexpected result %d of locking a schedule",
-					 (int) result);
-		}
+		if (result == TM_Ok)
+			return TASKQ_LOCKED;
+		/* else look again */
+		if (taskq_lock_busy(result))
+			return TASKQ_BUSY;
 		CHECK_FOR_INTERRUPTS();
 	}
 }

@@ -229,6 +229,18 @@ set_columns(TaskqRow *row, const TaskqChange *change)
 		taskq_row_set(row, crashes, Int16GetDatum(change->crashes));
 }
 
+static FullTransactionId changed_by;
+
+/*
+ * taskq_state_changed_by - the transaction in which this session has changed
+ * a task's state last
+ */
+FullTransactionId
+taskq_state_changed_by(void)
+{
+	return changed_by;
+}
+
 /*
  * taskq_state_change - bring a task to another state
  *
@@ -282,9 +294,10 @@ taskq_state_change(TaskqRow *row, const TaskqChange *change)
 						   : GetCurrentTimestamp());
 	taskq_watched_note(&id);
 	taskq_store_update(row);
+	changed_by = GetTopFullTransactionId();
 	/* a blocked one has had that label from its submit on */
 	if (from != TASKQ_BLOCKED && taskq_row_is_held(row))
-		taskq_labels_held(row);
+		taskq_labels_add(row, taskq_label_held(), 0);
 	if (!taskq_state_final(change->to))
 		return;
 	if (taskq_labels_wants_end(row))
@@ -347,7 +360,7 @@ taskq_state_reschedule(TaskqRow *row, TimestampTz run_at)
 	taskq_row_set(row, run_at, TimestampTzGetDatum(run_at));
 	taskq_store_update(row);
 	if (taskq_row_is_held(row))
-		taskq_labels_held(row);
+		taskq_labels_add(row, taskq_label_held(), 0);
 }
 
 /*

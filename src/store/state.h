@@ -4,6 +4,7 @@
 
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "store/defs.h"
 #include "store/tasks.h"
 
@@ -33,6 +34,7 @@ typedef struct TaskqChange
 extern bool taskq_state_final(char state);
 extern const char *taskq_state_name(char state);
 extern void taskq_state_change(TaskqRow *row, const TaskqChange *change);
+extern FullTransactionId taskq_state_changed_by(void);
 extern void taskq_state_replace(TaskqRow *row, const TaskqRow *with);
 extern void (*taskq_state_ended) (TaskqRow *row);
 extern void (*taskq_state_counted) (TaskqRow *row, char from,

@@ -70,7 +70,8 @@ static const char *const names[] = {
 	"audit", "audit_pkey", "audit_task_idx",
 	"rollup", "rollup_pkey",
 	"stock", "stock_pkey",
-	"alert", "alert_pkey", "alert_state", "alert_state_pkey"
+	"alert", "alert_pkey", "alert_state", "alert_state_pkey",
+	"feed", "feed_pkey", "outbox_0", "outbox_1", "outbox_2", "outbox_3"
 };
 
 StaticAssertDecl(lengthof(names) == TASKQ_NRELS - TASKQ_REL_TIMER,
@@ -157,6 +158,8 @@ static const Oid rollup_types[] = {CHAROID, TIMESTAMPTZOID, INT8OID,
 	INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
 INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID};
 static const Oid stock_types[] = {INT2OID, INT4OID, CHAROID, INT8OID};
+static const Oid feed_types[] = {INT8OID, INT8OID, TIMESTAMPTZOID, BYTEAOID};
+static const Oid outbox_types[] = {TIMESTAMPTZOID, BYTEAOID};
 static const Oid log_types[] = {UUIDOID, INT8OID, TIMESTAMPTZOID, INT4OID,
 INT2OID, INT2OID, TEXTOID, JSONBOID};
 
@@ -198,7 +201,12 @@ static const struct
 	{TASKQ_REL_ROLLUP, rollup_types, lengthof(rollup_types)},
 	{TASKQ_REL_STOCK, stock_types, lengthof(stock_types)},
 	{TASKQ_REL_ALERT, alert_types, lengthof(alert_types)},
-	{TASKQ_REL_ALERT_STATE, alert_state_types, lengthof(alert_state_types)}
+	{TASKQ_REL_ALERT_STATE, alert_state_types, lengthof(alert_state_types)},
+	{TASKQ_REL_FEED, feed_types, lengthof(feed_types)},
+	{TASKQ_REL_OUTBOX, outbox_types, lengthof(outbox_types)},
+	{TASKQ_REL_OUTBOX + 1, outbox_types, lengthof(outbox_types)},
+	{TASKQ_REL_OUTBOX + 2, outbox_types, lengthof(outbox_types)},
+	{TASKQ_REL_OUTBOX_LAST, outbox_types, lengthof(outbox_types)}
 };
 
 StaticAssertDecl(lengthof(task_types) == Natts_task &&

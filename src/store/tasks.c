@@ -330,20 +330,11 @@ taskq_store_lock(const pg_uuid_t *id, bool wait, TaskqRow *row)
 		UnregisterSnapshot(snapshot);
 		/* of a row that is not ours the leaf need not stay */
 		table_close(rel, result == TM_Ok ? NoLock : RowExclusiveLock);
-		switch (result)
-		{
-			case TM_Ok:
-				return TASKQ_LOCKED;
-			case TM_WouldBlock:
-			case TM_BeingModified:
-				return TASKQ_BUSY;
-			case TM_Updated:
-			case TM_Deleted:
-				break;			/* look again: changed, moved or gone */
-			default:
-				elog(ERROR, "unexpected result %d of locking a task",
-					 (int) result);
-		}
+		if (result == TM_Ok)
+			return TASKQ_LOCKED;
+		/* else look again: it was changed, moved, or is gone */
+		if (taskq_lock_busy(result))
+			return TASKQ_BUSY;
 		CHECK_FOR_INTERRUPTS();
 	}
 }

@@ -9,9 +9,8 @@ GRANT audit_web, audit_boss TO audit_gate;
 GRANT taskq_user, taskq_developer TO audit_web;
 GRANT taskq_operator, taskq_user TO audit_boss;
 ALTER SYSTEM SET taskq.trusted_gateways = 'audit_gate';
-SELECT pg_reload_conf() \g /dev/null
--- the setting reaches this session between two statements, soon
-SELECT 'SELECT pg_sleep(0.02) WHERE current_setting(''taskq.trusted_gateways'') = ''''' FROM generate_series(1, 200) \gexec
+SET taskq.stored_claims = 'role, sub, email';
+CALL reload();
 CREATE ROLE audit_runner LOGIN;
 GRANT taskq_user TO audit_runner;
 SELECT taskq.kind_define('audit_tenant', 'echo(jsonb)', run_as => 'audit_runner'), taskq.kind_grant('audit_tenant', 'audit_web'), taskq.queue_define('audit_tenants'), taskq.queue_pause('audit_tenants') \g /dev/null
@@ -99,5 +98,5 @@ SELECT taskq.tenant_delete('a') \g /dev/null
 SELECT is((SELECT concat_ws(' ', action, object, name, count > 0) FROM taskq.audit ORDER BY id DESC LIMIT 1), 'delete tenant a t', 'a tenant that is deleted');
 SELECT cmp_ok((SELECT count(*) FROM taskq.audit WHERE tenant = 'a'), '>', 3::int8, '... what was done for it stays');
 ALTER SYSTEM RESET taskq.trusted_gateways;
-SELECT pg_reload_conf() \g /dev/null
+CALL reload();
 SELECT * FROM finish();

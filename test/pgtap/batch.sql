@@ -54,7 +54,7 @@ BEGIN
 	END LOOP;
 END $$;
 ALTER SYSTEM SET taskq.max_workers = 1;
-SELECT pg_reload_conf() \g /dev/null
+CALL reload();
 
 -- the first ones tell how long they take, and that it works
 CALL batch_run('warm', 300);
@@ -95,13 +95,13 @@ SELECT id AS sleeper FROM taskq.task WHERE tags = '{cancel}' AND payload ? 'slee
 CALL wait_state(:'sleeper', 'running');
 SELECT is(t.message, 'sleeping', 'the progress of one that takes long shows') FROM (SELECT 1) x, LATERAL (SELECT message FROM taskq.task WHERE id = :'sleeper' AND message IS NOT NULL) t;
 SELECT is(c.cancelled, true, 'it is cancelled') FROM taskq.task_cancel(:'sleeper', 'enough') c;
-SELECT is(t.state || ' ' || t.cancel_reason, 'cancelled enough', '... and is not run again for that') FROM taskq.task_wait(:'sleeper', '20 s') t;
+SELECT is(t.state || ' ' || t.cancel_reason, 'cancelled enough', '... and is not run again for that') FROM taskq.task_wait(:'sleeper', '50 s') t;
 CALL batch_run('after', 1);
 SELECT is(string_agg(state || ' ' || c, ',' ORDER BY state), 'cancelled 1,completed 29', '... the others are completed') FROM (SELECT state, count(*) AS c FROM taskq.task WHERE tags = '{cancel}' GROUP BY state) s;
 SELECT is(count(*)::int, 29, '... each once') FROM batch_effect e JOIN taskq.task t ON t.id = e.task WHERE t.tags = '{cancel}';
 
 -- one that runs out of time
-SELECT taskq.kind_define('batch', 'batch_work(jsonb)', max_attempts => 1, batch => true, timeout => '300 ms') \g /dev/null
+SELECT taskq.kind_define('batch', 'batch_work(jsonb)', max_attempts => 1, batch => true, timeout => '1 s') \g /dev/null
 CALL batch_run('warm for time', 300);
 CALL batch_run('timeout', 30, '{"sleep": 600}', 12);
 SELECT is(string_agg(payload->>'n' || ' ' || state || ' ' || (error->>'sqlstate'), ','), '12 failed 57014', 'one that runs out of time is the only one') FROM taskq.task WHERE tags = '{timeout}' AND state <> 'completed';
@@ -122,5 +122,5 @@ SELECT is(count(*)::int || ' ' || count(DISTINCT parent), '100 100', 'tasks subm
 SELECT is(count(*)::int, 0, 'nothing has failed that should not') FROM taskq.task WHERE kind = 'batch_parent' AND state <> 'completed';
 
 ALTER SYSTEM RESET taskq.max_workers;
-SELECT pg_reload_conf() \g /dev/null
+CALL reload();
 SELECT * FROM finish();

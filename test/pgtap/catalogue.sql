@@ -19,10 +19,11 @@ WHERE ours(c.relnamespace) AND a.grantee = 0;
 CREATE VIEW public_schemas AS
 SELECT n.nspname::text AS what FROM pg_namespace n, aclexplode(n.nspacl) a WHERE ours(n.oid) AND (a.grantee = 0 OR (a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner));
 
--- what roles of the API may do to relations is look
+-- what roles of the API may do to relations is look; what they do to tasks are calls of functions
 CREATE VIEW writable_relations AS
 SELECT c.oid::regclass || ' ' || a.privilege_type || ' ' || a.grantee::regrole AS what FROM pg_class c, aclexplode(c.relacl) a
-WHERE ours(c.relnamespace) AND a.grantee <> c.relowner AND a.privilege_type <> 'SELECT';
+WHERE ours(c.relnamespace) AND a.grantee <> c.relowner AND a.privilege_type <> 'SELECT'
+	AND NOT (c.oid = 'taskq.task'::regclass AND a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE'));
 
 CREATE VIEW loose_search_path AS
 SELECT p.oid::regprocedure::text AS what FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang

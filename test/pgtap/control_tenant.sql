@@ -10,7 +10,7 @@ GRANT ct_web, ct_op TO ct_gate;
 GRANT taskq_user TO ct_web, ct_app;
 GRANT taskq_operator TO ct_op;
 ALTER SYSTEM SET taskq.trusted_gateways = 'ct_gate';
-SELECT pg_reload_conf() \g /dev/null
+CALL reload();
 SELECT taskq.kind_define('ct', 'echo(jsonb)', run_as => 'ct_app', queue => 'ct'), taskq.kind_grant('ct', 'ct_web'), taskq.kind_grant('ct', 'ct_app'), taskq.queue_pause('ct') \g /dev/null
 
 -- one request as PostgREST makes it
@@ -29,14 +29,6 @@ BEGIN
 END $$;
 GRANT EXECUTE ON FUNCTION request TO PUBLIC;
 
-DO $$
-BEGIN
-	-- the setting reaches new sessions and, soon, this one
-	FOR i IN 1..500 LOOP
-		EXIT WHEN current_setting('taskq.trusted_gateways') = 'ct_gate';
-		PERFORM pg_sleep(0.01);
-	END LOOP;
-END $$;
 SET SESSION AUTHORIZATION ct_gate;
 SELECT request('ct_web', 'anna', 'SELECT taskq.task_submit(''ct'')') AS anna \gset
 SELECT request('ct_web', 'anna', 'SELECT taskq.task_submit(''ct'', run_at => ''infinity'')') AS anna_held \gset
@@ -60,5 +52,5 @@ SELECT is(string_agg(state, ',' ORDER BY tenant, state), 'cancelled,scheduled,ca
 SELECT is((SELECT count(DISTINCT l.tenant) FROM taskq_internal.task t JOIN taskq_internal.lane l ON l.id = t.lane WHERE l.kind = 'ct'), 2::bigint, '... each in lanes of its tenant');
 
 ALTER SYSTEM RESET taskq.trusted_gateways;
-SELECT pg_reload_conf() \g /dev/null
+CALL reload();
 SELECT * FROM finish();

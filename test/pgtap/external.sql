@@ -1,6 +1,6 @@
 -- Tasks for programs outside of the server: claim, heartbeat, end, lose.
 \ir include/prologue.psql
-SELECT plan(71);
+SELECT plan(94);
 
 CREATE ROLE ext_user LOGIN;
 CREATE ROLE ext_worker LOGIN;
@@ -73,10 +73,10 @@ SELECT is(taskq.task_progress(:'id'), '{"state": "running", "percent": 75, "curr
 -- completed
 SET SESSION AUTHORIZATION ext_worker;
 SELECT taskq.task_complete(:'id', :'token', '{"done": true}') \g /dev/null
-SELECT error_of(format('SELECT taskq.task_complete(%L, %L)', :'id', :'token')) AS twice \gset
+SELECT error_of(format('SELECT taskq.task_heartbeat(%L, %L)', :'id', :'token')) AS beat_after \gset
 RESET SESSION AUTHORIZATION;
 SELECT is((t.state, t.result, t.progress, t.message)::text, '(completed,"{""done"": true}",100,"at it")', 'it is completed, with result and last progress') FROM taskq.task_status(:'id') t;
-SELECT is(:'twice'::text, 'PT409', 'its token is worth nothing any more');
+SELECT is(:'beat_after'::text, 'PT409', 'its token is worth nothing any more');
 SELECT is(error_of(format('SELECT taskq.task_heartbeat(%L, %L)', :'id', :'token')), 'PT409', 'who may see it is told so');
 
 -- order, filters
@@ -182,11 +182,11 @@ SELECT taskq.task_complete(:'id', :'token') \g /dev/null
 SELECT is((t.state, t.result)::text, '(completed,)', 'the right one completes it, without a result') FROM taskq.task_status(:'id') t;
 
 -- a timeout is the end, whatever the heartbeats
-SELECT taskq.task_submit('ext', timeout => '1 s', max_attempts => 1) AS id \gset
+SELECT taskq.task_submit('ext', timeout => '2 s', max_attempts => 1) AS id \gset
 TRUNCATE claimed RESTART IDENTITY;
 SELECT claim(1, kinds => '{ext}', lease => '1 h') \g /dev/null
 SELECT token FROM claimed \gset
-SELECT is((SELECT h.lease_until < clock_timestamp() + '1 s' FROM taskq.task_heartbeat(:'id', :'token', '1 h') h), true, 'a heartbeat does not go beyond the timeout');
+SELECT is((SELECT h.lease_until < clock_timestamp() + '2 s' FROM taskq.task_heartbeat(:'id', :'token', '1 h') h), true, 'a heartbeat does not go beyond the timeout');
 CALL await(:'id', '{failed}');
 SELECT is((t.state, t.error->>'sqlstate')::text, '(failed,57014)', '... which fails the task') FROM taskq.task_status(:'id') t;
 
@@ -233,5 +233,67 @@ FROM unnest(ARRAY['current => ''NaN''', 'current => -1', 'lease => ''-1 s''', fo
 SELECT is(error_of(format('SELECT taskq.task_complete(%L, %L, to_jsonb(repeat(%L, 2000000)))', :'id', :'token', 'x')), 'PT413', 'a result that is too large');
 SELECT is(error_of(format('SELECT taskq.task_complete(%L, NULL)', :'id')), '22023', 'no token');
 SELECT is(state_of(:'id'), 'running', 'nothing of that did anything to the task');
+
+-- an answer that is lost: the same call again gets it
+CREATE FUNCTION claimed(kind text, no int DEFAULT 1) RETURNS claimed LANGUAGE sql AS $$ SELECT c FROM claimed c WHERE c.kind = $1 ORDER BY c.no OFFSET $2 - 1 LIMIT 1 $$;
+TRUNCATE claimed RESTART IDENTITY;
+SELECT taskq.task_submit('ext_other'), taskq.task_submit('ext_other'), taskq.task_submit('ext_other', max_attempts => 2), taskq.task_submit('ext_other') \g /dev/null
+SELECT claim(4, kinds => '{ext_other}') \g /dev/null
+SELECT c.id AS a, c.token AS a_token FROM claimed('ext_other') c \gset
+SELECT c.id AS b, c.token AS b_token FROM claimed('ext_other', 2) c \gset
+SELECT c.id AS c, c.token AS c_token FROM claimed('ext_other', 3) c \gset
+SELECT c.id AS d, c.token AS d_token FROM claimed('ext_other', 4) c \gset
+GRANT taskq_worker TO ext_user;
+SET SESSION AUTHORIZATION ext_worker;
+SELECT taskq.task_complete(:'a', :'a_token', '1'), taskq.task_complete(:'a', :'a_token', '2') \g /dev/null
+SELECT taskq.task_fail(:'b', :'b_token', 'no') AS b_first, taskq.task_fail(:'b', :'b_token', 'no, no') AS b_again,
+	taskq.task_fail(:'c', :'c_token', 'not yet', retry => true) AS c_first \gset
+SELECT taskq.task_release(:'d', :'d_token'), taskq.task_release(:'d', :'d_token') \g /dev/null
+SELECT error_of(format('SELECT taskq.task_fail(%L, %L)', :'a', :'a_token')) AS a_fail, error_of(format('SELECT taskq.task_complete(%L, %L)', :'b', :'b_token')) AS b_complete,
+	error_of(format('SELECT taskq.task_complete(%L, %L)', :'a', :'b_token')) AS a_by_b, error_of(format('SELECT taskq.task_heartbeat(%L, %L)', :'a', :'a_token')) AS a_beat \gset
+RESET SESSION AUTHORIZATION;
+SET SESSION AUTHORIZATION ext_user;
+SELECT error_of(format('SELECT taskq.task_complete(%L, %L)', :'b', :'a_token')) AS stranger \gset
+RESET SESSION AUTHORIZATION;
+REVOKE taskq_worker FROM ext_user;
+SELECT is((t.state, t.result)::text, '(completed,1)', 'completed once, whatever was said again') FROM taskq.task_status(:'a') t;
+SELECT is(:'b_first'::text || ' ' || :'b_again', 'failed failed', 'failed once, and the same answer');
+SELECT is(t.error->>'message', 'no', '... and the first reason') FROM taskq.task_status(:'b') t;
+SELECT is((t.state, t.attempt)::text, '(pending,0)', 'given back once') FROM taskq.task_status(:'d') t;
+SELECT is(:'a_fail'::text || ' ' || :'b_complete' || ' ' || :'a_by_b' || ' ' || :'a_beat', 'PT409 PT409 PT409 PT409', 'another call, another token: refused as before');
+SELECT is(:'stranger'::text, 'PT404', '... and to a stranger there is no such task');
+SELECT is(:'c_first'::text, 'retrying', 'to be tried again');
+TRUNCATE claimed RESTART IDENTITY;
+SELECT claim(2, kinds => '{ext_other}', wait => '20 s') \g /dev/null
+CALL await(:'c', '{running,pending}');
+SELECT claim(2, kinds => '{ext_other}', wait => '1 s') WHERE NOT EXISTS (SELECT FROM claimed WHERE id = :'c') \g /dev/null
+SET SESSION AUTHORIZATION ext_worker;
+SELECT taskq.task_fail(:'c', :'c_token', 'not yet') AS c_again \gset
+RESET SESSION AUTHORIZATION;
+SELECT is(:'c_again'::text, 'retrying', '... which is the answer also when the next attempt runs');
+SELECT is((t.state, t.attempt)::text, '(running,2)', '... that nothing happens to') FROM taskq.task_status(:'c') t;
+
+-- many at once
+SELECT jsonb_agg(jsonb_build_object('id', id, 'token', token) ORDER BY id) AS held FROM claimed \gset
+SELECT is(jsonb_array_length(:'held'), 2, 'two are held');
+SELECT jsonb_build_array(:'held'::jsonb->0 || '{"result": {"n": 1}}', :'held'::jsonb->1 || '{"error": "boom", "type": "Broken", "retry": false, "details": {"at": 3}}') AS results \gset
+SET SESSION AUTHORIZATION ext_worker;
+SELECT string_agg(success || ' ' || coalesce(error->>'sqlstate', '-'), ', ') AS first FROM taskq.task_complete_many(:'results') \gset
+SELECT string_agg(success || ' ' || coalesce(error->>'sqlstate', '-'), ', ') AS again FROM taskq.task_complete_many(:'results') \gset
+SELECT string_agg(success || ' ' || coalesce(error->>'sqlstate', '-'), ', ' ORDER BY error->>'sqlstate' NULLS FIRST) AS mixed FROM taskq.task_complete_many(:'results'::jsonb
+	|| jsonb_build_array(jsonb_build_object('id', :'a', 'token', :'b_token'), jsonb_build_object('id', 'no id', 'token', :'b_token'),
+		jsonb_build_object('id', '00000000-0000-7000-8000-000000000000', 'token', :'b_token'))) \gset
+SELECT count(*) AS none FROM taskq.task_complete_many('[]') \gset
+RESET SESSION AUTHORIZATION;
+SELECT is(:'first'::text, 'true -, true -', 'both are ended');
+SELECT is((t.state, t.result)::text, '(completed,"{""n"": 1}")', '... one well') FROM taskq.task_status((:'held'::jsonb->0->>'id')::uuid) t;
+SELECT is((t.state, t.error->>'type', t.error->>'message', t.error->'details')::text, '(failed,Broken,boom,"{""at"": 3}")', '... one badly') FROM taskq.task_status((:'held'::jsonb->1->>'id')::uuid) t;
+SELECT is(:'again'::text, :'first'::text, 'the whole may be repeated');
+SELECT is(:'mixed'::text, 'true -, true -, false 22P02, false PT404, false PT409', 'what one is refused does not keep the others');
+SELECT is(:'none'::int, 0, 'none are none');
+SELECT is(error_of(format('SELECT taskq.task_complete_many(%L)', r)), '22023', r)
+FROM unnest(ARRAY['{}', '[1]', '[{"id": "x"}]', '[{"id": "x", "token": "x", "colour": 1}]', '[{"id": "x", "token": "x", "result": 1, "error": "e"}]']) r;
+SELECT is(error_of(format('SELECT taskq.task_complete_many(%L)', (SELECT jsonb_agg(jsonb_build_object('id', n, 'token', n)) FROM generate_series(1, 1001) n))), '22023', 'more than a thousand');
+SELECT is(error_of('SELECT taskq.task_complete_many(NULL)'), '22023', 'null');
 
 SELECT * FROM finish();

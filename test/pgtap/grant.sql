@@ -12,19 +12,7 @@ GRANT taskq_operator TO grant_owner, grant_other;
 GRANT grant_app TO grant_owner;
 GRANT CREATE ON SCHEMA public TO grant_owner, grant_other;
 CREATE FUNCTION grant_who(p jsonb) RETURNS text LANGUAGE sql AS $$ SELECT session_user::text $$;
-CREATE FUNCTION as_role(who name, command text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	result text;
-BEGIN
-	EXECUTE format('SET LOCAL ROLE %I', who);
-	BEGIN
-		EXECUTE command INTO result;
-	EXCEPTION WHEN OTHERS THEN
-		result := SQLSTATE;
-	END;
-	RESET ROLE;
-	RETURN result;
-END $$;
+\ir include/as_role.psql
 SELECT taskq.queue_define('grant_held') \g /dev/null
 SELECT taskq.queue_pause('grant_held') \g /dev/null
 SELECT as_role('grant_owner', $$SELECT taskq.kind_define('granted', 'grant_who(jsonb)', run_as => 'grant_app', max_attempts => 1)$$) \g /dev/null

@@ -87,10 +87,10 @@ SELECT is((SELECT result FROM taskq.task_wait(:'id1')), '"new"', 'a new body cou
 SELECT is((SELECT result FROM taskq.task_wait(:'id3')), '"other type"', 'so does a new type');
 
 -- EXECUTE is what counts, of whom it runs as: at the submit and when it runs
+BEGIN;
 SELECT taskq.task_submit('lookup_h', delay => '50 ms', max_attempts => 1) AS waiting, taskq.task_submit('lookup_in_sql', delay => '50 ms') AS waiting_sql,
 	taskq.task_submit('lookup_number', delay => '50 ms') AS waiting_plan \gset
 SET SESSION AUTHORIZATION lookup_op;
-BEGIN;
 REVOKE EXECUTE ON FUNCTION private.h(jsonb), private.in_sql(jsonb), private.number() FROM PUBLIC;
 COMMIT;
 SET SESSION AUTHORIZATION lookup_alice;

@@ -13,19 +13,7 @@ GRANT ALL ON hh_effect TO PUBLIC;
 CREATE FUNCTION hh_good(p jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT p $$;
 CREATE FUNCTION hh_hook(p jsonb) RETURNS void LANGUAGE sql AS $$ INSERT INTO public.hh_effect VALUES ((p->>'task_id')::uuid, session_user) $$;
 CREATE FUNCTION hh_hook2(p jsonb) RETURNS void LANGUAGE sql AS $$ INSERT INTO public.hh_effect VALUES ((p->>'task_id')::uuid, session_user) $$;
-CREATE FUNCTION as_role(who name, command text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	result text;
-BEGIN
-	EXECUTE format('SET LOCAL ROLE %I', who);
-	BEGIN
-		EXECUTE command INTO result;
-	EXCEPTION WHEN OTHERS THEN
-		result := SQLSTATE;
-	END;
-	RESET ROLE;
-	RETURN result;
-END $$;
+\ir include/as_role.psql
 -- how a task ended, and whom its hook ran as
 CREATE FUNCTION ended(task uuid) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE

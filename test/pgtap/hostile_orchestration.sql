@@ -5,19 +5,7 @@ SELECT plan(9);
 CREATE ROLE ho_evil LOGIN;
 CREATE ROLE ho_good LOGIN;
 GRANT taskq_user, taskq_developer TO ho_evil, ho_good;
-CREATE FUNCTION as_role(who name, command text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	result text;
-BEGIN
-	EXECUTE format('SET LOCAL ROLE %I', who);
-	BEGIN
-		EXECUTE command INTO result;
-	EXCEPTION WHEN OTHERS THEN
-		result := SQLSTATE;
-	END;
-	RESET ROLE;
-	RETURN result;
-END $$;
+\ir include/as_role.psql
 
 -- what a superuser's kind does is not chosen by others
 CREATE TABLE ho_ran (who name, p jsonb);

@@ -79,8 +79,8 @@ CREATE FUNCTION work(p jsonb) RETURNS int LANGUAGE sql AS 'SELECT 42';
 SELECT taskq.kind_define('work', 'public.work(pg_catalog.jsonb)') \g /dev/null
 SELECT taskq.task_submit('work') AS id \gset
 SELECT is(t.state || ' ' || t.result::text, 'completed 42', 'it works') FROM taskq.task_wait(:'id') t;
-SELECT is(count(*)::int, 5, 'the predefined roles of the server are taken as they are')
-FROM pg_roles WHERE rolname IN ('taskq_user', 'taskq_worker', 'taskq_developer', 'taskq_operator', 'taskq_monitor') AND NOT rolcanlogin;
+SELECT is(count(*)::int, 7, 'the predefined roles of the server are taken as they are')
+FROM pg_roles WHERE rolname IN ('taskq_user', 'taskq_web', 'taskq_worker', 'taskq_developer', 'taskq_operator', 'taskq_tenant_operator', 'taskq_monitor') AND NOT rolcanlogin;
 
 DROP OWNED BY squatter CASCADE;
 DROP ROLE squatter;

@@ -15,19 +15,7 @@ CREATE FUNCTION ks_path(p jsonb) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETUR
 CREATE FUNCTION ks_path_sql(p jsonb) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN current_setting('search_path'); END $$;
 CREATE FUNCTION ks_slow(p jsonb) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM wait_at_gate('{"gate": "never"}'); RETURN ''; END $$;
 CREATE FUNCTION ks_fails(p jsonb) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE '%', current_setting('work_mem'); END $$;
-CREATE FUNCTION as_role(who name, command text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	result text;
-BEGIN
-	EXECUTE format('SET LOCAL ROLE %I', who);
-	BEGIN
-		EXECUTE command INTO result;
-	EXCEPTION WHEN OTHERS THEN
-		result := SQLSTATE;
-	END;
-	RESET ROLE;
-	RETURN result;
-END $$;
+\ir include/as_role.psql
 CREATE FUNCTION outcome(task uuid) RETURNS text LANGUAGE sql AS $$
 	SELECT coalesce(t.result #>> '{}', t.error->>'sqlstate', t.state) FROM taskq.task_wait(task) t
 $$;

@@ -33,11 +33,11 @@ SELECT setval('taskq_internal.lane_id_seq', 2147483647), setval('taskq_internal.
 SELECT taskq.task_submit('lanes', queue => 'lanes_1', priority => 50) AS wrapped \gset
 SELECT cmp_ok(max(id), '<=', :last + 1, 'after the last number come those that nobody has') FROM taskq_internal.lane;
 SELECT is(count(*)::int, 402, '... whichever that is') FROM taskq_internal.lane WHERE kind = 'lanes';
-SELECT is(state, 'completed', '... and the lane''s tasks run') FROM taskq.task_wait(:'wrapped', '20 s');
+SELECT is(state, 'completed', '... and the lane''s tasks run') FROM taskq.task_wait(:'wrapped', '50 s');
 GRANT taskq_user TO lanes_new;
 SET SESSION AUTHORIZATION lanes_new;
 SELECT taskq.task_submit('lanes') AS of_new \gset
-SELECT is(state, 'completed', 'so do those of a new role') FROM taskq.task_wait(:'of_new', '20 s');
+SELECT is(state, 'completed', 'so do those of a new role') FROM taskq.task_wait(:'of_new', '50 s');
 RESET SESSION AUTHORIZATION;
 
 -- a lane that was noted and rolled back leaves no trace
@@ -50,7 +50,7 @@ ROLLBACK;
 SELECT setval('taskq_internal.lane_id_seq', :of_gone, false) \g /dev/null
 SET SESSION AUTHORIZATION lanes_new;
 SELECT taskq.task_submit('lanes', queue => 'lanes_2', priority => 61) AS again \gset
-SELECT is(state, 'completed', 'a number that was rolled back serves another role''s lane') FROM taskq.task_wait(:'again', '20 s');
+SELECT is(state, 'completed', 'a number that was rolled back serves another role''s lane') FROM taskq.task_wait(:'again', '50 s');
 RESET SESSION AUTHORIZATION;
 
 SELECT * FROM finish();

@@ -1,6 +1,6 @@
 -- task_list: filters, orders, pages.
 \ir include/prologue.psql
-SELECT plan(99);
+SELECT plan(132);
 
 CREATE ROLE list_alice LOGIN;
 CREATE ROLE list_bob LOGIN;
@@ -78,6 +78,9 @@ SELECT count(*) FROM taskq.task_claim('somebody', kinds => '{list_outside}') \g 
 SELECT is(names('{"state": "running"}'), 'running leased', 'running, here and outside');
 SELECT is(names('{"state": ["running", "reserved"]}', 'newest', :'leased'), 'running', '... a page');
 SELECT is(names('{"state": "running", "worker": "somebody"}'), 'leased', '... by worker');
+SELECT is(names('{"state": ["running", "failed"]}'), 'f1 running leased', '... beside what is over');
+SELECT is(names('{"state": ["running", "failed"], "finished_after": "2000-01-01"}'), 'f1', '... which alone has an end');
+SELECT is(names('{"state": ["reserved", "running", "completed"]}', 'priority'), 'a1 a2 b1 a3 running leased', '... by priority');
 SELECT is(names('{"state": "pending"}'), 'low high keyed child', 'pending');
 SELECT is(names('{"state": "pending"}', 'priority'), 'high keyed child low', '... by priority');
 SELECT is(names('{"state": "pending"}', 'priority', id_of('keyed'), 2), 'child low', '... a page of that');
@@ -155,14 +158,30 @@ SELECT taskq.kind_define('list_many', 'echo(jsonb)', batch => true, queue => 'li
 SELECT submit('list_many', 'first', tags => '{rare}') \g /dev/null
 SELECT count(*) FROM taskq.task_submit_many('list_many', array_fill('{}'::jsonb, ARRAY[20000]), tags => '{frequent}') \g /dev/null
 SELECT count(*) FROM taskq.task_submit_many('list_many_named', ARRAY(SELECT jsonb_build_object('n', n) FROM generate_series(1, 3000) n)) \g /dev/null
-SELECT submit('list_many', 'last') AS id \gset
-SELECT taskq.task_wait(:'id') \g /dev/null
--- An index leaves out those that have ended when nobody's snapshot is of before; autovacuum may have one.
-DO $$ BEGIN
-	WHILE EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND backend_xmin IS NOT NULL AND xact_start < now()) LOOP
-		PERFORM pg_sleep(0.05), pg_stat_clear_snapshot();
+SELECT ARRAY[submit('list_many', 'last'), submit('list_many_named', 'last')] AS ids \gset
+SELECT taskq.task_wait_all(:'ids') \g /dev/null
+SELECT ARRAY[submit('list_many', 'alone'), submit('list_many_named', 'alone')] AS ids \gset
+SELECT taskq.task_wait_all(:'ids') \g /dev/null
+-- Dead entries of indexes are read, too, until somebody removes them: VACUUM, when nobody's snapshot is of before;
+-- autovacuum may have one.
+CREATE PROCEDURE no_snapshots() LANGUAGE plpgsql AS $$
+BEGIN
+	WHILE EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_xmin IS NOT NULL) LOOP
+		COMMIT;
+		PERFORM pg_sleep(0.01), pg_stat_clear_snapshot();
 	END LOOP;
 END $$;
+-- What is pending in a lane is looked for from where that was saved last: the beginning of the last claim, a moment after it.
+CREATE PROCEDURE saved() LANGUAGE plpgsql AS $$
+BEGIN
+	WHILE EXISTS (SELECT FROM taskq_internal.lane n LEFT JOIN taskq_internal.watermark w ON w.lane = n.id
+		WHERE n.kind LIKE 'list_many%' AND (w.id IS NULL OR (SELECT count(*) FROM taskq_internal.task t WHERE t.lane = n.id AND t.id > w.id) > 1)) LOOP
+		COMMIT;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END $$;
+CALL saved();
+CALL no_snapshots();
 CREATE FUNCTION blocks_of(filter text, order_by text, after uuid DEFAULT NULL) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
 	plan jsonb;
@@ -170,14 +189,23 @@ BEGIN
 	EXECUTE format('EXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT json) SELECT * FROM taskq.task_list(%L, %L, %L, 20)', filter, order_by, after) INTO plan;
 	RETURN (plan->0->'Plan'->>'Shared Hit Blocks')::int + (plan->0->'Plan'->>'Shared Read Blocks')::int;
 END $$;
--- dead entries of indexes are read, too, until somebody removes them
-VACUUM;
+VACUUM (INDEX_CLEANUP on);
 SELECT names('{}', n => 1), blocks_of('{}', 'newest') \g /dev/null
 SELECT cmp_ok(blocks_of(filter, order_by), '<', 3000, format('%s by %s', filter, order_by))
 FROM (VALUES ('{}', 'newest'), ('{}', 'oldest'), ('{}', 'priority'), ('{}', 'duration'), ('{"state": "completed", "kind": "list_many"}', 'newest'), ('{"kind": "list_a"}', 'newest'), ('{"state": "failed"}', 'newest'),
 	('{"state": "cancelled", "kind": "list_many"}', 'newest'), ('{"tag": "rare"}', 'newest'), ('{"tag": "frequent"}', 'newest'), ('{"tenant": "acme"}', 'oldest'), ('{"state": "unfinished"}', 'newest'),
 	('{"state": "pending"}', 'priority'), ('{"state": "scheduled"}', 'newest'), ('{"submitted_by": "list_alice"}', 'newest'), ('{"category": "family"}', 'newest'),
 	('{"kind": "list_many_named", "payload": {"n": 7}}', 'oldest'), ('{"state": "failed", "tag": "frequent"}', 'newest'), ('{"text": "broken", "state": "failed"}', 'newest'), ('{"tenant": "acme", "state": "failed"}', 'newest')) v (filter, order_by);
+-- what belongs to the tasks of a page is read by their ids
+CREATE FUNCTION blocks_of_related(relation text) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+	plan jsonb;
+BEGIN
+	EXECUTE format('EXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT json) SELECT (SELECT count(*) FROM taskq.%I(l)) FROM taskq.task_list(n => 20) l', relation) INTO plan;
+	RETURN (plan->0->'Plan'->>'Shared Hit Blocks')::int + (plan->0->'Plan'->>'Shared Read Blocks')::int;
+END $$;
+SELECT cmp_ok(blocks_of_related(relation), '<', 4000, relation || ' of a page')
+FROM unnest('{task_attempt,logs,links,children,dependencies,parent_task,task_kind}'::text[]) relation;
 -- what is done to what a filter finds reads as little
 CREATE FUNCTION blocks_of_bulk(action text, filter text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -189,11 +217,64 @@ BEGIN
 	-- from PostgreSQL 18 on rows have decimal places
 	RETURN (plan->0->'Plan'->>'Actual Rows')::numeric::int || ' of ' || CASE WHEN blocks < 3000 THEN 'few' ELSE blocks || ' blocks' END;
 END $$;
-VACUUM;
+CALL saved();
+CALL no_snapshots();
+VACUUM (INDEX_CLEANUP on);
 SELECT is(blocks_of_bulk('cancel', '{"tag": "frequent"}') || ', ' || blocks_of_bulk('retry', '{"queue": "list"}') || ', ' || blocks_of_bulk('delete', '{"tag": "rare"}'), '0 of few, 2 of few, 1 of few', 'bulk actions, too');
 SET ROLE list_alice;
 SELECT cmp_ok(blocks_of('{}', 'newest'), '<', 3000, 'a page of one''s own among many others''');
 RESET ROLE;
+
+-- ... also of those that run as somebody else, which are known by who submitted them
+SELECT taskq.kind_define('list_many_shared', 'echo(jsonb)', batch => true, run_as => 'list_bob') \g /dev/null
+SELECT taskq.kind_grant('list_many_shared', 'list_alice', 'submit') \g /dev/null
+SET ROLE list_alice;
+SELECT count(*) FROM taskq.task_submit_many('list_many_shared', array_fill('{}'::jsonb, ARRAY[12000]), priority => 9) \g /dev/null
+SELECT taskq.task_submit('list_many_shared', priority => 9) AS id \gset
+SELECT taskq.task_wait(:'id') \g /dev/null
+SELECT taskq.task_submit('list_many_shared', priority => 9) AS id \gset
+SELECT taskq.task_wait(:'id') \g /dev/null
+RESET ROLE;
+CALL saved();
+CALL no_snapshots();
+VACUUM (INDEX_CLEANUP on);
+SET ROLE list_alice;
+SELECT cmp_ok(blocks_of('{}', order_by), '<', 3000, '... and of what runs as another role, by ' || order_by) FROM unnest('{newest,oldest,priority,duration}'::text[]) order_by;
+-- what no label tells is asked of all tasks side by side, not of each by its id
+SELECT cmp_ok(blocks_of(filter, 'newest'), '<', 15000, filter || ', of which there are none') FROM unnest('{"{\"finished_before\": \"2020-01-01\"}","{\"worker\": \"nobody\"}","{\"text\": \"nothing of that\"}"}'::text[]) filter;
+RESET ROLE;
+
+-- retries
+SELECT submit('list_many', 'origin') AS origin \gset
+SELECT taskq.task_wait(:'origin') \g /dev/null
+SELECT is(taskq.task_newest(:'origin'), :'origin', 'what was not retried is the newest itself');
+SELECT is(names(jsonb_build_object('retry_of', :'origin')), '', '... and has no retries');
+SELECT taskq.task_retry(:'origin') AS retry1, taskq.task_retry(:'origin') AS retry2 \gset
+SELECT taskq.task_wait_all(ARRAY[:'retry1', :'retry2']::uuid[]) \g /dev/null
+SELECT taskq.task_retry(:'retry2') AS retry3 \gset
+SELECT is(ARRAY(SELECT id FROM taskq.task_list(jsonb_build_object('retry_of', :'origin'), 'oldest')), ARRAY[:'retry1', :'retry2']::uuid[], 'retries of a task');
+SELECT cmp_ok(blocks_of(jsonb_build_object('retry_of', :'origin')::text, 'newest'), '<', 3000, '... without looking at others');
+SELECT is(taskq.task_newest(:'origin'), :'retry3', 'the newest is that of the newest');
+SELECT is(taskq.task_newest(:'retry1'), :'retry1', '... of a task, not of the one it is a retry of');
+SET ROLE list_alice;
+SELECT is(error_of(format('SELECT taskq.task_newest(%L)', :'origin')), 'PT404', '... not of others'' tasks');
+RESET ROLE;
+SELECT is(error_of('SELECT taskq.task_newest(''00000000-0000-7000-8000-000000000000'')'), 'PT404', '... nor of none');
+
+-- a workflow's, also those that were retried
+SELECT taskq.workflow_submit('[{"name": "one", "kind": "list_b"}, {"name": "two", "kind": "list_b", "depends_on": ["one"]}]') AS workflow \gset
+SELECT count(*) FROM taskq.task_wait_all(ARRAY(SELECT id FROM taskq.task_list(jsonb_build_object('workflow', :'workflow')))) \g /dev/null
+SELECT taskq.task_retry(id) FROM taskq.task_list(jsonb_build_object('workflow', :'workflow'), 'oldest', n => 1) \g /dev/null
+SELECT is((SELECT array_agg(step ORDER BY id) FROM taskq.task_list(jsonb_build_object('workflow', :'workflow'))), '{one,two,one}', 'tasks of a workflow');
+SELECT cmp_ok(blocks_of(jsonb_build_object('workflow', :'workflow')::text, 'newest'), '<', 3000, '... without looking at others');
+SELECT cmp_ok(blocks_of(jsonb_build_object('workflow', :'origin')::text, 'newest'), '<', 3000, '... and that there are none');
+
+-- a page of what is over, behind many that wait, whoever they belong to
+SELECT taskq.queue_define('list_wait'), taskq.queue_pause('list_wait') \g /dev/null
+SELECT count(*) FROM taskq.task_submit_many('list_a', array_fill('{}'::jsonb, ARRAY[20000]), queue => 'list_wait', priority => 9, options => '{"tenant": "acme"}') \g /dev/null
+SELECT cmp_ok(blocks_of(filter, order_by), '<', 4000, format('%s by %s, behind others', filter, order_by))
+FROM (VALUES ('{"state": "completed"}', 'newest'), ('{"state": "completed"}', 'priority'), ('{"state": ["running", "completed", "failed"]}', 'newest'), ('{"state": "completed", "tenant": "acme"}', 'newest'),
+	('{"state": "finished", "tenant": "acme"}', 'priority')) v (filter, order_by);
 
 -- mistakes
 SELECT is(error_of($$SELECT * FROM taskq.task_list('{"colour": 1}')$$), '22023', 'an unknown member');

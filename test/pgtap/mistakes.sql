@@ -117,7 +117,7 @@ FROM (VALUES ('SQL', :'sql'::uuid), ('plpgsql', :'plain')) v(n, id), LATERAL tas
 
 -- views are for looking
 SELECT matches(refusal(command), '^PT405 .*' || hint, 'a view names the function to call: ' || command)
-FROM (VALUES ($$UPDATE taskq.task SET priority = 1$$, 'task_cancel'), ('DELETE FROM taskq.queue', 'queue_pause')) c(command, hint);
+FROM (VALUES ($$UPDATE taskq.task SET state = 'cancelled'$$, 'task_cancel'), ('DELETE FROM taskq.queue', 'queue_pause')) c(command, hint);
 
 -- objects with members: what there is
 SELECT matches(refusal(command), '^22023 .*' || hint, 'a member that there is not: ' || command)

@@ -13,19 +13,7 @@ GRANT owner_op TO owner_dba;
 CREATE FUNCTION owner_good(p jsonb) RETURNS text LANGUAGE sql AS $$ SELECT 'good as ' || session_user $$;
 CREATE FUNCTION owner_evil(p jsonb) RETURNS text LANGUAGE sql AS $$ SELECT 'evil as ' || session_user $$;
 CREATE FUNCTION owner_fair(p jsonb) RETURNS text LANGUAGE sql AS $$ SELECT 'fair as ' || session_user $$;
-CREATE FUNCTION as_role(who name, command text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	result text;
-BEGIN
-	EXECUTE format('SET LOCAL ROLE %I', who);
-	BEGIN
-		EXECUTE command INTO result;
-	EXCEPTION WHEN OTHERS THEN
-		result := SQLSTATE;
-	END;
-	RESET ROLE;
-	RETURN result;
-END $$;
+\ir include/as_role.psql
 -- how a task ended: its result, or what was wrong
 CREATE FUNCTION outcome(task uuid) RETURNS text LANGUAGE sql AS $$
 	SELECT coalesce(t.result #>> '{}', t.error->>'sqlstate', t.state) FROM taskq.task_wait(task) t

@@ -141,7 +141,7 @@ BEGIN
 	END LOOP;
 	-- what is about a task, or asks for nothing; what it does is undone
 	FOR it IN SELECT p.oid, p.proname, p.pronargs - p.pronargdefaults AS args, p.proargtypes[0] = 'uuid[]'::regtype AS many FROM pg_proc p
-		WHERE p.pronamespace = 'taskq'::regnamespace AND p.prokind = 'f' AND p.proname !~ '^(task_wait|task_watch|worker_restart)' AND has_function_privilege(p.oid, 'EXECUTE')
+		WHERE p.pronamespace = 'taskq'::regnamespace AND p.prokind = 'f' AND p.proname !~ '^(task_wait|task_watch|worker_restart|board$)' AND has_function_privilege(p.oid, 'EXECUTE')
 			AND (p.pronargs = p.pronargdefaults OR (p.pronargs - p.pronargdefaults = 1 AND p.proargtypes[0] IN ('uuid'::regtype, 'uuid[]'::regtype)))
 	LOOP
 		FOR one IN SELECT DISTINCT u::text FROM public.ids i, unnest(ARRAY[i.id, i.workflow]) u WHERE u IS NOT NULL LOOP

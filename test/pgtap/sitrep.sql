@@ -1,6 +1,6 @@
 -- The situation on one page: what each role sees of it, and what operators are warned of.
 \ir include/prologue.psql
-SELECT plan(30);
+SELECT plan(34);
 
 CREATE ROLE sitrep_anna LOGIN IN ROLE taskq_user;
 CREATE ROLE sitrep_seer LOGIN IN ROLE taskq_monitor;
@@ -31,6 +31,22 @@ FROM jsonb_array_elements_text(:'s'::jsonb->'warnings') w WHERE w LIKE 'Queue si
 SELECT is(count(*), 1::bigint, '... and of the task for which there is no worker')
 FROM jsonb_array_elements_text(:'s'::jsonb->'warnings') w WHERE w LIKE '1 task of kind sitrep_outside in queue sitrep_outside waits, and no external worker asks%';
 SELECT is((SELECT array_agg(w.warning) FROM taskq.warning w), ARRAY(SELECT jsonb_array_elements_text(taskq.sitrep()->'warnings')), 'view warning has the same');
+SELECT is((SELECT jsonb_object_agg(c.state, c.n) FROM (SELECT state, sum(n) AS n FROM taskq.task_counts() GROUP BY 1) c), taskq.sitrep()->'tasks', 'how many tasks there are, by state');
+
+-- of a sort, as many as one reads
+SELECT taskq.queue_define('sitrep_many_' || i), taskq.queue_pause('sitrep_many_' || i), taskq.task_submit_many('sitrep_echo', '{"1", "2"}', queue => 'sitrep_many_' || i) FROM generate_series(1, 25) i \g /dev/null
+SELECT is((SELECT count(*) FROM taskq.warning WHERE warning LIKE 'Queue sitrep_many_% is paused and 2 tasks wait in it: %'), 20::bigint, 'of many paused queues those where most waits are told of');
+SELECT is((SELECT count(*) FROM taskq.warning WHERE warning = '6 more are like this last one.'), 1::bigint, '... and how many there are besides');
+CREATE FUNCTION sitrep_blocks(OUT n int) LANGUAGE plpgsql AS $$
+DECLARE
+	plan json;
+BEGIN
+	EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT sum(waiting) FROM taskq_internal.lanes()' INTO plan;
+	n := (plan->0->'Plan'->>'Shared Hit Blocks')::int + (plan->0->'Plan'->>'Shared Read Blocks')::int;
+END $$;
+SELECT sitrep_blocks() \g /dev/null
+SELECT is(sitrep_blocks(), 0, 'how many wait is known without a look at the tables');
+SELECT taskq.queue_clear('sitrep_many_' || i), taskq.queue_resume('sitrep_many_' || i), taskq.queue_drop('sitrep_many_' || i) FROM generate_series(1, 25) i \g /dev/null
 
 -- a monitor sees as much
 SET SESSION AUTHORIZATION sitrep_seer;

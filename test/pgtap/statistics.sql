@@ -25,7 +25,7 @@ SELECT taskq.task_submit_many('stat_a', array_fill('{}'::jsonb, ARRAY[50])) \g /
 SELECT taskq.task_submit('stat_a', '{"fail": "22023"}', tags => '{red,green}') AS failed \gset
 SELECT array_agg(id) AS batch FROM taskq.task_submit_many('stat_b', array_fill('{}'::jsonb, ARRAY[500])) id \gset
 CALL wait_state(:'failed', 'failed');
-SELECT taskq.task_wait_all(:'batch', '30 s') \g /dev/null
+SELECT taskq.task_wait_all(:'batch', '50 s') \g /dev/null
 SELECT is(outcomes('stat_a'), '{"c": 50, "f": 1, "t": 1}', 'completed ones, failed ones, and attempts that were followed by others are counted');
 SELECT is(outcomes('stat_b'), '{"c": 500}', 'so are those that share transactions, each once');
 

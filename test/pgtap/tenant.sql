@@ -11,7 +11,7 @@ GRANT tenant_web, tenant_op TO tenant_gate;
 GRANT taskq_user TO tenant_web, tenant_app, tenant_plain;
 GRANT taskq_operator TO tenant_op;
 ALTER SYSTEM SET taskq.trusted_gateways = 'tenant_gate, no_such_role';
-SELECT pg_reload_conf() \g /dev/null
+CALL reload();
 
 -- tells what it knows of whom it works for, and submits a child
 CREATE FUNCTION tenant_work(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -28,32 +28,10 @@ SELECT taskq.kind_define('tenant', 'tenant_work(jsonb)', run_as => 'tenant_app')
 SELECT taskq.kind_grant('tenant', 'tenant_app') \g /dev/null
 SELECT taskq.queue_define('tenant_held'), taskq.queue_pause('tenant_held') \g /dev/null
 
--- one request as PostgREST makes it: the session is the gateway's
-CREATE FUNCTION request(who name, claims text, command text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	result text;
-BEGIN
-	EXECUTE format('SET LOCAL ROLE %I', who);
-	PERFORM set_config('request.jwt.claims', claims, true);
-	BEGIN
-		EXECUTE command INTO result;
-	EXCEPTION WHEN OTHERS THEN
-		result := SQLSTATE;
-	END;
-	RETURN result;
-END $$;
-GRANT EXECUTE ON FUNCTION request TO PUBLIC;
+\ir include/request.psql
 \set a '''{"sub": "a", "role": "tenant_web"}'''
 \set b '''{"sub": "b", "role": "tenant_web"}'''
 \set none ''''''
-DO $$
-BEGIN
-	-- the setting reaches new sessions and, soon, this one
-	FOR i IN 1..500 LOOP
-		EXIT WHEN current_setting('taskq.trusted_gateways') <> '';
-		PERFORM pg_sleep(0.01);
-	END LOOP;
-END $$;
 SELECT is(current_setting('taskq.trusted_gateways'), 'tenant_gate, no_such_role', 'the gateway is trusted');
 
 SET SESSION AUTHORIZATION tenant_gate;
@@ -136,14 +114,7 @@ SELECT is(concat_ws(' ', :'set_gateway', :'set_claim'), '42501 42501', 'whom to 
 
 -- another claim
 ALTER SYSTEM SET taskq.tenant_claim = 'org';
-SELECT pg_reload_conf() \g /dev/null
-DO $$
-BEGIN
-	FOR i IN 1..500 LOOP
-		EXIT WHEN current_setting('taskq.tenant_claim') = 'org';
-		PERFORM pg_sleep(0.01);
-	END LOOP;
-END $$;
+CALL reload();
 SET SESSION AUTHORIZATION tenant_gate;
 SELECT request('tenant_web', '{"sub": "a", "org": "b"}', format($$SELECT count(*) FROM taskq.task WHERE id = %L$$, :'b1')) AS org_sees,
 	request('tenant_web', '{"sub": "a", "org": "b"}', format($$SELECT count(*) FROM taskq.task WHERE id = %L$$, :'a1')) AS org_sees_a \gset
@@ -152,7 +123,7 @@ SELECT is(concat_ws(' ', :'org_sees', :'org_sees_a'), '1 0', 'another claim can 
 
 ALTER SYSTEM RESET taskq.tenant_claim;
 ALTER SYSTEM RESET taskq.trusted_gateways;
-SELECT pg_reload_conf() \g /dev/null
+CALL reload();
 DROP OWNED BY tenant_gate, tenant_web, tenant_app, tenant_op, tenant_plain CASCADE;
 DROP ROLE tenant_gate, tenant_web, tenant_app, tenant_op, tenant_plain;
 SELECT * FROM finish();

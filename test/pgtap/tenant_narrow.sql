@@ -37,20 +37,7 @@ SELECT matches(taskq.sitrep()->>'why_tenants', '''narrow_typo'', which is no rol
 SET taskq.trusted_gateways = 'narrow_gate';
 SELECT is(taskq.sitrep()->>'why_tenants', NULL, '... nothing when all is well');
 
-CREATE FUNCTION request(who name, claims text, command text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	result text;
-BEGIN
-	EXECUTE format('SET LOCAL ROLE %I', who);
-	PERFORM set_config('request.jwt.claims', claims, true);
-	BEGIN
-		EXECUTE command INTO result;
-	EXCEPTION WHEN OTHERS THEN
-		result := SQLSTATE;
-	END;
-	RETURN result;
-END $$;
-GRANT EXECUTE ON FUNCTION request TO PUBLIC;
+\ir include/request.psql
 \set a '''{"sub": "a"}'''
 \set b '''{"sub": "b"}'''
 \set none ''''''
@@ -103,7 +90,7 @@ SELECT concat_ws(' ', request('narrow_worker', :b, format('SELECT taskq.task_hea
 	request('narrow_worker', :b, format('SELECT taskq.task_fail(%L, %L)', :'a1', :'token')), request('narrow_worker', :b, format('SELECT taskq.task_release(%L, %L)', :'a1', :'token')),
 	request('narrow_worker', :none, format('SELECT taskq.task_complete(%L, %L)', :'a1', :'token')), request('narrow_worker', :b, format('SELECT taskq.task_complete(%L, %L)', :'a1', :'a1'))) AS stolen,
 	request('narrow_worker', :a, format('SELECT taskq.task_complete(%L, %L)', :'a1', :'token')) AS own_complete,
-	request('narrow_worker', :a, format('SELECT taskq.task_complete(%L, %L)', :'a1', :'token')) AS twice,
+	request('narrow_worker', :a, format('SELECT taskq.task_complete(%L, %L, ''2'')', :'a1', :'token')) || request('narrow_worker', :a, format('SELECT taskq.task_fail(%L, %L)', :'a1', :'token')) AS twice,
 	coalesce(request('narrow_worker', '{"sub": "c"}', :'claim'), 'nothing') AS c_claim,
 	request('narrow_web', :a, $$SELECT taskq.task_submit('narrow_ext')$$) AS a2,
 	request('narrow_web', '{"sub": "c"}', $$SELECT taskq.task_submit('narrow_ext')$$) AS c1 \gset
@@ -111,7 +98,7 @@ RESET SESSION AUTHORIZATION;
 SELECT is(split_part(:'a_claim', ' ', 1), :'a1', 'a tenant''s worker claims the tenant''s task');
 SELECT is(:'stolen'::text, 'PT404 PT404 PT404 PT404 PT404 PT404', '... which another tenant''s worker cannot touch, with the token');
 SELECT is(:'own_complete'::text, '', '... and the first one completes');
-SELECT is(:'twice'::text, 'PT409', '... once');
+SELECT is(:'twice'::text, 'PT409', '... once: told again it is answered, told otherwise refused');
 SELECT is(:'c_claim'::text, 'nothing', '... while one of a tenant without tasks gets nothing');
 CREATE TABLE claimed (tenant text, task uuid, answer text);
 GRANT ALL ON claimed TO PUBLIC;

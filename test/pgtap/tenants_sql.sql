@@ -1,7 +1,7 @@
 -- Tenants without a gateway: who submits says whose the task is.  Tenants take
 -- turns, are limited, and can be deleted.
 \ir include/prologue.psql
-SELECT plan(46);
+SELECT plan(48);
 
 CREATE TABLE tsql_ran (n serial, name text, tenant text);
 GRANT ALL ON tsql_ran TO PUBLIC;
@@ -126,6 +126,18 @@ SELECT is_empty($$SELECT FROM taskq.task WHERE tenant = 'gone'$$, 'nothing is le
 SELECT is(count(*), 10::bigint, '... but of others') FROM taskq.task WHERE tenant = 'full';
 SELECT is(d.deleted || ' ' || d.more, '4 true', 'a portion') FROM taskq.tenant_delete('full', 4) d;
 SELECT is(d.deleted || ' ' || d.more, '6 false', '... and the rest') FROM taskq.tenant_delete('full', 100) d;
+RESET SESSION AUTHORIZATION;
+GRANT tsql_op TO tsql_gate;
+SET SESSION AUTHORIZATION tsql_gate;
+SET request.jwt.claims = '{"sub": "room"}';
+SET ROLE tsql_op;
+SELECT is(d.deleted, 1::bigint, 'an operator who comes through a gateway deletes one, too') FROM taskq.tenant_delete('room') d;
+RESET ROLE;
+SET ROLE tsql_app;
+SELECT is(error_of($$SELECT taskq.tenant_delete('room')$$), '42501', '... nobody else who does');
+RESET request.jwt.claims;
+RESET SESSION AUTHORIZATION;
+SET SESSION AUTHORIZATION tsql_op;
 SELECT is(error_of($$SELECT taskq.tenant_delete(NULL)$$), '22023', 'null is no tenant');
 SELECT is(error_of($$SELECT taskq.tenant_delete('full', 0)$$), '22023', 'a portion has something in it');
 RESET SESSION AUTHORIZATION;

@@ -53,12 +53,12 @@ SELECT is((t.state, t.attempt)::text, '(failed,2)', 'the timeout counts for each
 SELECT taskq.task_submit('timeout_not') AS id \gset
 SELECT is(t.state, 'completed', 'a task that is through in time completes') FROM taskq.task_wait(:'id') t;
 -- its timeout does not hit a later one of the same worker
-SELECT taskq.kind_define('timeout_short', 'echo(jsonb)', max_attempts => 1, timeout => '200 ms') \g /dev/null
+SELECT taskq.kind_define('timeout_short', 'echo(jsonb)', max_attempts => 1, timeout => '1 s') \g /dev/null
 SELECT taskq.kind_define('timeout_gate', 'wait_at_gate(jsonb)', max_attempts => 1) \g /dev/null
 SELECT taskq.task_submit('timeout_short') AS short \gset
 SELECT taskq.task_submit('timeout_gate', '{"gate": "a"}') AS gate \gset
 SELECT is(t.state, 'completed', 'a task with a short timeout is through in time') FROM taskq.task_wait(:'short') t;
-SELECT is((t.state, t.ready)::text, '(running,f)', 'the next one of the worker runs for longer') FROM taskq.task_wait(:'gate', '400 ms') t;
+SELECT is((t.state, t.ready)::text, '(running,f)', 'the next one of the worker runs for longer') FROM taskq.task_wait(:'gate', '1200 ms') t;
 INSERT INTO gate VALUES ('a');
 SELECT is(t.state, 'completed', '... and is not hit by that timeout') FROM taskq.task_wait(:'gate') t;
 

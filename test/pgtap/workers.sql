@@ -64,7 +64,7 @@ SELECT ok(t.state = 'completed' AND t.resources IS NOT NULL, 'and a command with
 SELECT array_agg(taskq.task_submit('resources_plain')) AS ids FROM generate_series(1, 20) \gset
 SELECT ok(bool_or(t.resources IS NULL), 'short tasks have none') FROM taskq.task_wait_all(:'ids') t;
 ALTER SYSTEM SET taskq.track_resources = 0;
-SELECT pg_reload_conf() \g /dev/null
+CALL reload();
 CREATE PROCEDURE wait_measured(wanted bool) LANGUAGE plpgsql AS $$
 DECLARE
 	id uuid;
@@ -81,12 +81,12 @@ END $$;
 CALL wait_measured(true);
 SELECT pass('taskq.track_resources = 0 measures all');
 ALTER SYSTEM SET taskq.track_resources = -1;
-SELECT pg_reload_conf() \g /dev/null
+CALL reload();
 CALL wait_measured(false);
 SELECT taskq.task_submit('resources', '{"sleep": 2}') AS id \gset
 SELECT is(t.resources, NULL, '... and -1 none') FROM taskq.task_wait(:'id') t;
 ALTER SYSTEM RESET taskq.track_resources;
-SELECT pg_reload_conf() \g /dev/null
+CALL reload();
 
 -- the options in effect
 SELECT taskq.task_submit('resources_sort', delay => '1 h', max_attempts => 7, timeout => '5 s') AS id \gset

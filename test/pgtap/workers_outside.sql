@@ -80,7 +80,7 @@ SELECT is((SELECT running FROM taskq.queue WHERE name = 'crew_video'), 0::bigint
 
 -- a claim that waits, and one that let its lease end
 DELETE FROM crew_claims;
-SELECT crew_claim('node-8', 1, '{crew_video}', lease => '1 s') AS n \gset
+SELECT crew_claim('node-8', 1, '{crew_video}', lease => '2 s') AS n \gset
 SELECT is((:n, crew_row('node-8'))::text, '(1,"crew_a busy 1 0/0")', 'a worker with a short lease');
 RESET SESSION AUTHORIZATION;
 CREATE PROCEDURE crew_wait(name text, wanted text) LANGUAGE plpgsql AS $$
@@ -148,7 +148,7 @@ SELECT is(w.queues, '{}', 'none is not all') FROM taskq.worker w WHERE w.name = 
 
 -- who acts for a tenant
 ALTER SYSTEM SET taskq.trusted_gateways = 'crew_gate';
-SELECT pg_reload_conf() \g /dev/null
+CALL reload();
 CALL crew_wait('node-8', crew_row('node-8'));
 SET SESSION AUTHORIZATION crew_gate;
 SET ROLE crew_web;
@@ -162,7 +162,7 @@ SELECT is((SELECT count(*) FROM taskq.worker), 0::bigint, '... another tenant do
 RESET ROLE;
 RESET SESSION AUTHORIZATION;
 ALTER SYSTEM RESET taskq.trusted_gateways;
-SELECT pg_reload_conf() \g /dev/null
+CALL reload();
 
 -- a role that is gone
 CREATE ROLE crew_gone LOGIN;

@@ -1,6 +1,6 @@
 -- Workflows: templates, what payloads take from input and results, status, tree, cancel, retry.
 \ir include/prologue.psql
-SELECT plan(78);
+SELECT plan(81);
 
 CREATE TABLE broken (what text);
 CREATE FUNCTION wf_step(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -210,6 +210,15 @@ SELECT is(s->'counts', '{"pending": 1}', 'a tenant has templates and workflows')
 SET request.jwt.claims = '{"sub": "two"}';
 SELECT is(error_of($$SELECT taskq.template_submit('of one')$$) || error_of($$SELECT taskq.template_drop('of one')$$) || (SELECT count(*) FROM taskq.template WHERE name = 'of one'),
 	'PT404PT4040', '... which are not there for others');
+RESET SESSION AUTHORIZATION;
+RESET request.jwt.claims;
+SELECT taskq.template_define('of none', '[{"name": "a", "kind": "wf_out"}]') \g /dev/null
+SET SESSION AUTHORIZATION wf_gate;
+SET request.jwt.claims = '{"sub": "two"}';
+SELECT taskq.template_submit('of none') AS none \gset
+SELECT is((SELECT count(*) FROM taskq.template WHERE name = 'of none'), 1::bigint, 'a template without tenant is shown to tenants');
+SELECT is((SELECT string_agg(DISTINCT (w.task).tenant, ',') FROM taskq.workflow_steps(:'none') w), 'two', '... for their own workflows');
+SELECT is(error_of($$SELECT taskq.template_define('of none', '[{"kind": "wf_out"}]')$$) || error_of($$SELECT taskq.template_drop('of none')$$), '42501PT404', '... not to be changed');
 SELECT is(error_of(format('SELECT taskq.workflow_status(%L)', :'w')) || error_of(format('SELECT taskq.workflow_tree(%L)', :'w')) || error_of(format('SELECT taskq.workflow_cancel(%L)', :'w')),
 	'PT404PT404PT404', '... neither are the workflows');
 RESET SESSION AUTHORIZATION;

@@ -44,10 +44,10 @@ FROM pg_proc p, aclexplode(p.proacl) a
 WHERE p.pronamespace = 'taskq_internal'::regnamespace AND a.grantee <> p.proowner
 GROUP BY 1 ORDER BY 1;
 
--- no API object can be changed by the API's roles
-SELECT c.oid::regclass, a.privilege_type
+-- no API object can be changed by the API's roles; INSERT, UPDATE and DELETE of tasks are calls of functions
+SELECT DISTINCT c.oid::regclass, a.privilege_type, a.grantee::regrole::text COLLATE "C" AS grantee
 FROM pg_class c, aclexplode(c.relacl) a
-WHERE c.relnamespace = 'taskq'::regnamespace AND a.grantee <> c.relowner AND a.privilege_type <> 'SELECT';
+WHERE c.relnamespace = 'taskq'::regnamespace AND a.grantee <> c.relowner AND a.privilege_type <> 'SELECT' ORDER BY 2, 3;
 
 -- which role may call what
 SELECT p.proname AS function, string_agg(a.grantee::regrole::text, ', ' ORDER BY a.grantee::regrole::text COLLATE "C") AS granted_to

@@ -122,6 +122,38 @@ $node->safe_psql(
 $id = submit($node, 'second', 'short');
 is(wait_task($node, 'second', $id),
 	'completed', 'created again, the extension works');
+is( sql($node, 'second',
+		q{SELECT sum(n) FROM taskq_internal.counted(now() - interval '5 min', NULL, 'm', 'l')}),
+	'1',
+	'... and counts none of those that went with the first one');
+is(sql($node, 'second', 'SELECT sum(n) FROM taskq.task_counts()'),
+	'1', '... nor are these there');
+
+# what is submitted with it belongs to the new one, in the same transaction as well
+my $whole = q{SELECT string_agg(format('%s %s', state, n), ' ' ORDER BY state) FROM taskq.task_counts() };
+$node->safe_psql(
+	'second', q{
+	SELECT taskq.queue_pause('default'), taskq.task_submit('short');
+	BEGIN;
+	DROP EXTENSION taskq;
+	CREATE EXTENSION taskq;
+	SELECT taskq.kind_define('short', 'short_work(jsonb)'), taskq.queue_pause('default');
+	SELECT taskq.task_submit('short') FROM generate_series(1, 3);
+	COMMIT;});
+is(sql($node, 'second', $whole), 'pending 3',
+	'dropped and created in one transaction, it counts what that has submitted');
+$node->safe_psql(
+	'second', q{
+	SELECT taskq.task_submit('short') FROM generate_series(1, 4);
+	CREATE EXTENSION IF NOT EXISTS taskq;
+	BEGIN;
+	SAVEPOINT a;
+	DROP EXTENSION taskq;
+	CREATE EXTENSION taskq;
+	ROLLBACK TO a;
+	COMMIT;});
+is(sql($node, 'second', $whole), 'pending 7',
+	'... and forgets nothing if that is undone, or it was there');
 
 # --- taskq.databases limits where tasks run
 

@@ -285,9 +285,8 @@ $node->safe_psql(
 			'read only', current_setting('transaction_read_only'));
 	END $$;
 	SELECT taskq.kind_define('litter', 'litter(jsonb)', max_attempts => 1);
-	SELECT taskq.kind_define('look', 'look(jsonb)', max_attempts => 1);
-	ALTER SYSTEM SET taskq.max_workers = 1;
-	SELECT pg_reload_conf();});
+	SELECT taskq.kind_define('look', 'look(jsonb)', max_attempts => 1);});
+configure($node, 'taskq.max_workers' => 1);
 $id = as_role($node, 'postgres', 'alice', q{SELECT taskq.task_submit('litter')});
 my $look = as_role($node, 'postgres', 'alice', q{SELECT taskq.task_submit('look')});
 is(wait_task($node, 'postgres', $id), 'completed',

@@ -33,10 +33,9 @@ is( sql($node, $db,
 	),
 	't',
 	'... for an event, not for time to pass');
-my $before = context_switches($pid);
 # the time in which a waiter that polls would give itself away
-select(undef, undef, undef, 2);
-is(context_switches($pid), $before, 'it does not wake up before');
+ok(sleep_on(2, [$pid]), 'it does not wake up before');
+my $before = context_switches($pid);
 open_gate($node, $db, 'a');
 is($waiter->query_safe(''), 'completed|t', 'it returns when the task has completed');
 cmp_ok(context_switches($pid) - $before, '<', 20, '... having been woken a few times');
@@ -136,9 +135,7 @@ $pid = start_waiting($waiter, "CALL taskq.task_wait_long('$id', '50 s')");
 ok( $node->poll_query_until(
 		$db, "SELECT wait_event_type IN ('IPC', 'Extension') AND backend_xmin IS NULL FROM pg_stat_activity WHERE pid = $pid"),
 	'CALL task_wait_long sleeps without a snapshot');
-$before = context_switches($pid);
-select(undef, undef, undef, 1.5);
-is(context_switches($pid), $before, '... and without waking up');
+ok(sleep_on(1.5, [$pid]), '... and without waking up');
 open_gate($node, $db, 'long');
 is($waiter->query_safe(''), 'completed', '... until the task has completed');
 like(sql_error($node, $db, "BEGIN; CALL taskq.task_wait_long('$id', '1 s');"),

@@ -85,8 +85,9 @@ eval { $listener->quit };
 is(crash_and_count("{$id}"), '1|1|1', '... it still is');
 
 # A synchronous standby that is not there: nobody is told before it has the batch.
-$node->safe_psql($db, q{ALTER DATABASE postgres SET synchronous_commit = on;
-	ALTER SYSTEM SET synchronous_standby_names = 'nowhere'; SELECT pg_reload_conf(); SELECT taskq.worker_restart()});
+$node->safe_psql($db, q{ALTER DATABASE postgres SET synchronous_commit = on});
+configure($node, 'synchronous_standby_names' => 'nowhere');
+$node->safe_psql($db, 'SELECT taskq.worker_restart()');
 for my $kind ('short', 'shared')
 {
 	my $ids = sql($node, $db, "SET synchronous_commit = local;
@@ -96,11 +97,11 @@ for my $kind ('short', 'shared')
 		'... and the worker waits for the standby');
 	is(sql($node, $db, "SELECT count(*) FROM taskq.task WHERE id = ANY ('$ids') AND ready"), '0', '... so nobody is told');
 	is(sql($node, $db, "SELECT count(*) FROM unnest('$ids'::uuid[]) i, taskq.task_status(i) t WHERE t.ready"), '0', '... by no function');
-	$node->safe_psql($db, q{ALTER SYSTEM RESET synchronous_standby_names; SELECT pg_reload_conf()});
+	configure($node, 'synchronous_standby_names' => undef);
 	is(sql($node, $db, "SELECT count(*) FROM taskq.task_wait_all('$ids', '50 s') WHERE state = 'completed'"), '100', '... until that is not needed');
-	$node->safe_psql($db, q{ALTER SYSTEM SET synchronous_standby_names = 'nowhere'; SELECT pg_reload_conf()});
+	configure($node, 'synchronous_standby_names' => 'nowhere');
 }
-$node->safe_psql($db, q{ALTER SYSTEM RESET synchronous_standby_names; SELECT pg_reload_conf()});
+configure($node, 'synchronous_standby_names' => undef);
 
 $node->stop;
 done_testing();

@@ -53,13 +53,11 @@ foreach my $role (@roles[ 1 .. 3 ])
 		"$role is served beside a long task of role1");
 	$task{$id} = $role;
 }
-$node->safe_psql($db, q{ALTER SYSTEM SET taskq.reserve_worker = off});
-$node->reload;
+configure($node, 'taskq.reserve_worker' => 'off');
 my $second = as_role($node, $db, 'role1', q{SELECT taskq.task_submit('short')});
 is(wait_task($node, $db, $second), 'completed',
 	'role1 gets the idle worker\'s place for its next task, with taskq.reserve_worker off');
-$node->safe_psql($db, q{ALTER SYSTEM RESET taskq.reserve_worker});
-$node->reload;
+configure($node, 'taskq.reserve_worker' => undef);
 $task{$second} = 'role1';
 open_gate($node, $db, 'a');
 is(wait_task($node, $db, $long), 'completed', 'which completes');
@@ -93,7 +91,7 @@ $task{$back} = 'postgres';
 # --- events
 
 my %told;
-foreach my $try (1 .. 300)
+foreach my $try (1 .. 600)
 {
 	$listener_all .= $listener->query_safe('SELECT 1') . "\n";
 	%told = ();
@@ -127,7 +125,7 @@ $node->append_conf('postgresql.conf', "taskq.notify = 'final'");
 $node->reload;
 my $loud = submit($node, $db, 'short');
 my $heard = '';
-foreach my $try (1 .. 300)
+foreach my $try (1 .. 600)
 {
 	$heard .= $listener->query_safe('SELECT 1');
 	last if $heard =~ /$loud/;

@@ -207,10 +207,9 @@ $node->safe_psql(
 		RETURN p;
 	END $$;
 	SELECT taskq.kind_define('notify', 'notify_work(jsonb)', batch => true, max_attempts => 1);
-	ALTER SYSTEM SET taskq.max_workers = 1;
-	SELECT pg_reload_conf();
-	SELECT taskq.task_submit_many('notify', array_fill('{}'::jsonb, ARRAY[300]));
 });
+configure($node, 'taskq.max_workers' => 1);
+$node->safe_psql($db, q{SELECT taskq.task_submit_many('notify', array_fill('{}'::jsonb, ARRAY[300]))});
 ok(all_final(), 'a kind whose tasks share transactions');
 $node->safe_psql(
 	$db, q{
@@ -223,7 +222,7 @@ my $holder;
 
 sub commits_wait
 {
-	$node->safe_psql($db, q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'; SELECT pg_reload_conf();});
+	configure($node, 'synchronous_standby_names' => 'nobody');
 	my $notify = "DO \$\$ BEGIN INSERT INTO gate VALUES ('notified'); NOTIFY poison; END \$\$ \\watch 0.05\n";
 	my $file = $node->data_dir . '/notify.sql';
 	append_to_file($file, $notify) if !-e $file;
@@ -270,14 +269,14 @@ $holder->kill_kill;
 ok(all_final(), '... and all comes to its end');
 is(sql($node, $db, q{SELECT min(state), max(attempt), count(*), (SELECT count(*) FROM effect WHERE task IN (SELECT id FROM taskq.task WHERE tags = '{ended}'))
 	FROM taskq.task WHERE tags = '{ended}'}), 'completed|1|20|20', '... completed by their first attempt, with one effect each');
-$node->safe_psql($db, q{ALTER SYSTEM RESET taskq.max_workers; SELECT pg_reload_conf()});
+configure($node, 'taskq.max_workers' => undef);
 
 # --- a server that does not restart by itself
 
 $node->append_conf('postgresql.conf', 'restart_after_crash = off');
 $node->restart;
-# pg_ctl shall see the server start before the second attempt
-sql($node, $db, q{SELECT taskq.kind_define('poison', 'poison_work(jsonb)', max_attempts => 10, backoff => '6 s')});
+# the second attempt is made when pg_ctl has seen the server start
+sql($node, $db, q{SELECT taskq.kind_define('poison', 'poison_work(jsonb)', max_attempts => 10, backoff => '1 h')});
 expect_crashes($node, 2);
 $id = submit($node, $db, 'poison', '{"signal": "SEGV"}');
 foreach my $crash (1, 2)
@@ -291,6 +290,8 @@ foreach my $crash (1, 2)
 	ok(!-e $pidfile, "crash $crash takes the server down");
 	$node->_update_pid(0);
 	$node->start;
+	wait_state($node, $db, $id, $crash == 1 ? 'retrying' : 'failed');
+	$node->psql($db, "SELECT taskq.task_run_now('$id')") if $crash == 1;
 }
 ok($node->poll_query_until($db, "SELECT ready FROM taskq.task_status('$id')"), 'the guard survives that');
 task_is($node, $db, $id, q{state, attempt, error->>'sqlstate'}, 'failed|2|57P02', '... and fails the task');

@@ -506,6 +506,15 @@ is( (split /\n/, sql($node, $db, q{BEGIN; SELECT count(*) FROM taskq.task_claim(
 	'20', 'no place of a limit is lost, and none is there too many');
 $node->safe_psql($db, q{SELECT taskq.task_cancel(id) FROM taskq.task WHERE NOT ready});
 ok(wait_idle($node), 'all processes leave');
+$node->safe_psql($db, q{CREATE TABLE told AS
+	SELECT encode(substr(events, 17 * i + 1, 16), 'hex')::uuid AS id, chr(get_byte(events, 17 * i + 16)) AS state
+	FROM taskq_internal.feed CROSS JOIN generate_series(0, length(events) / 17 - 1) i});
+is( sql($node, $db, q{SELECT count(*) FROM taskq_internal.task t WHERE state IN ('c', 'f', 'x') AND NOT EXISTS (SELECT FROM told WHERE told.id = t.id AND told.state = t.state)}),
+	'0', 'the feed has the end of each task')
+  or diag(sql($node, $db, q{SELECT t.id, t.state, t.finished_at FROM taskq_internal.task t WHERE state IN ('c', 'f', 'x') AND NOT EXISTS (SELECT FROM told WHERE told.id = t.id AND told.state = t.state) LIMIT 10}));
+is( sql($node, $db, q{SELECT count(*) FROM told JOIN taskq_internal.task t USING (id) WHERE t.state NOT IN ('c', 'f', 'x') OR t.state::text <> told.state}),
+	'0', '... and of no other one');
+note('told more than once: ' . sql($node, $db, q{SELECT count(*) - count(DISTINCT id) || ' of ' || count(*) FROM told}));
 is( sql($node, $db, q{SELECT count(*) FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid) WHERE a.pid IS NULL AND l.locktype <> 'virtualxid' AND NOT l.fastpath}),
 	'0', '... and no lock of a dead one is there');
 SKIP:

@@ -50,7 +50,7 @@ sub ends
 {
 	my ($name, $signal) = @_;
 	kill($signal, $process{$name});
-	for (1 .. 300)
+	for (1 .. 600)
 	{
 		return delete $process{$name} if waitpid($process{$name}, POSIX::WNOHANG()) != 0;
 		select(undef, undef, undef, 0.1);
@@ -65,15 +65,15 @@ END
 
 sub shell_worker
 {
-	my ($name, @command) = @_;
-	return start_process($name, "$examples/worker.sh", '-q', 'shell', '-l', '3', '-n', $name, '--', @command);
+	my ($name, $lease, @command) = @_;
+	return start_process($name, "$examples/worker.sh", '-q', 'shell', '-l', $lease, '-n', $name, '--', @command);
 }
 
 use POSIX ();
 
 # --- the shell worker
 
-shell_worker('shell1', 'sh', '-c', 'n=$(cat); case $n in *fail*) echo broken >&2; exit 3;; *never*) exit 100;; *slow*) exec sleep 60;; *) printf "{\"got\": %s, \"attempt\": %s}" "$n" "$TASK_ATTEMPT";; esac');
+shell_worker('shell1', 6, 'sh', '-c', 'n=$(cat); case $n in *fail*) echo broken >&2; exit 3;; *never*) exit 100;; *slow*) exec sleep 60;; *) printf "{\"got\": %s, \"attempt\": %s}" "$n" "$TASK_ATTEMPT";; esac');
 my $id = submit($node, $db, 'shell', q{{"text": "it''s a \" and \\\\ and ä"}});
 is(wait_task($node, $db, $id), 'completed', 'worker.sh runs a task');
 task_is($node, $db, $id, q{result->'got'->>'text', result->>'attempt', worker}, q{it's a " and \ and ä|1|shell1}, '... with its payload as it is');
@@ -93,13 +93,13 @@ $id = submit($node, $db, 'shell', '{"slow": 2}');
 wait_state($node, $db, $id, 'running');
 ok(ends('shell1', 'TERM'), 'SIGTERM ends the worker');
 ok($node->poll_query_until($db, "SELECT state = 'pending' AND attempt = 0 FROM taskq.task_status('$id')"), '... which gives its task back');
-shell_worker('shell2', 'sleep', '60');
+shell_worker('shell2', 3, 'sleep', '60');
 wait_state($node, $db, $id, 'running');
 # its psql may be in the midst of a heartbeat
 expect_fatal($node, 'connection to client lost', [ 0, undef ]);
 kill('-KILL', delete $process{shell2});
 ok($node->poll_query_until($db, "SELECT state IN ('pending', 'retrying') AND attempt = 1 FROM taskq.task_status('$id')"), 'the task of one that is killed is taken back');
-shell_worker('shell3', 'echo', '7');
+shell_worker('shell3', 6, 'echo', '7');
 is(wait_task($node, $db, $id), 'completed', '... and done by another');
 task_is($node, $db, $id, 'attempt, result, worker', '2|7|shell3', '... by its second attempt');
 $node->stop('immediate');
@@ -118,7 +118,7 @@ SKIP:
 		my ($name, $lease) = @_;
 		return start_process($name, '/usr/bin/python3', "$examples/worker.py", '--queue', 'outside', '--lease', $lease);
 	};
-	$python->('python1', 3);
+	$python->('python1', 6);
 	$id = submit($node, $db, 'example_count', '{"n": 5, "pause": 0.01}');
 	is(wait_task($node, $db, $id), 'completed', 'worker.py runs a task');
 	task_is($node, $db, $id, 'result', '{"counted": 5}', '... with its result');
@@ -173,21 +173,21 @@ INI
 		chomp($out //= '');
 		return $out . ($err ? " $err" : '');
 	};
-	for (1 .. 100)
+	for (1 .. 600)
 	{
 		last if $pooled->('outside', 'SELECT 1') eq '1';
 		select(undef, undef, undef, 0.1);
 	}
 	# others hold connections meanwhile, so that they change
 	$id = $pooled->('boss', q{SELECT taskq.task_submit('example_count', '{"n": 1}')});
-	my ($claimed, $token) = split /\|/, $pooled->('outside', q{SELECT id, token FROM taskq.task_claim('pooled', wait => '10 s')});
+	my ($claimed, $token) = split /\|/, $pooled->('outside', q{SELECT id, token FROM taskq.task_claim('pooled', wait => '50 s')});
 	is($claimed, $id, 'through a pool of connections a task is submitted and claimed');
 	is($pooled->('boss', "SELECT state FROM taskq.task_status('$id')"), 'running', '... looked at');
 	is($pooled->('outside', "SELECT cancel_requested FROM taskq.task_heartbeat('$id', '$token', current => 1)"), 'f', '... kept');
 	is($pooled->('outside', "SELECT taskq.task_release('$id', '$token')"), '', '... released');
 	($claimed, $token) = split /\|/, $pooled->('outside', q{SELECT id, token FROM taskq.task_claim('pooled')});
 	is($pooled->('outside', "SELECT taskq.task_fail('$id', '$token', 'no')"), 'retrying', '... failed');
-	($claimed, $token) = split /\|/, $pooled->('outside', q{SELECT id, token FROM taskq.task_claim('pooled', wait => '10 s')});
+	($claimed, $token) = split /\|/, $pooled->('outside', q{SELECT id, token FROM taskq.task_claim('pooled', wait => '50 s')});
 	is($pooled->('outside', "SELECT taskq.task_complete('$id', '$token', '1')"), '', '... completed');
 	is($pooled->('boss', "SELECT state, attempt FROM taskq.task_wait('$id')"), 'completed|2', '... waited for');
 	is($pooled->('boss', "SELECT taskq.task_result('$id')"), '1', '... and its result is read');

@@ -193,7 +193,7 @@ is( sql($node, $db, "SELECT cancelled FROM taskq.task_cancel('$waiting')"),
 
 # --- a server that starts paused
 
-my $before = submit($node, $db, 'short', '{}', "delay => '1 s'");
+my $before = submit($node, $db, 'short', '{}', "delay => '1 h'");
 my $ready = submit($node, $db, 'gate', '{"gate": "paused"}');
 wait_state($node, $db, $ready, 'running');
 $node->append_conf('postgresql.conf', 'taskq.start_paused = on');
@@ -202,6 +202,7 @@ $node->restart;
 $node->wait_for_log(qr/taskq runs no tasks in database "postgres" because the server was started with taskq\.start_paused/, $offset)
   if $node->can('wait_for_log');
 open_gate($node, $db, 'paused');
+$node->safe_psql($db, "SELECT taskq.task_reschedule('$before', clock_timestamp() + interval '100 ms')");
 $id = submit($node, $db, 'short');
 ok( $node->poll_query_until($db, "SELECT state = 'pending' FROM taskq.task_status('$before')"),
 	'what is due becomes pending');

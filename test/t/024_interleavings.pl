@@ -48,7 +48,7 @@ sub done_is
 {
 	my ($id, $state, $name) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	is(wait_task($node, $db, $id, '20 s'), $state, $name);
+	is(wait_task($node, $db, $id), $state, $name);
 	return;
 }
 
@@ -75,7 +75,7 @@ done_is($id, 'completed', '... or a prepared transaction that is rolled back');
 
 # --- a dispatcher that ends in the middle of its timers
 
-$id = submit($node, $db, 'short', '{}', "delay => '1 s'");
+$id = submit($node, $db, 'short', '{}', "delay => '2 s'");
 say_to($s, 'BEGIN; LOCK taskq_internal.timer IN ACCESS EXCLUSIVE MODE');
 ok( $node->poll_query_until($db, q{
 		SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'taskq dispatcher' AND wait_event_type = 'Lock'}),
@@ -261,13 +261,11 @@ SKIP:
 
 # --- a database that is taken out of taskq.databases, and put back
 
-$id = submit($node, 'turn', 'short', '{}', "delay => '2 s'");
-$node->append_conf('postgresql.conf', "taskq.databases = 'postgres'");
-$node->reload;
+configure($node, 'taskq.databases' => 'postgres');
+$id = submit($node, 'turn', 'short', '{}', "delay => '100 ms'");
 $node->poll_query_until('turn', "SELECT run_at < clock_timestamp() FROM taskq.task_status('$id')");
 is(sql($node, 'turn', "SELECT state FROM taskq.task_status('$id')"), 'scheduled', 'a database that is taken out is left alone');
-$node->append_conf('postgresql.conf', "taskq.databases = '*'");
-$node->reload;
+configure($node, 'taskq.databases' => undef);
 is(wait_task($node, 'turn', $id), 'completed', '... and served when it is put back');
 
 # --- a claim in a transaction that is left open
@@ -318,9 +316,8 @@ $node->safe_psql($db, q{
 		END IF;
 		RETURN p;
 	END $$;
-	SELECT taskq.kind_define('ending', 'ending_work(jsonb)', batch => true, max_attempts => 2, backoff => '10 ms');
-	ALTER SYSTEM SET taskq.max_workers = 1;
-	SELECT pg_reload_conf()});
+	SELECT taskq.kind_define('ending', 'ending_work(jsonb)', batch => true, max_attempts => 2, backoff => '10 ms')});
+configure($node, 'taskq.max_workers' => 1);
 expect_terminated($node, 'worker', 3);
 for my $round (1 .. 3)
 {
@@ -373,7 +370,7 @@ end_session($waiter);
 open_gate($node, $db, 'again');
 done_is($long, 'completed', '... and comes to its end');
 ok($node->poll_query_until($db, q{SELECT NOT EXISTS (SELECT FROM taskq.task WHERE kind = 'again' AND NOT ready)}), '... as do all');
-$node->safe_psql($db, q{ALTER SYSTEM RESET taskq.max_workers; SELECT pg_reload_conf()});
+configure($node, 'taskq.max_workers' => undef);
 
 end_session($s);
 
@@ -384,7 +381,7 @@ $small->safe_psql($db, q{
 	SELECT taskq.queue_define('held'), taskq.queue_pause('held');
 	SELECT count(taskq.task_submit('short', queue => 'held', priority => i)) FROM generate_series(-20, 20) i});
 $id = submit($small, $db, 'short');
-is(wait_task($small, $db, $id, '30 s'), 'completed', 'lanes of a paused queue do not keep out others');
+is(wait_task($small, $db, $id), 'completed', 'lanes of a paused queue do not keep out others');
 $small->safe_psql($db, q{SELECT count(taskq.task_submit('short', priority => i)) FROM generate_series(-20, 20) i});
 ok( $small->poll_query_until($db, q{SELECT count(*) = 0 FROM taskq.task WHERE queue = 'default' AND NOT ready}),
 	'... nor do many');

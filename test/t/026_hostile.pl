@@ -104,7 +104,7 @@ as('mallory', q{SELECT count(*) FROM taskq.task t, taskq.task_cancel(t.id) WHERE
 
 # --- depth
 
-$node->safe_psql($db, q{ALTER SYSTEM SET taskq.max_depth = 5; SELECT pg_reload_conf()});
+configure($node, 'taskq.max_depth' => 5);
 $node->safe_psql(
 	$db, q{
 	CREATE FUNCTION chain_work(p jsonb) RETURNS text LANGUAGE plpgsql AS $$
@@ -146,9 +146,9 @@ like(error_as('worker_role', "SELECT taskq.task_heartbeat('$open{held}', '$token
 is(as('worker_role', "SELECT cancel_requested FROM taskq.task_heartbeat('$open{free}', '$token{$open{free}}')"), 'f', '... others go on');
 
 # the dispatcher neither
-$node->safe_psql($db, q{ALTER SYSTEM SET taskq.databases = 'nowhere'; SELECT pg_reload_conf()});
+configure($node, 'taskq.databases' => 'nowhere');
 ok($node->poll_query_until($db, q{SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'taskq dispatcher')}), 'no dispatcher');
-$node->safe_psql($db, q{ALTER SYSTEM RESET taskq.databases; SELECT pg_reload_conf()});
+configure($node, 'taskq.databases' => undef);
 is(wait_task($node, $db, as('alice', q{SELECT taskq.task_submit('short')})), 'completed', 'one that comes while a lease is held does its work');
 $in .= "ROLLBACK;\n\\q\n";
 $holder->finish;
@@ -161,7 +161,7 @@ $node->safe_psql($db, q{ROLLBACK PREPARED 'lease'});
 # --- events of a database that is not served
 
 taskq_database($node, 'unserved');
-$node->safe_psql($db, q{ALTER SYSTEM SET taskq.databases = 'postgres'; SELECT pg_reload_conf()});
+configure($node, 'taskq.databases' => 'postgres');
 $node->safe_psql('unserved', q{
 	SELECT taskq.kind_define('ext');
 	CREATE TABLE ids AS SELECT taskq.task_submit_many('ext', array_fill('{}'::jsonb, ARRAY[9000])) AS id});
@@ -173,7 +173,8 @@ ok($node->poll_query_until($db, q{SELECT NOT EXISTS (SELECT FROM taskq.task WHER
 is(sql($node, $db, q{SELECT taskq.sitrep()->>'events_lost'}), $lost, '... and no event of theirs is lost');
 # a dispatcher that starts while its database goes, and may say so after the DROP has returned
 expect_fatal($node, 'database \S+ does not exist', [ 0, 1 ]);
-$node->safe_psql($db, q{ALTER SYSTEM RESET taskq.databases; SELECT pg_reload_conf(); DROP DATABASE unserved});
+configure($node, 'taskq.databases' => undef);
+$node->safe_psql($db, 'DROP DATABASE unserved');
 
 # --- tenants
 
@@ -192,7 +193,7 @@ is(web('{"sub": "T1"}', q{SELECT payload FROM taskq.task_claim('x', kinds => '{e
 # its worker may have to be ended
 expect_terminated($node, 'worker', [ 0, 1 ]);
 $id = as('mallory', q{SELECT taskq.task_submit('any', '{"do": "DECLARE c CURSOR WITH HOLD FOR SELECT pg_sleep(600)"}', timeout => '200 ms')});
-is(wait_task($node, $db, $id, '30 s'), 'failed', 'a cursor that runs in the commit is under the timeout');
+is(wait_task($node, $db, $id), 'failed', 'a cursor that runs in the commit is under the timeout');
 is(sql($node, $db, "SELECT error->>'sqlstate' FROM taskq.task_status('$id')"), '57014', '... which is said');
 
 # --- databases that are not to be copied
@@ -221,7 +222,7 @@ ok($node->poll_query_until($db, q{SELECT state = 'completed' FROM taskq.task WHE
 
 # --- one role's endless tasks
 
-$node->safe_psql($db, q{ALTER SYSTEM SET taskq.max_workers_per_role = 2; SELECT pg_reload_conf()});
+configure($node, 'taskq.max_workers_per_role' => 2);
 as('mallory', q{SELECT taskq.task_submit('gate', '{"gate": "endless"}') FROM generate_series(1, 5)});
 ok($node->poll_query_until($db, q{SELECT count(*) = 2 FROM taskq.task WHERE kind = 'gate' AND state = 'running'}), 'a role has two workers and no more');
 is(wait_task($node, $db, as('alice', q{SELECT taskq.task_submit('short')})), 'completed', '... so there is one for another');

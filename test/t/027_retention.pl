@@ -121,21 +121,19 @@ ok($node->poll_query_until('copy', "SELECT NOT EXISTS (SELECT FROM taskq.task WH
 is(sql($node, 'copy', "SELECT state FROM taskq.task_status('$new_there')"), 'completed', '... and nothing else is forgotten');
 
 # ... nor is one that already had a dispatcher, which saw no tasks yet, when they were put in
+configure($node, 'log_min_messages' => 'debug1');
+$node->poll_query_until($db, q{SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'taskq sweeper')}) or die 'those of other databases stay';
+my $log = -s $node->logfile;
 $node->safe_psql($db, 'CREATE DATABASE early');
 $node->command_ok([ 'pg_restore', '--section=pre-data', '-d', 'early', $node->basedir . '/dump' ], 'a copy without rows');
-$node->safe_psql($db, q{ALTER SYSTEM SET log_min_messages = debug1});
-$node->reload;
-my $log = -s $node->logfile;
 $node->safe_psql('early', q{SELECT taskq.queue_pause('default')});
 $node->safe_psql('early', q{SELECT taskq.queue_resume('default')});
 # the dispatcher starts it when it has read the lanes
 $node->wait_for_log(qr/starting background worker process "taskq sweeper"/, $log);
 $node->safe_psql('early', q{DELETE FROM taskq_internal.role});
 $node->command_ok([ 'pg_restore', '--section=data', '-d', 'early', $node->basedir . '/dump' ], '... and then its rows');
-$node->safe_psql($db, q{ALTER SYSTEM RESET log_min_messages});
-$node->safe_psql($db, q{ALTER SYSTEM SET taskq.retention = '23h'});
 $log = -s $node->logfile;
-$node->reload;
+configure($node, 'log_min_messages' => undef, 'taskq.retention' => '23h');
 $node->wait_for_log(qr/taskq leaves tasks alone that were submitted in another database/, $log);
 is(sql($node, 'early', "SELECT state FROM taskq.task_status('$last')"), 'completed', '... which are not forgotten');
 $node->safe_psql('early', 'SELECT taskq.resume()');

@@ -80,8 +80,8 @@ cmp_ok(rows_read(), '<', 20_000, '... and the finished ones were not read');
 
 # --- due after what is saved, and the server crashes before it runs
 
-my $due = submit($node, $db, 'short', '{}', "queue => 'held', delay => '2 s'");
 $node->safe_psql($db, "SELECT taskq.queue_pause('held')");
+my $due = submit($node, $db, 'short', '{}', "queue => 'held', delay => '2 s'");
 is(wait_task($node, $db, submit($node, $db, 'short', '{}', "queue => 'held', run_at => now() - interval '1 s', priority => 1")
 		  && submit($node, $db, 'short')), 'completed', 'others run meanwhile');
 wait_state($node, $db, $due, 'pending');
@@ -93,11 +93,12 @@ is(wait_task($node, $db, $due), 'completed', '... and runs');
 ok($node->poll_query_until($db, 'SELECT count(*) = 0 FROM taskq_internal.ready'), '... and nothing is left of that record');
 
 # the same where it was saved past its id
-$due = submit($node, $db, 'short', '{}', "delay => '2 s'");
+$due = submit($node, $db, 'short', '{}', "delay => '1 h'");
 $last = submit($node, $db, 'short');
 is(wait_task($node, $db, $last), 'completed', 'one that was submitted later runs');
 ok(wait_saved('short', $last), '... and is saved, with the earlier one before it');
 $node->safe_psql($db, "SELECT taskq.queue_pause('default')");
+$node->safe_psql($db, "SELECT taskq.task_reschedule('$due', clock_timestamp() + interval '100 ms')");
 wait_state($node, $db, $due, 'pending');
 crash();
 $node->safe_psql($db, "SELECT taskq.queue_resume('default')");

@@ -98,14 +98,14 @@ my $bad = submit($node, $db, 'note', '{}', "delay => '1 day'");
 # its place is taken: an error in the midst of the others
 expect_log($node, qr/duplicate key value violates unique constraint "ready_pkey"/, 2);
 $node->safe_psql($db, qq{
-	WITH t AS (UPDATE taskq_internal.task SET run_at = clock_timestamp() + interval '1 s' WHERE id = '$bad' RETURNING lane, id, run_at),
+	WITH t AS (UPDATE taskq_internal.task SET run_at = clock_timestamp() + interval '2 s' WHERE id = '$bad' RETURNING lane, id, run_at),
 		 m AS (UPDATE taskq_internal.timer SET due = t.run_at FROM t WHERE timer.id = t.id)
 	INSERT INTO taskq_internal.ready SELECT lane, run_at, id FROM t});
 # due at the same moment: each pass in which something else is due tries it again
 my $first = $node->safe_psql($db, qq{
 	SELECT array_agg(n.id) FROM taskq_internal.task t,
 		taskq.task_submit_many('note', array_fill('{}'::jsonb, ARRAY[50]), run_at => t.run_at) n(id) WHERE t.id = '$bad'});
-is(sql($node, $db, "SELECT count(*) FROM taskq.task_wait_all('$first', '20 s') WHERE state = 'completed'"),
+is(sql($node, $db, "SELECT count(*) FROM taskq.task_wait_all('$first', '50 s') WHERE state = 'completed'"),
 	'50', 'a timer that cannot be fired holds up none of the others');
 ok($node->wait_for_log(qr/leaves the timer of task $bad alone/), '... and the log says so');
 

@@ -54,7 +54,7 @@ sub hold_between_attempts
 
 my $id = hold_between_attempts('held');
 $s->query_safe('COMMIT');
-is(wait_task($node, $db, $id, '20 s'), 'completed', 'a retry that was due before its first worker was through runs');
+is(wait_task($node, $db, $id), 'completed', 'a retry that was due before its first worker was through runs');
 task_is($node, $db, $id, 'attempt', '2', '... once');
 
 $id = hold_between_attempts('ended');
@@ -62,7 +62,7 @@ expect_terminated($node, 'worker');
 $node->safe_psql($db, q{
 	SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'taskq worker' AND wait_event_type = 'Lock'});
 $s->query_safe('COMMIT');
-is(wait_task($node, $db, $id, '20 s'), 'completed', '... also when that worker ends instead');
+is(wait_task($node, $db, $id), 'completed', '... also when that worker ends instead');
 task_is($node, $db, $id, 'attempt', '2', '... once');
 
 # --- external workers: the oldest first
@@ -108,10 +108,8 @@ $node->safe_psql(
 	CREATE ROLE web NOLOGIN;
 	GRANT web TO gate;
 	GRANT taskq_user, taskq_worker TO web;
-	SELECT taskq.kind_define('shared'), taskq.kind_grant('shared', 'web', 'work');
-	ALTER SYSTEM SET taskq.trusted_gateways = 'gate';
-	SELECT pg_reload_conf()});
-$node->poll_query_until($db, q{SELECT current_setting('taskq.trusted_gateways') = 'gate'});
+	SELECT taskq.kind_define('shared'), taskq.kind_grant('shared', 'web', 'work')});
+configure($node, 'taskq.trusted_gateways' => 'gate');
 
 my %tenant = map {
 	my $session = $node->background_psql($db, extra_params => [ '-U', 'gate' ]);

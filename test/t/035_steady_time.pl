@@ -59,7 +59,7 @@ $node->safe_psql($db, q{SELECT taskq.queue_resume('held')});
 is(wait_task($node, $db, $other), 'completed', 'a task whose row is locked is passed over');
 clock_back();
 $s->query_safe('COMMIT');
-is(wait_task($node, $db, $locked, '20 s'), 'completed', '... and runs soon after that lock is gone');
+is(wait_task($node, $db, $locked), 'completed', '... and runs soon after that lock is gone');
 
 # --- waits
 
@@ -81,10 +81,10 @@ expect_terminated($node, 'dispatcher');
 $node->safe_psql($db, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'taskq dispatcher'});
 clock_back();
 my $id = submit($node, $db, 'short', '{}', "queue => 'held', priority => 7");
-is(wait_task($node, $db, $id, '20 s'), 'completed', 'the next dispatcher comes soon');
+is(wait_task($node, $db, $id), 'completed', 'the next dispatcher comes soon');
 $node->safe_psql($db, 'CREATE ROLE other LOGIN; GRANT taskq_user TO other');
 $id = as_role($node, $db, 'other', q{SELECT taskq.task_submit('short')});
-is(wait_task($node, $db, $id, '20 s'), 'completed', '... and starts workers');
+is(wait_task($node, $db, $id), 'completed', '... and starts workers');
 
 $s->quit;
 done_testing();

@@ -57,8 +57,8 @@ sub dispatcher_works
 	$node->safe_psql($db, "CREATE ROLE $role LOGIN IN ROLE taskq_user");
 	my $delayed = submit($node, $db, 'short', '{}', "delay => '20 ms'");
 	my $first = as_role($node, $db, $role, q{SELECT taskq.task_submit('short')});
-	is(wait_task($node, $db, $delayed, '20 s'), 'completed', "a timer fires, $when");
-	is(wait_task($node, $db, $first, '20 s'), 'completed', '... and a role without a worker gets one');
+	is(wait_task($node, $db, $delayed), 'completed', "a timer fires, $when");
+	is(wait_task($node, $db, $first), 'completed', '... and a role without a worker gets one');
 	return;
 }
 
@@ -163,7 +163,7 @@ $node->reload;
 my $role = 'new_' . ++$roles;
 $node->safe_psql($db, "CREATE ROLE $role LOGIN IN ROLE taskq_user");
 $id = as_role($node, $db, $role, q{SELECT taskq.task_submit('short')});
-is(wait_task($node, $db, $id, '20 s'), 'completed', 'while the timers are locked, a role without a worker gets one');
+is(wait_task($node, $db, $id), 'completed', 'while the timers are locked, a role without a worker gets one');
 my ($before) = backend_pids($node, 'dispatcher', $db);
 $node->wait_for_log(qr/WARNING: .*taskq could not see to what is due/);
 pass('... and the log says so');
@@ -173,7 +173,7 @@ poll('SELECT NOT EXISTS (SELECT FROM taskq.task WHERE NOT ready)', 'what was due
 
 # --- a leaf that somebody has for himself, with timers of tasks in it
 
-$node->safe_psql($db, $_) for "ALTER SYSTEM SET deadlock_timeout = '10ms'", 'ALTER SYSTEM SET log_lock_waits = on', 'SELECT pg_reload_conf()';
+configure($node, deadlock_timeout => '10ms', log_lock_waits => 'on');
 my @waiting = map { submit($node, $db, 'short', '{}', "delay => '1 h'") } 1 .. 5;
 say_to($admin, 'BEGIN; LOCK ' . leaf($waiting[0]) . ' IN ACCESS EXCLUSIVE MODE');
 my $seen = -s $node->logfile;
@@ -186,8 +186,8 @@ my $switches = context_switches($busy);
 select(undef, undef, undef, 0.05) until context_switches($busy) > $switches + 2;
 unlike(slurp_file($node->logfile, $seen), qr/taskq dispatcher.* still waiting for RowExclusiveLock/, 'the dispatcher has come to them and does not wait for it');
 say_to($admin, 'COMMIT');
-is(wait_task($node, $db, $_, '20 s'), 'completed', 'a task of it runs when it is free') for @waiting;
-$node->safe_psql($db, $_) for 'ALTER SYSTEM RESET deadlock_timeout', 'ALTER SYSTEM RESET log_lock_waits', 'SELECT pg_reload_conf()';
+is(wait_task($node, $db, $_), 'completed', 'a task of it runs when it is free') for @waiting;
+configure($node, deadlock_timeout => undef, log_lock_waits => undef);
 
 # --- somebody cancels what the dispatcher does
 

@@ -116,9 +116,7 @@ is(sql($node, $db, 'SELECT ' . running('role1')), '3', '... which take no place 
 
 # who waits for that place is no reason to look again and again
 my ($dispatcher) = backend_pids($node, 'dispatcher', $db);
-my $slept = context_switches($dispatcher);
-sql($node, $db, 'SELECT pg_sleep(2.5)');
-cmp_ok(context_switches($dispatcher) - $slept, '<', 10, 'nobody looks again and again whether the place is theirs');
+ok(sleep_on(2.5, [$dispatcher], 10), 'nobody looks again and again whether the place is theirs');
 
 set('taskq.reserve_worker', 'off');
 $node->reload;

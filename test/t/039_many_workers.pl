@@ -61,16 +61,13 @@ ok($node->poll_query_until($db, "SELECT ($busy) = 32"), 'fifty have all that the
 # --- what waits for them disturbs nobody
 
 my ($dispatcher) = backend_pids($node, 'dispatcher', $db);
-my $slept = context_switches($dispatcher);
-sql($node, $db, 'SELECT pg_sleep(1.5)');
-cmp_ok(context_switches($dispatcher) - $slept, '<', 10, 'the dispatcher does not look again and again');
+ok(sleep_on(1.5, [$dispatcher], 10), 'the dispatcher does not look again and again');
 open_gate($node, $db, 'all');
 ok($node->poll_query_until($db, 'SELECT count(*) = 0 FROM taskq.task WHERE NOT ready'), 'all complete');
 
 # --- one worker, and roles that never run out of work
 
-$node->safe_psql($db, "ALTER SYSTEM SET $_") foreach 'taskq.max_workers = 1', 'taskq.max_depth = 0';
-$node->reload;
+configure($node, 'taskq.max_workers' => 1, 'taskq.max_depth' => 0);
 $node->safe_psql($db, 'CREATE ROLE role' . $_ . ' LOGIN; GRANT taskq_user TO role' . $_) foreach 1 .. 3;
 taskq_database($node, 'other');
 foreach my $where ($db, 'other')

@@ -18,7 +18,7 @@ my $listener = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr($db), '-f
 # New notifications that the listener has when the condition holds.
 sub told
 {
-	foreach (1 .. 100)
+	foreach (1 .. 600)
 	{
 		$in .= "SELECT pg_sleep(0.1);\n\\echo mark$_.\n";
 		$listener->pump until $out =~ /mark$_\./;

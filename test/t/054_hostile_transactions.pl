@@ -37,7 +37,7 @@ ok($node->poll_query_until($db, "SELECT saved('short') > '$last'"), 'others pass
 wait_idle($node);
 is(sql($node, $db, "SELECT saved('short') <= '$id'"), 't', '... but not beyond it, whatever a stranger prepares elsewhere');
 $node->safe_psql($db, "COMMIT PREPARED '$name'");
-is(wait_task($node, $db, $id, '10 s'), 'completed', 'what it submitted runs when it is committed');
+is(wait_task($node, $db, $id), 'completed', 'what it submitted runs when it is committed');
 sql($node, 'elsewhere', "ROLLBACK PREPARED '$forged'", 'stranger');
 
 # --- a prepared transaction of many lanes, while nothing can be saved

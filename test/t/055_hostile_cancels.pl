@@ -51,9 +51,9 @@ is(sql($node, $db, qq{
 like(sql_error($node, $db, "SELECT taskq.task_cancel('$waiting')", 'crowd'), qr/PT503/, 'for its next one there is no room now');
 
 is(sql_error($node, $db, "SELECT taskq.task_cancel('$id')", 'calm'), '', 'another role cancels what it runs');
-is(wait_task($node, $db, $id, '20 s'), 'cancelled', '... which ends');
+is(wait_task($node, $db, $id), 'cancelled', '... which ends');
 is(sql_error($node, $db, "SELECT taskq.task_cancel('$waiting')", 'op'), '', 'an operator cancels what is in the way');
-is(wait_task($node, $db, $waiting, '20 s'), 'cancelled', '... which ends');
+is(wait_task($node, $db, $waiting), 'cancelled', '... which ends');
 ok($node->poll_query_until($db, "SELECT NOT EXISTS (SELECT FROM taskq.task WHERE kind = 'crowd' AND NOT ready)"), '... and all that was cancelled');
 is(sql($node, $db, "SELECT count(*) > 300 FROM taskq.task WHERE kind = 'crowd' AND state = 'cancelled'"), 't', '... is cancelled');
 

@@ -63,7 +63,7 @@ is(says(q{SELECT taskq.kind_grant('outside', 'ext', 'work all')}, $me), '', '...
 
 # --- claims that are none
 
-$node->safe_psql($db, q{ALTER SYSTEM SET taskq.trusted_gateways = 'gate_role'; SELECT pg_reload_conf()});
+configure($node, 'taskq.trusted_gateways' => 'gate_role');
 ok($node->poll_query_until($db, q{SELECT current_setting('taskq.trusted_gateways') = 'gate_role'}), 'a gateway');
 sql($node, $db, q{SELECT taskq.task_submit('inside')}, 'gate_role');
 foreach my $query (q{SELECT taskq.task_submit('inside')}, q{SELECT count(*) FROM taskq.task})

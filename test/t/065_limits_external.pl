@@ -154,24 +154,21 @@ is(sql($node, $db, q{SELECT count(*) FROM taskq.task_claim('w', kinds => '{brief
 
 $node->safe_psql($db, q{SELECT taskq.queue_define('wide'); SELECT taskq.kind_define('outside', queue => 'wide'); SELECT count(*) FROM taskq_internal.lease l, taskq.task_cancel(l.task, force => true)});
 submit($node, $db, 'free') foreach 1 .. 9;
-$node->safe_psql($db, q{ALTER SYSTEM SET taskq.max_running = 3});
-$node->reload;
+configure($node, 'taskq.max_running' => 3);
 my $gated = submit($node, $db, 'gate', '{"gate": "all"}');
 wait_state($node, $db, $gated, 'running');
 ok($node->poll_query_until($db, q{SELECT count(*) = 2 FROM taskq.task_claim('w', kinds => '{free}', n => 50)}), 'taskq.max_running is for all, in workers and outside');
 my $held = submit($node, $db, 'short');
 is(claim('free', 1), '0', '... and it is full');
 is(wait_task($node, $db, $held, '0 s'), 'pending', '... for both');
-$node->safe_psql($db, q{ALTER SYSTEM RESET taskq.max_running});
-$node->reload;
+configure($node, 'taskq.max_running' => undef);
 is(wait_task($node, $db, $held), 'completed', 'without it everything runs');
 open_gate($node, $db, 'all');
 is(wait_task($node, $db, $gated), 'completed', '...');
 
 # --- a timeout for all
 
-$node->safe_psql($db, q{ALTER SYSTEM SET taskq.default_timeout = '300 ms'});
-$node->reload;
+configure($node, 'taskq.default_timeout' => '300 ms');
 ok($node->poll_query_until($db, q{SELECT current_setting('taskq.default_timeout') = '300ms'}), 'a default timeout');
 my $late = $node->safe_psql($db, q{SELECT taskq.kind_define('late', 'gate_work(jsonb)', max_attempts => 1); SELECT taskq.task_submit('late', '{"gate": "never"}')});
 $late = (split /\n/, $late)[-1];
@@ -183,8 +180,7 @@ is((split /\n/, sql($node, $db, q{SELECT pg_sleep(0.5); SELECT 'over'}))[-1], 'o
 open_gate($node, $db, 'patient');
 is(wait_task($node, $db, $patient), 'completed', 'one that has its own runs as long as that says');
 is(sql($node, $db, q{SELECT timeout = '300 ms' FROM taskq.task_claim('w', kinds => '{free}')}), 't', 'external workers are told');
-$node->safe_psql($db, q{ALTER SYSTEM RESET taskq.default_timeout});
-$node->reload;
+configure($node, 'taskq.default_timeout' => undef);
 
 # --- rates: a bucket
 

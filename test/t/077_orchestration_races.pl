@@ -50,7 +50,7 @@ for my $i (0, 1)
 	# of what a prepared transaction has ended nobody has kept a list
 	$node->safe_psql($db, "BEGIN; SELECT taskq.task_cancel('$first[$i]'); PREPARE TRANSACTION 'cancel'");
 	$node->safe_psql($db, "COMMIT PREPARED 'cancel'");
-	is(wait_task($node, $db, $second[$i], '10 s'), 'cancelled',
+	is(wait_task($node, $db, $second[$i]), 'cancelled',
 		$i == 0 ? 'those who wait are looked through' : '... and again, though what one waits for was the last one looked at before');
 }
 open_gate($node, $db, 'a');
@@ -116,7 +116,7 @@ $task = submit($node, $db, 'rated', '{}');
 is(wait_task($node, $db, submit($node, $db, 'short')), 'completed', '... and no more');
 $node->safe_psql($db, 'BEGIN; ' . sprintf($define, 1000000) . q{; PREPARE TRANSACTION 'define'});
 $node->safe_psql($db, "COMMIT PREPARED 'define'");
-is(wait_task($node, $db, $task, '10 s'), 'completed', '... until a prepared transaction that says otherwise is committed');
+is(wait_task($node, $db, $task), 'completed', '... until a prepared transaction that says otherwise is committed');
 
 # what is not run takes no token
 for my $batch ('false', 'true')
@@ -127,7 +127,7 @@ for my $batch ('false', 'true')
 	$node->safe_psql($db, q{SELECT taskq.queue_resume('other')});
 	is(wait_task($node, $db, submit($node, $db, 'short', '{}', q{queue => 'other'})), 'completed', 'a worker has passed over a task whose row is locked');
 	$holder->query_safe('COMMIT');
-	is(wait_task($node, $db, $task, '15 s'), 'completed', "... and runs it when that is over (batch $batch)");
+	is(wait_task($node, $db, $task), 'completed', "... and runs it when that is over (batch $batch)");
 }
 
 $define = q{SELECT taskq.kind_define('keyed', 'gate_work(jsonb)', max_running_per_key => %d)};
@@ -137,7 +137,7 @@ ok($node->poll_query_until($db, "SELECT state = 'running' FROM taskq.task WHERE 
 open_gate($node, $db, 'k2');
 $node->safe_psql($db, 'BEGIN; ' . sprintf($define, 2) . q{; PREPARE TRANSACTION 'define'});
 $node->safe_psql($db, "COMMIT PREPARED 'define'");
-is(wait_task($node, $db, $keyed[1], '10 s'), 'completed', '... until two may');
+is(wait_task($node, $db, $keyed[1]), 'completed', '... until two may');
 open_gate($node, $db, 'k1');
 
 # --- somebody has the leaves for himself when a task has ended that another one waits for
@@ -154,7 +154,7 @@ kill 'CONT', $dispatcher;
 # longer than the dispatcher would wait for a lock, twice; another part of it may
 expect_log($node, qr/^taskq dispatcher\|55P03 ERROR:  canceling statement due to lock timeout/, [ 0, undef ]);
 $holder->query_safe('SELECT pg_sleep(2.5); COMMIT');
-is(wait_task($node, $db, $second, '10 s'), 'completed', '... and the other one runs as soon as the leaves are free');
+is(wait_task($node, $db, $second), 'completed', '... and the other one runs as soon as the leaves are free');
 
 $holder->quit;
 $claimer->quit;

@@ -117,17 +117,17 @@ my $flood = submit($node, $db, 'talk', '{"n": 100000}');
 poll("SELECT wait_event IN ('Extension', 'TaskqLogs') AND state = 'active' FROM pg_stat_activity
 	WHERE pid = (SELECT pid FROM taskq.worker WHERE task_id = '$flood')", 'who floods waits when there is no room');
 my $small = as_role($node, $db, 'other', q{SELECT taskq.task_submit('talk', '{"n": 5}')});
-is(wait_task($node, $db, $small, '20 s'), 'completed', '... another role logs meanwhile');
+is(wait_task($node, $db, $small), 'completed', '... another role logs meanwhile');
 is(counts($small), '5|5|0', '... and is heard');
 my $plain = submit($node, $db, 'short');
-is(wait_task($node, $db, $plain, '20 s'), 'completed', '... a task that logs nothing does not notice');
+is(wait_task($node, $db, $plain), 'completed', '... a task that logs nothing does not notice');
 sql($node, $db, "SELECT taskq.task_cancel('$flood')");
-is(wait_task($node, $db, $flood, '20 s'), 'cancelled', 'who waits for room can be cancelled');
+is(wait_task($node, $db, $flood), 'cancelled', 'who waits for room can be cancelled');
 ($told) = split /\|/, counts($flood);
 cmp_ok($told, '>=', sql($node, $db, "SELECT current FROM taskq.task_status('$flood')"), '... what it said is there');
 $flood = submit($node, $db, 'talk', '{"n": 2000}');
 say('ROLLBACK');
-is(wait_task($node, $db, $flood, '20 s'), 'completed', 'when there is room it goes on');
+is(wait_task($node, $db, $flood), 'completed', 'when there is room it goes on');
 is(counts($flood), '2000|2000|0', '... and every line is there');
 poll("SELECT NOT EXISTS (SELECT FROM taskq_internal.ring_lines())", 'all is written');
 is(sql($node, $db, 'SELECT count(*) FROM taskq.task_log'), $lines + 5 + $told + 2000, '... once');
@@ -135,7 +135,7 @@ is(sql($node, $db, 'SELECT count(*) FROM taskq.task_log'), $lines + 5 + $told + 
 # --- a task that keeps its own lines from being written does not wait for ever
 
 my $self = submit($node, $db, 'talk', qq({"n": 100000, "lock": "LOCK TABLE $tables IN EXCLUSIVE MODE"}));
-is(wait_task($node, $db, $self, '30 s'), 'failed', 'who has locked the tables fails when there is no room');
+is(wait_task($node, $db, $self), 'failed', 'who has locked the tables fails when there is no room');
 task_is($node, $db, $self, q{error->>'sqlstate'}, '55006', '... and is told why');
 like(slurp_file($node->logfile), qr/LOG:  taskq: task $self failed: kind "talk", queue "default", attempt 1, worker "[^"]+", SQLSTATE 55006: there is no room for another log line\n/,
 	'... so is the server log, in one line');
@@ -145,11 +145,11 @@ poll("SELECT NOT EXISTS (SELECT FROM taskq_internal.ring_lines())", '... its lin
 
 my $shut = submit($node, $db, 'talk', '{"n": 500, "gate": "shut"}');
 poll("SELECT message = 'at the gate' FROM taskq.task_status('$shut')", 'a task is about to log');
-$node->safe_psql($db, $_) foreach q{ALTER SYSTEM SET taskq.databases = 'another'}, 'SELECT pg_reload_conf()';
+configure($node, 'taskq.databases' => 'another');
 poll("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'taskq dispatcher')", '... when its database is taken away');
 open_gate($node, $db, 'shut');
-is(wait_task($node, $db, $shut, '30 s'), 'completed', '... it goes on');
-$node->safe_psql($db, $_) foreach 'ALTER SYSTEM RESET taskq.databases', 'SELECT pg_reload_conf()';
+is(wait_task($node, $db, $shut), 'completed', '... it goes on');
+configure($node, 'taskq.databases' => undef);
 is(counts($shut), '500|500|0', '... and none of its lines is lost');
 
 # --- a database that is dropped, with lines that can't be written
@@ -161,7 +161,7 @@ $node->poll_query_until('going', "SELECT coalesce(max(current), 0) > 100 FROM ta
 expect_terminated($node, 'worker', [ 0, 1 ]);
 sql_ok($node, $db, 'DROP DATABASE going', 'a database is dropped in which a task logs');
 $plain = submit($node, $db, 'talk', '{"n": 1000}');
-is(wait_task($node, $db, $plain, '20 s'), 'completed', '... others log as before');
+is(wait_task($node, $db, $plain), 'completed', '... others log as before');
 is(counts($plain), '1000|1000|0', '... all of it');
 
 # --- deleting, and thinking better of it

@@ -8,7 +8,7 @@ use TaskqTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = taskq_node('watch', 'taskq.max_workers' => 3, 'max_prepared_transactions' => 2);
+my $node = taskq_node('watch', 'allows_streaming' => 1, 'taskq.max_workers' => 3, 'max_prepared_transactions' => 2);
 my $db = 'postgres';
 
 $node->safe_psql(
@@ -81,10 +81,8 @@ is(sql($node, $db, "SELECT taskq.task_watch('$id', taskq.task_progress('$id'), '
 
 my $seen = sql($node, $db, "SELECT taskq.task_progress('$id')");
 start($session, "SELECT taskq.task_watch('$id', '$seen', '1 h')");
-my $before = context_switches($pid);
 # the time in which one that polls would give itself away
-select(undef, undef, undef, 1.5);
-is(context_switches($pid), $before, 'it sleeps, and does not poll');
+ok(sleep_on(1.5, [$pid]), 'it sleeps, and does not poll');
 open_gate($node, $db, 'a1');
 like($session->query_safe(''), qr/"message": "step 1"/, 'a report wakes it');
 sees($id, sub { open_gate($node, $db, 'a2') }, '{"state": "running", "current": 2}', 'so does the next one');
@@ -134,6 +132,35 @@ $node->safe_psql(
 is(sql($node, $db, "SELECT coalesce(string_agg(DISTINCT states, ','), 'none') FROM polled WHERE states ~ '(running|reserved).*pending|running.*reserved'"),
 	'none', 'a task that is polled while it ends does not seem to wait again');
 
+# what is through, and not durable yet, still runs, as far as it has come
+$node->safe_psql($db, q{
+	CREATE FUNCTION quick(p jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM taskq.progress(1, 1, 'all'); END $$;
+	SELECT taskq.kind_define('quick', 'quick(jsonb)');});
+sql($node, $db, q{SELECT count(*) FROM taskq.task_submit_many('quick', array_fill('{}'::jsonb, ARRAY[200]))});
+$node->poll_query_until($db, "SELECT count(*) = 0 FROM taskq.task WHERE state <> 'completed'") or die 'they do not end';
+sql($node, $db, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+$node->reload;
+{
+	local $ENV{PGOPTIONS} = '-c synchronous_commit=local';
+	my $held = "taskq_internal.task t JOIN taskq.task v USING (id) WHERE t.state = 'c' AND v.state = 'running'";
+	# more of them than there are workers: so some are not the last of theirs
+	ok($node->poll_query_until($db, qq{
+			SELECT count(*) > 3 OR (SELECT count(*) = 0
+				FROM taskq.task_submit_many('quick', array_fill('{}'::jsonb, ARRAY[60])))
+			FROM $held}),
+		'tasks are through, and wait for a standby');
+	is(sql($node, $db, qq{
+			SELECT DISTINCT taskq.task_progress(t.id) FROM $held}),
+		'{"state": "running", "total": 1, "current": 1, "message": "all", "percent": 100}', 'until then they are as far as they came');
+	my $columns = 'v.state, v.progress, v.current, v.total, v.message, v.attempt, v.finished_at IS NULL, v.duration IS NOT NULL, v.updated_at >= v.started_at';
+	is(sql($node, $db, "SELECT DISTINCT $columns FROM $held"), 'running|100.0|1|1|all|1|t|t|t', '... in the view');
+	is(sql($node, $db, "SELECT DISTINCT $columns FROM (SELECT id FROM $held) t, taskq.task_status(t.id) v"),
+		'running|100.0|1|1|all|1|t|t|t', '... by their status');
+	sql($node, $db, 'ALTER SYSTEM RESET synchronous_standby_names');
+	$node->reload;
+	ok($node->poll_query_until($db, "SELECT count(*) = 0 FROM taskq.task WHERE state <> 'completed'"), '... until they have ended');
+}
+
 # --- states
 
 $id = submit($node, $db, 'gated', '{"gate": "b", "steps": 1, "then": "retry", "fail": "oh"}', q{delay => '1 h'});
@@ -167,7 +194,7 @@ sees($id, "CREATE TABLE claimed AS SELECT * FROM taskq.task_claim('tester', kind
 my $with = "(id, token) FROM claimed";
 sees($id, "SELECT taskq.task_heartbeat(id, token, current => 4, total => 8, phase => 'half') FROM claimed", '{"percent": 50, "phase": "half"}', 'a heartbeat that reports');
 sees($id, "SELECT taskq.task_release(id, token) FROM claimed", '{"state": "pending"}', 'given back');
-sees($id, "TRUNCATE claimed; INSERT INTO claimed SELECT * FROM taskq.task_claim('tester', kinds => '{ext}', lease => '1 s', wait => '20 s')", '{"state": "running"}', 'claimed again');
+sees($id, "TRUNCATE claimed; INSERT INTO claimed SELECT * FROM taskq.task_claim('tester', kinds => '{ext}', lease => '2 s', wait => '20 s')", '{"state": "running"}', 'claimed again');
 sees($id, 'SELECT 1', '{"state": "retrying"}', 'the lease is over');
 
 # --- who may not

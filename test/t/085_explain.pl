@@ -34,15 +34,6 @@ sub becomes
 	return;
 }
 
-sub configure
-{
-	my ($setting, $value) = @_;
-	$node->safe_psql($db, "ALTER SYSTEM SET $setting = '$value'");
-	$node->reload;
-	$node->poll_query_until($db, "SELECT current_setting('$setting') = '$value'");
-	return;
-}
-
 $node->safe_psql(
 	$db, q{
 	CREATE ROLE alice LOGIN;
@@ -149,12 +140,12 @@ $id = submit($node, $db, 'gate', '{"gate": "c"}');
 becomes($id, 'queue_limit', 'the limit of a queue');
 sql($node, $db, q{SELECT taskq.queue_define('default')});
 wait_state($node, $db, $id, 'running');
-configure('taskq.max_running', 2);
+configure($node, 'taskq.max_running', 2);
 my $third = submit($node, $db, 'gate', '{"gate": "c"}');
 becomes($third, 'database_limit', 'the limit of all');
-configure('taskq.max_running', 0);
+configure($node, 'taskq.max_running', 0);
 becomes($third, 'place_kept', 'the last worker is kept for other roles');
-configure('taskq.reserve_worker', 'off');
+configure($node, 'taskq.reserve_worker', 'off');
 wait_state($node, $db, $third, 'running');
 $id = submit($node, $db, 'gate', '{"gate": "c"}');
 becomes($id, 'no_worker_slot', 'all workers are busy');
@@ -184,10 +175,10 @@ wait_state($node, $db, $first, 'running');
 $id = submit($node, $db, 'gate', '{"gate": "r"}');
 becomes($id, 'places_reserved', 'places that are reserved for another queue');
 sql($node, $db, q{SELECT taskq.queue_define('reserved')});
-configure('taskq.max_workers_per_role', 2);
+configure($node, 'taskq.max_workers_per_role', 2);
 $third = submit($node, $db, 'gate', '{"gate": "r"}');
 becomes($third, 'role_worker_limit', 'a role that has all workers that it may have');
-configure('taskq.max_workers_per_role', 0);
+configure($node, 'taskq.max_workers_per_role', 0);
 open_gate($node, $db, 'r');
 wait_task($node, $db, $_) foreach $first, $third, $id;
 
@@ -205,7 +196,7 @@ wait_task($node, $db, $id);
 
 # --- in a worker's batch, and about to be started: the dispatcher is kept from helping
 
-configure('taskq.worker_idle_timeout', -1);
+configure($node, 'taskq.worker_idle_timeout', -1);
 wait_task($node, $db, $_) foreach split /\n/, sql($node, $db, q{SELECT taskq.task_submit_many('lock', array_fill('{}'::jsonb, ARRAY[80])) ORDER BY 1 DESC LIMIT 1});
 $locker = $node->background_psql($db);
 $locker->query_safe('SELECT pg_advisory_lock(42)');
@@ -224,7 +215,7 @@ is(first($id, q{->>'message'}), '2 tasks of role "alice" are before it.', 'more 
 kill 'CONT', $dispatcher;
 $locker->quit;
 wait_task($node, $db, $_) foreach @batch, $id, @urgent;
-configure('taskq.worker_idle_timeout', '1s');
+configure($node, 'taskq.worker_idle_timeout', '1s');
 
 # --- a key
 
@@ -298,10 +289,10 @@ like(codes($id), qr/^database_in_use queue_paused/, 'a session that keeps taskq 
 $locker->quit;
 sql($node, $db, "SELECT taskq.task_cancel('$id'), taskq.queue_resume('default')");
 
-configure('taskq.max_workers', 0);
+configure($node, 'taskq.max_workers', 0);
 $id = submit($node, $db, 'short');
 becomes($id, 'no_workers', 'no worker is allowed');
-configure('taskq.databases', 'other');
+configure($node, 'taskq.databases', 'other');
 becomes($id, 'database_not_served', 'a database that taskq.databases does not name');
 $node->safe_psql($db, 'ALTER SYSTEM RESET ALL');
 $node->append_conf('postgresql.conf', "taskq.start_paused = on");

@@ -83,6 +83,22 @@ $node->safe_psql($db, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity W
 ok($node->poll_query_until($db, q{SELECT state = 'offline' FROM taskq.worker WHERE name = 'node-2'}), 'its session ends: it is offline');
 eval { $claim->quit };
 
+# --- have all read the settings that were changed?
+
+my $stays = submit($node, $db, 'gate', '{"gate": "stays"}');
+wait_state($node, $db, $stays, 'running');
+my ($dispatcher) = backend_pids($node, 'dispatcher', $db);
+my $all_read = q{(taskq.sitrep()->>'settings_read')::timestamptz >= pg_conf_load_time()};
+my $loaded = sql($node, $db, 'SELECT pg_conf_load_time()');
+kill 'STOP', $dispatcher;
+sql($node, $db, 'SELECT pg_reload_conf()');
+ok($node->poll_query_until($db, "SELECT pg_conf_load_time() > '$loaded'"), 'the server reads its settings');
+is(sql($node, $db, "SELECT $all_read"), 'f', '... a dispatcher that has not is told of');
+kill 'CONT', $dispatcher;
+ok($node->poll_query_until($db, "SELECT $all_read"), '... until it has, too');
+open_gate($node, $db, 'stays');
+wait_task($node, $db, $stays);
+
 # --- nobody at work, nobody may work
 
 ok(wait_idle($node), 'all workers of the server leave');

@@ -19,6 +19,7 @@ my $listener = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr($db), '-f
 sub told
 {
 	my ($what) = @_;
+	$timer->start;
 	until ($out =~ $what)
 	{
 		return 0 if $timer->is_expired;

@@ -22,7 +22,7 @@ BEGIN
 	unshift @INC, "$libdir/pgxs/src/test/perl";
 	$ENV{PATH} = "$bindir:$ENV{PATH}";
 	$ENV{PG_REGRESS} //= "$libdir/pgxs/src/test/regress/pg_regress";
-	$ENV{PG_TEST_TIMEOUT_DEFAULT} //= 60;
+	$ENV{PG_TEST_TIMEOUT_DEFAULT} //= 120;
 }
 
 use Exporter 'import';
@@ -31,6 +31,7 @@ use PostgreSQL::Test::Utils;
 use ServerLog;
 use Test::More;
 use Test2::API ();
+use Time::HiRes qw(sleep time);
 
 # A psql that is gone before it has read its query (the server was just killed) failed
 # to connect; IPC::Run would end the whole test for its broken pipe.
@@ -53,13 +54,50 @@ use Test2::API ();
 	};
 }
 
+# PostgreSQL's own looks every 0.1 s; most conditions are true after some 10 ms.
+{
+	no warnings 'redefine';
+	*PostgreSQL::Test::Cluster::poll_query_until = sub {
+		my ($node, $db, $query, $expected) = @_;
+		my @command = ($node->installed_command('psql'), '-XAt', '-d', $node->connstr($db));
+		my $end = time() + $PostgreSQL::Test::Utils::timeout_default;
+		local %ENV = $node->_get_env();
+		$expected //= 't';
+		for (my $pause = 0.01;; $pause = $pause * 1.5 > 0.1 ? 0.1 : $pause * 1.5)
+		{
+			my ($stdout, $stderr);
+			IPC::Run::run(\@command, '<', \$query, '>', \$stdout, '2>', \$stderr);
+			chomp($stdout, $stderr);
+			return 1 if $stdout eq $expected && $stderr eq '';
+			if (time() > $end)
+			{
+				diag("poll_query_until timed out executing this query:\n$query\nexpecting this output:\n$expected\n"
+					  . "last actual query output:\n$stdout\nwith stderr:\n$stderr");
+				return 0;
+			}
+			sleep($pause);
+		}
+	};
+}
+
+# A session may live as long as its test: the timeout is that of each query.
+{
+	no warnings 'redefine';
+	my $background_psql = PostgreSQL::Test::Cluster->can('background_psql');
+	*PostgreSQL::Test::Cluster::background_psql = sub {
+		my $session = $background_psql->(@_);
+		$session->set_query_timer_restart if ref $session && $session->can('set_query_timer_restart');
+		return $session;
+	};
+}
+
 our @EXPORT = qw(
-  taskq_node taskq_database
+  taskq_node taskq_database configure
   submit wait_task wait_state wait_idle task_is
   open_gate effects
   sql sql_error sql_ok as_role
-  processes backend_pids context_switches
-  expect_crashes expect_fatal expect_terminated expect_log expect_no_more log_faults
+  processes backend_pids context_switches sleep_on
+  expect_crashes expect_fatal expect_terminated expect_primary_gone expect_log expect_no_more log_faults
 );
 
 # --- what the servers log
@@ -70,10 +108,10 @@ my %log;                        # of each server: its node and what was announce
 # SQLSTATEs and processes, all log them.
 {
 	no warnings 'redefine';
-	my %original = map { $_ => PostgreSQL::Test::Cluster->can($_) } qw(init kill9);
+	my %original = map { $_ => PostgreSQL::Test::Cluster->can($_) } qw(init kill9 reload);
 	*PostgreSQL::Test::Cluster::init = sub {
 		my ($node, @args) = @_;
-		$original{init}->($node, @args);
+		_initdb_by_copy(sub { $original{init}->($node, @args) });
 		$node->append_conf('postgresql.conf', "log_line_prefix = '$ServerLog::PREFIX'");
 		return;
 	};
@@ -81,6 +119,14 @@ my %log;                        # of each server: its node and what was announce
 		my ($node, @args) = @_;
 		_log_of($node)->{announced}->announce_kill(-s $node->logfile // 0);
 		return $original{kill9}->($node, @args);
+	};
+	# ... and a reload is over when it has been read
+	*PostgreSQL::Test::Cluster::reload = sub {
+		my ($node) = @_;
+		my $before = _ask($node, 'postgres', 'SELECT pg_conf_load_time()');
+		$original{reload}->($node);
+		_settings_read($node, $before);
+		return;
 	};
 	my $start = PostgreSQL::Test::Cluster->can('start');
 	*PostgreSQL::Test::Cluster::start = sub {
@@ -93,6 +139,25 @@ my %log;                        # of each server: its node and what was announce
 		check_logs() if !Test2::API::test2_stack()->top->isa('Test2::Hub::Subtest');
 		goto &$done_testing;
 	};
+}
+
+# scripts/test.sh has made a cluster once: the first one of a file is a copy of it.  Others
+# are not, since copies have one system identifier, by which taskq knows whose tasks it has.
+# From PostgreSQL 17 on its own module copies.
+sub _initdb_by_copy
+{
+	my ($init) = @_;
+	no warnings 'redefine';
+	my $run = \&PostgreSQL::Test::Utils::system_or_bail;
+	local *PostgreSQL::Test::Utils::system_or_bail = sub {
+		my ($program, @args) = @_;
+		my $template = $ENV{INITDB_TEMPLATE};
+		@_ = ('cp', '-a', $template, $args[1]) if $program eq 'initdb' && defined $template && "@args[0, 2 .. $#args]" eq '-D -A trust -N';
+		goto &$run;
+	};
+	$init->();
+	delete $ENV{INITDB_TEMPLATE};
+	return;
 }
 
 sub _log_of
@@ -130,6 +195,13 @@ sub expect_terminated
 {
 	my ($node, $sort, $times) = @_;
 	return expect_log($node, qr/ FATAL:  terminating background worker "taskq $sort" due to administrator command/, $times);
+}
+
+# ... whatever the standby's connection to a primary that is stopped, or that it leaves, says
+sub expect_primary_gone
+{
+	my ($standby) = @_;
+	return expect_log($standby, qr/^walreceiver\|\S+ FATAL:  /, [ 0, undef ]);
 }
 
 # What was expected until now does not come any more.
@@ -178,6 +250,49 @@ END
 	{
 		diag("server log: $_") foreach log_faults($log->{node});
 	}
+}
+
+# One query's output, also of a server that is just about to crash and start again.
+sub _ask
+{
+	my ($node, $db, $query) = @_;
+	for (my $end = time() + $PostgreSQL::Test::Utils::timeout_default;; sleep(0.1))
+	{
+		my ($ret, $stdout, $stderr) = $node->psql($db, $query);
+		return $stdout if $ret == 0;
+		die "$query: $stderr" if time() > $end;
+	}
+}
+
+# Waits until the server has read its settings after that time, and all of taskq's processes
+# have that are not in a task.  A session that begins has what the server has, and when that
+# was read.
+sub _settings_read
+{
+	my ($node, $before) = @_;
+	my $read = "SELECT pg_conf_load_time() <> '$before'";
+	$node->poll_query_until('postgres', $read) or die 'the server has not read its settings';
+	my @databases = split /\n/, _ask($node, 'postgres',
+		q{SELECT DISTINCT datname FROM pg_stat_activity WHERE backend_type = 'taskq dispatcher' UNION SELECT 'postgres'});
+	foreach my $database (@databases)
+	{
+		next if _ask($node, $database, q{SELECT to_regprocedure('taskq_internal.server()') IS NULL}) eq 't';
+		$node->poll_query_until($database, 'SELECT coalesce(settings_read >= pg_conf_load_time(), true) FROM taskq_internal.server()')
+		  or die "taskq's processes in $database have not read the settings";
+	}
+	return;
+}
+
+# Sets settings of the server (undef: as they were), and returns when taskq goes by them.
+sub configure
+{
+	my ($node, %settings) = @_;
+	foreach my $name (sort keys %settings)
+	{
+		$node->safe_psql('postgres', defined $settings{$name} ? "ALTER SYSTEM SET $name = '$settings{$name}'" : "ALTER SYSTEM RESET $name");
+	}
+	$node->reload;
+	return;
 }
 
 # A started cluster with taskq loaded and the extension in database postgres.
@@ -351,7 +466,7 @@ sub sql_ok
 	my ($node, $db, $query, $name) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	my $error =
-	  sql_error($node, $db, "SET statement_timeout = '20s';\n$query");
+	  sql_error($node, $db, "SET statement_timeout = '60s';\n$query");
 	return is($error, '', $name);
 }
 
@@ -382,6 +497,24 @@ sub context_switches
 	$status =~ /^voluntary_ctxt_switches:\s+(\d+)/m
 	  or die "no voluntary_ctxt_switches of $pid";
 	return $1;
+}
+
+# Whether processes come to rest: for so many seconds none of them wakes up, or all of them
+# together do less often than $most.  One that polls would give itself away at any time; what
+# went before may take its time to be over.
+sub sleep_on
+{
+	my ($seconds, $pids, $most) = @_;
+	my $end = time() + $PostgreSQL::Test::Utils::timeout_default;
+	while (time() < $end)
+	{
+		my @before = map { context_switches($_) } @$pids;
+		sleep($seconds);
+		my $woke = 0;
+		$woke += context_switches($_) - shift @before foreach @$pids;
+		return 1 if $woke < ($most // 1);
+	}
+	return 0;
 }
 
 1;
