@@ -35,10 +35,10 @@ if (($# == 0)); then
 	exit 2
 fi
 
-scratch=$(mktemp -d)
-command_pid=
-heartbeat_pid=
-stopping=
+# shellcheck source=examples/worker.inc.sh
+. "$(dirname "${BASH_SOURCE[0]}")/worker.inc.sh"
+
+command=("$@")
 
 # A query with variables :'name' set by -v; prints rows as tab-separated text.
 # psql takes them only from a file or standard input, and so no value ever is SQL.
@@ -58,7 +58,7 @@ claim() {
 	query "SELECT id, token, kind, attempt, encode(convert_to(coalesce(payload, 'null')::text, 'UTF8'), 'base64')
 		FROM taskq.task_claim(:'worker', string_to_array(nullif(:'queues', ''), ','), string_to_array(nullif(:'kinds', ''), ','),
 			lease => make_interval(secs => :lease), wait => '20 s')" \
-		-v worker="$name" -v queues="$queues" -v kinds="$kinds" -v lease="$lease" | tr -d '\n'
+		-v worker="$name" -v queues="$queues" -v kinds="$kinds" -v lease="$lease" | tr -d '\n' >"$scratch/claimed"
 }
 
 # Extends the lease three times in its length, and ends the command when it is
@@ -92,33 +92,12 @@ hand_in() {
 	done
 }
 
-end_helpers() {
-	[[ -z $heartbeat_pid ]] || kill "$heartbeat_pid" 2>/dev/null
-	[[ -z $heartbeat_pid ]] || wait "$heartbeat_pid" 2>/dev/null
-	heartbeat_pid=
-}
-
 run_task() {
 	local status payload
-	IFS=$'\t' read -r id token kind attempt payload <<<"$1"
-	echo "$name: task $id ($kind, attempt $attempt)" >&2
-	: >"$scratch/state"
+	IFS=$'\t' read -r id token kind attempt payload <"$scratch/claimed"
 	base64 -d <<<"$payload" >"$scratch/payload"
 
-	TASK_ID=$id TASK_KIND=$kind TASK_ATTEMPT=$attempt "${command[@]}" <"$scratch/payload" >"$scratch/result" 2>"$scratch/stderr" &
-	command_pid=$!
-	heartbeats "$command_pid" &
-	heartbeat_pid=$!
-	wait "$command_pid"
-	status=$?
-	# a signal for us has interrupted the wait: the trap has told the command to end
-	while kill -0 "$command_pid" 2>/dev/null; do
-		wait "$command_pid"
-		status=$?
-	done
-	command_pid=
-	end_helpers
-
+	run_command
 	if [[ $(<"$scratch/state") == lost ]]; then
 		echo "$name: the claim of task $id is lost" >&2
 	elif [[ -n $stopping && $status != 0 ]]; then
@@ -137,24 +116,8 @@ is_json() {
 	query "SELECT :'result'::jsonb IS NOT NULL" -v result="$(<"$scratch/result")" || echo f
 }
 
-stop() {
-	stopping=yes
-	[[ -z $command_pid ]] || kill -TERM "$command_pid" 2>/dev/null
+cannot_claim() {
+	cat "$scratch/error"
 }
 
-command=("$@")
-trap stop TERM INT
-trap 'end_helpers; rm -rf "$scratch"' EXIT
-while [[ -z $stopping ]]; do
-	# in the background, so that a signal need not wait for the poll to end
-	claim >"$scratch/claimed" &
-	if wait $!; then
-		if [[ -s $scratch/claimed ]]; then
-			run_task "$(<"$scratch/claimed")"
-			[[ -z $once ]] || break
-		fi
-	elif [[ -z $stopping ]]; then
-		cat "$scratch/error" >&2
-		sleep 1
-	fi
-done
+work
