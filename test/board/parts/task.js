@@ -1,0 +1,83 @@
+/* A task, and a workflow. */
+'use strict';
+
+const { count, fill, has, is, ok, open, press, sql, text, until, where, window_ } = require('../lib.js');
+
+module.exports = {
+	async task() {
+		const page = await window_('operator');
+		const running = sql("SELECT id FROM taskq.task_list('{\"kind\": \"board_long\", \"state\": \"running\"}', n => 1)");
+		await open(page, '#/task/' + running);
+		await has(page, 'Running on', 'main');
+		const at = () => page.$eval('progress.long', (node) => node.value);
+		await page.waitForSelector('progress.long');
+		const first = await at();
+		await until(async () => (await at()) > first, 'progress moves by itself');
+		await has(page, 'did step', '.log');
+		const lines = await count(page, '.log li');
+		await until(async () => (await count(page, '.log li')) > lines, 'the log follows');
+		await press(page, 'Cancel \u2026');
+		await fill(page, 'Reason', 'seen enough');
+		await press(page, 'Cancel it', 'dialog');
+		await has(page, 'seen enough', 'main');
+		await until(async () => sql("SELECT state FROM taskq.task_status('" + running + "')") === 'cancelled', 'a running one is cancelled');
+		await has(page, 'Retry \u2026', 'main');
+
+		const outside = sql("SELECT id FROM taskq.task_list('{\"kind\": \"board_outside\"}', 'oldest', n => 1)");
+		await open(page, '#/task/' + outside);
+		await has(page, 'Why is it not running?');
+		await has(page, 'no external worker asks for its tasks');
+		ok(await page.$$eval('table tr', (rows) => rows.some((row) => /^Waits\s/.test(row.innerText))), 'how long it waits');
+		await press(page, 'Priority \u2026');
+		await fill(page, 'Priority', '9');
+		await press(page, 'Set priority', 'dialog');
+		await until(async () => sql("SELECT priority FROM taskq.task_status('" + outside + "')") === '9', 'another priority');
+
+		const failed = sql("SELECT id FROM taskq.task_list('{\"kind\": \"board_hostile\", \"state\": \"failed\"}', n => 1)");
+		await open(page, '#/task/' + failed);
+		await has(page, '<img src=x onerror=', 'main');
+		await has(page, '<script>', 'main');
+		await has(page, 'Attempt 2', 'main');
+		is(await page.$$eval('table', (tables) => tables.find((one) => one.caption.textContent === 'Attempts').tBodies[0].rows.length), 2, 'its attempts in a table');
+		ok(await count(page, 'svg.times rect.failed') === 2 && await page.$eval('svg.times', (node) => /^2 attempts in /.test(node.getAttribute('aria-label'))), '... and drawn');
+		await has(page, 'the detail of it', 'main');
+		ok(/Context\s+PL.pgSQL function/.test(await text(page, 'main')), 'what is where it was is named');
+		is(await page.evaluate(() => [document.querySelectorAll('main img, main script, main iframe').length, window.hacked === undefined]), [0, true], 'hostile texts are texts');
+		await press(page, 'Retry \u2026');
+		await fill(page, 'Payload', '{"well": true}');
+		await press(page, 'Retry it', 'dialog');
+		await until(async () => /#\/task\//.test(await where(page)) && !(await where(page)).includes(failed), 'a retry opens the new one');
+		await has(page, 'retry of', 'main');
+		await has(page, 'completed successfully', 'main');
+		await open(page, '#/task/' + failed);
+		await has(page, 'Retries', 'main');
+
+		await open(page, '#/task/00000000-0000-7000-8000-000000000000');
+		await has(page, 'does not exist', 'main');
+		await page.browserContext().close();
+	},
+
+	async workflow() {
+		const page = await window_('operator');
+		const id = sql("SELECT workflow FROM taskq.task WHERE kind = 'board_step' LIMIT 1");
+		await open(page, '#/workflow/' + id);
+		await until(async () => (await count(page, 'svg.graph a')) === 4, 'a graph of four steps');
+		is(await count(page, 'svg.graph .arrow'), 4, '... and what waits for what');
+		await has(page, 'Retry what failed', 'main');
+		sql("UPDATE board.model SET there = true");
+		await press(page, 'Retry what failed');
+		await until(async () => /\u2713 completed/.test(await text(page, 'main .card')) || /completed/.test(await text(page, 'main .card')), 'what failed is done again');
+		await open(page, '#/workflows');
+		await has(page, 'board_analysis', 'main tbody');
+		await until(async () => (await count(page, 'main a[href="#/workflow/' + id + '"]')) === 1, 'workflows of late');
+		await press(page, 'Submit \u2026', 'tr[data-key=board_analysis]');
+		await fill(page, 'Title', 'by hand');
+		await press(page, 'Submit it', 'dialog');
+		await has(page, 'Workflow by hand', 'h1');
+		await has(page, '100 % of 4 steps', 'main');
+		await page.$eval('svg.graph a', (node) => node.focus());
+		await page.keyboard.press('Enter');
+		await until(async () => /^#\/task\//.test(await where(page)), 'a step is a link to its task');
+		await page.browserContext().close();
+	},
+};
