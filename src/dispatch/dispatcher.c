@@ -412,18 +412,19 @@ tell_version(bool ready)
 		taskq_store_report_version(LOG);
 }
 
-/* Is the extension here, and are we wanted? */
+/* Is the extension here (*ready), and are we wanted? */
 static bool
-serves_here(void)
+serves_here(bool *ready)
 {
-	bool		ready;
+	bool		wanted;
 
 	taskq_pass_begin();
-	ready = taskq_store_ready() &&
+	*ready = taskq_store_ready();
+	wanted = *ready &&
 		taskq_database_enabled(get_database_name(MyDatabaseId));
-	tell_version(ready);
+	tell_version(*ready);
 	taskq_pass_commit();
-	return ready;
+	return wanted;
 }
 
 /*
@@ -675,24 +676,14 @@ run_chore(int which)
 
 /*
  * Write what tasks have logged in a database that taskq.databases does not
- * name any more, before it is forgotten; false if that can't be.  If it is
- * done, a line that comes later calls us.
+ * name any more; false if something is left, to be tried again.  If nothing
+ * is, a line that comes later calls us.
  */
 static bool
-write_logs_before_we_go(void)
+all_is_logged(void)
 {
-	bool		ready;
-
-	taskq_pass_begin();
-	ready = taskq_store_ready();
-	taskq_pass_commit();
-	for (int i = 0; i < LAST_PASSES && ready; i++)
-	{
-		if (taskq_ring_quiet(taskq_dispatcher.db))
-			return true;
-		run_chore(CHORE_LOGS);
-	}
-	return false;
+	run_chore(CHORE_LOGS);
+	return taskq_ring_quiet(taskq_dispatcher.db);
 }
 
 /* The settings again, if somebody has told the server to read them. */
@@ -728,6 +719,7 @@ void
 taskq_dispatcher_main(Datum arg)
 {
 	TaskqProcessArgs args;
+	bool		ready;
 
 	taskq_process_begin(&args);
 	if (!dispatcher_attach(args.dbid))
@@ -755,9 +747,11 @@ taskq_dispatcher_main(Datum arg)
 		taskq_dispatcher.wake_at = taskq_dispatcher.due_at = DT_NOEND;
 
 		run_chore(CHORE_FIND);
-		if (!serves_here())
+		if (!serves_here(&ready))
 		{
-			if (forget_database(write_logs_before_we_go()))
+			if (ready && !all_is_logged())
+				sleep_till_due();
+			else if (forget_database(ready))
 				break;
 			continue;
 		}

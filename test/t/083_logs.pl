@@ -149,8 +149,25 @@ configure($node, 'taskq.databases' => 'another');
 poll("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'taskq dispatcher')", '... when its database is taken away');
 open_gate($node, $db, 'shut');
 is(wait_task($node, $db, $shut), 'completed', '... it goes on');
-configure($node, 'taskq.databases' => undef);
 is(counts($shut), '500|500|0', '... and none of its lines is lost');
+
+# ... nor where they can't be written at once: who came to write them stays until he has
+
+my $there = "EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'taskq dispatcher')";
+configure($node, 'taskq.databases' => undef);
+$shut = submit($node, $db, 'talk', '{"n": 100, "gate": "barred"}');
+poll("SELECT message = 'at the gate' FROM taskq.task_status('$shut')", 'another is about to log');
+configure($node, 'taskq.databases' => 'another');
+poll("SELECT NOT $there", '... and its database is taken away, too');
+say("BEGIN; LOCK TABLE $tables IN EXCLUSIVE MODE");
+open_gate($node, $db, 'barred');
+is(wait_task($node, $db, $shut), 'completed', '... while its lines cannot be written');
+poll("SELECT $there", '... which a dispatcher waits for');
+is(counts($shut), '100|100|0', '... they are all there meanwhile');
+say('ROLLBACK');
+poll("SELECT NOT EXISTS (SELECT FROM taskq_internal.ring_lines()) AND NOT $there", '... writes, and goes');
+is(counts($shut), '100|100|0', '... and they are there then');
+configure($node, 'taskq.databases' => undef);
 
 # --- a database that is dropped, with lines that can't be written
 
