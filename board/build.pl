@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
 # Puts the board together: page.html, board.css and js/*.js in the order of their names become
-# one page without anything to load.
+# one page without anything to load, and without leading tabs and what lines are comments only.
 #
 #   build.pl sql      the part of the install script that makes taskq.board()
 #   build.pl html     the page as a file, for another address: board.html?api=http://...
@@ -18,14 +18,24 @@ sub slurp
 	return <$in>;
 }
 
+# Refused is what goes on in the next line and would be another one: texts, a comment behind a statement.
+sub lean
+{
+	my ($text) = @_;
+	die "a text may go on in the next line: $1\n" if $text =~ /^(.*(?:`|\\$).*)$/m;
+	$text =~ s{^\s*/\*(?:(?!\*/).)*\*/[ \t]*\n}{}gms;
+	die "a comment goes on in the next line: $1\n" if $text =~ m{^(.*/\*(?!.*\*/).*)$}m;
+	return $text =~ s/^\s+//gmr;
+}
+
 sub hash
 {
 	my $sum = sha256_base64($_[0]);
 	return "'sha256-" . $sum . '=' x (-length($sum) % 4) . "'";
 }
 
-my $css = slurp('board.css');
-my $js = join("\n", "'use strict';\n(() => {", (map { slurp($_ =~ s{^\Q$FindBin::RealBin\E/}{}r) } sort glob("$FindBin::RealBin/js/*.js")), "})();\n");
+my $css = lean(slurp('board.css'));
+my $js = join("\n", "'use strict';\n(() => {", (map { lean(slurp($_ =~ s{^\Q$FindBin::RealBin\E/}{}r)) } sort glob("$FindBin::RealBin/js/*.js")), "})();\n");
 die "the script ends the element it is in\n" if $js =~ m{</script}i || $css =~ m{</style}i;
 my $page = slurp('page.html');
 $page =~ s{/\* css \*/}{$css};

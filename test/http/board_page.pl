@@ -38,6 +38,19 @@ named_ok($file, $meta, 'the file');
 my $page = $file =~ s{<meta http-equiv="Content-Security-Policy"[^>]*>\n}{}r;
 cmp_ok(length($page), '<', 150_000, 'the page is below 150 kB');
 
+unlike($page, qr{^[ \t]|^/\*}m, '... without the tabs and comments of its sources');
+
+# What that would change is refused.
+foreach my $case ([ "const a = `x\n\t`;\n", qr{a text may go on in the next line: const a = `x} ], [ "const a = 'x\\\n\t';\n", qr{a text may go on in the next line: const a = 'x} ],
+	[ "f(); /* on and\n\t/* on */\n", qr{a comment goes on in the next line: f\(\); /\* on and} ])
+{
+	my ($more, $refused) = @$case;
+	my $copy = PostgreSQL::Test::Utils::tempdir();
+	system("cp -r '$ENV{TESTDIR}/../board/.' '$copy'") == 0 or die 'no copy';
+	append_to_file("$copy/js/00_dom.js", $more);
+	command_fails_like([ "$copy/build.pl", 'html' ], $refused, 'refused: ' . $more =~ s/\n.*//sr);
+}
+
 $site->each_gateway(sub {
 	my ($served, %header);
 	foreach my $url ('/rpc/board', '/board', '/board?x=1')
