@@ -90,6 +90,8 @@ const AT = Object.fromEntries(Object.entries({
 	exact: { year: 'numeric', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3, timeZoneName: 'short' },
 }).map(([name, options]) => [name, new Intl.DateTimeFormat(undefined, options)]));
 
+const ZONE = AT.exact.resolvedOptions().timeZone;
+
 /* To the millisecond, with its zone. */
 function exact(text) {
 	return AT.exact.format(new Date(text));
@@ -117,8 +119,7 @@ document.addEventListener('click', (event) => {
 });
 
 function zone() {
-	const { timeZone } = AT.exact.resolvedOptions();
-	return ['Times are of ' + timeZone + '. ', h('button', { type: 'button', 'aria-pressed': String(exactly), click: (event) => {
+	return ['Times are of ' + ZONE + '. ', h('button', { type: 'button', 'aria-pressed': String(exactly), click: (event) => {
 		exactly = !exactly;
 		event.currentTarget.setAttribute('aria-pressed', String(exactly));
 		showTimes(document.querySelectorAll('time[title]'), exactly);

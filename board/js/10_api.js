@@ -93,6 +93,9 @@ const api = {
 		const token = options.token || api.token;
 		if (token)
 			headers.Authorization = 'Bearer ' + token;
+		/* of texts that the server makes */
+		if (ZONE)
+			headers.Prefer = (headers.Prefer ? headers.Prefer + ', ' : '') + 'timezone=' + ZONE;
 		if (options.body !== undefined)
 			headers['Content-Type'] = 'application/json';
 		const late = AbortSignal.timeout(PATIENCE);

@@ -29,7 +29,7 @@ $site->sql(q{
 		SELECT jsonb_build_object('role', current_user, 'session', session_user, 'claims', current_setting('request.jwt.claims')::jsonb,
 			'method', current_setting('request.method'), 'path', current_setting('request.path'),
 			'header', current_setting('request.headers')::jsonb -> 'x-taskq-id', 'cookies', current_setting('request.cookies')::jsonb,
-			'read_only', current_setting('transaction_read_only'), 'search_path', current_setting('search_path')) $$;
+			'read_only', current_setting('transaction_read_only'), 'search_path', current_setting('search_path'), 'zone', current_setting('TimeZone')) $$;
 	CREATE FUNCTION tried.writes(note text, again int DEFAULT 1) RETURNS int LANGUAGE sql AS
 		$$ INSERT INTO tried.effect SELECT note FROM generate_series(1, again); SELECT again $$;
 	CREATE FUNCTION tried.whole(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT jsonb_build_object('whole', $1) $$;
@@ -126,6 +126,10 @@ $site->each_gateway(sub {
 	is_deeply($said, { whole => [ { a => 1 }, { a => 2 } ] }, '... one of objects that are alike is not');
 	($status, $headers, $said) = tried(GET => '/rpc/pairs?n=3&limit=1', 'alice', undef, { Prefer => 'count=exact' });
 	is_deeply([ $status, $headers->{'content-range'} ], [ 206, '0-0/3' ], 'what a function returns is counted');
+
+	# the client's zone, for one request
+	is_deeply([ map { (tried(GET => '/rpc/situation', 'alice', undef, { Prefer => $_ }))[2]{zone} } 'timezone=America/St_Johns', 'count=exact, timezone=Asia/Tokyo', 'timezone=Nowhere/At_All', 'count=exact' ],
+		[ 'America/St_Johns', 'Asia/Tokyo', ($site->sql('SHOW TimeZone')) x 2 ], 'times are in the zone that the client prefers, if there is such a one');
 
 	# what functions say of the answer
 	($status, $headers, $said) = tried(GET => '/rpc/answers?status=202', 'alice');

@@ -138,6 +138,8 @@ class Database:
         for schema, name, _, rowtype, columns, types in cur.fetchall():
             self.relations[schema, name] = dict(zip(columns, types))
             self.types[schema, name] = rowtype
+        cur.execute('SELECT name FROM pg_timezone_names')
+        self.zones = {name for name, in cur.fetchall()}
 
     def listen(self):
         while True:
@@ -406,7 +408,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             headers[name.lower()] = value
         cookies = dict(c.strip().partition('=')[::2] for c in headers.pop('cookie', '').split(';') if '=' in c)
         extra = [s.strip() for s in self.conf['db-extra-search-path'].split(',') if s.strip()]
+        zone = self.prefer.get('timezone')
         return {'search_path': ', '.join(identifier(s) for s in [self.schema] + extra), 'role': self.role,
+                **({'TimeZone': zone} if zone in self.db.zones else {}),
                 'request.jwt.claims': json.dumps(self.claims, separators=(',', ':'), ensure_ascii=False),
                 'request.method': self.command, 'request.path': self.url_path,
                 'request.headers': json.dumps(headers, ensure_ascii=False), 'request.cookies': json.dumps(cookies)}

@@ -40,6 +40,26 @@ module.exports = {
 		await page.browserContext().close();
 	},
 
+	async zones() {
+		/* of texts, which the server makes */
+		const id = sql("SELECT taskq.task_submit('board_quick', run_at => '2035-07-01 12:00+00')");
+		const page = await window_('operator');
+		for (const [zone, words] of [['America/St_Johns', '2035-07-01 09:30:00-02:30'], ['Asia/Tokyo', '2035-07-01 21:00:00+09']]) {
+			await page.emulateTimezone(zone);
+			await open(page, '#/task/' + id);
+			await has(page, words, 'main ol');
+		}
+		await page.emulateTimezone('');
+		await page.evaluateOnNewDocument(() => {
+			const of = Intl.DateTimeFormat.prototype.resolvedOptions;
+			Intl.DateTimeFormat.prototype.resolvedOptions = function() { return { ...of.call(this), timeZone: 'Nowhere/At_All' }; };
+		});
+		await open(page, '#/task/' + id);
+		await has(page, '2035-07-01 ', 'main ol');
+		await page.browserContext().close();
+		sql("SELECT taskq.task_cancel('" + id + "')");
+	},
+
 	async times() {
 		const page = await window_('operator');
 		await page.emulateTimezone('Asia/Kolkata');
