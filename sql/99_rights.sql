@@ -52,7 +52,7 @@ $$;
 
 REVOKE ALL ON TYPE taskq.handler FROM PUBLIC;
 
-GRANT EXECUTE ON FUNCTION taskq.board() TO taskq_user, taskq_web, taskq_worker, taskq_developer, taskq_operator, taskq_monitor;
+GRANT EXECUTE ON FUNCTION taskq.board(), taskq.rights(), taskq_internal.session_rights() TO taskq_user, taskq_web, taskq_worker, taskq_developer, taskq_operator, taskq_monitor;
 GRANT USAGE ON SCHEMA taskq TO taskq_user, taskq_web, taskq_worker, taskq_developer, taskq_operator, taskq_monitor;
 GRANT SELECT ON taskq.task, taskq.task_attempt, taskq.task_log, taskq.queue, taskq.worker, taskq.link
 	TO taskq_user, taskq_web, taskq_worker, taskq_operator, taskq_monitor;

@@ -27,6 +27,7 @@
 #include "catalog/namespace.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "store/claims.h"
 #include "store/rights.h"
@@ -482,6 +483,30 @@ taskq_require_steer(const TaskqLaneDef *lane, TaskqRow *row, const char *verb)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to %s task %s", verb, taskq_id_text(DatumGetUUIDP(taskq_row_value(row, id)))),
 				 errhint("That is for the role that submitted the task, the role it runs as, and members of taskq_operator or, for their tenant, taskq_tenant_operator.")));
+}
+
+PG_FUNCTION_INFO_V1(taskq_session_rights);
+
+/*
+ * taskq_session_rights - session_rights(): whether the caller steers all, and
+ * its tenant's, sees all, and whose tasks alone it has to do with
+ */
+Datum
+taskq_session_rights(PG_FUNCTION_ARGS)
+{
+	const char *tenant = taskq_tenant_only();
+	Datum		values[4];
+	bool		nulls[4] = {false};
+	TupleDesc	desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = BoolGetDatum(taskq_steers_all());
+	values[1] = BoolGetDatum(operates_tenant());
+	values[2] = BoolGetDatum(taskq_steers_all() || member_of("taskq_monitor"));
+	nulls[3] = tenant == NULL;
+	values[3] = nulls[3] ? (Datum) 0 : CStringGetTextDatum(tenant);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }
 
 /* ---- views ---- */
