@@ -352,7 +352,7 @@ claim_keyed(int slotno, int index, TaskqRound *round, int max)
 		reserve(slot, slotno, index, lane, round->found, n);
 	slot->nkeys = round->nkeys;
 	memcpy(slot->keys, round->keys, round->nkeys * sizeof(TaskqSlotKey));
-	taskq_round_keep(round);
+	taskq_round_keep(round, slot);
 	taskq_round_end(round, lane);
 	return n;
 }

@@ -335,14 +335,19 @@ taskq_round_end(TaskqRound *round, TaskqLane *lane)
 	lane->scanner = -1;
 }
 
-/* The rows of this worker's batch. */
+/* The rows of one batch of this worker's. */
 static TaskqKeyed kept[TASKQ_BATCH_MAX];
 static int	nkept = 0;
+static uint32 kept_batch;
 
-/* taskq_round_keep - what was found is this worker's batch */
+/*
+ * taskq_round_keep - what was found is the batch of this worker, whose slot it
+ * is
+ */
 void
-taskq_round_keep(const TaskqRound *round)
+taskq_round_keep(const TaskqRound *round, const TaskqSlot *slot)
 {
+	kept_batch = slot->batch;
 	nkept = round->nfound;
 	memcpy(kept, round->rows, nkept * sizeof(TaskqKeyed));
 }
@@ -370,6 +375,9 @@ taskq_round_tidy(const TaskqSlot *slot)
 {
 	int			n = 0;
 
+	/* those of a batch that was given back are still to be claimed */
+	if (slot->batch != kept_batch)
+		nkept = 0;
 	if (nkept == 0)
 		return;
 	taskq_store_begin();

@@ -38,7 +38,7 @@ extern void taskq_round_look(TaskqRound *round);
 extern void taskq_round_next(TaskqRound *round);
 extern int	taskq_round_take(TaskqRound *round);
 extern void taskq_round_end(TaskqRound *round, TaskqLane *lane);
-extern void taskq_round_keep(const TaskqRound *round);
+extern void taskq_round_keep(const TaskqRound *round, const TaskqSlot *slot);
 extern void taskq_round_tidy(const TaskqSlot *slot);
 extern int	taskq_round_room(Oid dbid, int32 id, int max);
 extern int	taskq_round_list(int32 lane, int max, TaskqRef *found);

@@ -107,6 +107,28 @@ $node->safe_psql($db, q{SELECT taskq.queue_resume('held')});
 is(wait_task($node, $db, $task), 'completed', '... when that may be');
 $node->safe_psql($db, q{SELECT taskq.queue_pause('held')});
 
+# --- what a worker found with a key is given back, and the next it takes has none
+
+$node->safe_psql($db, 'CREATE ROLE single LOGIN IN ROLE taskq_user');
+my $single = sub { return as_role($node, $db, 'single', "SELECT taskq.task_submit('short', $_[0])") };
+is(wait_task($node, $db, $single->(q{priority => 9})), 'completed', 'a role has one worker');
+my $submitter = $node->background_psql($db, on_error_stop => 1, extra_params => [ '-U', 'single' ]);
+chomp(my $given_back = $submitter->query_safe(q{BEGIN; SELECT taskq.task_submit('short', concurrency_key => 'given back')}));
+# who looks for tasks with keys stands behind the holder
+$holder->query_until(qr/begins/, q{
+	\echo begins
+	BEGIN; LOCK TABLE taskq_internal.keyed;
+});
+waits('client backend', 'the table of tasks with keys is about to be locked');
+$submitter->query_safe('COMMIT');
+waits('taskq worker', '... a worker looks for one');
+my $before = $single->(q{priority => 9});
+$node->safe_psql($db, q{SELECT taskq.queue_define('other')});
+$holder->query_safe('COMMIT');
+is(wait_task($node, $db, $before), 'completed', '... and when definitions have changed meanwhile runs another one first');
+is(wait_task($node, $db, $given_back), 'completed', '... and then that');
+$submitter->quit;
+
 # --- limits are changed by a prepared transaction
 
 my $define = q{SELECT taskq.kind_define('rated', 'short_work(jsonb)', rate => %d, rate_period => '1 h')};
