@@ -378,9 +378,10 @@ add_unfinished(TaskqListing *listing)
 	/* also what is given back just now */
 	taskq_merge_add_ids(merge, more_held, 0, NULL, &listing->range, 0);
 	if (timed)
+	{
 		taskq_merge_add_ids(merge, more_timers, 0, NULL, &listing->range, 0);
-	if (wants(listing, "scheduled"))
 		taskq_merge_add_label(merge, taskq_label_held(), &listing->range, 0);
+	}
 	if (wants(listing, "blocked"))
 		taskq_merge_add_ids(merge, more_blocked, 0, NULL, &listing->range, 0);
 	if (!wants(listing, "pending") && !wants(listing, "reserved"))

@@ -64,7 +64,8 @@ taskq_row_is_held(const TaskqRow *row)
 {
 	char		state = DatumGetChar(taskq_row_value(row, state));
 
-	return (state == TASKQ_SCHEDULED || state == TASKQ_BLOCKED) &&
+	return (state == TASKQ_SCHEDULED || state == TASKQ_RETRYING ||
+			state == TASKQ_BLOCKED) &&
 		!taskq_row_isnull(row, run_at) &&
 		DatumGetTimestampTz(taskq_row_value(row, run_at)) == DT_NOEND;
 }

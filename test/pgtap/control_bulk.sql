@@ -1,6 +1,6 @@
 -- Many tasks at once: clearing queues, bulk actions by list and by filter.
 \ir include/prologue.psql
-SELECT plan(61);
+SELECT plan(63);
 
 CREATE ROLE bulk_alice LOGIN;
 CREATE ROLE bulk_bob LOGIN;
@@ -14,7 +14,7 @@ GRANT SELECT ON bulk_may TO PUBLIC;
 CREATE FUNCTION bulk_try(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN IF NOT (SELECT yes FROM public.bulk_may) THEN RAISE EXCEPTION 'not yet'; END IF; RETURN p; END $$;
 SELECT taskq.kind_define('bulk_a', 'echo(jsonb)', queue => 'bulk'), taskq.kind_define('bulk_b', 'echo(jsonb)', queue => 'bulk'),
 	taskq.kind_define('bulk_c', 'echo(jsonb)', queue => 'bulk', cancellable => false), taskq.kind_define('bulk_gate', 'wait_at_gate(jsonb)', queue => 'bulk'),
-	taskq.kind_define('bulk_try', 'bulk_try(jsonb)', max_attempts => 1), taskq.kind_define('bulk_outside', queue => 'bulk_outside') \g /dev/null
+	taskq.kind_define('bulk_try', 'bulk_try(jsonb)', max_attempts => 1), taskq.kind_define('bulk_back', 'bulk_try(jsonb)', backoff => '1 h'), taskq.kind_define('bulk_outside', queue => 'bulk_outside') \g /dev/null
 SELECT taskq.queue_define('bulk') \g /dev/null
 
 -- what a clear does
@@ -64,6 +64,11 @@ SELECT is((b.success, b.status)::text, '(t,scheduled)', 'priority') FROM taskq.t
 SELECT is((b.success, b.status)::text, '(t,pending)', 'run now') FROM taskq.task_bulk('run_now', ARRAY[:'held'::uuid]) b;
 SELECT is((state, priority)::text, '(pending,7)', '... both are done') FROM taskq.task_status(:'held');
 SELECT is((b.success, b.status, b.error->>'sqlstate', b.error->>'context')::text, '(f,pending,PT409,)', 'one that fails tells its state') FROM taskq.task_bulk('run_now', ARRAY[:'held'::uuid]) b;
+SELECT taskq.task_submit('bulk_back') AS back \gset
+CALL wait_state(:'back', 'retrying');
+SELECT taskq.task_reschedule(:'back', 'infinity') \g /dev/null
+SELECT is((SELECT string_agg(id::text, ',') FROM taskq.task_list('{"state": "retrying"}')), :'back', 'what is to be tried again, and is held, is listed');
+SELECT is((SELECT string_agg(concat_ws(' ', b.task_id, b.success, b.status), ',') FROM taskq.task_bulk('run_now', filter => '{"kind": "bulk_back"}') b), :'back' || ' t pending', '... and found by a filter');
 SELECT array_agg(taskq.task_submit('bulk_try')) AS ids FROM generate_series(1, 2) \gset
 SELECT taskq.task_wait_all(:'ids') \g /dev/null
 UPDATE bulk_may SET yes = true;
