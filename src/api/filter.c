@@ -110,6 +110,10 @@ holder(const TaskqFilter *filter, TaskqRow *row, Held *scratch)
 	}
 	if (!taskq_task_held(row, &live))
 		return NULL;
+	/* put off meanwhile: the worker that has set it aside leaves it alone */
+	if (!live.running && taskq_row_state(row) != TASKQ_PENDING &&
+		taskq_row_state(row) != TASKQ_RUNNING)
+		return NULL;
 	scratch->running = live.running;
 	scratch->slot = live.slot;
 	scratch->started_at = live.started_at;

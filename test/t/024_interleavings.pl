@@ -144,8 +144,11 @@ kill('STOP', $dispatcher) if $dispatcher;
 	q{SELECT taskq.task_submit_many('busy', ARRAY['{"s": 4}', '{"s": 0}']::jsonb[])});
 SKIP:
 {
-	skip 'the batch was not taken as a whole', 2
+	skip 'the batch was not taken as a whole', 3
 	  if !$node->poll_query_until($db, "SELECT state = 'reserved' FROM taskq.task_status('$batch[1]')");
+	$node->safe_psql($db, "SELECT taskq.task_reschedule('$batch[1]', 'infinity')");
+	is(sql($node, $db, q{SELECT string_agg(concat_ws(' ', task_id, success, status), ',') FROM taskq.task_bulk('run_now', filter => '{"kind": "busy"}')}),
+		"$batch[1] t pending", 'a reserved task that is held is found by who lets all run that are');
 	my $waiter = session();
 	$waiter->{in} .= "SELECT state FROM taskq.task_wait('$batch[1]', '60 s');\n";
 	$waiter->{h}->pump_nb;
