@@ -372,10 +372,17 @@ any_ended(const SavePlan *plan)
 static void
 write_long(SavePlan *plan)
 {
+	int			tidied = -1;
+
 	for (int i = 0; i < ngiven; i++)
 	{
-		if (!is_long(plan, &given[i]))
-			taskq_ready_tidy(given[i].lane);
+		if (is_long(plan, &given[i]) ||
+			(tidied >= 0 && given[tidied].lane == given[i].lane))
+			continue;
+		taskq_ready_tidy(given[i].lane);
+		/* the same lane may come again, after another one */
+		CommandCounterIncrement();
+		tidied = i;
 	}
 	for (int i = 0; i < plan->nlong; i++)
 	{

@@ -36,6 +36,14 @@ sub finish
 		 WHERE l.waiting > 0 OR (l.running > 0 AND d.kind <> 'gate') OR l.running > 1");
 }
 
+# So many of a kind go through its gate, past those that run.
+sub pass_by
+{
+	my ($n, $kind) = @_;
+	$node->safe_psql($db, "SELECT count(*) FROM taskq.task_submit_many('$kind', array_fill('{\"gate\": \"open\"}'::jsonb, ARRAY[$n]))");
+	return $node->poll_query_until($db, "SELECT NOT EXISTS (SELECT FROM taskq.task WHERE kind = '$kind' AND state = 'pending')");
+}
+
 # Rows of the tasks' leaves that were read by whatever way.
 sub rows_read
 {
@@ -134,13 +142,40 @@ $node->restart;
 is(wait_task($node, $db, submit($node, $db, 'short')), 'completed', 'a restart');
 ok($node->poll_query_until($db, 'SELECT count(*) = 0 FROM taskq_internal.ready'), '... leaves no record of it');
 
+# --- several of one transaction that are in hand for long
+
+$node->safe_psql($db, q{SELECT taskq.kind_define('crew', 'gate_work(jsonb)', batch => true)});
+my $crew = "kind = 'crew' AND state = 'running'";
+my $waiting;
+foreach my $try (1 .. 40)
+{
+	pass_by(2000, 'crew');
+	$node->safe_psql($db, qq{SELECT count(*) FROM taskq.task_submit_many('crew', array_fill('{"gate": "open"}'::jsonb, ARRAY[20])
+		|| '{"gate": "c$try"}'::jsonb)});
+	$waiting = sql($node, $db, "SELECT id FROM taskq.task WHERE kind = 'crew' AND payload->>'gate' = 'c$try'");
+	$node->poll_query_until($db, "SELECT message = 'at the gate' FROM taskq.task_status('$waiting')");
+	last if sql($node, $db, "SELECT count(*) > 2 FROM taskq.task WHERE $crew") eq 't';
+	open_gate($node, $db, "c$try");
+	wait_task($node, $db, $waiting);
+}
+ok($node->poll_query_until($db, "SELECT count(*) > 2 AND bool_or(duration > '1 s') FROM taskq.task WHERE $crew"),
+	'some that share a transaction run for long');
+ok(pass_by(3000, 'crew'), '... many of their kind pass them');
+ok($node->poll_query_until($db, "SELECT count(*) > 2 FROM taskq_internal.ready WHERE due = '-infinity'"), '... which they do not keep from being saved');
+open_gate($node, $db, $_) foreach sql($node, $db, "SELECT payload->>'gate' FROM taskq.task WHERE id = '$waiting'");
+is(wait_task($node, $db, $waiting), 'completed', '... they end');
+chomp(my $new = submit($node, $db, 'crew', '{"gate": "open"}'));
+ok(pass_by(3000, 'crew'), '... many more run');
+ok(wait_saved('crew', $new), '... which is saved');
+is(sql($node, $db, "SELECT count(*) FROM taskq_internal.ready WHERE due = '-infinity'"), '0', '... and they leave no record');
+
 # --- a due task, older than what is saved, is in hand
 
 my $old = submit($node, $db, 'gate', '{"gate": "b"}', "delay => '1 s'");
 ok(finish(3000, 'gate', '{"gate": "open"}'), 'many pass one that waits for its time');
 ok(wait_saved('gate', $old), '... which is saved past');
 wait_state($node, $db, $old, 'running');
-chomp(my $new = submit($node, $db, 'gate', '{"gate": "open"}'));
+chomp($new = submit($node, $db, 'gate', '{"gate": "open"}'));
 ok(finish(3000, 'gate', '{"gate": "open"}'), 'many more pass it when it runs');
 ok(wait_saved('gate', $new), '... and it keeps nothing from being saved');
 is(sql($node, $db, "SELECT count(*) FROM taskq_internal.ready WHERE due = '-infinity'"), '0', '... nor needs another record');

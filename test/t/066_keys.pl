@@ -105,7 +105,7 @@ $node->safe_psql($db, q{SELECT taskq.kind_define('gate', 'gate_work(jsonb)')});
 # Rows of the index that were read, when everybody has told his share.
 sub reads
 {
-	$node->poll_query_until($db, q{SELECT bool_and(state = 'idle') FROM taskq.worker WHERE kind IS DISTINCT FROM 'gate'}) or die;
+	$node->poll_query_until($db, q{SELECT NOT EXISTS (SELECT FROM taskq.worker WHERE kind IS DISTINCT FROM 'gate' AND state <> 'idle')}) or die;
 	wait_idle_workers();
 	return sql($node, $db, q{SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'keyed_pkey'});
 }
