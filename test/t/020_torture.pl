@@ -31,7 +31,8 @@ my $db = 'postgres';
 
 # All of it is on purpose, but nothing else.
 expect_crashes($node, [ 1, undef ]);
-expect_terminated($node, '\w+', [ 1, undef ]);
+# whom chance terminates says so; it need not be anybody in a short run
+expect_terminated($node, '\w+', [ 0, undef ]);
 # what an interrupted REINDEX CONCURRENTLY has left
 expect_log($node, qr/XX002 WARNING:  cannot reindex invalid index/, [ 0, undef ]);
 
