@@ -168,8 +168,9 @@ claim_one(const TaskqExternalClaim *claim, int32 found_in,
 	lease.timer = change.started_at + Min(lease.until, lease.deadline) -
 		taskq_steady_now();
 	lease.updated_at = change.started_at;
-	taskq_lease_insert(&lease);
 	taskq_timer_insert(lease.timer, id, lane->id);
+	/* who ends it in the same command sees both */
+	taskq_lease_insert(&lease);
 	taskq_note_claimed(lane);
 	taskq_note_due(lease.timer);
 	return_claimed(rsinfo, &row, lane, kind, &lease, &previous);

@@ -1,6 +1,6 @@
 -- Tasks for programs outside of the server: claim, heartbeat, end, lose.
 \ir include/prologue.psql
-SELECT plan(94);
+SELECT plan(95);
 
 CREATE ROLE ext_user LOGIN;
 CREATE ROLE ext_worker LOGIN;
@@ -295,5 +295,12 @@ SELECT is(error_of(format('SELECT taskq.task_complete_many(%L)', r)), '22023', r
 FROM unnest(ARRAY['{}', '[1]', '[{"id": "x"}]', '[{"id": "x", "token": "x", "colour": 1}]', '[{"id": "x", "token": "x", "result": 1, "error": "e"}]']) r;
 SELECT is(error_of(format('SELECT taskq.task_complete_many(%L)', (SELECT jsonb_agg(jsonb_build_object('id', n, 'token', n)) FROM generate_series(1, 1001) n))), '22023', 'more than a thousand');
 SELECT is(error_of('SELECT taskq.task_complete_many(NULL)'), '22023', 'null');
+
+-- claimed and ended by one command
+RESET SESSION AUTHORIZATION;
+SELECT taskq.kind_define('ext_once') \g /dev/null
+SELECT taskq.task_submit('ext_once') AS once \gset
+SELECT taskq.task_complete(c.id, c.token) FROM taskq.task_claim('tester', kinds => '{ext_once}') c \g /dev/null
+SELECT is((state_of(:'once'), (SELECT count(*) FROM taskq_internal.timer WHERE id = :'once'))::text, '(completed,0)', 'what is claimed and ended by one command leaves no timer');
 
 SELECT * FROM finish();
