@@ -29,9 +29,8 @@ my $node = taskq_node(
 	'checkpoint_timeout' => '30s');
 my $db = 'postgres';
 
-# All of it is on purpose, but nothing else.
-expect_crashes($node, [ 1, undef ]);
-# whom chance terminates says so; it need not be anybody in a short run
+# All of it is on purpose, but nothing else; as chance has it, in a short run there may be none.
+expect_crashes($node, [ 0, undef ]);
 expect_terminated($node, '\w+', [ 0, undef ]);
 # what an interrupted REINDEX CONCURRENTLY has left
 expect_log($node, qr/XX002 WARNING:  cannot reindex invalid index/, [ 0, undef ]);
