@@ -144,6 +144,7 @@ const api = {
 	/* What is kept is kept for one address: it goes to no other one. */
 	setToken(token, keep) {
 		api.token = token;
+		RIGHTS.clear();
 		kept((store) => {
 			store.removeItem('taskq.token ' + api.base);
 			if (token && keep)

@@ -1,7 +1,9 @@
 /* Pages by the part of the address after #, and what lives as long as one of them is shown. */
 
 const PAGES = [];
-const MENU = [['', 'Overview'], ['tasks', 'Tasks'], ['workflows', 'Workflows'], ['schedules', 'Schedules'], ['queues', 'Queues'], ['kinds', 'Kinds'], ['workers', 'Workers'], ['audit', 'Audit'], ['alerts', 'Alerts']];
+/* path, title, and the function or view that it shows */
+const MENU = [['', 'Overview', 'sitrep'], ['tasks', 'Tasks', 'task_list'], ['workflows', 'Workflows', 'workflow_status'], ['schedules', 'Schedules', 'schedule'], ['queues', 'Queues', 'queue'], ['kinds', 'Kinds', 'kind'],
+	['workers', 'Workers', 'worker'], ['audit', 'Audit', 'audit'], ['alerts', 'Alerts', 'alert']];
 
 /* name: first part of the route; open(scope, argument, params) fills scope.main */
 function page(name, title, open) {
@@ -300,30 +302,11 @@ function wordOf(claim, before = '', behind = '') {
 	return typeof claim === 'string' && claim ? before + clip(claim, 200) + behind : null;
 }
 
-/* Which tokens may see alerts: it is asked once. */
-const alarmed = new Map();
-
-async function learn(name) {
-	const token = api.token;
-	if (!token || alarmed.has(token))
-		return;
-	alarmed.set(token, true);
-	try {
-		await api.get('alert', { select: 'name', limit: 0 });
-	} catch (error) {
-		if (![403, 404].includes(error.status))
-			alarmed.delete(token);
-		else if (alarmed.set(token, false) && api.token === token)
-			menu(name);
-	}
-}
-
 function menu(name) {
-	learn(name);
 	const claims = api.claims();
 	const at = { task: 'tasks', workflow: 'workflows' }[name] || name;
 	show(document.getElementById('head'), h('a', { class: 'name', href: '#/' }, 'taskq'),
-		api.token && h('nav', { 'aria-label': 'Pages' }, h('ul', {}, MENU.filter(([path]) => path !== 'alerts' || alarmed.get(api.token) !== false).map(([path, title]) =>
+		api.token && h('nav', { 'aria-label': 'Pages' }, h('ul', {}, MENU.filter(([, , needs]) => may(needs)).map(([path, title]) =>
 			h('li', {}, h('a', { href: '#/' + path, 'aria-current': path === at && 'page' }, title))))),
 		api.token && h('div', { class: 'who' }, h('span', { class: 'whom' }, [wordOf(claims.sub), wordOf(claims.tenant, 'of ')].filter(Boolean).join(' '), claims.role && h('span', { class: 'rare' }, wordOf(claims.role, ' (', ')'))),
 			h('button', { type: 'button', click: logOut }, 'Log out')));
@@ -335,9 +318,16 @@ function logOut() {
 	go();
 }
 
+/* What the session may is known before its first page, or asked again meanwhile. */
+let learning = null;
+
 function go() {
 	const { name, argument, params } = route();
-	if (!api.token)
+	if (api.token && !RIGHTS.get(api.token))
+		learning ||= learnRights().finally(() => { learning = null; });
+	if (api.token && !RIGHTS.has(api.token))
+		learning.then(go);
+	else if (!api.token)
 		open_('login', { again: location.hash });
 	else
 		open_(name === 'login' ? '' : name, argument, params);

@@ -70,11 +70,6 @@ function runWords(report) {
 	return (report.workers ?? null) === null ? 'Tasks are run.' : 'Tasks are run: ' + number(report.workers) + ' of ' + number(report.max_workers) + ' workers are there.';
 }
 
-/* By its name only: a button too many is refused by the server. */
-function isOperator() {
-	return /operator|admin/.test(api.claims().role || '') && !api.claims().tenant;
-}
-
 function pauseAll(scope, look) {
 	const reason = h('input', { type: 'text', maxlength: 500 });
 	ask('Start no more tasks in this database', 'Pause everything', true, [h('p', {}, 'What runs goes on to its end. Tasks can be submitted as before.'), h('label', { class: 'field' }, 'Reason (is shown)', reason)],
@@ -138,12 +133,12 @@ page('', 'Overview', async (scope) => {
 			told,
 			withRates(told.then((found) => found.queues), scope.signal),
 			api.get('worker', { order: 'task_started_at.asc.nullslast,name', limit: 50 }, scope.signal),
-			orNothing(api.get('alert', null, scope.signal), [])]);
+			may('alert') ? orNothing(api.get('alert', null, scope.signal), []) : []]);
 		showKeyed(counts, countsOf(report.tasks), (item) => item.name, countItem);
 		const steered = report.paused + ' ' + report.running;
 		if (steering.dataset.text !== steered) {
 			steering.dataset.text = steered;
-			show(steering, isOperator() && (report.paused ? act(scope, look, 'Resume everything', 'resume', {}) : h('button', { type: 'button', click: () => pauseAll(scope, look) }, 'Pause everything \u2026')));
+			show(steering, may('pause') && (report.paused ? act(scope, look, 'Resume everything', 'resume', {}) : h('button', { type: 'button', click: () => pauseAll(scope, look) }, 'Pause everything \u2026')));
 		}
 		show(situation, report.paused ? 'Paused. ' + (report.why_paused || '') : report.running ? runWords(report) : 'No task is run.');
 		const text = JSON.stringify([report.warnings, report.why_not_running, alerts]);

@@ -371,11 +371,12 @@ page('tasks', 'Tasks', async (scope, argument, params) => {
 	const which = h('strong', {});
 	const nobody = h('button', { type: 'button', hidden: true, click: () => chooseNone() }, 'Select none');
 	const target = () => chosen.size > 0 ? { ids: [...chosen] } : { filter: filterOf(params), words: inWords(params) };
-	const selected = h('div', { class: 'row card sticky', role: 'group', 'aria-label': 'What to do with tasks' }, which,
+	const steered = may('task_bulk');
+	const selected = steered && h('div', { class: 'row card sticky', role: 'group', 'aria-label': 'What to do with tasks' }, which,
 		Object.entries(ACTIONS).map(([name, action]) => h('button', { type: 'button', class: action.danger && 'danger',
 			click: () => bulkDialog(scope, name, target(), () => { chooseNone(); scope.tried(look, notes); }) }, action.title)), nobody);
-	const grid = table('Tasks', ['', 'State', 'Task', 'Kind', ['Queue', 'rare'], ...(isOperator() ? [['Tenant', 'rare']] : []), ['Priority', 'number rare'], 'What', 'Submitted', ['Took', 'number']], []);
-	grid.querySelector('table').classList.add('tasks');
+	const grid = table('Tasks', ['', 'State', 'Task', 'Kind', ['Queue', 'rare'], ...(seesTenants() ? [['Tenant', 'rare']] : []), ['Priority', 'number rare'], 'What', 'Submitted', ['Took', 'number']], []);
+	grid.querySelector('table').classList.add('tasks', ...(steered ? [] : ['seen']));
 	sortable(grid, order);
 	grid.querySelector('th').replaceChildren(all);
 	grid.querySelector('tbody').replaceWith(body);
@@ -383,7 +384,7 @@ page('tasks', 'Tasks', async (scope, argument, params) => {
 	const none = h('p', { hidden: true }, 'There are no such tasks.');
 	const first = h('div', { class: 'nothing', hidden: true }, nothingYet('tasks', 'There are no tasks yet. One of a kind that is there is submitted by:'));
 	show(scope.main, h('div', { class: 'stack' }, form, notes, selected, h('div', { class: 'card' }, h('div', { class: 'row between' }, counted,
-		h('button', { type: 'button', click: () => scope.tried(() => submitDialog(scope, params.get('kind')), notes) }, 'Submit a task \u2026')), before, grid, none, first, h('p', {}, more, rest))));
+		may('task_submit') && h('button', { type: 'button', click: () => scope.tried(() => submitDialog(scope, params.get('kind')), notes) }, 'Submit a task \u2026')), before, grid, none, first, h('p', {}, more, rest))));
 
 	function row(task) {
 		return h('tr', {},
@@ -391,7 +392,7 @@ page('tasks', 'Tasks', async (scope, argument, params) => {
 				chosen[event.currentTarget.checked ? 'add' : 'delete'](task.id);
 				chosenChanged();
 			} })),
-			h('td', {}, state(task.state)), h('td', {}, taskLink(task.id)), h('td', { class: 'entry' }, task.kind, task.category && h('div', { class: 'soft' }, task.category)), h('td', { class: 'wrap rare' }, task.queue), isOperator() && h('td', { class: 'wrap tight rare' }, task.tenant), h('td', { class: 'number rare' }, task.priority),
+			h('td', {}, state(task.state)), h('td', {}, taskLink(task.id)), h('td', { class: 'entry' }, task.kind, task.category && h('div', { class: 'soft' }, task.category)), h('td', { class: 'wrap rare' }, task.queue), seesTenants() && h('td', { class: 'wrap tight rare' }, task.tenant), h('td', { class: 'number rare' }, task.priority),
 			h('td', { class: 'text' }, progressOf(task), task.what, task.due && ['due ', ago(task.due)], task.retry && h('div', {}, 'retried as ', taskLink(task.retry))),
 			h('td', {}, time(task.created_at)), h('td', { class: 'number' }, task.since ? since(task.since) : duration(task.duration)));
 	}

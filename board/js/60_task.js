@@ -237,13 +237,13 @@ function ask(title, verb, danger, fields, run) {
 
 function taskButtons(scope, task, look) {
 	const final = FINAL.includes(task.state);
-	const button = (title, run, type) => h('button', { type: 'button', class: type, click: run }, title);
+	const button = (title, needs, run, type) => may(needs) && h('button', { type: 'button', class: type, click: run }, title);
 	return h('div', { class: 'row' },
-		!final && button('Cancel \u2026', () => cancelDialog(scope, task).addEventListener('close', () => scope.tried(look)), 'danger'),
-		final && button('Retry \u2026', () => retryDialog(scope, task), 'main'),
-		!final && task.state !== 'running' && button('Priority \u2026', () => priorityDialog(scope, task).addEventListener('close', () => scope.tried(look))),
-		['scheduled', 'retrying'].includes(task.state) && button('Run now', scope.action(() => api.rpc('task_run_now', { id: task.id }, scope.signal), look)),
-		final && button('Delete \u2026', () => ask('Delete this task', 'Delete it', true, h('p', {}, 'With its result, error, attempts and log.'), async () => {
+		!final && button('Cancel \u2026', 'task_cancel', () => cancelDialog(scope, task).addEventListener('close', () => scope.tried(look)), 'danger'),
+		final && button('Retry \u2026', 'task_retry', () => retryDialog(scope, task), 'main'),
+		!final && task.state !== 'running' && button('Priority \u2026', 'task_set_priority', () => priorityDialog(scope, task).addEventListener('close', () => scope.tried(look))),
+		['scheduled', 'retrying'].includes(task.state) && button('Run now', 'task_run_now', scope.action(() => api.rpc('task_run_now', { id: task.id }, scope.signal), look)),
+		final && button('Delete \u2026', 'task_delete', () => ask('Delete this task', 'Delete it', true, h('p', {}, 'With its result, error, attempts and log.'), async () => {
 			await api.rpc('task_delete', { id: task.id }, scope.signal);
 			say('The task is deleted');
 			location.hash = '#/tasks';

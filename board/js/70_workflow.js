@@ -209,11 +209,11 @@ page('workflow', 'Workflow', (scope, id) => {
 		show(head, h('div', { class: 'row grows' }, h('strong', {}, state(flow.state)), h('span', { class: 'nowrap' }, bar(flow.progress, 'Progress of the workflow'), ' ', Math.round(flow.progress), ' % of ', number(flow.steps_total), ' steps'),
 			n > 0 && h('span', { class: 'bad' }, number(n), ' failed')),
 			across(['Submitted', time(flow.created_at)], ['Ended', time(flow.finished_at)], ['Expected end', flow.estimated_end && time(flow.estimated_end)]),
-			h('div', { class: 'row' }, !flow.ready && h('button', { type: 'button', class: 'danger', click: () => {
+			h('div', { class: 'row' }, !flow.ready && may('workflow_cancel') && h('button', { type: 'button', class: 'danger', click: () => {
 				const reason = h('input', { type: 'text', maxlength: 500 });
 				ask('Cancel this workflow', 'Cancel it', true, [h('label', { class: 'field' }, 'Reason (is on record)', reason)],
 					() => api.rpc('workflow_cancel', { id, reason: reason.value || null }, scope.signal)).addEventListener('close', () => scope.tried(look, notes));
-			} }, 'Cancel \u2026'), flow.ready && flow.state !== 'completed' && h('button', { type: 'button', class: 'main',
+			} }, 'Cancel \u2026'), flow.ready && flow.state !== 'completed' && may('workflow_retry') && h('button', { type: 'button', class: 'main',
 				click: scope.action(() => api.rpc('workflow_retry', { id }, scope.signal), look) }, 'Retry what failed')));
 		steps.hidden = head.hidden = false;
 		graph.show(flow.steps);

@@ -42,7 +42,7 @@ function templateRow(template, scope) {
 	const steps = template.steps.map((step, n) => step.title || step.name || step.kind || String(n + 1));
 	return h('tr', {}, h('th', { scope: 'row', class: 'entry' }, template.name, template.description && h('div', { class: 'soft' }, template.description)), h('td', { class: 'number' }, number(template.step_count)),
 		h('td', { class: 'wrap rare' }, clip(steps.join(', '), 160)), h('td', {}, template.owner, template.tenant && h('div', { class: 'soft' }, template.tenant)),
-		h('td', {}, h('button', { type: 'button', click: () => templateDialog(scope, template) }, 'Submit \u2026')));
+		may('template_submit') && h('td', {}, h('button', { type: 'button', click: () => templateDialog(scope, template) }, 'Submit \u2026')));
 }
 
 page('workflows', 'Workflows', (scope) => {
@@ -53,7 +53,7 @@ page('workflows', 'Workflows', (scope) => {
 	/* shown when both are known: what is read does not move */
 	const known = new Set();
 	const all = h('div', { class: 'stack', hidden: true }, card('Recent workflows', filled('Recent workflows', ['State', 'Workflow', ['Progress', 'rare'], ['Steps', 'number'], ['Failed', 'number'], 'Submitted', 'Ended'], flows, nothingYet('workflows', 'None of the newest tasks is of a workflow. A template is submitted:')), h('p', {}, more)),
-		card('Templates', filled('Templates', ['Template', ['Steps', 'number'], ['What they are', 'rare'], 'Owner', ''], templates, nothingYet('templates', 'There are no templates. One is the steps of a workflow, and what waits for what:'))));
+		card('Templates', filled('Templates', ['Template', ['Steps', 'number'], ['What they are', 'rare'], 'Owner', ...(may('template_submit') ? [''] : [])], templates, nothingYet('templates', 'There are no templates. One is the steps of a workflow, and what waits for what:'))));
 	show(scope.main, all);
 
 	function knows(what) {
@@ -71,7 +71,7 @@ page('workflows', 'Workflows', (scope) => {
 
 	scope.live(5000, look);
 	scope.repeat(30000, async () => {
-		showRows(templates, await orNothing(api.get('template', { order: 'name', limit: 1000 }, scope.signal), []), (one) => one.name, (one) => templateRow(one, scope));
+		showRows(templates, !may('template') ? [] : await orNothing(api.get('template', { order: 'name', limit: 1000 }, scope.signal), []), (one) => one.name, (one) => templateRow(one, scope));
 		knows('templates');
 	});
 });

@@ -7,12 +7,13 @@ function untoldOf(queues) {
 	return queues.length > 0 && queues.every((queue) => queue.waiting === null);
 }
 
-/* A page with one table of a view, looked at again and again. */
-function listPage(name, title, { view, query, more, columns, key, row, every, note, untold }) {
+/* A page with one table of a view, looked at again and again; buttons(), where one of acts is allowed, are its last column. */
+function listPage(name, title, { view, query, more, columns, key, row, acts, buttons, every, note, untold }) {
 	page(name, title, (scope) => {
 		const body = h('tbody', {});
 		const none = h('div', { class: 'nothing', hidden: true }, nothingYet(name, note));
-		const made = table(title, columns, []);
+		const acting = acts && acts.some(may);
+		const made = table(title, acting ? [...columns, ''] : columns, []);
 		made.querySelector('tbody').replaceWith(body);
 		made.hidden = true;
 		const notes = h('div', {});
@@ -22,7 +23,7 @@ function listPage(name, title, { view, query, more, columns, key, row, every, no
 		const look = async () => {
 			const got = await api.get(view, query, scope.signal);
 			const rows = more ? await more(got, scope.signal) : got;
-			showKeyed(body, rows, key, (item) => row(item, scope, look));
+			showKeyed(body, rows, key, (item) => append(row(item), [acting && h('td', {}, h('div', { class: 'row' }, buttons(item, scope, look)))]));
 			place.hidden = false;
 			none.hidden = rows.length > 0;
 			made.hidden = !none.hidden;
@@ -34,14 +35,14 @@ function listPage(name, title, { view, query, more, columns, key, row, every, no
 }
 
 function act(scope, look, title, name, body) {
-	return h('button', { type: 'button', click: scope.action(() => api.rpc(name, body, scope.signal), () => { say(title + ': done'); return look(); }) }, title);
+	return may(name) && h('button', { type: 'button', click: scope.action(() => api.rpc(name, body, scope.signal), () => { say(title + ': done'); return look(); }) }, title);
 }
 
 /* Pausing says why. */
 function pauseButton(scope, look, item, what) {
 	if (item.paused)
 		return act(scope, look, 'Resume', what + '_resume', { name: item.name });
-	return h('button', { type: 'button', click: () => {
+	return may(what + '_pause') && h('button', { type: 'button', click: () => {
 		const reason = h('input', { type: 'text', maxlength: 500 });
 		ask('Pause ' + what + ' ' + item.name, 'Pause', false, [h('label', { class: 'field' }, 'Reason (is shown)', reason)],
 			() => api.rpc(what + '_pause', { name: item.name, reason: reason.value || null }, scope.signal)).addEventListener('close', () => scope.tried(look));
@@ -57,13 +58,14 @@ function rateWords(item) {
 }
 
 listPage('schedules', 'Schedules', { view: 'schedule', query: { order: 'name', limit: 1000 }, key: (item) => item.name, note: 'There are no schedules. One submits a task at its times:',
-	columns: ['Schedule', 'Kind', 'When', 'Next run', 'Last run', ['Runs', 'number'], 'State', ''],
-	row: (item, scope, look) => h('tr', {}, h('th', { scope: 'row', class: 'wrap' }, item.name, item.description && h('div', { class: 'soft' }, item.description)), h('td', { class: 'wrap' }, tasksLink({ kind: item.kind }, item.kind)),
+	columns: ['Schedule', 'Kind', 'When', 'Next run', 'Last run', ['Runs', 'number'], 'State'],
+	row: (item) => h('tr', {}, h('th', { scope: 'row', class: 'wrap' }, item.name, item.description && h('div', { class: 'soft' }, item.description)), h('td', { class: 'wrap' }, tasksLink({ kind: item.kind }, item.kind)),
 		h('td', { class: 'wrap' }, item.cron ? [h('code', {}, item.cron), ' ', item.timezone] : 'every ' + duration(item.every)), h('td', {}, item.enabled && time(item.next_run)),
 		h('td', {}, time(item.last_run), item.last_task && [' ', taskLink(item.last_task, 'task')]), h('td', { class: 'number' }, number(item.runs)),
-		h('td', { class: 'wrap' }, item.enabled ? 'enabled' : h('span', { class: 'warned' }, 'disabled'), item.error && h('div', { class: 'bad' }, item.error)),
-		h('td', {}, h('div', { class: 'row' }, act(scope, look, 'Run now', 'schedule_run', { name: item.name }),
-			act(scope, look, item.enabled ? 'Disable' : 'Enable', item.enabled ? 'schedule_disable' : 'schedule_enable', { name: item.name })))) });
+		h('td', { class: 'wrap' }, item.enabled ? 'enabled' : h('span', { class: 'warned' }, 'disabled'), item.error && h('div', { class: 'bad' }, item.error))),
+	acts: ['schedule_run', 'schedule_enable', 'schedule_disable'],
+	buttons: (item, scope, look) => [act(scope, look, 'Run now', 'schedule_run', { name: item.name }),
+		act(scope, look, item.enabled ? 'Disable' : 'Enable', item.enabled ? 'schedule_disable' : 'schedule_enable', { name: item.name })] });
 
 /* What statistics know of queues beside: how fast, how long. */
 async function withRates(found, signal) {
@@ -77,11 +79,13 @@ async function withRates(found, signal) {
 }
 
 listPage('queues', 'Queues', { view: 'queue', query: { order: 'waiting.desc.nullslast,name', limit: 1000 }, more: withRates, untold: untoldOf, key: (item) => item.name, every: 3000, note: 'There are no queues. A kind that names one makes it, and so does:',
-	columns: ['Queue', ['Waiting', 'number'], ['Running', 'number'], ['A second', 'number'], 'Oldest', 'Empty in', 'Limits', 'State', ''],
-	row: (item, scope, look) => h('tr', {}, h('th', { scope: 'row', class: 'wrap' }, tasksLink({ queue: item.name, state: 'unfinished' }, item.name), item.description && h('div', { class: 'soft' }, item.description)),
+	columns: ['Queue', ['Waiting', 'number'], ['Running', 'number'], ['A second', 'number'], 'Oldest', 'Empty in', 'Limits', 'State'],
+	row: (item) => h('tr', {}, h('th', { scope: 'row', class: 'wrap' }, tasksLink({ queue: item.name, state: 'unfinished' }, item.name), item.description && h('div', { class: 'soft' }, item.description)),
 		h('td', { class: 'number' }, number(item.waiting)), h('td', { class: 'number' }, number(item.running)), h('td', { class: 'number' }, aSecond(item.throughput)), h('td', {}, ago(item.oldest)), h('td', { class: 'nowrap' }, emptyIn(item)),
 		h('td', { class: 'wrap' }, limitWords(item)),
-		h('td', { class: 'wrap' }, pausedWords(item)), h('td', {}, h('div', { class: 'row' }, pauseButton(scope, look, item, 'queue'), limitButton(scope, look, item, 'queue')))) });
+		h('td', { class: 'wrap' }, pausedWords(item))),
+	acts: ['queue_pause', 'queue_resume', 'queue_limit'],
+	buttons: (item, scope, look) => [pauseButton(scope, look, item, 'queue'), limitButton(scope, look, item, 'queue')] });
 
 /* Limits: [argument, label, what it means that there is none]. */
 const LIMITS = {
@@ -126,7 +130,7 @@ function limitDialog(scope, item, what) {
 }
 
 function limitButton(scope, look, item, what) {
-	return h('button', { type: 'button', click: () => limitDialog(scope, item, what).addEventListener('close', () => scope.tried(look)) }, 'Limits \u2026');
+	return may(what + '_limit') && h('button', { type: 'button', click: () => limitDialog(scope, item, what).addEventListener('close', () => scope.tried(look)) }, 'Limits \u2026');
 }
 
 function handlerWords(handler) {
@@ -134,11 +138,13 @@ function handlerWords(handler) {
 }
 
 listPage('kinds', 'Kinds', { view: 'kind', query: { order: 'name', limit: 1000 }, key: (item) => item.name, note: 'There are no kinds of task. A kind is a name, and the function that does it:',
-	columns: ['Kind', 'Run by', 'Queue', ['Priority', 'number'], ['Attempts', 'number'], 'Timeout', 'Limits', 'State', ''],
-	row: (item, scope, look) => h('tr', {}, h('th', { scope: 'row', class: 'wrap' }, tasksLink({ kind: item.name }, item.name), item.category && h('div', { class: 'soft' }, item.category), item.description && h('div', { class: 'soft' }, item.description.split('\n')[0])),
+	columns: ['Kind', 'Run by', 'Queue', ['Priority', 'number'], ['Attempts', 'number'], 'Timeout', 'Limits', 'State'],
+	row: (item) => h('tr', {}, h('th', { scope: 'row', class: 'wrap' }, tasksLink({ kind: item.name }, item.name), item.category && h('div', { class: 'soft' }, item.category), item.description && h('div', { class: 'soft' }, item.description.split('\n')[0])),
 		h('td', { class: 'wrap mono' }, handlerWords(item.handler).split(/(?<=[._])/).map((part) => [part, h('wbr')])), h('td', { class: 'wrap' }, item.queue), h('td', { class: 'number' }, item.priority), h('td', { class: 'number' }, item.max_attempts), h('td', {}, duration(item.timeout)),
 		h('td', { class: 'wrap' }, limitWords(item)),
-		h('td', { class: 'wrap' }, pausedWords(item)), h('td', {}, h('div', { class: 'row' }, pauseButton(scope, look, item, 'kind'), limitButton(scope, look, item, 'kind'), h('button', { type: 'button', click: () => scope.tried(() => submitDialog(scope, item.name)) }, 'Submit \u2026')))) });
+		h('td', { class: 'wrap' }, pausedWords(item))),
+	acts: ['kind_pause', 'kind_resume', 'kind_limit', 'task_submit'],
+	buttons: (item, scope, look) => [steers(item) && [pauseButton(scope, look, item, 'kind'), limitButton(scope, look, item, 'kind')], maySubmit(item) && h('button', { type: 'button', click: () => scope.tried(() => submitDialog(scope, item.name)) }, 'Submit \u2026')] });
 
 listPage('workers', 'Workers', { view: 'worker', query: { order: 'type,name', limit: 1000 }, key: (item) => item.type + item.name + item.role, every: 2000, note: 'There is no worker that you may see. Those of the server start when there is something to run; one outside is whoever asks for tasks:',
 	columns: ['Worker', 'Where', 'State', 'Task', ['Done', 'number'], ['Failed', 'number'], ['Mean time', 'number'], ['CPU', 'number'], ['Memory', 'number'], 'Heard of'],
@@ -148,8 +154,9 @@ listPage('workers', 'Workers', { view: 'worker', query: { order: 'type,name', li
 		h('td', { class: 'number' }, item.cpu_percent === null ? '' : Math.round(item.cpu_percent) + ' %'), h('td', { class: 'number' }, bytes(item.memory)), h('td', {}, ago(item.last_heartbeat))) });
 
 listPage('alerts', 'Alerts', { view: 'alert', query: { order: 'name' }, key: (item) => item.name, note: 'There are no alerts. One fires while a number is too large:',
-	columns: ['Alert', 'Of', ['Above', 'number'], ['Now', 'number'], 'State', ''],
-	row: (item, scope, look) => h('tr', {}, h('th', { scope: 'row', class: 'wrap' }, item.name, item.description && h('div', { class: 'soft' }, item.description)),
+	columns: ['Alert', 'Of', ['Above', 'number'], ['Now', 'number'], 'State'],
+	row: (item) => h('tr', {}, h('th', { scope: 'row', class: 'wrap' }, item.name, item.description && h('div', { class: 'soft' }, item.description)),
 		h('td', { class: 'wrap' }, item.metric, item.queue && ' of queue ' + item.queue, item.kind && ' of kind ' + item.kind), h('td', { class: 'number' }, number(item.threshold)), h('td', { class: 'number' }, number(item.value)),
-		h('td', {}, alertState(item)),
-		h('td', {}, act(scope, look, item.enabled ? 'Disable' : 'Enable', item.enabled ? 'alert_disable' : 'alert_enable', { name: item.name }))) });
+		h('td', {}, alertState(item))),
+	acts: ['alert_enable', 'alert_disable'],
+	buttons: (item, scope, look) => act(scope, look, item.enabled ? 'Disable' : 'Enable', item.enabled ? 'alert_disable' : 'alert_enable', { name: item.name }) });

@@ -1,7 +1,7 @@
 /* Schedules, queues, kinds, workers, alerts, audit; and who sees what of another tenant. */
 'use strict';
 
-const { call, fill, has, is, ok, open, press, sql, text, until, window_ } = require('../lib.js');
+const { answers, asks, call, fill, go, has, is, ok, open, press, site, sql, text, until, window_ } = require('../lib.js');
 
 module.exports = {
 	async lists() {
@@ -44,6 +44,71 @@ module.exports = {
 		await has(page, 'for the test', 'main');
 		await has(page, 'operator@example.com', 'main tbody');
 		await page.browserContext().close();
+	},
+
+	/* Buttons and pages are there for who may. */
+	async rights() {
+		const names = (page, inside) => page.$$eval(inside + ' button', (all) => [...new Set(all.filter((one) => one.checkVisibility()).map((one) => one.firstChild.textContent))].sort());
+		const pages = (page) => page.$$eval('nav a', (all) => all.map((one) => one.textContent).join(' '));
+		const submit = 'Submit \u2026';
+		const limits = 'Limits \u2026';
+		const pause = 'Pause \u2026';
+		const steer = ['Cancel', 'Delete', 'Retry', 'Run now', 'Set priority'];
+		const wanted = {
+			operator: ['Overview Tasks Workflows Schedules Queues Kinds Workers Audit Alerts', [limits, pause], [limits, pause, submit], ['Disable', 'Run now'], ['Pause everything \u2026'], steer, [submit]],
+			boss: ['Overview Tasks Workflows Schedules Queues Kinds Workers Audit', [], [submit], [], [], steer, [submit]],
+			alice: ['Overview Tasks Workflows Schedules Queues Kinds Workers Audit', [], [submit], [], [], steer, [submit]],
+			worker: ['Overview Tasks Queues Kinds Workers Audit', [], [], [], [], [], []],
+			monitor: ['Overview Tasks Workflows Schedules Queues Kinds Workers Audit Alerts', [], [], [], [], [], []],
+		};
+		sql("CREATE ROLE board_owner; CREATE ROLE board_monitor; GRANT board_owner, board_monitor TO authenticator; GRANT taskq_developer, taskq_web TO board_owner; GRANT taskq_monitor TO board_monitor");
+		Object.assign(site.tokens, { owner: sql("SELECT auth.token('board_owner', 'owner', 'acme')"), monitor: sql("SELECT auth.token('board_monitor', 'monitor')") });
+		sql("SELECT taskq.queue_resume('board_many'), taskq.kind_grant('board_outside', 'web_worker', 'work')");
+		for (const [who, [menu, queues, kinds, schedules, all, tasks, templates]] of Object.entries(wanted)) {
+			const page = await window_(who);
+			await open(page, '#/queues');
+			await has(page, 'board_q', 'main tbody');
+			is([await pages(page), await names(page, 'main')], [menu, queues], who + ': pages, and what is done to queues');
+			await go(page, '#/kinds');
+			await has(page, 'board_outside', 'main tbody');
+			is(await names(page, 'main'), kinds, '... to kinds');
+			if (menu.includes('Schedules')) {
+				await go(page, '#/schedules');
+				await page.waitForSelector('main .card:not([hidden])');
+				is(await names(page, 'main'), schedules, '... to schedules');
+				await go(page, '#/workflows');
+				await has(page, 'board_analysis', 'main');
+				is(await names(page, 'main table[role=table]:has([data-key=board_analysis])'), templates, '... to templates');
+			}
+			await go(page, '#/');
+			await has(page, 'Queues', 'main');
+			is(await names(page, '.situation'), all, '... to everything');
+			await go(page, '#/tasks?kind=board_held');
+			await page.waitForFunction(() => /tasks?: all tasks|tasks?: /.test(document.querySelector('main [role=status]').textContent));
+			is(await page.$$eval('[role=group] button', (nodes) => nodes.filter((one) => one.checkVisibility()).map((one) => one.textContent).sort()), tasks, '... to tasks');
+			await page.browserContext().close();
+		}
+
+		/* an owner of a kind has the buttons of his */
+		sql("SET ROLE board_owner; SELECT taskq.kind_define('board_owned', queue => 'board_outside')");
+		const page = await window_('owner');
+		await open(page, '#/kinds');
+		await has(page, 'board_outside', 'main tbody');
+		const of = (kind) => page.$$eval('tr[data-key=' + kind + '] button', (nodes) => nodes.map((one) => one.firstChild.textContent));
+		is([await of('board_owned'), await of('board_outside')], [[pause, limits, submit], [submit]], 'an owner of a kind steers his');
+		await page.browserContext().close();
+		sql("SELECT taskq.kind_drop('board_owned'), taskq.kind_revoke('board_outside', 'web_worker', 'work'); REVOKE taskq_developer, taskq_web FROM board_owner; REVOKE taskq_monitor FROM board_monitor; DROP ROLE board_owner; DROP ROLE board_monitor");
+
+		/* what is not known is tried: of an older server, of one that does not answer that */
+		for (const answer of [{ status: 404, body: { code: 'PGRST202', message: 'Could not find the function taskq.rights' } }, 'abort', { body: 'nothing of that' }, { body: { functions: 1, views: null } }]) {
+			const page = await window_('alice');
+			await answers(page);
+			page.answer = (request) => (asks('rights')(request) ? answer : null);
+			await open(page, '#/queues');
+			await has(page, 'Pause', 'main tbody');
+			is(await pages(page), wanted.alice[0] + (answer.status === 404 ? '' : ' Alerts'), 'what is not known is shown');
+			await page.browserContext().close();
+		}
 	},
 
 	async tenants() {

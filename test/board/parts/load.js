@@ -5,7 +5,7 @@ const { answers, asks, count, handled, has, is, ok, open, site, sql, text, until
 
 const pathOf = (url) => new URL(url).pathname.replace(/^\/(rpc\/)?/, '');
 /* not what is drawn from a data: address, nor what is asked once, whether one may */
-const namesOf = (page) => page.requests.filter((url) => url.startsWith(site.url) && !url.includes('limit=0')).map(pathOf);
+const namesOf = (page) => page.requests.filter((url) => url.startsWith(site.url) && !url.endsWith('/rpc/rights')).map(pathOf);
 
 module.exports = {
 	/* More numbers than PostgREST gives rows (db-max-rows). */
