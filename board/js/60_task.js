@@ -83,8 +83,8 @@ function factsCard(task) {
 		['Blocks read', number(task.resources.blocks_read)], ['Temporary files', bytes(task.resources.temp_bytes)]));
 }
 
-function relatedCard(rows, title) {
-	return rows && rows.length > 0 && card(title, table(title, ['State', 'Task', 'Kind'], rows.map((task) =>
+function relatedCard(rows, title, more) {
+	return rows && rows.length > 0 && card(title, more, table(title, ['State', 'Task', 'Kind'], rows.map((task) =>
 		h('tr', {}, h('td', {}, state(task.state)), h('td', {}, taskLink(task.id)), h('td', { class: 'wrap' }, task.kind)))));
 }
 
@@ -271,24 +271,47 @@ page('task', 'Task', async (scope, id) => {
 	let told = '';
 	let titled = '';
 	let was = null;
+	let asked = 0;
+	let pages = 1;				/* of children */
+	let children;				/* how many they are, since when that is known */
 	const notes = h('div', {});
 	show(scope.main, notes, h('div', { class: 'stack' }, head, cards));
 
+	/* The first ones; how many there are more than these is not counted with each look. */
+	async function childrenOf() {
+		const n = pages * PAGE;
+		const filter = { parent: id };
+		const rows = await api.get('rpc/task_list', { filter, order_by: 'oldest', n, select: 'id,state,kind' }, scope.signal);
+		if (rows.length < n)
+			return { rows, n: rows.length };
+		if (!children || Date.now() - children.at > 30000)
+			children = { n: await countOf(filter, scope.signal), at: Date.now() };
+		return { rows, n: Math.max(children.n, rows.length) };
+	}
+
+	function childrenCard({ rows, n }) {
+		return relatedCard(rows, 'Children', h('p', { class: 'row' }, (n > rows.length ? 'The first ' + number(rows.length) + ' of ' : '') + countWords(n) + '.',
+			n > rows.length && rows.length < MOST && h('button', { type: 'button', click: () => { pages++; scope.tried(details, notes); } }, 'More children'),
+			n > PAGE && tasksLink({ parent: id, order: 'oldest' }, 'All of them as a list')));
+	}
+
 	async function details() {
+		const mine = ++asked;
 		const ready = FINAL.includes(task.state);
-		const [attempts, explained, children, links, dependencies, retries] = await Promise.all([
+		const [attempts, explained, family, links, dependencies, retries] = await Promise.all([
 			api.get('rpc/task_attempts', { id }, scope.signal),
 			ready || task.state === 'running' ? null : api.get('rpc/task_explain', { id }, scope.signal),
-			api.get('rpc/task_list', { filter: { parent: id }, order_by: 'oldest', n: 50, select: 'id,state,kind' }, scope.signal),
+			childrenOf(),
 			orNothing(api.get('link', { task_id: 'eq.' + id, limit: 100 }, scope.signal), []),
 			task.depends_on ? api.get('rpc/task_dependencies', { id }, scope.signal) : null,
 			ready ? api.get('rpc/task_list', { filter: { retry_of: id }, n: 20, select: 'id,state,kind' }, scope.signal) : null]);
-		const text = JSON.stringify([task, attempts, explained && explained.reasons.map((one) => one.message), children, links, dependencies, retries]);
-		if (text === told)
+		const text = JSON.stringify([task, attempts, explained && explained.reasons.map((one) => one.message), family, links, dependencies, retries]);
+		/* more was asked for meanwhile */
+		if (text === told || mine !== asked)
 			return;
 		told = text;
 		show(rest, h('div', { class: 'grid' }, whyCard(explained && explained.reasons), errorCard(task.error), timeline(task, attempts), factsCard(task), dataCards(task),
-			relatedCard(children, 'Children'), relatedCard(dependencies && dependencies.map((one) => ({ id: one.id || one.task_id, state: one.state, kind: one.kind })), 'Waits for, or has waited for'), relatedCard(retries, 'Retries'), linksCard(links)), attemptsCard(attempts), failedSteps(task));
+			childrenCard(family), relatedCard(dependencies && dependencies.map((one) => ({ id: one.id || one.task_id, state: one.state, kind: one.kind })), 'Waits for, or has waited for'), relatedCard(retries, 'Retries'), linksCard(links)), attemptsCard(attempts), failedSteps(task));
 	}
 
 	async function look() {

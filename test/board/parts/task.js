@@ -57,6 +57,28 @@ module.exports = {
 		await page.browserContext().close();
 	},
 
+	async children() {
+		/* 131 of a task that waits for nobody */
+		sql("SELECT taskq.kind_define('board_parent')");
+		const id = sql("SELECT taskq.task_submit('board_parent', run_at => 'infinity')");
+		sql("SELECT count(*) FROM taskq.task_submit_many('board_held', array_fill('{}'::jsonb, ARRAY[131]), run_at => 'infinity', parent => '" + id + "')");
+		const page = await window_('operator');
+		await open(page, '#/task/' + id);
+		const rows = () => page.$$eval('main table', (tables) => tables.find((one) => one.caption.textContent === 'Children').tBodies[0].rows.length);
+		await has(page, 'The first 50 of 131 tasks.', 'main');
+		is(await rows(), 50, 'the first children');
+		await press(page, 'More children');
+		await has(page, 'The first 100 of 131 tasks.', 'main');
+		is([await rows(), await page.evaluate(() => document.activeElement.textContent)], [100, 'More children'], 'more of them, and the button keeps the focus');
+		await press(page, 'More children');
+		await until(async () => (await rows()) === 131, 'all of them');
+		ok(!/More children|The first/.test(await text(page, 'main')), '... and no more');
+		await press(page, 'All of them as a list');
+		await has(page, '131 tasks: all tasks, parent ' + id, 'main');
+		await page.browserContext().close();
+		sql("SELECT count(*) FROM taskq.task_bulk('cancel', filter => '{\"parent\": \"" + id + "\"}', n => 200); SELECT taskq.task_cancel('" + id + "')");
+	},
+
 	async workflow() {
 		const page = await window_('operator');
 		const id = sql("SELECT workflow FROM taskq.task WHERE kind = 'board_step' LIMIT 1");
