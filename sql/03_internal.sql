@@ -50,6 +50,11 @@ LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_actor_visible';
 COMMENT ON FUNCTION taskq_internal.actor_visible(jsonb) IS
 'may the caller see who acted with these claims: one who operates a tenant, who acted for that';
 
+CREATE FUNCTION taskq_internal.claims_seen(name name, oid oid, system int8, claims jsonb) RETURNS jsonb
+LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'taskq_claims_seen';
+COMMENT ON FUNCTION taskq_internal.claims_seen(name, oid, int8, jsonb) IS
+'the claims that a task has of its submitter, this role, if the caller may see who that acted for';
+
 CREATE FUNCTION taskq_internal.tenant_visible(tenant text) RETURNS bool
 LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_tenant_visible';
 COMMENT ON FUNCTION taskq_internal.tenant_visible(text) IS

@@ -103,6 +103,7 @@ SELECT
 			ELSE 'Scheduled for ' || coalesce(s.run_at::timestamptz(0)::text, 'later') END
 		WHEN 'blocked' THEN 'Waiting for other tasks'
 		ELSE 'Waiting for a worker' END AS summary,
+	taskq_internal.claims_seen(sub.name, sub.oid, sub.system, s.claims) AS claims,
 	s.crashes,
 	r.oid AS run_as_oid,
 	r.system AS run_as_system,
@@ -222,7 +223,7 @@ SELECT a.id, a.kind, a.queue, a.state, a.celery_state, a.ready, a.successful, a.
 	a.tenant, a.parent, a.retry_of, a.workflow, a.tags, a.metadata, a.cancel_requested, a.cancel_reason, a.timeout,
 	a.concurrency_key, a.unique_key, a.options, a.depends_on, a.category, a.step, a.resources, a.configuration,
 	a.phase, a.completed_steps, a.success_rate, a.failure_details, a.throughput, a.step_duration, a.efficiency,
-	a.live_metadata, a.title, a.summary, a.queue_position, a.estimated_start
+	a.live_metadata, a.title, a.summary, a.queue_position, a.estimated_start, a.claims
 FROM taskq_internal.task_all a
 WHERE (taskq_internal.role_visible(a.submitted_by, a.submitted_by_oid, a.submitted_by_system)
 	OR taskq_internal.role_visible(a.run_as, a.run_as_oid, a.run_as_system))
@@ -289,6 +290,7 @@ COMMENT ON COLUMN taskq.task.efficiency IS '0 to 10: how much of what was tried 
 COMMENT ON COLUMN taskq.task.live_metadata IS 'metadata, with the members of info over it';
 COMMENT ON COLUMN taskq.task.title IS 'first line of its kind''s description, or the last part of its kind''s name, readable';
 COMMENT ON COLUMN taskq.task.summary IS 'how it is, in one sentence: also who runs it, and what it does just now or else its payload';
+COMMENT ON COLUMN taskq.task.claims IS 'for whom the session said that it acts which submitted it, where a trusted gateway said so (taskq.stored_claims); shown to members of submitted_by, operators and monitors';
 COMMENT ON COLUMN taskq.task.step IS 'which step of the workflow it is; null: none';
 
 -- By slot it finds what is in a leaf, or (16) kept beside the leaves.

@@ -302,13 +302,19 @@ function wordOf(claim, before = '', behind = '') {
 	return typeof claim === 'string' && claim ? before + clip(claim, 200) + behind : null;
 }
 
+/* Who it was, by what is kept of a token. */
+function personOf(claims) {
+	const known = Object(claims);
+	return wordOf(known.email) || wordOf(known.name) || wordOf(known.preferred_username) || wordOf(known.sub);
+}
+
 function menu(name) {
 	const claims = api.claims();
 	const at = { task: 'tasks', workflow: 'workflows' }[name] || name;
 	show(document.getElementById('head'), h('a', { class: 'name', href: '#/' }, 'taskq'),
 		api.token && h('nav', { 'aria-label': 'Pages' }, h('ul', {}, MENU.filter(([, , needs]) => may(needs)).map(([path, title]) =>
 			h('li', {}, h('a', { href: '#/' + path, 'aria-current': path === at && 'page' }, title))))),
-		api.token && h('div', { class: 'who' }, h('span', { class: 'whom' }, [wordOf(claims.sub), wordOf(claims.tenant, 'of ')].filter(Boolean).join(' '), claims.role && h('span', { class: 'rare' }, wordOf(claims.role, ' (', ')'))),
+		api.token && h('div', { class: 'who' }, h('span', { class: 'whom' }, [personOf(claims), wordOf(claims.tenant, 'of ')].filter(Boolean).join(' '), claims.role && h('span', { class: 'rare' }, wordOf(claims.role, ' (', ')'))),
 			h('button', { type: 'button', click: logOut }, 'Log out')));
 }
 

@@ -17,9 +17,15 @@ function attemptState(name) {
 	return name === 'lost' ? [state('failed'), ' (lost)'] : state(name);
 }
 
+/* A person, if that is known, and the role. */
+function submitterOf(task) {
+	const person = personOf(task.claims);
+	return person ? person + ' (' + task.submitted_by + ')' : task.submitted_by;
+}
+
 /* Of many attempts the last ones: all are in a table. */
 function timeline(task, attempts) {
-	const steps = [['Submitted', task.created_at, ['by ', task.submitted_by, task.parent && [', child of ', taskLink(task.parent)], task.retry_of && [', retry of ', taskLink(task.retry_of)]]]];
+	const steps = [['Submitted', task.created_at, ['by ', submitterOf(task), task.parent && [', child of ', taskLink(task.parent)], task.retry_of && [', retry of ', taskLink(task.retry_of)]]]];
 	const first = attempts[0];
 	if (!first && !FINAL.includes(task.state))
 		steps.push(['Waits', null, since(task.created_at)]);
@@ -75,7 +81,7 @@ function factsCard(task) {
 	return card('Details', pairs(['Id', h('span', { class: 'mono' }, task.id)], ['Kind', tasksLink({ kind: task.kind }, task.kind)], ['Queue', tasksLink({ queue: task.queue }, task.queue)],
 		['Priority', String(task.priority)], ['Place in the queue', task.queue_position], ['Expected start', task.estimated_start && [time(task.estimated_start), ' (', ago(task.estimated_start), ')']],
 		['Attempt', task.attempt + ' of ' + task.max_attempts], ['Runs as', task.run_as], ['Tenant', task.tenant], ['Tags', task.tags && task.tags.map((tag, n) => [n > 0 && ', ', tasksLink({ tag }, tag)])], ['Key', task.concurrency_key], ['Unique key', task.unique_key],
-		['Timeout', duration(task.timeout)], ['Category', task.category && tasksLink({ category: task.category }, task.category)], ['Submitted by', task.submitted_by], ['Worker', task.worker],
+		['Timeout', duration(task.timeout)], ['Category', task.category && tasksLink({ category: task.category }, task.category)], ['Submitted by', submitterOf(task)], ['Worker', task.worker],
 		['Run by', task.configuration && task.configuration.required_worker && handlerWords(task.configuration.handler)],
 		['Parent', task.parent && taskLink(task.parent)], ['Retry of', task.retry_of && taskLink(task.retry_of)],
 		['Workflow', task.workflow && h('a', { href: '#/workflow/' + task.workflow }, task.step ? 'step ' + task.step : task.workflow)]),

@@ -46,7 +46,7 @@ function whatOf(params) {
 	const who = params.get('who');
 	const text = params.get('text');
 	if (who)
-		said.push('or(role.eq.' + quoted(who) + ',claims->>sub.eq.' + quoted(who) + ')');
+		said.push('or(' + ['role', ...['sub', 'email', 'name', 'preferred_username'].map((claim) => 'claims->>' + claim)].map((what) => what + '.eq.' + quoted(who)).join(',') + ')');
 	for (const name of ['action', 'object'])
 		if (params.get(name))
 			said.push(name + '.eq.' + quoted(params.get(name)));
@@ -84,7 +84,7 @@ function detailWords(details) {
 }
 
 function actRow(item) {
-	return h('tr', {}, h('td', {}, time(item.created_at)), h('td', { class: 'wrap' }, wordOf(Object(item.claims).sub) || item.role || h('span', { class: 'soft' }, 'somebody else'), item.tenant && h('div', { class: 'soft' }, item.tenant)),
+	return h('tr', {}, h('td', {}, time(item.created_at)), h('td', { class: 'wrap' }, personOf(item.claims) || item.role || h('span', { class: 'soft' }, 'somebody else'), item.tenant && h('div', { class: 'soft' }, item.tenant)),
 		h('td', {}, item.action, item.force && ' (force)'), h('td', { class: 'wrap' }, item.object, ' ', item.task_id ? taskLink(item.task_id, item.kind || undefined) : item.name || item.kind),
 		h('td', { class: 'number' }, item.count ? number(item.count) : ''), h('td', { class: 'wrap' }, item.reason),
 		h('td', { class: 'wrap' }, item.outcome, item.details && h('div', { class: 'soft' }, detailWords(item.details))));

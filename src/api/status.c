@@ -305,6 +305,37 @@ taskq_task_viewer(void)
 	return viewer;
 }
 
+PG_FUNCTION_INFO_V1(taskq_claims_seen);
+extern Datum taskq_role_visible(PG_FUNCTION_ARGS);
+extern Datum taskq_actor_visible(PG_FUNCTION_ARGS);
+
+/*
+ * taskq_claims_seen - claims_seen(name, oid, system, claims), for the views:
+ * the claims of a task that this role submitted, or NULL if who looks may not
+ * see whom that acted for, as in the audit
+ */
+Datum
+taskq_claims_seen(PG_FUNCTION_ARGS)
+{
+	Oid			user;
+	int			context;
+	bool		seen;
+
+	GetUserIdAndSecContext(&user, &context);
+	if (OidIsValid(viewer))
+		SetUserIdAndSecContext(viewer, context);
+	seen = DatumGetBool(DirectFunctionCall3(taskq_role_visible,
+											PG_GETARG_DATUM(0),
+											PG_GETARG_DATUM(1),
+											PG_GETARG_DATUM(2))) &&
+		DatumGetBool(DirectFunctionCall1(taskq_actor_visible,
+										 PG_GETARG_DATUM(3)));
+	SetUserIdAndSecContext(user, context);
+	if (!seen)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(PG_GETARG_DATUM(3));
+}
+
 static void
 execute_for(TaskQuery *query, Datum *args, Oid user, const Known * of)
 {

@@ -1,6 +1,6 @@
 -- taskq_tenant_operator: sees and steers all that is its tenant's, whatever role submitted it, and nothing else.
 \ir include/prologue.psql
-SELECT plan(68);
+SELECT plan(75);
 
 CREATE ROLE to_gate LOGIN NOINHERIT;
 CREATE ROLE to_web NOLOGIN;		-- submits
@@ -48,6 +48,13 @@ RESET SESSION AUTHORIZATION;
 CALL wait_state(:'a3', 'failed');
 CALL wait_state(:'b3', 'failed');
 
+-- what tasks run as sees these, and not who submitted them
+SET SESSION AUTHORIZATION to_app;
+SELECT is(format('%s %s %s', t.id = :'a1', t.claims, (SELECT claims FROM taskq.task WHERE id = :'a1')), 't  ', 'who it was that submitted is not for who runs them') FROM taskq.task_status(:'a1') t;
+SELECT is(format('%s %s', count(*), count(claims)), '7 0', '... in a list neither') FROM taskq.task_list();
+RESET SESSION AUTHORIZATION;
+SELECT is((SELECT claims FROM taskq.task_status(:'a1')), '{"sub": "ann", "tenant": "a"}', 'what is kept of a token');
+
 -- what it sees
 SET SESSION AUTHORIZATION to_gate;
 SELECT is(request('to_op', :aop, $$SELECT string_agg(DISTINCT tenant, ',') || count(*) FROM taskq.task$$), 'a3', 'its tenant''s tasks, of all roles');
@@ -56,6 +63,9 @@ SELECT is(request('to_op', :aop, $$SELECT count(*) FROM taskq.task_list()$$), '3
 SELECT is(request('to_op', :aop, $$SELECT count(*) FROM taskq.task_list('{"submitted_by": "to_other"}')$$), '1', '... by who submitted');
 SELECT is(request('to_op', :aop, $$SELECT count(*) FROM taskq.task_list('{"tenant": "b"}')$$), '0', '... not another tenant''s');
 SELECT is(request('to_op', :aop, format('SELECT state FROM taskq.task_status(%L)', :'a2')), 'pending', 'one of them');
+SELECT is(request('to_op', :aop, format(c, :'a2')), 'ann of a', '... and who it was that submitted it: ' || c) FROM (VALUES ('SELECT (claims->>''sub'') || '' of '' || (claims->>''tenant'') FROM taskq.task_status(%L)'),
+	('SELECT (claims->>''sub'') || '' of '' || (claims->>''tenant'') FROM taskq.task WHERE id = %L'), ('SELECT (claims->>''sub'') || '' of '' || (claims->>''tenant'') FROM taskq.task_list(jsonb_build_object(''id'', %L))')) v (c);
+SELECT is(request('to_boss', :boss, format('SELECT claims->>''sub'' FROM taskq.task_status(%L)', :'b1')), 'bob', '... to an operator');
 SELECT is(request('to_op', :aop, format(c, :'b1')), 'PT404', 'another tenant''s is not there: ' || c) FROM (VALUES ('SELECT state FROM taskq.task_status(%L)'), ('SELECT taskq.task_result(%L)'), ('SELECT taskq.task_explain(%L)'),
 	('SELECT taskq.task_cancel(%L)'), ('SELECT taskq.task_set_priority(%L, 3)'), ('SELECT taskq.task_run_now(%L)'), ('SELECT count(*) FROM taskq.task_logs(%L)'), ('SELECT count(*) FROM taskq.task_attempts(%L)'),
 	('SELECT taskq.link(''x'', ''y'', %L)')) c (c);

@@ -1,7 +1,7 @@
 /* A task, and a workflow. */
 'use strict';
 
-const { count, fill, has, is, ok, open, press, sql, text, until, where, window_ } = require('../lib.js');
+const { call, count, fill, has, is, ok, open, press, site, sql, text, until, where, window_ } = require('../lib.js');
 
 module.exports = {
 	async task() {
@@ -55,6 +55,40 @@ module.exports = {
 		await open(page, '#/task/00000000-0000-7000-8000-000000000000');
 		await has(page, 'does not exist', 'main');
 		await page.browserContext().close();
+	},
+
+	async person() {
+		/* who it was, not the role alone; a name is a text */
+		sql("ALTER SYSTEM SET taskq.stored_claims = 'role, sub, email'");
+		sql('SELECT pg_reload_conf()');
+		site.tokens.carla = sql("SELECT t.head || '.' || translate(encode(auth.hmac(convert_to(t.head, 'UTF8'), convert_to(s.jwt_secret, 'UTF8'), 'sha256'), 'base64'), E'+/=\\n', '-_') FROM auth.setting s, "
+			+ "(SELECT string_agg(translate(encode(convert_to(part, 'UTF8'), 'base64'), E'+/=\\n', '-_'), '.' ORDER BY no) AS head FROM (VALUES (1, '{\"alg\":\"HS256\",\"typ\":\"JWT\"}'), "
+			+ "(2, '{\"role\":\"web_user\",\"sub\":\"42\",\"email\":\"<b>carla</b>@acme.example\",\"tenant\":\"acme\"}')) p (no, part)) t");
+		let id;
+		await until(async () => {
+			id = await call('carla', 'task_submit', { kind: 'board_tenant', delay: '1 hour' });
+			return sql("SELECT claims->>'email' FROM taskq.task_status('" + id + "')") !== '';
+		}, 'an address is kept');
+		const page = await window_('operator');
+		await open(page, '#/task/' + id);
+		await has(page, 'by <b>carla</b>@acme.example (web_user)', 'main');
+		ok(await page.$$eval('main dt', (all) => all.find((one) => one.textContent === 'Submitted by').nextElementSibling.textContent) === '<b>carla</b>@acme.example (web_user)', '... also in the details');
+		is(await count(page, 'main td b, main dd b'), 0, '... and is no markup');
+		await call('carla', 'task_cancel', { id, reason: 'not needed' });
+		await open(page, '#/audit?who=' + encodeURIComponent('<b>carla</b>@acme.example'));
+		await has(page, '<b>carla</b>@acme.example', 'main tbody');
+		await has(page, 'not needed', 'main tbody');
+		const mine = await window_('carla');
+		await open(mine);
+		await has(mine, '<b>carla</b>@acme.example of acme', '#head');
+		/* of who submitted in SQL there is no more than the role */
+		const plain = sql("SELECT id FROM taskq.task_list('{\"kind\": \"board_outside\"}', 'oldest', n => 1)");
+		await open(page, '#/task/' + plain);
+		await has(page, 'by postgres', 'main');
+		sql('ALTER SYSTEM RESET taskq.stored_claims');
+		sql('SELECT pg_reload_conf()');
+		for (const one of [page, mine])
+			await one.browserContext().close();
 	},
 
 	async children() {
