@@ -19,7 +19,7 @@ COMMENT ON FUNCTION taskq_internal.live() IS 'tasks that workers of this databas
 
 CREATE FUNCTION taskq_internal.lanes(
 	ages bool DEFAULT false, OUT lane int4, OUT waiting int8, OUT running int4, OUT average_run interval, OUT oldest timestamptz)
-RETURNS SETOF record LANGUAGE c VOLATILE STRICT ROWS 50 AS 'MODULE_PATHNAME', 'taskq_lanes';
+RETURNS SETOF record LANGUAGE c VOLATILE STRICT ROWS 1000 AS 'MODULE_PATHNAME', 'taskq_lanes';
 COMMENT ON FUNCTION taskq_internal.lanes(bool) IS 'lanes of this database in shared memory; oldest only if ages are asked for';
 
 CREATE FUNCTION taskq_internal.workers(

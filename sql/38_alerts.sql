@@ -71,7 +71,9 @@ JOIN taskq_internal.lane n ON n.id = l.lane
 JOIN taskq_internal.role r ON r.id = n.role
 LEFT JOIN taskq_internal.kind k ON k.name = n.kind
 WHERE l.waiting > 0
-	AND NOT EXISTS (SELECT FROM taskq_internal.pause p WHERE p.scope = 'a' OR p.scope = 'q' AND p.name = n.queue OR p.scope = 'k' AND p.name = n.kind)
+	AND NOT EXISTS (SELECT FROM taskq_internal.pause p WHERE p.scope = 'a')
+	AND n.queue NOT IN (SELECT p.name FROM taskq_internal.pause p WHERE p.scope = 'q')
+	AND n.kind NOT IN (SELECT p.name FROM taskq_internal.pause p WHERE p.scope = 'k')
 	AND CASE WHEN k.handler IS NULL AND k.name IS NOT NULL
 		THEN NOT EXISTS (SELECT FROM taskq_internal.outsiders() o
 			WHERE o.online AND (o.queues IS NULL OR n.queue = ANY (o.queues)) AND (o.kinds IS NULL OR n.kind = ANY (o.kinds)))

@@ -68,6 +68,7 @@ COMMENT ON COLUMN taskq.server.report IS 'more, for members of taskq_monitor and
 
 -- What is not as it should be, in sentences, the worst first; of a thousand of a sort the first twenty.
 CREATE FUNCTION taskq_internal.warnings(report jsonb) RETURNS SETOF text LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+WITH unserved AS MATERIALIZED (SELECT * FROM taskq_internal.unserved() WHERE report->'running' = 'true')
 SELECT CASE WHEN w.no <= 20 OR w.every = 21 THEN w.text ELSE format('%s more are like this last one.', w.every - 20) END FROM (
 SELECT w.n, w.text, count(*) OVER (PARTITION BY w.n) AS every, row_number() OVER (PARTITION BY w.n ORDER BY w.tasks DESC, w.text) AS no FROM (
 	SELECT 1, 0::int8, report->>'why_not_running' || ' No task runs.'
@@ -78,11 +79,11 @@ SELECT w.n, w.text, count(*) OVER (PARTITION BY w.n) AS every, row_number() OVER
 		FROM taskq_internal.alert a JOIN taskq_internal.alert_state s ON s.name = a.name WHERE s.firing_since IS NOT NULL
 	UNION ALL SELECT 6, sum(u.waiting), format(CASE sum(u.waiting) WHEN 1 THEN '%s task of kind %I in queue %I waits, and no external worker asks for it.'
 			ELSE '%s tasks of kind %I in queue %I wait, and no external worker asks for them.' END, sum(u.waiting), u.kind, u.queue)
-		FROM taskq_internal.unserved() u WHERE u.external AND report->'running' = 'true' GROUP BY u.kind, u.queue
+		FROM unserved u WHERE u.external GROUP BY u.kind, u.queue
 	UNION ALL SELECT 7, sum(u.waiting), format(CASE sum(u.waiting) WHEN 1 THEN '%s task of role %I waits and has no worker: ' ELSE '%s tasks of role %I wait and have no worker: ' END ||
 			'%s of %s workers are there; see task_explain() for one of them.',
 			sum(u.waiting), u.run_as, report->>'workers', report->>'max_workers')
-		FROM taskq_internal.unserved() u WHERE NOT u.external AND report->'running' = 'true' GROUP BY u.run_as
+		FROM unserved u WHERE NOT u.external GROUP BY u.run_as
 	UNION ALL SELECT 8, q.waiting, format('Queue %I is paused and %s in it: taskq.queue_resume() lets %s run.', p.name, CASE q.waiting WHEN 1 THEN '1 task waits' ELSE q.waiting || ' tasks wait' END, CASE q.waiting WHEN 1 THEN 'it' ELSE 'them' END)
 		FROM taskq_internal.pause p JOIN (SELECT n.queue, sum(l.waiting) AS waiting FROM taskq_internal.lanes() l
 			JOIN taskq_internal.lane n ON n.id = l.lane GROUP BY n.queue) q ON q.queue = p.name

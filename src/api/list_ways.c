@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "api/list_inside.h"
+#include "lanes/first.h"
 #include "miscadmin.h"
 #include "store/dependencies.h"
 #include "store/keyed.h"
@@ -308,14 +309,16 @@ add_lanes(TaskqListing *listing)
 
 /*
  * What is pending in a lane: it is where the saved watermark says, or in a
- * table of its own (see lane.c).
+ * table of its own (see lane.c).  Where it begins may have been looked for
+ * already.
  */
 static void
 add_pending(TaskqListing *listing, TaskqMerge *merge, int32 lane)
 {
 	int64		rank = lane_rank(listing, lane);
 	TaskqIdRange range;
-	pg_uuid_t	watermark;
+	pg_uuid_t	first;
+	bool		ready = true;
 
 	if (!lane_range(listing, rank, &range))
 		return;
@@ -324,13 +327,15 @@ add_pending(TaskqListing *listing, TaskqMerge *merge, int32 lane)
 		taskq_merge_add_ids(merge, more_keyed, lane, NULL, &range, rank);
 		return;
 	}
-	taskq_merge_add_ids(merge, more_ready, lane, NULL, &range, rank);
-	if (taskq_watermark_read(lane, &watermark))
+	if (taskq_first_bounds(lane, &first, &ready) ||
+		taskq_watermark_read(lane, &first))
 	{
-		taskq_id_previous(&watermark);
-		if (taskq_id_cmp(&watermark, &range.low) > 0)
-			range.low = watermark;
+		taskq_id_previous(&first);
+		if (taskq_id_cmp(&first, &range.low) > 0)
+			range.low = first;
 	}
+	if (ready)
+		taskq_merge_add_ids(merge, more_ready, lane, NULL, &range, rank);
 	taskq_merge_add_lane(merge, lane, &range, rank);
 }
 

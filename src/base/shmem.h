@@ -172,6 +172,18 @@ typedef struct TaskqPlace
 	uint32		kind_hash;
 } TaskqPlace;
 
+/* What somebody who only looked at a lane has found: see first.c. */
+typedef struct TaskqFirst
+{
+	uint32		changes;		/* counts what may make it untrue */
+	bool		known;
+	pg_uuid_t	plain;			/* no plain task waits before it */
+	TaskqDue	ready;			/* none has a row in table ready before it */
+	TimestampTz since;			/* the first one waits since then; DT_NOEND:
+								 * not found */
+	TimestampTz until;			/* steady time: then it is looked for again */
+}			TaskqFirst;
+
 /* A lane that has, or may have, something to claim. */
 typedef struct TaskqLane
 {
@@ -225,6 +237,7 @@ typedef struct TaskqLane
 								 * before it */
 	TaskqDue	min_ready;		/* lowest noted since the scan took its
 								 * snapshot */
+	TaskqFirst	first;
 
 	/* of a lane of tasks with concurrency keys: see keyed.c */
 	int64		cursor;			/* the key that was served last */

@@ -26,9 +26,7 @@
 #include "storage/latch.h"
 #include "store/defs.h"
 #include "store/pauses.h"
-#include "store/ready.h"
 #include "store/state.h"
-#include "store/leaves.h"
 #include "store/store.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -893,50 +891,4 @@ taskq_claim_probe(Oid dbid, int32 lane_id, int scanner)
 	dirty = lane->dirty;
 	LWLockRelease(taskq_main_lock);
 	return dirty;
-}
-
-/*
- * taskq_claim_oldest - since when the first task of a lane waits; DT_NOEND if
- * that is not known
- *
- * Only looks, and only at the first task of each leaf from where the lane is
- * known to begin: where that is over the first that is not would have to be
- * searched for.  Needs a transaction.
- */
-TimestampTz
-taskq_claim_oldest(Oid dbid, int32 lane_id)
-{
-	TaskqLane  *lane;
-	pg_uuid_t	from;
-	pg_uuid_t	first;
-	TaskqDue	ready;
-	TaskqDue	due;
-	TimestampTz oldest;
-	bool		claimable = false;
-	bool		found = false;
-
-	LWLockAcquire(taskq_main_lock, LW_SHARED);
-	lane = taskq_lane_find(dbid, lane_id);
-	if (lane != NULL)
-		from = lane->watermark;
-	LWLockRelease(taskq_main_lock);
-	if (lane == NULL || taskq_lane_keyed(lane_id))
-		return DT_NOEND;
-	taskq_due_first(&ready);
-	for (int leaf = 0; leaf < TASKQ_LEAVES; leaf++)
-	{
-		pg_uuid_t	id;
-		bool		may;
-
-		if (!taskq_store_first(leaf, lane_id, &from, &id, &may) ||
-			(found && taskq_id_cmp(&id, &first) >= 0))
-			continue;
-		found = true;
-		first = id;
-		claimable = may;
-	}
-	oldest = claimable ? taskq_id_time(&first) : DT_NOEND;
-	if (taskq_ready_next(lane_id, &ready, 1, &due) > 0)
-		oldest = Min(oldest, Max(due.due, taskq_id_time(&due.id)));
-	return oldest;
 }

@@ -29,7 +29,6 @@ extern void taskq_claim_recall(Oid dbid);
 extern void taskq_claim_release(int slotno);
 extern int	taskq_claim_scanner(void);
 extern void taskq_claim_stop_scan(int scanner);
-extern TimestampTz taskq_claim_oldest(Oid dbid, int32 lane_id);
 extern bool taskq_claim_probe(Oid dbid, int32 lane_id, int scanner);
 extern TaskqShut taskq_lane_shut(const TaskqLaneDef *lane);
 extern bool taskq_kind_internal(const TaskqKind *kind);

@@ -244,6 +244,27 @@ role_count(Oid dbid, Oid role, int64 waiting, int64 later)
 }
 
 /*
+ * taskq_lane_changed - its first task may be another one now, or none
+ */
+void
+taskq_lane_changed(TaskqLane *lane)
+{
+	lane->first.changes++;
+	lane->first.known = false;
+}
+
+/* taskq_lanes_changed - the same of all lanes of a database */
+void
+taskq_lanes_changed(Oid dbid)
+{
+	for (int i = 0; i < taskq_shared->nlanes; i++)
+	{
+		if (taskq_shared->lanes[i].dbid == dbid)
+			taskq_lane_changed(&taskq_shared->lanes[i]);
+	}
+}
+
+/*
  * taskq_lane_count - so many tasks more wait in a lane, or wait there for
  * their time
  *
@@ -254,6 +275,8 @@ void
 taskq_lane_count(Oid dbid, Oid role, TaskqLane *lane, int64 waiting,
 				 int64 later)
 {
+	if (lane != NULL && waiting < 0)
+		taskq_lane_changed(lane);
 	if (lane != NULL)
 	{
 		waiting += lane->waiting;
@@ -601,6 +624,8 @@ taskq_lane_submitted(TaskqLane *lane, const pg_uuid_t *id, uint32 leaves)
 	}
 	if (lane->known && taskq_id_cmp(id, &lane->saved) < 0)
 		id = &lane->saved;
+	if (!lane->first.known || taskq_id_cmp(id, &lane->first.plain) <= 0)
+		taskq_lane_changed(lane);
 	taskq_id_lower(&lane->watermark, id);
 	taskq_id_lower(&lane->min_noted, id);
 	if (lane->leaves != 0)
@@ -627,6 +652,8 @@ taskq_lane_ready(TaskqLane *lane, const TaskqDue *due)
 		note_keyed(lane, &due->id);
 		return;
 	}
+	if (!lane->first.known || taskq_due_cmp(due, &lane->first.ready) <= 0)
+		taskq_lane_changed(lane);
 	if (taskq_due_cmp(due, &lane->ready) < 0)
 		lane->ready = *due;
 	if (taskq_due_cmp(due, &lane->min_ready) < 0)

@@ -30,6 +30,8 @@ extern void taskq_lane_rewind(TaskqLane *lane, const pg_uuid_t *id,
 extern void taskq_lane_submitted(TaskqLane *lane, const pg_uuid_t *id,
 								 uint32 leaves);
 extern void taskq_lane_ready(TaskqLane *lane, const TaskqDue *due);
+extern void taskq_lane_changed(TaskqLane *lane);
+extern void taskq_lanes_changed(Oid dbid);
 extern void taskq_lane_scanned(TaskqLane *lane, int n);
 extern void taskq_lane_head(const TaskqLane *lane, pg_uuid_t *head);
 extern void taskq_lane_again(TaskqLane *lane, const pg_uuid_t *id);

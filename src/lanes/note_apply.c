@@ -266,6 +266,17 @@ static void
 apply_look(TaskqDb *db, const TaskqNote *note)
 {
 	taskq_waiting_look(db);
+	taskq_lanes_changed(db->dbid);
+}
+
+/* It was waiting, and is claimed, over, or in another place. */
+static void
+apply_touched(TaskqDb *db, const TaskqNote *note)
+{
+	TaskqLane  *lane = taskq_lane_find(db->dbid, note->lane);
+
+	if (lane != NULL)
+		taskq_lane_changed(lane);
 }
 
 static void
@@ -285,7 +296,7 @@ static void (*const apply_committed[]) (TaskqDb *db, const TaskqNote *note) =
 		[TASKQ_NOTE_LATER] = apply_later,
 		[TASKQ_NOTE_DUE] = apply_due,
 		[TASKQ_NOTE_SCHEDULE] = apply_schedule,
-		[TASKQ_NOTE_TOUCHED] = apply_nothing,
+		[TASKQ_NOTE_TOUCHED] = apply_touched,
 		[TASKQ_NOTE_MOVED] = apply_moved,
 		[TASKQ_NOTE_FINAL] = apply_final,
 		[TASKQ_NOTE_AWAITED] = apply_awaited,

@@ -272,6 +272,8 @@ end_known(TaskqDb *db, const TaskqPrepared *prepared, bool committed)
 		if (lane != NULL)
 			lane->tenant = share->tenant;
 		taskq_due_first(&first);
+		if (lane != NULL)
+			taskq_lane_changed(lane);
 		if (lane != NULL && share->leaves != 0)
 			taskq_lane_submitted(lane, &share->lowest, share->leaves);
 		if (lane != NULL && share->ready)
@@ -285,7 +287,10 @@ end_known(TaskqDb *db, const TaskqPrepared *prepared, bool committed)
 	if (committed && prepared->ended)
 		taskq_feed_doubt(db);
 	if (committed && prepared->look)
+	{
 		taskq_waiting_look(db);
+		taskq_lanes_changed(db->dbid);
+	}
 }
 
 /* taskq_note_ended - it has been ended, one way or the other */

@@ -79,6 +79,17 @@ taskq_store_scan(int leaf, int32 lane, const pg_uuid_t *from,
 	return n;
 }
 
+/* Half of the ring is, or more, where tasks are soon forgotten. */
+static bool
+leaf_is_empty(int leaf)
+{
+	Relation	rel = taskq_store_open(TASKQ_REL_LEAF + leaf, AccessShareLock);
+	bool		empty = RelationGetNumberOfBlocks(rel) == 0;
+
+	table_close(rel, AccessShareLock);
+	return empty;
+}
+
 /*
  * taskq_store_first - the first task of a lane in one leaf from *from on, in
  * whatever state; false if there is none
@@ -91,6 +102,8 @@ taskq_store_first(int leaf, int32 lane, const pg_uuid_t *from, pg_uuid_t *id,
 	ScanKeyData keys[2];
 	HeapTuple	tuple;
 
+	if (leaf_is_empty(leaf))
+		return false;
 	taskq_key(&keys[0], Anum_task_lane, F_INT4EQ, Int32GetDatum(lane));
 	taskq_key_from(&keys[1], Anum_task_id, F_UUID_GE, UUIDPGetDatum(from));
 	taskq_read_begin_ordered(&read, TASKQ_REL_LEAF + leaf,

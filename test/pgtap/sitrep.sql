@@ -1,6 +1,6 @@
 -- The situation on one page: what each role sees of it, and what operators are warned of.
 \ir include/prologue.psql
-SELECT plan(34);
+SELECT plan(37);
 
 CREATE ROLE sitrep_anna LOGIN IN ROLE taskq_user;
 CREATE ROLE sitrep_seer LOGIN IN ROLE taskq_monitor;
@@ -37,15 +37,24 @@ SELECT is((SELECT jsonb_object_agg(c.state, c.n) FROM (SELECT state, sum(n) AS n
 SELECT taskq.queue_define('sitrep_many_' || i), taskq.queue_pause('sitrep_many_' || i), taskq.task_submit_many('sitrep_echo', '{"1", "2"}', queue => 'sitrep_many_' || i) FROM generate_series(1, 25) i \g /dev/null
 SELECT is((SELECT count(*) FROM taskq.warning WHERE warning LIKE 'Queue sitrep_many_% is paused and 2 tasks wait in it: %'), 20::bigint, 'of many paused queues those where most waits are told of');
 SELECT is((SELECT count(*) FROM taskq.warning WHERE warning = '6 more are like this last one.'), 1::bigint, '... and how many there are besides');
-CREATE FUNCTION sitrep_blocks(OUT n int) LANGUAGE plpgsql AS $$
+CREATE FUNCTION sitrep_blocks(command text, OUT n int) LANGUAGE plpgsql AS $$
 DECLARE
 	plan json;
 BEGIN
-	EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT sum(waiting) FROM taskq_internal.lanes()' INTO plan;
+	EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ' || command INTO plan;
 	n := (plan->0->'Plan'->>'Shared Hit Blocks')::int + (plan->0->'Plan'->>'Shared Read Blocks')::int;
 END $$;
-SELECT sitrep_blocks() \g /dev/null
-SELECT is(sitrep_blocks(), 0, 'how many wait is known without a look at the tables');
+SELECT sitrep_blocks('SELECT sum(waiting) FROM taskq_internal.lanes()') \g /dev/null
+SELECT is(sitrep_blocks('SELECT sum(waiting) FROM taskq_internal.lanes()'), 0, 'how many wait is known without a look at the tables');
+
+-- what does not change is not looked for again
+SELECT taskq.queue_define('sitrep_more_' || i), taskq.queue_pause('sitrep_more_' || i), taskq.task_submit('sitrep_echo', queue => 'sitrep_more_' || i) FROM generate_series(1, 300) i \g /dev/null
+SELECT count(oldest) FROM taskq.queue WHERE name LIKE 'sitrep_more_%' \g /dev/null
+SELECT taskq.sitrep() \g /dev/null
+SELECT is(sitrep_blocks('SELECT count(oldest) FROM taskq_internal.lanes(true)'), 0, 'since when the first task of a queue waits is looked for once');
+SELECT cmp_ok(sitrep_blocks('SELECT taskq.sitrep()'), '<', 4000, '... so of hundreds of paused queues there is a report at little cost');
+SELECT is((SELECT count(*) FROM taskq.queue q JOIN taskq.task_list('{"state": "pending"}', 'priority', n => 1000) t ON t.queue = q.name AND t.created_at = q.oldest WHERE q.name LIKE 'sitrep_more_%'), 300::bigint, '... and it is true');
+SELECT taskq.queue_clear('sitrep_more_' || i), taskq.queue_resume('sitrep_more_' || i), taskq.queue_drop('sitrep_more_' || i) FROM generate_series(1, 300) i \g /dev/null
 SELECT taskq.queue_clear('sitrep_many_' || i), taskq.queue_resume('sitrep_many_' || i), taskq.queue_drop('sitrep_many_' || i) FROM generate_series(1, 25) i \g /dev/null
 
 -- a monitor sees as much
