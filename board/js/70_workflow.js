@@ -31,7 +31,7 @@ function clip(text, letters) {
 const MANY = 40;
 const COLUMN = 24;
 
-/* Where each step is, in columns from left to right. */
+/* Where each step is, in columns from left to right; a frame is around a level of several. */
 function placesOf(steps, box) {
 	const levels = levelsOf(steps);
 	const columns = [];
@@ -43,7 +43,8 @@ function placesOf(steps, box) {
 	for (const level of columns) {
 		const parts = Math.ceil(level.length / COLUMN);
 		const each = Math.ceil(level.length / parts);
-		level.forEach((step, n) => places.set(step, { level: levels.get(step), far: n >= each, x: x + Math.floor(n / each) * (box.wide + 16), y: (n % each) * (box.high + box.gapY) + 4 }));
+		const frame = parts > 1 && { steps: level, x: x - 8, y: 1, wide: parts * (box.wide + 16), high: each * (box.high + box.gapY) - box.gapY + 6 };
+		level.forEach((step, n) => places.set(step, { level: levels.get(step), frame, far: n >= each, x: x + Math.floor(n / each) * (box.wide + 16), y: (n % each) * (box.high + box.gapY) + 4 }));
 		x += parts * (box.wide + 16) - 16 + box.gapX;
 		rows = Math.max(rows, each);
 	}
@@ -61,12 +62,52 @@ function waitsFor(steps) {
 	}));
 }
 
-function arrowOf(a, b, box, child) {
-	const y1 = a.y + box.high / 2;
-	const y2 = b.y + box.high / 2;
-	const from = Math.max(a.x + box.wide, b.x - box.gapX);
+/* a, b: places of steps, or frames */
+function arrowOf(a, b, box, type) {
+	const middleOf = (one, other) => one.high ? Math.max(box.high / 2, Math.min(one.high - box.high / 2, other.y + box.high / 2)) : one.y + box.high / 2;
+	const y1 = middleOf(a, b);
+	const y2 = middleOf(b, a);
+	const right = a.x + (a.wide || box.wide);
+	const from = Math.max(right, b.x - box.gapX);
 	const middle = b.x - box.gapX / 2;
-	return svg('path', { class: 'arrow' + (child ? ' child' : '') + (b.far ? ' far' : ''), d: 'M' + (a.x + box.wide) + ' ' + y1 + ' H' + from + ' C' + middle + ' ' + y1 + ' ' + middle + ' ' + y2 + ' ' + (b.x - 2) + ' ' + y2 });
+	return svg('path', { class: 'arrow' + type, d: 'M' + right + ' ' + y1 + ' H' + from + ' C' + middle + ' ' + y1 + ' ' + middle + ' ' + y2 + ' ' + (b.x - 2) + ' ' + y2 });
+}
+
+/*
+ * All arrows, and frames.  Where a whole level in a frame waits for one, or one for the whole level,
+ * one arrow says so; those of its steps would go under other columns, and are seen at their step only.
+ */
+function arrowsOf(steps, places, waits, box, drawn) {
+	const frames = new Set(steps.map((step) => places.get(step).frame).filter(Boolean));
+	const common = new Map();
+	for (const frame of frames)
+		common.set(frame, new Set(frame.steps.map((step) => waits.get(step).before).reduce((all, some) => {
+			const those = new Set(some);
+			return all.filter((one) => those.has(one));
+		})));
+	const ends = new Map();			/* what one arrow for many goes from, and to */
+	const all = [];
+	for (const step of steps) {
+		const { before, child } = waits.get(step);
+		const type = child ? ' child' : '';
+		const b = places.get(step);
+		const n = new Map();
+		before.forEach((from) => n.set(places.get(from).frame, (n.get(places.get(from).frame) || 0) + 1));
+		for (const from of before) {
+			const a = places.get(from);
+			const start = a.frame && n.get(a.frame) === a.frame.steps.length ? a.frame : a;
+			const end = b.frame && common.get(b.frame).has(from) ? b.frame : b;
+			const many = start !== a || end !== b;
+			const line = arrowOf(a, b, box, type + (many ? ' part' : b.far ? ' far' : ''));
+			all.push(line);
+			drawn(from, step, line);
+			if (many && !ends.get(start)?.has(end)) {
+				ends.set(start, (ends.get(start) || new Set()).add(end));
+				all.push(arrowOf(start, end, box, type));
+			}
+		}
+	}
+	return [[...frames].map((one) => svg('rect', { class: 'frame', x: one.x, y: one.y, width: one.wide, height: one.high, rx: 10 })), all];
 }
 
 function stepWords(step) {
@@ -102,13 +143,11 @@ function graphOf(steps) {
 	const waits = waitsFor(steps);
 	const after = new Map(steps.map((step) => [step, []]));
 	const lines = new Map(steps.map((step) => [step, []]));
-	const arrows = steps.flatMap((step) => waits.get(step).before.map((from) => {
-		const line = arrowOf(places.get(from), places.get(step), box, waits.get(step).child);
+	const arrows = arrowsOf(steps, places, waits, box, (from, step, line) => {
 		after.get(from).push(step);
 		lines.get(from).push(line);
 		lines.get(step).push(line);
-		return line;
-	}));
+	});
 	const boxes = new Map(steps.map((step) => [step, stepBox(places.get(step), box)]));
 	const graph = svg('svg', { class: 'graph', viewBox: '0 0 ' + wide + ' ' + high, role: 'group', 'aria-label': 'Steps of the workflow' }, arrows, steps.map((step) => boxes.get(step).link));
 	const near = (step, is) => lines.get(step).forEach((line) => line.classList.toggle('near', is));

@@ -6,6 +6,27 @@ const { answers, asks, count, field, fill, has, is, ok, open, press, sql, until,
 const focused = (page) => page.evaluate(() => document.activeElement.querySelector('.name')?.textContent);
 
 module.exports = {
+	async fan() {
+		/* a hundred steps that wait for one, and that one waits for; two wait for some of them */
+		const names = Array.from({ length: 100 }, (none, n) => 'part ' + n);
+		const flow = [{ name: 'split' }, ...names.map((name) => ({ name, depends_on: ['split'] })), { name: 'join', depends_on: names }, { name: 'some', depends_on: names.slice(0, 2) }].map((step) => ({ ...step, kind: 'board_held' }));
+		const id = sql("SELECT taskq.workflow_submit('" + JSON.stringify(flow) + "')");
+		const page = await window_('operator');
+		await open(page, '#/workflow/' + id);
+		await until(async () => (await count(page, 'svg.graph a')) === 103, 'a fan of a hundred');
+		const seen = () => page.$$eval('svg.graph .arrow', (all) => all.filter((one) => getComputedStyle(one).opacity > 0).length);
+		is([await count(page, 'svg.graph .frame'), await seen()], [1, 4], 'one arrow to all of them, one from all, and those of some');
+		const inside = await page.$eval('svg.graph', (graph) => {
+			const frame = graph.querySelector('.frame').getBBox();
+			return Array.from(graph.querySelectorAll('a rect.box')).map((one) => one.getBBox()).filter((one) => one.x > frame.x && one.y > frame.y && one.x + one.width < frame.x + frame.width && one.y + one.height < frame.y + frame.height).length;
+		});
+		is(inside, 100, '... a frame is around them');
+		await page.$$eval('svg.graph a', (all) => all[50].focus());
+		is([await count(page, 'svg.graph .arrow.near'), await seen()], [2, 6], 'a step shows its own arrows');
+		await page.browserContext().close();
+		sql("SELECT taskq.workflow_cancel('" + id + "')");
+	},
+
 	async graph() {
 		const page = await window_('operator', { width: 360, height: 740, pace: 20 });
 		await answers(page);
