@@ -299,6 +299,8 @@ taskq_wake_dispatcher(TaskqDb *db)
 /*
  * taskq_call_dispatcher - the same for this database's, by who does not hold
  * the main lock
+ *
+ * The database may have been forgotten meanwhile.
  */
 void
 taskq_call_dispatcher(void)
@@ -306,7 +308,7 @@ taskq_call_dispatcher(void)
 	TaskqDb    *db;
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	db = taskq_db_find(MyDatabaseId);
+	db = taskq_db_enter(MyDatabaseId);
 	if (db != NULL)
 		taskq_wake_dispatcher(db);
 	LWLockRelease(taskq_main_lock);
@@ -429,6 +431,7 @@ taskq_db_enter(Oid dbid)
 		return NULL;
 	memset(db, 0, sizeof(*db));
 	pg_atomic_init_u32(&db->closed, 0);
+	pg_atomic_init_u32(&db->counts_told, 0);
 	for (int i = 0; i < TASKQ_LEAVES; i++)
 		pg_atomic_init_u64(&db->leaves[i].written, 0);
 	db->dbid = dbid;

@@ -156,6 +156,9 @@ typedef struct TaskqDb
 	uint32		looked;			/* the filter's generation that has all it
 								 * needs */
 
+	pg_atomic_uint32 counts_told;	/* the dispatcher knows that something was
+									 * counted: see counts.c */
+
 	/* guarded by the log ring's lock: see logring.c */
 	bool		logs_told;		/* the dispatcher knows that there are lines */
 	bool		logs_urgent;	/* ... and that they are many */

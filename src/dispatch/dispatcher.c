@@ -34,6 +34,7 @@
 #include "dispatch/sweeper.h"
 #include "lanes/cancels.h"
 #include "lanes/claim.h"
+#include "lanes/counts.h"
 #include "lanes/event.h"
 #include "lanes/lane.h"
 #include "lanes/logring.h"
@@ -47,6 +48,7 @@
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/pmsignal.h"
 #include "store/defs.h"
 #include "store/store.h"
 #include "utils/acl.h"
@@ -55,10 +57,13 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define LAST_PASSES 4			/* to write what was logged, before we leave */
+#define LAST_US (60 * USECS_PER_SEC)	/* for workers to end with the server */
+#define LAST_PAUSE_US 10000
 #define MAX_PUT_OFF_MS 60000	/* of a chore that fails again and again */
 
 static bool clean_exit = false;
+
+static void all_fresh(void);
 
 static void
 dispatcher_detach(int code, Datum arg)
@@ -76,6 +81,8 @@ dispatcher_detach(int code, Datum arg)
 			taskq_dispatcher.db->rescan = true;
 			taskq_dispatcher.db->look = true;
 			taskq_feed_doubt(taskq_dispatcher.db);
+			all_fresh();
+			taskq_counts_untold(taskq_dispatcher.db);
 			taskq_dispatcher.db->not_before =
 				TimestampTzPlusMilliseconds(taskq_steady_now(),
 											TASKQ_RETRY_MS);
@@ -86,26 +93,69 @@ dispatcher_detach(int code, Datum arg)
 	LWLockRelease(taskq_main_lock);
 }
 
+/* ---- at the end, still connected, from the last one to the first ---- */
+
 /*
- * The process ends, maybe because the server does: then nobody else writes
- * what tasks have logged.  Before dispatcher_detach, still connected.  What
- * raises an error here only ends the process.
+ * Something is to be seen to when the process ends, maybe in the middle of
+ * something; false if it has left already.  What raises an error from here on
+ * only ends the process.
  */
+static bool
+begin_last(void)
+{
+	if (taskq_dispatcher.db->dispatcher != MyProcPid)
+		return false;
+	LWLockReleaseAll();
+	ConditionVariableCancelSleep();
+	AbortOutOfAnyTransaction();
+	MemoryContextSwitchTo(taskq_dispatcher.context);
+	return true;
+}
+
+/* Only this process knows of it.  With the server listeners go, too. */
+static void
+send_last_events(int code, Datum arg)
+{
+	if (taskq_events_untold() && begin_last() &&
+		!taskq_server_is_stopping())
+		(void) taskq_send_untold();
+}
+
 static void
 write_last_logs(int code, Datum arg)
 {
-	if (taskq_dispatcher.db->dispatcher != MyProcPid)
+	if (taskq_ring_left(MyDatabaseId) && begin_last() && taskq_pass_fits())
+		taskq_write_last_logs(taskq_server_is_stopping());
+}
+
+static bool
+workers_left(void)
+{
+	bool		left = false;
+
+	LWLockAcquire(taskq_main_lock, LW_SHARED);
+	for (int i = 0; i < taskq_shared->nslots; i++)
+		left |= taskq_shared->slots[i].dbid == MyDatabaseId &&
+			taskq_shared->slots[i].pid != 0;
+	LWLockRelease(taskq_main_lock);
+	return left;
+}
+
+/*
+ * The server is stopped, and workers end at this moment: what they say and
+ * hand over until then is written, too.  They wait for nobody; but if only
+ * this process was to end, they do not end with it.
+ */
+static void
+wait_for_workers(int code, Datum arg)
+{
+	TimestampTz until = taskq_steady_now() + LAST_US;
+
+	if (!begin_last() || !taskq_server_is_stopping())
 		return;
-	LWLockReleaseAll();
-	ConditionVariableCancelSleep();
-	if (!taskq_ring_left(MyDatabaseId))
-		return;
-	AbortOutOfAnyTransaction();
-	MemoryContextSwitchTo(taskq_dispatcher.context);
-	if (!taskq_pass_fits())
-		return;
-	for (int i = 0; i < LAST_PASSES && taskq_ring_left(MyDatabaseId); i++)
-		taskq_write_logs();
+	while (workers_left() && taskq_steady_now() < until &&
+		   PostmasterIsAlive())
+		pg_usleep(LAST_PAUSE_US);
 }
 
 static bool
@@ -164,11 +214,9 @@ add_database(Oid dbid)
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	db = taskq_db_enter(dbid);
-	if (db != NULL && !db->loaded && db->dispatcher == 0)
-	{
-		db->wanted = true;
-		taskq_wake_launcher();
-	}
+	/* one that is there may be about to leave, by the settings from before */
+	if (db != NULL && (!db->loaded || db->dispatcher > 0))
+		taskq_wake_dispatcher(db);
 	LWLockRelease(taskq_main_lock);
 	if (db == NULL)
 		ereport(LOG,
@@ -337,6 +385,22 @@ called(void)
 }
 
 /*
+ * There is no dispatcher from now on: whoever has something asks for one.
+ * Caller holds the main lock exclusively.
+ */
+static void
+say_goodbye(void)
+{
+	taskq_ring_untold(taskq_dispatcher.db);
+	taskq_counts_untold(taskq_dispatcher.db);
+	taskq_dispatcher.db->hushed = false;
+	taskq_dispatcher.db->dispatcher = 0;
+	taskq_turn_forget(MyDatabaseId, DT_NOEND);
+	clean_exit = true;
+	taskq_wake_launcher();
+}
+
+/*
  * Leave if there is nothing to do, or others want a turn.  Whatever comes up
  * later finds no dispatcher and asks the launcher for one.
  */
@@ -376,13 +440,7 @@ may_leave(bool has_work)
 													taskq_dispatcher.db->next_check))) >
 			TASKQ_RETRY_MS;
 	if (leave)
-	{
-		taskq_ring_untold(taskq_dispatcher.db);
-		taskq_dispatcher.db->dispatcher = 0;
-		taskq_turn_forget(MyDatabaseId, DT_NOEND);
-		clean_exit = true;
-		taskq_wake_launcher();
-	}
+		say_goodbye();
 	taskq_dispatcher.db->hushed =
 		!leave && (sent_events || taskq_dispatcher.db->nevents > 0);
 	if (taskq_dispatcher.db->hushed)
@@ -427,46 +485,138 @@ serves_here(bool *ready)
 	return wanted;
 }
 
-/*
- * Leave a database that is not ours to serve; false if something came up just
- * now.  logged: what tasks have said is written, so that what is in the ring
- * by now has come since, and is for the next dispatcher, which it calls.
- */
-static bool
-forget_database(bool logged)
-{
-	bool		forget;
+/* ---- a database that is not served ---- */
 
+/* Workers begin nothing more here: what they have not begun they give back. */
+static void
+dismiss_workers(void)
+{
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
-	forget = !called();
-	if (forget)
+	taskq_dispatcher.db->busy = false;
+	taskq_dispatcher.db->hushed = false;
+	taskq_claim_recall(MyDatabaseId);
+	for (int i = 0; i < taskq_shared->nslots; i++)
 	{
-		taskq_dispatcher.db->dispatcher = 0;
-		taskq_dispatcher.db->hushed = false;
-		/* when it is found again, everything is to be looked through */
-		taskq_dispatcher.db->next_due = DT_NOEND;
-		taskq_dispatcher.db->next_schedule = DT_NOEND;
-		taskq_dispatcher.db->next_sweep = DT_NOEND;
-		taskq_dispatcher.db->next_check = DT_NOEND;
-		taskq_dispatcher.db->loaded = false;
-		taskq_dispatcher.db->renewed = false;
-		/* ... and nobody shall wait for this database's bits */
-		taskq_dispatcher.db->look = true;
-		taskq_dispatcher.db->awaited = false;
-		taskq_waiting_drop(MyDatabaseId);
-		taskq_event_drop(MyDatabaseId);
-		taskq_feed_doubt(taskq_dispatcher.db);
-		if (!logged)
-			taskq_ring_drop(MyDatabaseId);
-		taskq_ring_untold(taskq_dispatcher.db);
-		if (!slots_in_use() && taskq_dispatcher.db->blocked == 0 &&
-			taskq_dispatcher.db->leases == 0 &&
-			taskq_dispatcher.db->sweeper == 0)
-			taskq_db_forget(MyDatabaseId);
-		clean_exit = true;
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+
+		if (slot->dbid != MyDatabaseId || slot->state == TASKQ_SLOT_FREE ||
+			slot->leave)
+			continue;
+		slot->leave = true;
+		if (slot->pid != 0)
+			taskq_wake_proc(slot->procno);
 	}
 	LWLockRelease(taskq_main_lock);
-	return forget;
+}
+
+static bool
+suspects_left(void)
+{
+	for (int i = 0; i < taskq_shared->nsuspects; i++)
+	{
+		if (taskq_shared->suspects[i].dbid == MyDatabaseId)
+			return true;
+	}
+	return false;
+}
+
+/* Has a worker that is in a task finished others of which nobody knows? */
+static bool
+unannounced_left(void)
+{
+	bool		left = false;
+
+	for (int i = 0; i < taskq_shared->nslots && !left; i++)
+	{
+		TaskqSlot  *slot = &taskq_shared->slots[i];
+
+		if (slot->dbid != MyDatabaseId || slot->state != TASKQ_SLOT_BUSY)
+			continue;
+		LWLockAcquire(taskq_slot_lock(i), LW_SHARED);
+		left = slot->announced < slot->next - slot->in_task;
+		LWLockRelease(taskq_slot_lock(i));
+	}
+	return left;
+}
+
+/*
+ * Is there something that only shared memory, or this process, knows?  A
+ * cancel of a task that runs is its worker's business, who calls us.
+ */
+static bool
+untold_left(void)
+{
+	return taskq_dispatcher.db->nevents > 0 || taskq_events_untold() ||
+		orphans_left() || suspects_left() || unannounced_left() ||
+		(taskq_cancels_left(MyDatabaseId) && !slots_in_use());
+}
+
+/* Nothing of the database is known any more. */
+static void
+forget(bool ready)
+{
+	/* when it is found again, everything is to be looked through */
+	taskq_dispatcher.db->next_due = DT_NOEND;
+	taskq_dispatcher.db->next_schedule = DT_NOEND;
+	taskq_dispatcher.db->next_sweep = DT_NOEND;
+	taskq_dispatcher.db->next_check = DT_NOEND;
+	taskq_dispatcher.db->loaded = false;
+	taskq_dispatcher.db->renewed = false;
+	/* ... and nobody shall wait for this database's bits */
+	taskq_dispatcher.db->look = true;
+	taskq_dispatcher.db->awaited = false;
+	taskq_waiting_drop(MyDatabaseId);
+	taskq_feed_doubt(taskq_dispatcher.db);
+	if (!ready)
+	{
+		taskq_event_drop(MyDatabaseId);
+		taskq_ring_drop(MyDatabaseId);
+	}
+	if (!slots_in_use() && taskq_dispatcher.db->blocked == 0 &&
+		taskq_dispatcher.db->leases == 0 &&
+		taskq_dispatcher.db->sweeper == 0)
+		taskq_db_forget(MyDatabaseId);
+}
+
+/*
+ * Leave a database that is not ours to serve; false if something came up just
+ * now, or is left that would be lost.  What comes later calls the next
+ * dispatcher.  ready: the extension is there.
+ *
+ * Where others want a turn, or the database to be left alone, we leave with
+ * what there is still in shared memory, and come back for it.
+ */
+static bool
+leave_unserved(bool ready)
+{
+	bool		written = !ready ||
+	(taskq_ring_quiet(taskq_dispatcher.db) &&
+	 taskq_counts_quiet(taskq_dispatcher.db));
+	TaskqDb    *db = taskq_dispatcher.db;
+	bool		left;
+	bool		leave;
+
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
+	left = ready && (!written || untold_left());
+	leave = !left && !called();
+	if (leave)
+		forget(ready);
+	else if (ready && (db->blocked > 0 || db->leave ||
+					   taskq_turn_give_way(MyDatabaseId)))
+	{
+		leave = true;
+		db->wanted = db->blocked == 0;
+		db->not_before = TimestampTzPlusMilliseconds(taskq_steady_now(),
+													 TASKQ_RETRY_MS);
+		if (taskq_events_untold())
+			taskq_feed_doubt(db);
+	}
+	else if (left)
+		taskq_look_again_in(TASKQ_RETRY_MS);
+	if (leave)
+		say_goodbye();
+	LWLockRelease(taskq_main_lock);
+	return leave;
 }
 
 /* ---- a pass ---- */
@@ -511,12 +661,14 @@ enum
 };
 
 static bool has_work;			/* found by the last pass */
+static bool served;				/* the database, in this pass */
 
 static void find_wanted(void);
 static void renew_leases(void);
 static void read_lanes(void);
 static void open_lanes(void);
 static void start_workers(void);
+static void tally(void);
 
 static Chore chores[] =
 {[CHORE_FIND] = {"find the databases with taskq", find_wanted},
@@ -542,7 +694,15 @@ taskq_settle_suspects},
 [CHORE_SWEEPER] = {"start a sweeper", taskq_start_sweeper},
 [CHORE_ALERTS] = {"look after alerts", taskq_check_alerts},
 [CHORE_SAVE] = {"save how far the lanes have come", taskq_save},
-[CHORE_TALLY] = {"write what was counted", taskq_tally}};
+[CHORE_TALLY] = {"write what was counted", tally}};
+
+/*
+ * Where taskq.databases does not name the database nothing begins; but what
+ * has ended is told, and written.
+ */
+static const int last_chores[] =
+{CHORE_SUSPECTS, CHORE_SLOTS, CHORE_CANCELS, CHORE_FEED, CHORE_EVENTS,
+CHORE_LOGS, CHORE_TALLY};
 
 static void
 find_wanted(void)
@@ -592,6 +752,15 @@ start_workers(void)
 	has_work = true;
 	if (chores[CHORE_SUSPECTS].tries == 0)
 		has_work = taskq_start_workers();
+}
+
+static void
+tally(void)
+{
+	if (served)
+		taskq_tally();
+	else
+		taskq_tally_all();
 }
 
 /*
@@ -674,16 +843,17 @@ run_chore(int which)
 	MemoryContextSwitchTo(taskq_dispatcher.context);
 }
 
-/*
- * Write what tasks have logged in a database that taskq.databases does not
- * name any more; false if something is left, to be tried again.  If nothing
- * is, a line that comes later calls us.
- */
+/* In a database that is not served; true if we are to leave it. */
 static bool
-all_is_logged(void)
+pass_unserved(bool ready)
 {
-	run_chore(CHORE_LOGS);
-	return taskq_ring_quiet(taskq_dispatcher.db);
+	if (ready)
+	{
+		dismiss_workers();
+		for (int i = 0; i < lengthof(last_chores); i++)
+			run_chore(last_chores[i]);
+	}
+	return leave_unserved(ready);
 }
 
 /* The settings again, if somebody has told the server to read them. */
@@ -732,7 +902,9 @@ taskq_dispatcher_main(Datum arg)
 	taskq_dispatcher.context = AllocSetContextCreate(TopMemoryContext,
 													 "taskq dispatcher",
 													 ALLOCSET_DEFAULT_SIZES);
+	before_shmem_exit(send_last_events, (Datum) 0);
 	before_shmem_exit(write_last_logs, (Datum) 0);
+	before_shmem_exit(wait_for_workers, (Datum) 0);
 
 	for (;;)
 	{
@@ -747,12 +919,12 @@ taskq_dispatcher_main(Datum arg)
 		taskq_dispatcher.wake_at = taskq_dispatcher.due_at = DT_NOEND;
 
 		run_chore(CHORE_FIND);
-		if (!serves_here(&ready))
+		served = serves_here(&ready);
+		if (!served)
 		{
-			if (ready && !all_is_logged())
-				sleep_till_due();
-			else if (forget_database(ready))
+			if (pass_unserved(ready))
 				break;
+			sleep_till_due();
 			continue;
 		}
 		for (int chore = CHORE_FIND + 1; chore < lengthof(chores); chore++)

@@ -39,6 +39,7 @@ extern void taskq_save(void);
 /* events.c: the feed, and notifications */
 extern void taskq_feed_events(void);
 extern bool taskq_send_events(void);
+extern bool taskq_send_untold(void);
 extern bool taskq_events_untold(void);
 
 /* outbox.c: what was not told */
@@ -47,10 +48,12 @@ extern void taskq_outbox_failed(void);
 
 /* tally.c: what was counted */
 extern void taskq_tally(void);
+extern void taskq_tally_all(void);
 extern void taskq_tally_init(void);
 
 /* logs.c: what tasks log */
 extern void taskq_write_logs(void);
+extern void taskq_write_last_logs(bool stopping);
 
 /* watch.c */
 extern void taskq_watch_snapshots(void);

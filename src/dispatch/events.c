@@ -241,22 +241,36 @@ taskq_feed_events(void)
 /* ---- notifications ---- */
 
 /*
+ * taskq_send_untold - notify listeners of what is in this process; true if
+ * there was something
+ *
+ * What can't be sent is lost to them, what is not come to is not.
+ */
+bool
+taskq_send_untold(void)
+{
+	bool		any = untold.n > 0;
+
+	while (untold.n > 0)
+	{
+		int			n = Min(TASKQ_PORTION, untold.n);
+
+		taskq_event_send(untold.events, n);
+		untold.n -= n;
+		memmove(untold.events, untold.events + n,
+				sizeof(TaskqEvent) * untold.n);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return any;
+}
+
+/*
  * taskq_send_events - notify listeners of what has changed; true if there was
  * something
  */
 bool
 taskq_send_events(void)
 {
-	int			n;
-
 	take();
-	n = untold.n;
-	/* what can't be sent is lost to them */
-	untold.n = 0;
-	for (int i = 0; i < n; i += TASKQ_PORTION)
-	{
-		taskq_event_send(untold.events + i, Min(TASKQ_PORTION, n - i));
-		CHECK_FOR_INTERRUPTS();
-	}
-	return n > 0;
+	return taskq_send_untold();
 }

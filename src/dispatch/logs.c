@@ -17,18 +17,24 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/clock.h"
 #include "dispatch/dispatcher.h"
 #include "dispatch/pass.h"
 #include "lanes/logring.h"
 #include "miscadmin.h"
+#include "storage/procarray.h"
 #include "store/logs.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #define PORTIONS 20				/* in a pass */
 #define HUSH_MS 50				/* so soon after we wrote some, those who log
 								 * need not wake us */
 #define BUSY_MS 250				/* till the next try, when something was in
 								 * the way */
+#define LAST_US (20 * USECS_PER_SEC)	/* till the server is not kept from
+										 * ending any longer */
+#define LAST_PAUSE_US 10000
 
 /* Where lines of the task met last go. */
 typedef struct Home
@@ -115,6 +121,7 @@ next_portion(Portion * portion, int64 *after, bool *all)
 												  ALLOCSET_DEFAULT_SIZES);
 
 	MemoryContextSwitchTo(context);
+	portion->ndone = 0;
 	portion->n = taskq_ring_take(taskq_dispatcher.db, *after, TASKQ_PORTION,
 								 portion->lines);
 	if (portion->n > 0)
@@ -127,30 +134,74 @@ next_portion(Portion * portion, int64 *after, bool *all)
 	return portion->n == TASKQ_PORTION;
 }
 
+static int64 ended_at = 0;		/* the next pass goes on there, so that many
+								 * that can't be written do not keep it from
+								 * the others */
+
+/* Write some; how many. */
+static int
+write_some(bool *all, bool *more)
+{
+	int64		after = ended_at;
+	Portion    *portion = palloc(sizeof(Portion));
+	int			n = 0;
+
+	portion->lines = palloc(sizeof(TaskqLogLine) * TASKQ_PORTION);
+	portion->done = palloc(sizeof(TaskqLogLine) * TASKQ_PORTION);
+	*all = *more = true;
+	for (int i = 0; i < PORTIONS && *more; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		*more = next_portion(portion, &after, all);
+		n += portion->ndone;
+	}
+	ended_at = *more ? after : 0;
+	return n;
+}
+
 /*
  * taskq_write_logs - write what there is; a part of the dispatcher's pass
  */
 void
 taskq_write_logs(void)
 {
-	static int64 ended_at = 0;	/* the next pass goes on there, so that many
-								 * that can't be written do not keep it from
-								 * the others */
-	int64		after = ended_at;
-	Portion    *portion;
-	bool		all = true;
-	bool		more = true;
+	bool		all;
+	bool		more;
 
 	if (taskq_ring_quiet(taskq_dispatcher.db))
 		return;
-	portion = palloc(sizeof(Portion));
-	portion->lines = palloc(sizeof(TaskqLogLine) * TASKQ_PORTION);
-	portion->done = palloc(sizeof(TaskqLogLine) * TASKQ_PORTION);
-	for (int i = 0; i < PORTIONS && more; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		more = next_portion(portion, &after, &all);
-	}
-	ended_at = more ? after : 0;
+	(void) write_some(&all, &more);
 	taskq_look_again_in(!all ? BUSY_MS : more ? 0 : HUSH_MS);
+}
+
+/*
+ * taskq_write_last_logs - the process ends, maybe because the server does:
+ * then nobody else writes what there is
+ *
+ * Who is in the way then ends, too, and is waited for, as long as there is
+ * anybody else in the database; but a prepared transaction stays, and of a
+ * subscriber's connection it is not known what it has.
+ */
+void
+taskq_write_last_logs(bool stopping)
+{
+	TimestampTz until = taskq_steady_now() + LAST_US;
+	bool		go_on = taskq_ring_left(MyDatabaseId);
+
+	while (go_on)
+	{
+		bool		alone = CountDBBackends(MyDatabaseId) <= 1;
+		bool		first = ended_at == 0;
+		bool		all;
+		bool		more;
+		int			n;
+
+		MemoryContextReset(taskq_dispatcher.context);
+		n = write_some(&all, &more);
+		go_on = stopping && taskq_ring_left(MyDatabaseId);
+		if (!go_on || n > 0 || !first || more)
+			continue;
+		go_on = !alone && taskq_steady_now() < until;
+		pg_usleep(LAST_PAUSE_US);
+	}
 }

@@ -629,6 +629,18 @@ finish(TimestampTz next)
 	LWLockRelease(taskq_main_lock);
 }
 
+/* Did library and extension part since the dispatcher looked? */
+static bool
+mismatched(void)
+{
+	bool		ready;
+
+	taskq_store_begin();
+	ready = taskq_store_ready();
+	taskq_sweep_commit();
+	return !ready;
+}
+
 /* taskq_sweeper_main - entry point of a sweeper */
 void
 taskq_sweeper_main(Datum arg)
@@ -652,6 +664,8 @@ taskq_sweeper_main(Datum arg)
 	SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
 	taskq_sweeper.context = AllocSetContextCreate(TopMemoryContext, "taskq sweeper",
 												  ALLOCSET_DEFAULT_SIZES);
+	if (mismatched())
+		proc_exit(0);
 	pgstat_report_activity(STATE_RUNNING, "taskq: looking for old tasks");
 	taskq_sweeper.retention = taskq_retention;
 

@@ -23,7 +23,6 @@
 #include "utils/timestamp.h"
 
 #define IDLE_MS 1000			/* between two of them when nothing runs */
-#define EXIT_MS 300				/* for workers to end */
 #define KEEP_MINUTES (3 * USECS_PER_HOUR)
 #define KEEP_HOURS (15 * USECS_PER_DAY)
 #define DAY_GROUPS 5000			/* of which there is a row a day */
@@ -180,19 +179,17 @@ workers_busy(void)
 }
 
 /*
- * The server is stopped: shared memory is going to be gone.  Workers are told
- * to end at the same moment, and hand over when they do; who takes longer than
- * a moment is not waited for.
+ * The server is stopped: shared memory is going to be gone.  Workers have
+ * handed over by now (wait_for_workers in dispatcher.c).
  */
 static void
 write_at_exit(int code, Datum arg)
 {
-	if (code > 1 || !taskq_server_is_stopping())
+	if (code > 1 || taskq_dispatcher.db->dispatcher != MyProcPid ||
+		!taskq_server_is_stopping())
 		return;
 	AbortOutOfAnyTransaction();
 	LWLockReleaseAll();
-	for (int i = 0; i < EXIT_MS / 10 && workers_busy(); i++)
-		pg_usleep(10000);
 	MemoryContextSwitchTo(taskq_dispatcher.context);
 	if (taskq_pass_fits())
 		(void) write_counts(GetCurrentTimestamp(), false);
@@ -246,8 +243,20 @@ taskq_tally(void)
 		if (write_counts(GetCurrentTimestamp(), false))
 			wrote_at = now;
 	}
-	else if (!busy && (taskq_counts_any() || taskq_stock_any()))
-		taskq_look_again_in(IDLE_MS);
-	if (busy && taskq_counts_any())
+	if (taskq_counts_quiet(taskq_dispatcher.db))
+		return;
+	if (busy)
 		taskq_look_again_steady(minute_ends);
+	else
+		taskq_look_again_in(IDLE_MS);
+}
+
+/*
+ * taskq_tally_all - write what was counted, for the database is not served
+ * any more
+ */
+void
+taskq_tally_all(void)
+{
+	(void) write_counts(GetCurrentTimestamp(), false);
 }

@@ -637,6 +637,22 @@ hand_over_group(const Sample *sample, TaskqCounts *counts)
 }
 
 /*
+ * Something is to be written: whoever counts it after the dispatcher has
+ * looked calls it, or has one started, so that nothing is left when the
+ * server is stopped.
+ */
+static void
+tell_dispatcher(void)
+{
+	TaskqDb    *db = taskq_db_mine();
+
+	if (db == NULL ||
+		(pg_atomic_read_u32(&db->counts_told) == 0 &&
+		 pg_atomic_exchange_u32(&db->counts_told, 1) == 0))
+		taskq_call_dispatcher();
+}
+
+/*
  * taskq_counts_hand_over - what this process has counted in transactions that
  * have committed goes to shared memory
  *
@@ -648,7 +664,8 @@ taskq_counts_hand_over(void)
 	static TaskqCounts counts;
 	bool		call;
 
-	taskq_stock_hand_over();
+	if (taskq_stock_hand_over())
+		tell_dispatcher();
 	if (ncommitted == 0)
 		return;
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
@@ -666,6 +683,7 @@ taskq_counts_hand_over(void)
 	/* there is not much room left: it shall write before its time */
 	if (call)
 		taskq_call_dispatcher();
+	tell_dispatcher();
 	memmove(samples, samples + ncommitted,
 			(nsamples - ncommitted) * sizeof(Sample));
 	nsamples -= ncommitted;
@@ -700,6 +718,7 @@ taskq_counts_used(const int64 *resources, int64 present_us, int64 busy_us)
 	counts.run_us = busy_us;
 	add_counts(&group, last_role, &counts);
 	LWLockRelease(&shared->lock);
+	tell_dispatcher();
 }
 
 /*
@@ -893,6 +912,36 @@ taskq_counts_any(void)
 		any |= entry->key.dbid == MyDatabaseId;
 	LWLockRelease(&shared->lock);
 	return any;
+}
+
+/*
+ * taskq_counts_quiet - nothing of this database is to be written, and whoever
+ * counts something calls the dispatcher
+ *
+ * False if there is something.
+ */
+bool
+taskq_counts_quiet(TaskqDb *db)
+{
+	bool		quiet;
+
+	/* first this: who counts something looks here after that */
+	taskq_counts_untold(db);
+	quiet = !taskq_counts_any() && !taskq_stock_any();
+	if (!quiet)
+		pg_atomic_write_u32(&db->counts_told, 1);
+	return quiet;
+}
+
+/*
+ * taskq_counts_untold - the dispatcher leaves: whoever counts something asks
+ * for another one
+ */
+void
+taskq_counts_untold(TaskqDb *db)
+{
+	pg_atomic_write_u32(&db->counts_told, 0);
+	pg_memory_barrier();
 }
 
 /* taskq_counts_many - are there so many that they are to be written now? */

@@ -9,6 +9,7 @@
 
 #include "postgres.h"
 
+#include "base/shmem.h"
 #include "store/rollups.h"
 #include "utils/hsearch.h"
 
@@ -24,6 +25,8 @@ extern void taskq_counts_used(const int64 *resources, int64 present_us,
 /* ---- for the dispatcher ---- */
 
 extern bool taskq_counts_any(void);
+extern bool taskq_counts_quiet(TaskqDb *db);
+extern void taskq_counts_untold(TaskqDb *db);
 extern bool taskq_counts_many(void);
 extern int	taskq_counts_copy(TaskqCounted **counted);
 extern void taskq_counts_written(const TaskqCounted *counted, int n);

@@ -286,12 +286,14 @@ join_committed(void)
 /*
  * taskq_stock_hand_over - what this process has changed in transactions that
  * have committed goes to shared memory; see taskq_counts_hand_over
+ *
+ * False if there is nothing.
  */
-void
+bool
 taskq_stock_hand_over(void)
 {
 	if (ncommitted == 0)
-		return;
+		return false;
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < ncommitted; i++)
 		add_entry(&changes[i].stock);
@@ -306,6 +308,7 @@ taskq_stock_hand_over(void)
 		changes = NULL;
 		room = 0;
 	}
+	return true;
 }
 
 /*

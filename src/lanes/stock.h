@@ -13,7 +13,7 @@ extern void taskq_stock_init(void);
 /* for counts.c, which is told when transactions end */
 extern void taskq_stock_xact_end(XactEvent event);
 extern void taskq_stock_subxact_end(SubXactEvent event, int level);
-extern void taskq_stock_hand_over(void);
+extern bool taskq_stock_hand_over(void);
 extern Snapshot taskq_stock_snapshot(LWLock *lock, const uint64 *taken,
 									 void (*copy) (void *arg), void *arg);
 

@@ -226,6 +226,7 @@ my $later = submit($node, $db, 'talk', '{"n": 70, "later": true}', 'max_attempts
 wait_state($node, $db, $later, 'retrying');
 is(counts($later), '70|70|0', 'one that is to run again');
 like(slurp_file($node->logfile), qr/LOG:  taskq: task $later failed and is tried again: .* SQLSTATE TQ002: /, '... of which the server log tells');
+poll('SELECT NOT EXISTS (SELECT FROM taskq_internal.ring_lines())', '... and all that was said is written');
 set_clock(3600 * 29);
 $node->reload;
 poll("SELECT EXISTS (SELECT FROM taskq_internal.task_keep WHERE id = '$later')", 'a day later it has moved');
