@@ -65,6 +65,11 @@ LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_tenant_limited';
 COMMENT ON FUNCTION taskq_internal.tenant_limited() IS
 'are there tenants whose tasks the caller may not see';
 
+CREATE FUNCTION taskq_internal.tenant_only() RETURNS text
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_tenant_only_sql';
+COMMENT ON FUNCTION taskq_internal.tenant_only() IS
+'the tenant whose tasks alone the caller may see; null: it may see others'', or nobody''s';
+
 CREATE FUNCTION taskq_internal.masked(value jsonb, kind text, owner int4, options jsonb) RETURNS jsonb
 LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'taskq_masked';
 COMMENT ON FUNCTION taskq_internal.masked(jsonb, text, int4, jsonb) IS

@@ -76,13 +76,13 @@ GRANT EXECUTE ON FUNCTION
 GRANT SELECT ON taskq.schedule
 	TO taskq_user, taskq_web, taskq_developer, taskq_operator, taskq_monitor;
 GRANT EXECUTE ON FUNCTION taskq_internal.role_visible(name, oid, int8), taskq_internal.owner_visible(name, oid, int8), taskq_internal.actor_visible(jsonb), taskq_internal.tenant_visible(text),
-	taskq_internal.tenant_limited(), taskq_internal.id_time(uuid) TO taskq_developer;
+	taskq_internal.tenant_limited(), taskq_internal.tenant_only(), taskq_internal.id_time(uuid) TO taskq_developer;
 GRANT EXECUTE ON FUNCTION taskq_internal.masked(jsonb, text, int4, jsonb), taskq_internal.masked_steps(jsonb)
 	TO taskq_user, taskq_web, taskq_worker, taskq_developer, taskq_operator, taskq_monitor;
 
 GRANT EXECUTE ON FUNCTION
 	taskq_internal.live(), taskq_internal.lanes(bool), taskq_internal.workers(), taskq_internal.outsiders(), taskq_internal.role_visible(name, oid, int8),
-	taskq_internal.owner_visible(name, oid, int8), taskq_internal.actor_visible(jsonb), taskq_internal.claims_seen(name, oid, int8, jsonb), taskq_internal.tenant_visible(text), taskq_internal.tenant_limited(), taskq_internal.id_time(uuid), taskq_internal.id_slot(uuid)
+	taskq_internal.owner_visible(name, oid, int8), taskq_internal.actor_visible(jsonb), taskq_internal.claims_seen(name, oid, int8, jsonb), taskq_internal.tenant_visible(text), taskq_internal.tenant_limited(), taskq_internal.tenant_only(), taskq_internal.id_time(uuid), taskq_internal.id_slot(uuid)
 	TO taskq_user, taskq_web, taskq_worker, taskq_operator, taskq_monitor;
 GRANT EXECUTE ON FUNCTION
 	taskq.task_attempt(taskq.task), taskq.logs(taskq.task), taskq.links(taskq.task), taskq.children(taskq.task),

@@ -306,6 +306,19 @@ taskq_tenant_limited(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(taskq_tenant_is_limited());
 }
 
+PG_FUNCTION_INFO_V1(taskq_tenant_only_sql);
+
+/* taskq_tenant_only_sql - tenant_only() returns text, for the views */
+Datum
+taskq_tenant_only_sql(PG_FUNCTION_ARGS)
+{
+	const char *tenant = taskq_tenant_only();
+
+	if (tenant == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(tenant));
+}
+
 PG_FUNCTION_INFO_V1(taskq_tenant_visible);
 
 /* taskq_tenant_visible - tenant_visible(text), for the views */

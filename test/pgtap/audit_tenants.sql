@@ -1,6 +1,6 @@
 -- The audit where a gateway says for whom it acts: each tenant sees what was done to its own tasks.
 \ir include/prologue.psql
-SELECT plan(15);
+SELECT plan(19);
 
 CREATE ROLE audit_gate LOGIN NOINHERIT;
 CREATE ROLE audit_web NOLOGIN;
@@ -79,6 +79,34 @@ SELECT request('audit_web', :a, $$SELECT sum(count) FROM taskq.audit WHERE reaso
 	request('audit_web', :b, $$SELECT sum(count) FROM taskq.audit WHERE reason = 'cleared'$$) AS b_sees \gset
 RESET SESSION AUTHORIZATION;
 SELECT is(concat_ws(' ', :'cleared', :'a_sees', :'b_sees'), '17 8 9', 'of what was done to tasks of two tenants each sees its own');
+
+-- a tenant of which there is little finds it, and one of which there is much its newest, without reading what is others'
+INSERT INTO taskq_internal.audit (id, verb, object, kind, task, count, role, submitted_by, tenant, by_role, pid, force)
+SELECT (SELECT lpad(to_hex((extract(epoch FROM now()) * 1000)::int8 + i), 12, '0') || '70008' || lpad(to_hex(i), 15, '0'))::uuid, 'cancel', 'task', 'audit_tenant', gen_random_uuid(), 1, r.id, r.id,
+	'much', r.id, 1, false
+FROM generate_series(1, 50000) i, taskq_internal.role r WHERE r.name = 'audit_web';
+VACUUM ANALYZE taskq_internal.audit;
+CREATE FUNCTION audit_blocks(filter text) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+	plan json;
+BEGIN
+	EXECUTE format('EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM taskq.audit %s ORDER BY id DESC LIMIT 20', filter) INTO plan;
+	RETURN (plan->0->'Plan'->>'Shared Hit Blocks')::int + (plan->0->'Plan'->>'Shared Read Blocks')::int;
+END $$;
+\set page '$$SELECT audit_blocks('''')$$'
+\set much '''{"sub": "much"}'''
+SELECT task AS task FROM taskq_internal.audit WHERE tenant = 'much' LIMIT 1 \gset
+SET SESSION AUTHORIZATION audit_gate;
+SELECT request('audit_web', :a, :page), request('audit_boss', :boss, :page) \g /dev/null
+SELECT request('audit_web', :a, :page) AS little, request('audit_web', :much, :page) AS much,
+	request('audit_web', :much, format('SELECT audit_blocks(%L)', format('WHERE task_id = %L', :'task'))) AS of_task,
+	request('audit_boss', :boss, :page) AS boss \gset
+RESET SESSION AUTHORIZATION;
+SELECT cmp_ok(:little, '<', 200, 'a page of a tenant of which there is little');
+SELECT cmp_ok(:much, '<', 200, '... of one of which there is much');
+SELECT cmp_ok(:of_task, '<', 200, '... what was done to a task of it');
+SELECT cmp_ok(:boss, '<', 200, '... and of all of them');
+DELETE FROM taskq_internal.audit WHERE tenant = 'much';
 
 -- anybody can set the setting: it takes away, and is not written
 CREATE ROLE audit_plain LOGIN;
