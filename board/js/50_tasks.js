@@ -5,6 +5,7 @@ const COUNTED = 9999;
 const MOST = 1000;				/* rows of a table */
 const BULK = 200;				/* tasks in a transaction */
 const OUTCOMES = 500;
+const NEWS = 99;				/* new tasks that are counted */
 const TIMES = { '': 'any time', '15 min': 'last 15 minutes', '1 hour': 'last hour', '24 hours': 'last 24 hours', '7 days': 'last 7 days' };
 const SPANS = { '15 min': 900, '1 hour': 3600, '24 hours': 86400, '7 days': 604800 };
 const ORDERS = { newest: 'newest first', oldest: 'oldest first', priority: 'by priority', duration: 'longest first' };
@@ -354,6 +355,7 @@ page('tasks', 'Tasks', async (scope, argument, params) => {
 	let turn = 0;				/* of the filter */
 	let asked = 0;
 	let answered = 0;
+	let top = null;				/* the newest that is shown, while newer ones would move what is read */
 	const notes = h('div', {});
 	const { form, offer, order } = filterForm(params, () => { setParams(params); begin(); });
 	const body = h('tbody', {});
@@ -368,6 +370,10 @@ page('tasks', 'Tasks', async (scope, argument, params) => {
 	const further = h('a', {}, 'Go on after these');
 	const rest = h('span', { class: 'soft', hidden: true }, 'No more than ' + number(MOST) + ' are shown at once. ', further);
 	const before = h('p', { class: 'soft', hidden: !params.get('past') }, 'Those before these are not shown. ', h('a', { href: pastOf(params, '') }, 'From the beginning'));
+	const news = h('button', { type: 'button', class: 'main news', hidden: true, click: () => {
+		window.scrollTo(0, 0);
+		scope.tried(() => look(true), notes);
+	} });
 	const which = h('strong', {});
 	const nobody = h('button', { type: 'button', hidden: true, click: () => chooseNone() }, 'Select none');
 	const target = () => chosen.size > 0 ? { ids: [...chosen] } : { filter: filterOf(params), words: inWords(params) };
@@ -384,7 +390,7 @@ page('tasks', 'Tasks', async (scope, argument, params) => {
 	const none = h('p', { hidden: true }, 'There are no such tasks.');
 	const first = h('div', { class: 'nothing', hidden: true }, nothingYet('tasks', 'There are no tasks yet. One of a kind that is there is submitted by:'));
 	show(scope.main, h('div', { class: 'stack' }, form, notes, selected, h('div', { class: 'card' }, h('div', { class: 'row between' }, counted,
-		may('task_submit') && h('button', { type: 'button', click: () => scope.tried(() => submitDialog(scope, params.get('kind')), notes) }, 'Submit a task \u2026')), before, grid, none, first, h('p', {}, more, rest))));
+		may('task_submit') && h('button', { type: 'button', click: () => scope.tried(() => submitDialog(scope, params.get('kind')), notes) }, 'Submit a task \u2026')), before, grid, none, first, h('p', {}, more, rest)), news));
 
 	function row(task) {
 		return h('tr', {},
@@ -416,16 +422,37 @@ page('tasks', 'Tasks', async (scope, argument, params) => {
 		chosenChanged();
 	}
 
-	async function look() {
+	/* Somebody reads further down, or has selected some. */
+	function reads() {
+		return (params.get('order') || 'newest') === 'newest' && !params.get('past') && tasks.length > 0 && (chosen.size > 0 || body.getBoundingClientRect().top < 0);
+	}
+
+	/* Up to the newest that is shown, and how many have come since then. */
+	async function newer(filter, over) {
+		const last = top;
+		const at = new Date(last.created_at).getTime();
+		const since = [new Date(at).toISOString(), filter.created_after].filter(Boolean).sort().pop();
+		const found = await ofNow(api.get('rpc/task_list', { filter: { ...filter, created_after: since }, n: NEWS + 1, select: 'id' }, scope.signal), over);
+		const n = found ? found.filter((task) => task.id > last.id).length : 0;
+		news.hidden = n === 0 || top !== last;
+		news.textContent = (n > NEWS ? 'More than ' + NEWS : n) + (n === 1 ? ' new task' : ' new tasks');
+		return { ...filter, created_before: [new Date(at + 1).toISOString(), filter.created_before].filter(Boolean).sort()[0] };
+	}
+
+	async function look(all) {
 		const mine = ++asked;
+		const over = () => mine < answered;
+		top = all !== true && reads() ? top || tasks[0] : null;
+		news.hidden ||= !top;
+		const filter = top ? await newer(filterOf(params), over) : filterOf(params);
 		sorted(grid, params.get('order') || 'newest');
 		const n = Math.min(wanted * PAGE, MOST);
-		const found = await ofNow(api.get('rpc/task_list', { filter: filterOf(params), order_by: params.get('order') || 'newest', n, after: params.get('past'),
-			select: 'id,state,kind,category,queue,tenant,run_at,started_at,priority,progress,message,worker,created_at,finished_at,duration,error,cancel_reason' }, scope.signal), () => mine < answered);
+		const found = await ofNow(api.get('rpc/task_list', { filter, order_by: params.get('order') || 'newest', n, after: params.get('past'),
+			select: 'id,state,kind,category,queue,tenant,run_at,started_at,priority,progress,message,worker,created_at,finished_at,duration,error,cancel_reason' }, scope.signal), over);
 		/* a later question was answered before */
 		if (!found)
 			return undefined;
-		const retries = await ofNow(retriesOf(found.filter((task) => ['failed', 'cancelled'].includes(task.state)).map((task) => task.id), scope.signal), () => mine < answered);
+		const retries = await ofNow(retriesOf(found.filter((task) => ['failed', 'cancelled'].includes(task.state)).map((task) => task.id), scope.signal), over);
 		if (!retries)
 			return undefined;
 		answered = mine;

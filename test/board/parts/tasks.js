@@ -138,4 +138,38 @@ module.exports = {
 		ok(/already|completed/.test(await text(page, 'dialog')), '... which says why', await text(page, 'dialog'));
 		await page.browserContext().close();
 	},
+
+	async news() {
+		const submit = () => sql("SELECT taskq.task_submit('board_held', run_at => 'infinity', tags => '{news}')");
+		sql("SELECT count(taskq.task_submit('board_held', run_at => 'infinity', tags => '{news}')) FROM generate_series(1, 60)");
+		const page = await window_('operator');
+		const keys = () => page.$$eval('main tbody tr', (rows) => rows.map((row) => row.dataset.key));
+		await open(page, '#/tasks?tag=news');
+		await until(async () => (await keys()).length === 50, 'a page of tasks');
+		const shown = await keys();
+		/* who has selected */
+		const [chosen] = await tick(page, 1);
+		const first = submit();
+		await has(page, '1 new task', '.news');
+		is(await keys(), shown, 'what is selected stays where it is');
+		submit();
+		await has(page, '2 new tasks', '.news');
+		await press(page, '2 new tasks');
+		await until(async () => (await keys())[1] === first, 'pressed, they are there');
+		is([await page.$eval('tr[data-key="' + chosen + '"] input', (box) => box.checked), await page.$eval('.news', (node) => node.checkVisibility())], [true, false], '... and what is selected is so still');
+		await press(page, 'Select none');
+		/* who reads further down */
+		await page.evaluate(() => window.scrollTo(0, 900));
+		const place = () => page.$eval('tr[data-key="' + chosen + '"]', (row) => Math.round(row.getBoundingClientRect().top));
+		const before = await place();
+		const last = submit();
+		await has(page, '1 new task', '.news');
+		is(await place(), before, 'what is read stays where it is');
+		await page.evaluate(() => window.scrollTo(0, 0));
+		await until(async () => (await keys())[0] === last, 'who comes back sees them');
+		ok(!(await page.$eval('.news', (node) => node.checkVisibility())), '... without having pressed anything');
+		await page.browserContext().close();
+		for (const action of ['cancel', 'delete'])
+			sql("CALL taskq.task_bulk_all('" + action + "', '{\"tag\": \"news\"}')");
+	},
 };
