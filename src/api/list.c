@@ -35,6 +35,7 @@
 #include "utils/builtins.h"
 
 #define MAX_PAGE 10000
+#define CLOCK_BACK_US USECS_PER_DAY
 #define FIRST_TURN 256			/* rows */
 #define WEIGHED_TURN 4096		/* rows: when ways are weighed */
 
@@ -294,6 +295,21 @@ order_arg(FunctionCallInfo fcinfo, int n)
 						   "must be newest, oldest, priority or duration");
 }
 
+/*
+ * What began, or ended, before a moment was submitted before it: but for what
+ * the clock was set back meanwhile.
+ */
+static void
+submitted_before(TaskqIdRange *range, TimestampTz moment)
+{
+	pg_uuid_t	end;
+
+	if (TIMESTAMP_NOT_FINITE(moment))
+		return;
+	taskq_id_at(moment + CLOCK_BACK_US, &end);
+	taskq_id_lower(&range->high, &end);
+}
+
 /* The ids that the filter and the place where the page begins leave. */
 static void
 set_range(TaskqListing *listing)
@@ -308,6 +324,8 @@ set_range(TaskqListing *listing)
 		taskq_id_at(created->from - 1000, &range->low);
 	if (created->before != DT_NOEND)
 		taskq_id_at(created->before + 1000, &range->high);
+	submitted_before(range, listing->filter.started.before);
+	submitted_before(range, listing->filter.finished.before);
 	if (!listing->has_after || !taskq_list_by_id(listing))
 		return;
 	if (taskq_list_backwards(listing))

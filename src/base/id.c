@@ -24,6 +24,8 @@
 
 #define UNIX_EPOCH_US \
 	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
+#define END_MS (INT64CONST(1) << 48)	/* no id has a time from then on, in
+										 * the year 10889 */
 
 /*
  * The random part, drawn for many ids at a time: a system call costs more
@@ -147,7 +149,7 @@ void
 taskq_id_at(TimestampTz when, pg_uuid_t *id)
 {
 	memset(id, 0, sizeof(*id));
-	if (when == DT_NOEND)
+	if (when >= END_MS * 1000 - UNIX_EPOCH_US)
 		memset(id, 0xff, sizeof(*id));
 	else if (when > -UNIX_EPOCH_US)
 		set_time(id, when + UNIX_EPOCH_US);

@@ -1,6 +1,6 @@
 -- task_list: filters, orders, pages.
 \ir include/prologue.psql
-SELECT plan(132);
+SELECT plan(136);
 
 CREATE ROLE list_alice LOGIN;
 CREATE ROLE list_bob LOGIN;
@@ -59,6 +59,8 @@ SELECT is(names(jsonb_build_object('id', jsonb_build_array(id_of('f1'), id_of('a
 SELECT is(names(jsonb_build_object('created_after', (SELECT created_at FROM taskq.task WHERE id = id_of('b1')))), 'b1 f1 a3', 'created after, itself too');
 SELECT is(names(jsonb_build_object('created_before', (SELECT created_at FROM taskq.task WHERE id = id_of('b1')))), 'a1 a2', '... before');
 SELECT is(names(jsonb_build_object('older_than', (SELECT created_at FROM taskq.task WHERE id = id_of('b1')))), 'a1 a2', '... by its other name');
+SELECT cmp_ok((SELECT count(*) FROM taskq.task_list(filter)), '>', 0::bigint, filter::text || ': before a time that no id has')
+FROM unnest('{"{\"finished_before\": \"10900-01-01\"}","{\"created_before\": \"10900-01-01\"}"}'::jsonb[]) filter;
 SELECT is(names(jsonb_build_object('finished_before', (SELECT max(finished_at) FROM taskq.task), 'started_after', (SELECT min(started_at) FROM taskq.task))),
 	(SELECT string_agg(metadata->>'name', ' ' ORDER BY id) FROM taskq.task WHERE finished_at < (SELECT max(finished_at) FROM taskq.task)), 'by beginning and end');
 SELECT is(names(jsonb_build_object('worker', (SELECT worker FROM taskq.task WHERE id = id_of('b1')), 'kind', 'list_b')), 'b1', 'worker');
@@ -240,6 +242,8 @@ CALL no_snapshots();
 VACUUM (INDEX_CLEANUP on);
 SET ROLE list_alice;
 SELECT cmp_ok(blocks_of('{}', order_by), '<', 3000, '... and of what runs as another role, by ' || order_by) FROM unnest('{newest,oldest,priority,duration}'::text[]) order_by;
+SELECT cmp_ok(blocks_of(filter, 'newest'), '<', 1000, filter || ' is not looked for among what was submitted later')
+FROM unnest('{"{\"finished_before\": \"2020-01-01\"}","{\"started_before\": \"2020-01-01\"}"}'::text[]) filter;
 -- what no label tells is asked of all tasks side by side, not of each by its id
 SELECT cmp_ok(blocks_of(filter, 'newest'), '<', 15000, filter || ', of which there are none') FROM unnest('{"{\"finished_before\": \"2020-01-01\"}","{\"worker\": \"nobody\"}","{\"text\": \"nothing of that\"}"}'::text[]) filter;
 RESET ROLE;
