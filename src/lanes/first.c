@@ -169,7 +169,7 @@ taskq_first_kept(const TaskqLane *lane)
  *
  * *plain: none of those that are pending since their submit has a lower id;
  * *ready: there may be some that have a row in table "ready".  Takes the main
- * lock.
+ * lock; nothing is known where the library is not preloaded.
  */
 bool
 taskq_first_bounds(int32 id, pg_uuid_t *plain, bool *ready)
@@ -177,6 +177,8 @@ taskq_first_bounds(int32 id, pg_uuid_t *plain, bool *ready)
 	TaskqLane  *lane;
 	bool		known;
 
+	if (taskq_shared == NULL)
+		return false;
 	LWLockAcquire(taskq_main_lock, LW_SHARED);
 	lane = taskq_lane_find(MyDatabaseId, id);
 	known = lane != NULL && taskq_first_kept(lane);
