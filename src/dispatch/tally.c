@@ -19,7 +19,10 @@
 #include "lanes/stock.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "storage/procarray.h"
 #include "store/defs.h"
+#include "store/store.h"
 #include "utils/timestamp.h"
 
 #define IDLE_MS 1000			/* between two of them when nothing runs */
@@ -28,6 +31,8 @@
 #define DAY_GROUPS 5000			/* of which there is a row a day */
 #define MAX_QUEUES 256
 #define FORGET 500				/* rows deleted in a transaction */
+#define LAST_US (20 * USECS_PER_SEC)	/* for who is in the way at the end */
+#define LAST_PAUSE_US 10000
 
 static TimestampTz minute_ends = 0; /* steady time; 0: not known */
 static TimestampTz wrote_at = 0;	/* steady time */
@@ -178,6 +183,56 @@ workers_busy(void)
 	return false;
 }
 
+static bool
+lock_free(TaskqRelation which, LOCKMODE lockmode)
+{
+	Oid			oid = taskq_store_oid(which);
+	bool		is_free = ConditionalLockRelationOid(oid, lockmode);
+
+	if (is_free)
+		UnlockRelationOid(oid, lockmode);
+	return is_free;
+}
+
+/* Has nobody locked what is needed to write? */
+static bool
+tables_free(void)
+{
+	static const TaskqRelation read[] = {TASKQ_REL_LANE, TASKQ_REL_LANE_PKEY,
+		TASKQ_REL_ROLE, TASKQ_REL_ROLE_PKEY, TASKQ_REL_KIND,
+	TASKQ_REL_KIND_PKEY};
+	bool		is_free;
+
+	taskq_pass_begin();
+	is_free = lock_free(TASKQ_REL_ROLLUP, RowExclusiveLock) &&
+		lock_free(TASKQ_REL_ROLLUP_PKEY, RowExclusiveLock);
+	for (int i = 0; i < lengthof(read); i++)
+		is_free = is_free && lock_free(read[i], AccessShareLock);
+	taskq_pass_commit();
+	return is_free;
+}
+
+/*
+ * A process that ends heeds no timeout, so it must not wait for a lock: but
+ * whoever else is there ends, too, and gives it back.  False if somebody does
+ * not, as a prepared transaction.
+ */
+static bool
+wait_till_free(void)
+{
+	TimestampTz until = taskq_steady_now() + LAST_US;
+	bool		alone;
+
+	do
+	{
+		alone = CountDBBackends(MyDatabaseId) <= 1;
+		if (tables_free())
+			return true;
+		pg_usleep(LAST_PAUSE_US);
+	} while (!alone && taskq_steady_now() < until);
+	return false;
+}
+
 /*
  * The server is stopped: shared memory is going to be gone.  Workers have
  * handed over by now (wait_for_workers in dispatcher.c).
@@ -191,7 +246,7 @@ write_at_exit(int code, Datum arg)
 	AbortOutOfAnyTransaction();
 	LWLockReleaseAll();
 	MemoryContextSwitchTo(taskq_dispatcher.context);
-	if (taskq_pass_fits())
+	if (taskq_pass_fits() && wait_till_free())
 		(void) write_counts(GetCurrentTimestamp(), false);
 }
 

@@ -38,21 +38,36 @@ typedef struct Look
 {
 	pg_uuid_t	from;
 	uint32		leaves;
+	uint32		generation;		/* of the lane's entry */
 	uint32		changes;
 	bool		lasting;		/* nothing of it is with a worker, or locked */
 	TaskqFirst	found;
 }			Look;
 
-/* False: it has no entry. */
+/* Is what a transaction sees what is committed? */
+static bool
+sees_committed(void)
+{
+	return !TransactionIdIsValid(GetTopTransactionIdIfAny());
+}
+
+/*
+ * False: it has no entry.  What is still known, but not good any more, is
+ * forgotten now: else what is noted during the look and comes after that would
+ * not count as a change.
+ */
 static bool
 begin_look(int32 id, Look * look)
 {
 	TaskqLane  *lane;
 
-	LWLockAcquire(taskq_main_lock, LW_SHARED);
+	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	lane = taskq_lane_find(MyDatabaseId, id);
+	if (lane != NULL && lane->first.known && sees_committed())
+		taskq_lane_changed(lane);
 	if (lane != NULL)
 	{
+		look->generation = lane->generation;
 		look->from = lane->watermark;
 		look->leaves = lane->leaves;
 		look->found.ready = lane->ready;
@@ -108,7 +123,9 @@ keep(int32 id, const Look * look)
 
 	LWLockAcquire(taskq_main_lock, LW_EXCLUSIVE);
 	lane = taskq_lane_find(MyDatabaseId, id);
-	if (lane != NULL && lane->first.changes == look->changes)
+	/* an entry that was made anew counts anew */
+	if (lane != NULL && lane->generation == look->generation &&
+		lane->first.changes == look->changes && !lane->first.known)
 	{
 		lane->first = look->found;
 		lane->first.known = true;
@@ -117,13 +134,6 @@ keep(int32 id, const Look * look)
 														KEEP_MS);
 	}
 	LWLockRelease(taskq_main_lock);
-}
-
-/* Is what a transaction sees what is committed? */
-static bool
-sees_committed(void)
-{
-	return !TransactionIdIsValid(GetTopTransactionIdIfAny());
 }
 
 /*

@@ -311,6 +311,26 @@ $node->restart;
 cmp_ok(time() - $begin, '<', 15, '... the server does not wait for it when it is stopped');
 sql($node, $db, "ROLLBACK PREPARED 'way'");
 
+# ... nor one that has the table of what is counted, though a process that ends heeds no timeout;
+# who ends with the server is waited for
+
+is(wait_task($node, $db, submit($node, $db, 'short')), 'completed', 'a task ends');
+sql($node, $db, "BEGIN; LOCK TABLE taskq_internal.rollup IN ACCESS EXCLUSIVE MODE; PREPARE TRANSACTION 'way'");
+is(wait_task($node, $db, submit($node, $db, 'short')), 'completed', 'a prepared transaction has the table of what is counted');
+$begin = time();
+$node->restart;
+cmp_ok(time() - $begin, '<', 15, '... nor is that one waited for');
+sql($node, $db, "ROLLBACK PREPARED 'way'");
+my $before = ended('outside');
+$way = session();
+ask($way, 'BEGIN; LOCK TABLE taskq_internal.rollup IN ACCESS EXCLUSIVE MODE');
+submit($node, $db, 'outside');
+sql($node, $db, q{SELECT taskq.task_complete(c.id, c.token) FROM taskq.task_claim('w', kinds => '{outside}') c});
+$node->stop;
+eval { $way->{psql}->quit };
+$node->start;
+is(ended('outside'), $before + 1, '... but a session is, which ends with the server: nothing is lost');
+
 # --- a dispatcher is ended in the middle of telling
 
 $node->safe_psql($db, q{
@@ -337,6 +357,37 @@ hears($ear, $held, '... who listens is told, though it is terminated');
 sql($node, $db, 'DELETE FROM barrier');
 poll("SELECT '$held' IN (SELECT told('$at'))", '... and who reads the feed');
 $ear->{psql}->quit;
+
+# --- a look at a lane that is under way when the database is left, and named again
+
+sql($node, $db, "SELECT taskq.queue_define('quiet'), taskq.queue_pause('quiet')");
+foreach my $more (0 .. 4)
+{
+	my $quiet = "queue => 'quiet', priority => $more";
+	my $gone = submit($node, $db, 'short', '{}', $quiet);
+	my %session = map { $_ => session() } 'early', 'lock', 'look';
+
+	# a lane that is there, and empty
+	sql($node, $db, "DELETE FROM taskq_internal.task WHERE id = '$gone'");
+	my @waiting = $session{early}{psql}->query_safe("BEGIN; SELECT taskq.task_submit('short', $quiet)");
+	push @waiting, submit($node, $db, 'short', '{}', $quiet);
+	ask($session{lock}, 'BEGIN; LOCK TABLE taskq_internal.task_keep IN ACCESS EXCLUSIVE MODE');
+	$pid = $session{look}{psql}->query_safe('SELECT pg_backend_pid()');
+	$session{look}{psql}->query_until(qr/begun/, "\\echo begun\nSELECT count(oldest) FROM taskq.queue;\n");
+	poll("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid", 'a look waits');
+	serve('another');
+	submit($node, $db, 'short', '{}', "run_at => 'infinity'");
+	poll('SELECT count(*) = 0 FROM taskq_internal.lanes()', '... nothing is known of the database any more');
+	serve('*');
+	ask($session{early}, 'COMMIT');
+	push @waiting, map { submit($node, $db, 'short', '{}', $quiet) } 1 .. $more;
+	ask($session{lock}, 'ROLLBACK');
+	ask($session{look}, 'SELECT 1');
+	is(sql($node, $db, q{SELECT id FROM taskq.task_list('{"state": "pending", "queue": "quiet"}', 'priority', n => 1)}),
+		$waiting[0], "... it has kept nothing that hides what was committed meanwhile, with $more after it");
+	$_->{psql}->quit foreach values %session;
+	sql($node, $db, "SELECT taskq.queue_clear('quiet')");
+}
 
 # --- the only dispatcher there may be waits for a table of a database that is not served
 
