@@ -36,18 +36,19 @@ module.exports = {
 		await has(task, 'did step', '.log');
 		/* each of them waits for something to happen */
 		await until(() => [overview, tasks].every((page) => page.requests.some((url) => /events_since/.test(url))) && task.requests.some((url) => /task_watch/.test(url)), 'they wait');
-		let rows = 3;
+		let news = 0;
 		for (const name of ['nginx', 'gateway', 'postgresql']) {
 			await away(name, [overview, tasks, task], async () => {
 				ok(/\d/.test(await text(overview, '.counts')), name + ' is away: the overview keeps its numbers');
-				is([await where(tasks), await count(tasks, 'tbody input'), await count(tasks, 'tbody input:checked')], [address, rows, 2], '... tasks their filter, rows and selection');
+				is([await where(tasks), await count(tasks, 'tbody input'), await count(tasks, 'tbody input:checked')], [address, 3, 2], '... tasks their filter, rows and selection');
 				is(await (await field(tasks, 'Reason')).evaluate((node) => node.value), 'written before', '... a dialog its text');
 				ok((await text(task, '.log')).includes('did step'), '... a task its log');
 			});
 			sql("SELECT taskq.task_submit('board_held', run_at => 'infinity', tags => '{away}')");
-			rows++;
-			await until(async () => (await count(tasks, 'tbody input')) === rows, name + ' is back: what is new is shown');
-			is(await count(tasks, 'tbody input:checked'), 2, '... and the same are selected');
+			news++;
+			/* who has selected some is told */
+			await until(async () => (await text(tasks, '.news')) === news + (news === 1 ? ' new task' : ' new tasks'), name + ' is back: what is new is told');
+			is([await count(tasks, 'tbody input'), await count(tasks, 'tbody input:checked')], [3, 2], '... and the same are shown and selected');
 			const held = sql("SELECT sum(n) FROM taskq.task_counts() WHERE state = 'scheduled'");
 			await until(async () => (await text(overview, '.counts [data-key=scheduled] b')) === held, '... the overview counts it');
 			if (name === 'postgresql')
