@@ -290,7 +290,7 @@ COMMENT ON COLUMN taskq.task.efficiency IS '0 to 10: how much of what was tried 
 COMMENT ON COLUMN taskq.task.live_metadata IS 'metadata, with the members of info over it';
 COMMENT ON COLUMN taskq.task.title IS 'first line of its kind''s description, or the last part of its kind''s name, readable';
 COMMENT ON COLUMN taskq.task.summary IS 'how it is, in one sentence: also who runs it, and what it does just now or else its payload';
-COMMENT ON COLUMN taskq.task.claims IS 'for whom the session said that it acts which submitted it, where a trusted gateway said so (taskq.stored_claims); shown to members of submitted_by, operators and monitors';
+COMMENT ON COLUMN taskq.task.claims IS 'for whom the session said that it acts which submitted it, where a trusted gateway said so (taskq.stored_claims); shown to members of submitted_by, operators and monitors; to who operates a tenant, of those who acted for it';
 COMMENT ON COLUMN taskq.task.step IS 'which step of the workflow it is; null: none';
 
 -- By slot it finds what is in a leaf, or (16) kept beside the leaves.

@@ -83,8 +83,15 @@ function detailWords(details) {
 	}).join(', ');
 }
 
+/* What a person is called may be his own choice; whose rights he had is not. */
+function actorOf(item) {
+	const person = personOf(item.claims);
+	const rest = [person && item.role, item.tenant && (person ? 'of ' : '') + item.tenant].filter(Boolean).join(' ');
+	return [person || item.role || h('span', { class: 'soft' }, 'somebody else'), rest && h('div', { class: 'soft' }, rest)];
+}
+
 function actRow(item) {
-	return h('tr', {}, h('td', {}, time(item.created_at)), h('td', { class: 'wrap' }, personOf(item.claims) || item.role || h('span', { class: 'soft' }, 'somebody else'), item.tenant && h('div', { class: 'soft' }, item.tenant)),
+	return h('tr', {}, h('td', {}, time(item.created_at)), h('td', { class: 'wrap' }, actorOf(item)),
 		h('td', {}, item.action, item.force && ' (force)'), h('td', { class: 'wrap' }, item.object, ' ', item.task_id ? taskLink(item.task_id, item.kind || undefined) : item.name || item.kind),
 		h('td', { class: 'number' }, item.count ? number(item.count) : ''), h('td', { class: 'wrap' }, item.reason),
 		h('td', { class: 'wrap' }, item.outcome, item.details && h('div', { class: 'soft' }, detailWords(item.details))));

@@ -78,6 +78,7 @@ module.exports = {
 		await open(page, '#/audit?who=' + encodeURIComponent('<b>carla</b>@acme.example'));
 		await has(page, '<b>carla</b>@acme.example', 'main tbody');
 		await has(page, 'not needed', 'main tbody');
+		await has(page, 'web_user of acme', 'main tbody');
 		const mine = await window_('carla');
 		await open(mine);
 		await has(mine, '<b>carla</b>@acme.example of acme', '#head');
