@@ -31,7 +31,7 @@ async function picture(page, name, whole) {
 	await page.screenshot({ path: path.join(site.shots, name + '.png'), fullPage: whole });
 }
 
-const shown = (page) => page.waitForFunction(() => document.querySelectorAll('main td, main dd, main .example').length > 1).catch(() => {});
+const shown = (page) => page.waitForFunction(() => document.querySelectorAll('main td, main dd').length > 1 || Array.from(document.querySelectorAll('main .example')).some((one) => one.checkVisibility())).catch(() => {});
 
 module.exports = {
 	async shots() {
